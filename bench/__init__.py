@@ -1,0 +1,1 @@
+"""superb-bench: compress self-supervised speech models and measure what it costs on SUPERB."""

@@ -1,0 +1,118 @@
+"""Speech files: found, checked by their headers, read as 16 kHz mono waveforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from bench.errors import UserError
+
+SAMPLE_RATE_HZ = 16_000
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+
+
+@dataclass(frozen=True)
+class AudioFile:
+    """A readable file, as its header describes it."""
+
+    path: Path
+    num_samples: int
+    """Samples a channel once at 16 kHz."""
+    sample_rate_hz: int
+    """The file's own rate."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / SAMPLE_RATE_HZ
+
+
+def find_audio(root: Path) -> list[Path]:
+    """List the audio files below ``root``, sorted.
+
+    Raises:
+        UserError: the folder does not exist, or holds no audio.
+    """
+    if not root.is_dir():
+        raise UserError(f"Expected a folder of audio. Found nothing at {root}. Correct the path in the data file.")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"Expected audio ({', '.join(sorted(AUDIO_SUFFIXES))}) below {root}. Found none.")
+    return found
+
+
+def read_header(path: Path, *, resample: bool = False) -> AudioFile:
+    """Read one file's header.
+
+    Raises:
+        UserError: missing, unreadable or empty file; another rate than 16 kHz unless ``resample``.
+    """
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        what = "is missing" if not path.exists() else f"cannot be read ({error})"
+        raise UserError(f"Expected an audio file. {path} {what}. Replace it, or take it out of the data.") from error
+    if info.frames <= 0:
+        raise UserError(f"Expected speech. Found an empty file: {path}. Replace it, or take it out of the data.")
+    if info.samplerate != SAMPLE_RATE_HZ and not resample:
+        raise UserError(
+            f"Expected 16 kHz audio. Found {info.samplerate} Hz in {path}. Resample it, or set data.resample=true."
+        )
+    num_samples = -(-info.frames * SAMPLE_RATE_HZ // info.samplerate)
+    return AudioFile(path=path, num_samples=num_samples, sample_rate_hz=info.samplerate)
+
+
+def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:
+    """Read many headers, in the order given, with the errors of `read_header`."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda path: read_header(path, resample=resample), paths))
+
+
+def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:
+    """Read a stretch of a file as mono at 16 kHz, shape (samples,), full scale 1.0.
+
+    Args:
+        file: what `read_header` returned.
+        start: first sample, at 16 kHz.
+        num_samples: how many samples at 16 kHz; all that follow by default.
+
+    Raises:
+        UserError: the file is torn, or holds NaN or infinite samples.
+    """
+    same_rate = file.sample_rate_hz == SAMPLE_RATE_HZ
+    stop = None if num_samples is None else start + num_samples
+    try:
+        samples, _ = soundfile.read(
+            file.path,
+            dtype="float32",
+            always_2d=True,
+            start=start if same_rate else 0,
+            stop=stop if same_rate else None,
+        )
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(f"Expected an audio file. {file.path} cannot be read ({error}).") from error
+    waveform: NDArray[np.float32] = samples.mean(axis=1)
+    if not np.isfinite(waveform).all():
+        raise UserError(f"Expected finite samples. Found NaN or infinity in {file.path}. Take it out of the data.")
+    if same_rate:
+        return waveform
+    return _resampled(waveform, file.sample_rate_hz)[start:stop]
+
+
+def _resampled(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    import torch
+    from torchaudio.functional import resample
+
+    resampled: NDArray[np.float32] = resample(torch.from_numpy(waveform), sample_rate_hz, SAMPLE_RATE_HZ).numpy()
+    return resampled
+
+
+def hours(files: Iterable[AudioFile]) -> float:
+    """Sum the durations, in hours."""
+    return sum(file.duration_s for file in files) / 3600

@@ -1,0 +1,194 @@
+"""What plug-ins and the application agree on: protocols and small shared types.
+
+A compressor turns a teacher upstream into smaller upstreams; a task scores an upstream; corpora name the audio
+that both hear. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.upstream import UpstreamModel
+
+
+class Settings(BaseModel):
+    """Base of every typed configuration: frozen, unknown keys are errors, field docstrings are its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@runtime_checkable
+class Upstream(Protocol):
+    """A frozen speech representation that tasks evaluate: any ``torch.nn.Module`` with these members."""
+
+    stride: int
+    """Samples between two frames at 16 kHz: 320 for HuBERT and its kin, 160 for fbank."""
+    num_layers: int
+    """Transformer layers; a forward pass returns ``num_layers + 1`` hidden states."""
+    dim: int
+    """Width of every hidden state."""
+
+    def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Compute SUPERB's hidden states.
+
+        Args:
+            waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
+            lengths: (batch,) valid samples of each utterance.
+
+        Returns:
+            ``num_layers + 1`` tensors (batch, frames, dim), and the valid frames of each utterance (batch,).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how a compressor or a task runs."""
+
+    seed: int = 0
+    """Seeds everything random in the call."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Already resolved and known to exist."""
+
+
+class AudioSource(Settings):
+    """The audio that compression hears: training speech, no labels."""
+
+    layout: Literal["librispeech", "folder", "manifest"] = "folder"
+    """``librispeech`` and ``folder`` search ``root``; ``manifest`` reads a CSV or JSON-lines file with ``path``."""
+    root: Path | None = None
+    """Folder with the audio (``librispeech``, ``folder``)."""
+    manifest: Path | None = None
+    """CSV or JSON-lines file with a column ``path``, relative to the file (``manifest``)."""
+    splits: tuple[str, ...] = ()
+    """Sub-folders of ``root``, or values of the manifest's column ``split``; empty takes all."""
+    resample: bool = False
+    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+
+
+class Data(Settings):
+    """One ``--data`` choice, resolved: every path absolute."""
+
+    name: str
+    """``mini``, or the stem of the YAML file."""
+    version: str = ""
+    """Identity of embedded corpora: generator version and seed. Empty for the user's own."""
+    audio: AudioSource | None = None
+    """What compression hears."""
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Each task's entry; its fields are the task's own ``data_type``."""
+
+
+class Corpora(Protocol):
+    """Embedded corpora, chosen by name with ``--data`` (entry-point group ``bench.corpora``)."""
+
+    version: ClassVar[str]
+    """Generator version and seed; a change of content is another version."""
+
+    def data(self) -> Data:
+        """Say where the corpora are or will be; makes nothing."""
+        ...
+
+    def prepare(self) -> Data:
+        """Make what is missing, with progress on standard error, and say where it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure a task yields, a fraction (0.123 is 12.3 %)."""
+
+    name: str
+    """As in the leaderboard's column ``<task>_<name>``, e.g. ``wer``."""
+    higher_is_better: bool
+    primary: bool = False
+    """The metric of SUPERB's public leaderboard; one task may have several."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a task found out about one upstream."""
+
+    scores: Mapping[str, Mapping[str, float]]
+    """Split (``test``, ``dev``) to metric name to value."""
+    predictions: Sequence[Mapping[str, Any]]
+    """One row an utterance: id, split, reference, prediction, correct, duration_s, further columns of the data."""
+    settings: Mapping[str, Any]
+    """What the recipe really used (steps, learning rate, batch size), as plain values."""
+
+
+class Compressor(Protocol):
+    """A method that makes smaller upstreams from a teacher; an entry point of the group ``bench.compressors``."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line with the paper."""
+    config_type: ClassVar[type[Settings]]
+    presets: ClassVar[Mapping[str, Settings]]
+    """``paper``, ``mini`` and ``smoke`` at least; instances of ``config_type``."""
+
+    def __init__(self, config: Any) -> None:
+        """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
+        ...
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource) -> None:
+        """Refuse what cannot work, before any long work.
+
+        Raises:
+            UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape.
+        """
+        ...
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Make one model, named like the compressor, or several, named ``<compressor>-<what differs>``.
+
+        The same call with the same seed gives the same model (CPU). Interrupted, the same call with the same
+        ``workdir`` goes on where it was. Files left in ``workdir / "beside" / <model name>`` are kept beside
+        that model's weights. The teacher is left as it was.
+        """
+        ...
+
+
+class Task(Protocol):
+    """A downstream task; an entry point of the group ``bench.tasks``."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line with the corpus and the recipe."""
+    metrics: ClassVar[tuple[Metric, ...]]
+    config_type: ClassVar[type[Settings]]
+    data_type: ClassVar[type[Settings]]
+    """Fields of the task's entry in a data YAML; ``pathlib.Path`` fields are resolved against the YAML's folder."""
+    presets: ClassVar[Mapping[str, Settings]]
+
+    def __init__(self, config: Any) -> None:
+        """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
+        ...
+
+    def check(self, data: Any) -> None:
+        """Refuse a corpus that is missing, incomplete or not 16 kHz, before anything runs.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        ...
+
+    def evaluate(self, upstream: Upstream, data: Any, workdir: Path, context: Context) -> Evaluation:
+        """Train the downstream head on the frozen upstream and score it.
+
+        Interrupted, the same call with the same ``workdir`` goes on where it was.
+
+        Raises:
+            UserError: the data turned out to be unusable.
+        """
+        ...

@@ -1,0 +1,61 @@
+"""Plug-ins, found by entry point: a package that declares one is there, with no edit here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from bench.errors import UserError
+
+Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.commands"]
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Say what ``name`` may have meant: the nearest choice, if one is near, and the whole list."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}."
+
+
+@cache
+def _plugins(group: Group) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=group):
+        other = found.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise UserError(
+                f"Two packages provide {group} {entry.name!r}: {_origin(other)} and {_origin(entry)}. "
+                "Uninstall one of them."
+            )
+    return found
+
+
+def _origin(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist else "an unknown package"
+    return f"{package} ({entry.value})"
+
+
+def names(group: Group) -> list[str]:
+    """List the plug-ins of a group, sorted; none of them is imported."""
+    return sorted(_plugins(group))
+
+
+def load(group: Group, name: str) -> Any:
+    """Import one plug-in.
+
+    Raises:
+        UserError: no plug-in has this name (the nearest one is told), or its module cannot be imported.
+    """
+    plugins = _plugins(group)
+    if name not in plugins:
+        kind = group.removeprefix("bench.").removesuffix("s")
+        raise UserError(f"Unknown {kind} {name!r}. {nearest(name, plugins)}")
+    entry = plugins[name]
+    try:
+        return entry.load()
+    except ImportError as error:
+        raise UserError(f"{group} {name!r} of {_origin(entry)} cannot be imported: {error}. See `bench doctor`.") from error

@@ -1,0 +1,1 @@
+"""Methods that make smaller upstreams from a teacher, one file each."""
