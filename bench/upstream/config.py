@@ -1,0 +1,183 @@
+"""The shape of an upstream as data: sizes of every layer, so that a pruned model is an ordinary model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+SCHEMA_VERSION = 1
+
+Architecture = Literal["hubert", "wav2vec2", "wavlm"]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ConvLayerShape(_Shape):
+    """One layer of the convolutional feature extractor."""
+
+    channels: int
+    """Output channels."""
+    kernel: int
+    """Kernel size, in frames of the layer below (samples for the first)."""
+    stride: int
+    """Hop, in frames of the layer below."""
+
+
+class TransformerLayerShape(_Shape):
+    """One transformer layer; an absent part leaves its residual connection and LayerNorms."""
+
+    heads: tuple[int, ...]
+    """Indices, among the teacher's ``total_heads``, of the attention heads kept. Empty: no attention at all."""
+    feed_forward: int
+    """Width of the feed-forward block. 0: no feed-forward block at all."""
+
+
+class DropoutRates(_Shape):
+    """Dropout in training mode; they do not touch evaluation."""
+
+    projection: float = 0.1
+    """After the feature projection."""
+    attention: float = 0.1
+    """On attention probabilities."""
+    feed_forward: float = 0.0
+    """Inside the feed-forward block, after its activation (``activation_dropout`` elsewhere)."""
+    hidden: float = 0.1
+    """On the residual branches and after the positional convolution."""
+
+
+class RelativePosition(_Shape):
+    """WavLM's gated relative position bias (arXiv 2110.13900, section III-A)."""
+
+    num_buckets: int = 320
+    """Buckets of relative distances, half of them for each direction."""
+    max_distance: int = 800
+    """Distance in frames from which all share the last bucket."""
+    has_embedding: bool = True
+    """False where the embedding was lost with layer 0's attention, as DPHuBERT's pruning does: no layer has a bias then."""
+
+
+class UpstreamConfig(_Shape):
+    """The whole shape of a HuBERT, wav2vec 2.0 or WavLM upstream."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Of ``config.json``."""
+    architecture: Architecture
+    """HuBERT and wav2vec 2.0 share one network; the name is kept for the tables."""
+    extractor_norm: Literal["group_norm", "layer_norm"]
+    """``group_norm``: after the first convolution only (Base). ``layer_norm``: after each (Large)."""
+    conv_layers: tuple[ConvLayerShape, ...]
+    """The convolutional feature extractor, in order."""
+    conv_bias: bool = False
+    """Whether its convolutions have a bias."""
+    dim: int
+    """Width of the transformer's residual stream (``encoder_embed_dim``, ``hidden_size``)."""
+    projection_layer_norm: bool = True
+    """LayerNorm before the feature projection; DistilHuBERT has none."""
+    positional_kernel: int = 128
+    """Kernel of the positional convolution, in frames."""
+    positional_groups: int = 16
+    """Groups of the positional convolution."""
+    layer_norm_first: bool = False
+    """Pre-norm (Large) instead of post-norm (Base)."""
+    layer_norm_eps: float = 1e-5
+    """Epsilon of every LayerNorm in the transformer."""
+    total_heads: int
+    """Attention heads of the unpruned model; head indices refer to these."""
+    head_dim: int
+    """Width of one head."""
+    layers: tuple[TransformerLayerShape, ...]
+    """The transformer layers, in order."""
+    relative_position: RelativePosition | None = None
+    """WavLM only."""
+    normalize_waveform: bool = False
+    """Scale each utterance to zero mean and unit variance first (Large)."""
+    dropout: DropoutRates = DropoutRates()
+    """Training only."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> UpstreamConfig:
+        if not self.conv_layers or min(layer.channels for layer in self.conv_layers) < 1:
+            raise ValueError("every layer of the feature extractor needs at least one channel")
+        if self.dim % self.positional_groups:
+            raise ValueError(f"dim {self.dim} is not a multiple of positional_groups {self.positional_groups}")
+        for index, layer in enumerate(self.layers):
+            if len(set(layer.heads)) != len(layer.heads) or not set(layer.heads) <= set(range(self.total_heads)):
+                raise ValueError(f"layer {index} keeps heads {layer.heads} of {self.total_heads}")
+            if layer.feed_forward < 0:
+                raise ValueError(f"layer {index} has a feed-forward width of {layer.feed_forward}")
+        if (self.architecture == "wavlm") != (self.relative_position is not None):
+            raise ValueError("relative_position belongs to WavLM and only to it")
+        return self
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers."""
+        return len(self.layers)
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames at 16 kHz."""
+        stride = 1
+        for layer in self.conv_layers:
+            stride *= layer.stride
+        return stride
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames that the feature extractor yields for ``num_samples`` samples; 0 where they are too few."""
+        frames = num_samples
+        for layer in self.conv_layers:
+            frames = max((frames - layer.kernel) // layer.stride + 1, 0)
+        return frames
+
+
+BASE_CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
+BASE_CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
+
+
+def uniform_config(  # noqa: PLR0917 - one line a size, read as a table in `reference.py`
+    architecture: Architecture,
+    dim: int,
+    num_layers: int,
+    total_heads: int,
+    feed_forward: int,
+    conv_channels: int | Sequence[int] = 512,
+    *,
+    large: bool = False,
+    **changes: object,
+) -> UpstreamConfig:
+    """Describe an unpruned model of the published family.
+
+    Args:
+        architecture: ``hubert``, ``wav2vec2`` or ``wavlm``.
+        dim: width of the residual stream; heads are ``dim // total_heads`` wide.
+        num_layers: transformer layers.
+        total_heads: attention heads of each layer.
+        feed_forward: width of each feed-forward block.
+        conv_channels: channels of each of the seven convolutions, or of all.
+        large: layer-norm extractor with bias, pre-norm transformer, normalised waveforms.
+        changes: further fields of `UpstreamConfig`.
+
+    Source: wav2vec 2.0 (arXiv 2006.11477) section 4.2 and appendix B; HuBERT (arXiv 2106.07447) table I.
+    """
+    channels = [conv_channels] * len(BASE_CONV_KERNELS) if isinstance(conv_channels, int) else list(conv_channels)
+    fields: dict[str, object] = {
+        "architecture": architecture,
+        "extractor_norm": "layer_norm" if large else "group_norm",
+        "conv_layers": tuple(
+            ConvLayerShape(channels=width, kernel=kernel, stride=stride)
+            for width, kernel, stride in zip(channels, BASE_CONV_KERNELS, BASE_CONV_STRIDES, strict=True)
+        ),
+        "conv_bias": large,
+        "dim": dim,
+        "layer_norm_first": large,
+        "total_heads": total_heads,
+        "head_dim": dim // total_heads,
+        "layers": (TransformerLayerShape(heads=tuple(range(total_heads)), feed_forward=feed_forward),) * num_layers,
+        "relative_position": RelativePosition() if architecture == "wavlm" else None,
+        "normalize_waveform": large,
+    }
+    return UpstreamConfig.model_validate(fields | changes)

@@ -1,0 +1,267 @@
+"""HuBERT, wav2vec 2.0 and WavLM as one network, read from top to bottom.
+
+Letters in shape comments: B utterances of a batch, T frames, C channels of a convolution, D the model's ``dim``.
+
+Source: wav2vec 2.0 (arXiv 2006.11477) section 2; HuBERT (arXiv 2106.07447) section II; WavLM (arXiv 2110.13900).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from bench.upstream.attention import SelfAttention
+from bench.upstream.config import ConvLayerShape, TransformerLayerShape, UpstreamConfig
+from bench.upstream.wavlm_attention import GatedSelfAttention, RelativePositionBias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class UpstreamModel(nn.Module):
+    """A speech upstream whose every size is data.
+
+    Modules bear the names that Hugging Face's checkpoints use, where those have one.
+    """
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_extractor = FeatureExtractor(config)
+        self.feature_projection = FeatureProjection(config)
+        self.positional_convolution = PositionalConvolution(config)
+        self.layer_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout.hidden)
+        self.layers = nn.ModuleList(TransformerLayer(config, layer) for layer in config.layers)
+        self.position_bias: RelativePositionBias | None = None
+        if config.relative_position is not None and config.relative_position.has_embedding:
+            self.position_bias = RelativePositionBias(config.relative_position, config.total_heads)
+
+    @property
+    def stride(self) -> int:
+        """Samples between two frames at 16 kHz."""
+        return self.config.stride
+
+    @property
+    def num_layers(self) -> int:
+        """Transformer layers."""
+        return self.config.num_layers
+
+    @property
+    def dim(self) -> int:
+        """Width of every hidden state."""
+        return self.config.dim
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Compute SUPERB's hidden states.
+
+        State 0 is what enters the first transformer layer; the last has the final LayerNorm of a pre-norm model.
+
+        Args:
+            waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
+            lengths: (batch,) valid samples of each utterance; all of them by default.
+
+        Returns:
+            ``num_layers + 1`` tensors (batch, frames, dim), and the valid frames of each utterance (batch,).
+
+        Raises:
+            ValueError: an utterance is too short for a single frame (400 samples).
+        """
+        projected, frame_lengths = self._project(waveforms, lengths)
+        states = self._transform(projected, frame_lengths)
+        if self.config.layer_norm_first:
+            states[-1] = self.layer_norm(states[-1])
+        return states, frame_lengths
+
+    def distillation_states(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Compute DPHuBERT's hidden states: arguments and shapes as in `forward`.
+
+        State 0 is the feature projection, before the positional convolution; the others are the raw residual
+        stream, without the final LayerNorm of a pre-norm model.
+
+        Source: DPHuBERT (arXiv 2305.17651) section 3.1, and its reference implementation.
+        """
+        projected, frame_lengths = self._project(waveforms, lengths)
+        return [projected, *self._transform(projected, frame_lengths)[1:]], frame_lengths
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Count the frames of utterances of ``lengths`` samples, (batch,) each."""
+        for layer in self.config.conv_layers:
+            lengths = ((lengths - layer.kernel).div(layer.stride, rounding_mode="floor") + 1).clamp(min=0)
+        return lengths
+
+    def _project(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        if lengths is None:
+            lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
+        if self.config.normalize_waveform:
+            waveforms = normalized(waveforms, lengths)
+        frame_lengths = self.frame_lengths(lengths)
+        if frame_lengths.device.type != "meta" and int(frame_lengths.min()) < 1:
+            raise ValueError(f"an utterance of {int(lengths.min())} samples is too short for a single frame")
+        features = self.feature_extractor(waveforms)  # (B, T, C)
+        projected = self.feature_projection(features)  # (B, T, D)
+        mask = valid_frames(frame_lengths, projected.shape[1])
+        if mask is not None:
+            projected = projected.masked_fill(~mask[:, :, None], 0.0)
+        return projected, frame_lengths
+
+    def _transform(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
+        hidden = projected + self.positional_convolution(projected)
+        if not self.config.layer_norm_first:
+            hidden = self.layer_norm(hidden)
+        hidden = self.dropout(hidden)  # (B, T, D)
+        states = [hidden]
+        mask = valid_frames(frame_lengths, hidden.shape[1])
+        key_mask = None if mask is None else mask[:, None, None, :]
+        position_bias = None if self.position_bias is None else self.position_bias(hidden.shape[1])
+        for layer in cast("Iterable[TransformerLayer]", self.layers):
+            hidden = layer(hidden, key_mask, position_bias)
+            states.append(hidden)
+        return states
+
+
+def normalized(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Scale each utterance's valid samples to zero mean and unit variance; padding stays zero."""
+    mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+    count = lengths[:, None].to(waveforms.dtype)
+    centred = (waveforms - (waveforms * mask).sum(1, keepdim=True) / count) * mask
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + 1e-5)
+
+
+def valid_frames(frame_lengths: Tensor, num_frames: int) -> Tensor | None:
+    """Mark valid frames, (batch, num_frames) bool; None where all are, for which kernels are faster."""
+    if frame_lengths.device.type == "meta" or int(frame_lengths.min()) >= num_frames:
+        return None
+    return torch.arange(num_frames, device=frame_lengths.device) < frame_lengths[:, None]
+
+
+class FeatureExtractor(nn.Module):
+    """Strided convolutions from the waveform to 50 frames a second."""
+
+    channel_scale: Tensor
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        super().__init__()
+        inputs = [1, *(layer.channels for layer in config.conv_layers)]
+        self.conv_layers = nn.ModuleList(
+            ConvLayer(inputs[index], shape, config, is_first=index == 0)
+            for index, shape in enumerate(config.conv_layers)
+        )
+        # The last convolution's gates cannot be folded into a neighbour's weights: a LayerNorm follows.
+        self.register_buffer("channel_scale", torch.ones(inputs[-1]))
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Map (batch, samples) to (batch, frames, channels)."""
+        hidden = waveforms.unsqueeze(1)  # (B, 1, samples)
+        for layer in self.conv_layers:
+            hidden = layer(hidden)  # (B, C, T)
+        return hidden.transpose(1, 2) * self.channel_scale
+
+
+class ConvLayer(nn.Module):
+    """Convolution, normalisation where the model type has one, GELU."""
+
+    def __init__(self, in_channels: int, shape: ConvLayerShape, config: UpstreamConfig, *, is_first: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, shape.channels, shape.kernel, shape.stride, bias=config.conv_bias)
+        self.layer_norm: nn.GroupNorm | nn.LayerNorm | None = None
+        if config.extractor_norm == "layer_norm":
+            self.layer_norm = nn.LayerNorm(shape.channels)
+        elif is_first:
+            self.layer_norm = nn.GroupNorm(shape.channels, shape.channels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (batch, in_channels, frames) to (batch, channels, fewer frames)."""
+        hidden = self.conv(hidden)
+        if isinstance(self.layer_norm, nn.LayerNorm):
+            hidden = self.layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
+        elif self.layer_norm is not None:
+            hidden = self.layer_norm(hidden)
+        return F.gelu(hidden)
+
+
+class FeatureProjection(nn.Module):
+    """LayerNorm and a linear layer from the extractor's channels to the transformer's width."""
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        super().__init__()
+        channels = config.conv_layers[-1].channels
+        self.layer_norm = nn.LayerNorm(channels) if config.projection_layer_norm else nn.Identity()
+        self.projection = nn.Linear(channels, config.dim)
+        self.dropout = nn.Dropout(config.dropout.projection)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (batch, frames, channels) to (batch, frames, dim)."""
+        projected: Tensor = self.dropout(self.projection(self.layer_norm(features)))
+        return projected
+
+
+class PositionalConvolution(nn.Module):
+    """A wide grouped convolution, weight-normalised over the kernel, in place of position embeddings."""
+
+    def __init__(self, config: UpstreamConfig) -> None:
+        super().__init__()
+        kernel = config.positional_kernel
+        convolution = nn.Conv1d(config.dim, config.dim, kernel, padding=kernel // 2, groups=config.positional_groups)
+        self.conv = parametrizations.weight_norm(convolution, name="weight", dim=2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (batch, frames, dim) to the same shape."""
+        frames = hidden.shape[1]
+        # An even kernel yields one frame too many.
+        return F.gelu(self.conv(hidden.transpose(1, 2))[:, :, :frames]).transpose(1, 2)
+
+
+class TransformerLayer(nn.Module):
+    """Attention and feed-forward, each on a residual branch, either of them possibly absent."""
+
+    def __init__(self, config: UpstreamConfig, shape: TransformerLayerShape) -> None:
+        super().__init__()
+        self.layer_norm_first = config.layer_norm_first
+        self.attention = _attention(config, shape) if shape.heads else None
+        self.dropout = nn.Dropout(config.dropout.hidden)
+        self.layer_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+        self.feed_forward = FeedForward(config, shape.feed_forward) if shape.feed_forward else None
+        self.final_layer_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+
+    def forward(self, hidden: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
+        """Map (batch, frames, dim) to the same shape; masks as in `SelfAttention`."""
+        if self.attention is not None:
+            normed = self.layer_norm(hidden) if self.layer_norm_first else hidden
+            hidden = hidden + self.dropout(self.attention(normed, key_mask, position_bias))
+        if not self.layer_norm_first:
+            hidden = self.layer_norm(hidden)
+        if self.feed_forward is not None:
+            normed = self.final_layer_norm(hidden) if self.layer_norm_first else hidden
+            hidden = hidden + self.feed_forward(normed)
+        return hidden if self.layer_norm_first else self.final_layer_norm(hidden)
+
+
+def _attention(config: UpstreamConfig, shape: TransformerLayerShape) -> SelfAttention:
+    if config.relative_position is None:
+        return SelfAttention(config.dim, shape.heads, config.head_dim, config.dropout.attention)
+    return GatedSelfAttention(
+        config.dim, shape.heads, config.head_dim, config.dropout.attention, config.total_heads
+    )
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, config: UpstreamConfig, width: int) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(config.dim, width)
+        self.intermediate_dropout = nn.Dropout(config.dropout.feed_forward)
+        self.output_dense = nn.Linear(width, config.dim)
+        self.output_dropout = nn.Dropout(config.dropout.hidden)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map (batch, frames, dim) to the same shape."""
+        inner = self.intermediate_dropout(F.gelu(self.intermediate_dense(hidden)))
+        output: Tensor = self.output_dropout(self.output_dense(inner))
+        return output
