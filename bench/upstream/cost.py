@@ -1,0 +1,172 @@
+"""Parameters and multiply-accumulate operations (MACs) as functions of a model's shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from bench.upstream.config import UpstreamConfig
+
+UNITS = ("conv", "head", "interm", "attlayer", "ffnlayer")
+"""What can be pruned, by DPHuBERT's names: channels of a convolution, attention heads, feed-forward units, a whole
+attention block, a whole feed-forward block."""
+
+Count: TypeAlias = "int | Tensor"
+"""How many units there are: an integer, or a scalar tensor where gates expect that many."""
+
+SUPERB_LENGTHS = {
+    "short": (20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120),
+    "medium": (59120, 62720, 66400, 71200, 75200, 78640, 82800, 87520),
+    "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
+    "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
+}
+"""Samples of the 32 LibriSpeech test-clean utterances that SUPERB profiles, in its four buckets.
+
+Source: B06901052/DeepSpeed, branch ``superb-challenge``, the official profiler of SUPERB (arXiv 2210.08634).
+"""
+
+WAVLM_GATE_WIDTH = 8
+"""Outputs of the linear layer that gates WavLM's position bias."""
+
+
+@dataclass(frozen=True)
+class SuperbMacs:
+    """MACs summed over SUPERB's 32 utterances."""
+
+    macs: int
+    """The plain count: matrix products and convolutions, without biases."""
+    macs_superb: int
+    """What SUPERB's official profiler prints; compare this with its leaderboard."""
+    buckets: dict[str, int]
+    """``macs_superb`` of the 8 ``short``, ``medium``, ``long`` and ``longer`` utterances."""
+
+
+def kept_units(config: UpstreamConfig) -> dict[str, list[int]]:
+    """Return how many of each of `UNITS` a model has, by layer (a present block counts 1)."""
+    return {
+        "conv": [layer.channels for layer in config.conv_layers],
+        "head": [len(layer.heads) for layer in config.layers],
+        "interm": [layer.feed_forward for layer in config.layers],
+        "attlayer": [int(bool(layer.heads)) for layer in config.layers],
+        "ffnlayer": [int(bool(layer.feed_forward)) for layer in config.layers],
+    }
+
+
+def count_parameters(config: UpstreamConfig) -> int:
+    """Count the trainable parameters of `model.UpstreamModel`."""
+    return count_dphubert_parameters(config) - config.conv_layers[-1].channels
+
+
+def count_dphubert_parameters(config: UpstreamConfig) -> int:
+    """Count parameters as DPHuBERT does: with the scale of the last convolution's channels (``dummy_weight``)."""
+    gateable = gateable_parameters(config, kept_units(config))
+    return int(gateable) + _position_bias_parameters(config)
+
+
+def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Count]]) -> Count:
+    """Count parameters of a model with ``units`` in place of ``config``'s own, without WavLM's position parameters.
+
+    Args:
+        config: everything but the number of units.
+        units: as `kept_units` returns them, or expectations of them; differentiable.
+
+    Source: the counting of DPHuBERT's reference implementation.
+    """
+    dim = config.dim
+    channels = units["conv"]
+    total: Count = channels[-1] + 2 * channels[-1] * config.projection_layer_norm + (channels[-1] + 1) * dim
+    inputs: list[Count] = [1, *channels]
+    for index, layer in enumerate(config.conv_layers):
+        has_norm = config.extractor_norm == "layer_norm" or index == 0
+        per_channel = inputs[index] * layer.kernel + config.conv_bias + 2 * has_norm
+        total = total + per_channel * channels[index]
+    total = total + dim * (dim // config.positional_groups) * config.positional_kernel
+    total = total + config.positional_kernel + dim + 2 * dim  # Weight norm's magnitudes, bias, LayerNorm.
+    for index in range(config.num_layers):
+        width = config.head_dim * units["head"][index]
+        attention = (dim + 1) * 3 * width + (width + 1) * dim
+        feed_forward = (dim + 1) * units["interm"][index] + (units["interm"][index] + 1) * dim
+        layer_norms = 2 * 2 * dim
+        total = (
+            total
+            + attention * units["attlayer"][index]
+            + feed_forward * units["ffnlayer"][index]
+            + layer_norms
+        )
+    return total
+
+
+def count_macs(config: UpstreamConfig, num_samples: int) -> int:
+    """Count the MACs of matrix products and convolutions for one utterance (the plain count).
+
+    Norms, activations, additions, softmax and biases are free, as they are for SUPERB's profiler.
+    """
+    macs = 0
+    frames, inputs = num_samples, 1
+    for conv in config.conv_layers:
+        frames = max((frames - conv.kernel) // conv.stride + 1, 0)
+        macs += frames * conv.channels * inputs * conv.kernel
+        inputs = conv.channels
+    macs += frames * inputs * config.dim
+    # An even kernel computes one frame that is then cut off.
+    positional_frames = frames + (config.positional_kernel + 1) % 2
+    macs += (
+        positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
+    )
+    for layer in config.layers:
+        width = len(layer.heads) * config.head_dim
+        macs += (
+            4 * frames * config.dim * width
+            + 2 * frames**2 * width
+            + 2 * frames * config.dim * layer.feed_forward
+        )
+        if _has_position_bias(config) and layer.heads:
+            macs += frames * config.dim * WAVLM_GATE_WIDTH
+    return macs
+
+
+def superb_macs(config: UpstreamConfig) -> SuperbMacs:
+    """Count MACs over SUPERB's 32 utterances, plainly and as its official profiler does.
+
+    The profiler takes fused attention for ``4 * frames * dim + 4 * heads * frames ** 2`` operations more than its
+    matrix products, 3 instead of 4 where attention has no dropout. Published models with pre-norm layers (the Large
+    ones) were trained without it, those with post-norm layers with it; this decides here, not ``config.dropout``,
+    which converted checkpoints fill in differently. A pruned model, which the profiler could only see in code of its
+    own, is counted by the same rule with the heads and the attention blocks it keeps.
+
+    Source: the profiler named at `SUPERB_LENGTHS`; fairseq's recipes for dropout.
+    """
+    plain = sum(count_macs(config, length) for lengths in SUPERB_LENGTHS.values() for length in lengths)
+    buckets = {
+        bucket: sum(count_macs(config, length) + _profiler_extras(config, length) for length in lengths)
+        for bucket, lengths in SUPERB_LENGTHS.items()
+    }
+    return SuperbMacs(macs=plain, macs_superb=sum(buckets.values()), buckets=buckets)
+
+
+def _profiler_extras(config: UpstreamConfig, num_samples: int) -> int:
+    frames = config.num_frames(num_samples)
+    per_score = 3 if config.layer_norm_first else 4
+    return sum(
+        4 * frames * config.dim + per_score * len(layer.heads) * frames**2
+        for layer in config.layers
+        if layer.heads
+    )
+
+
+def _has_position_bias(config: UpstreamConfig) -> bool:
+    return config.relative_position is not None and config.relative_position.has_embedding
+
+
+def _position_bias_parameters(config: UpstreamConfig) -> int:
+    """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention."""
+    if config.relative_position is None:
+        return 0
+    embedding = (
+        config.relative_position.num_buckets * config.total_heads * config.relative_position.has_embedding
+    )
+    gate = (config.dim // config.total_heads + 1) * WAVLM_GATE_WIDTH + config.total_heads
+    return embedding + gate * sum(bool(layer.heads) for layer in config.layers)

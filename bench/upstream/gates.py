@@ -1,0 +1,161 @@
+"""Hard-concrete gates that attach to an upstream from outside; the model itself has no pruning code.
+
+Source: Louizos et al., L0 regularization (arXiv 1712.01312) section 2.2; DPHuBERT (arXiv 2305.17651) section 3.3,
+and its reference implementation for the constants and the deterministic mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UserError
+from bench.upstream.cost import UNITS, Count, gateable_parameters, kept_units
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+    from bench.upstream.attention import SelfAttention
+    from bench.upstream.model import FeedForward, TransformerLayer, UpstreamModel
+
+INITIAL_CLOSED = {"conv": 0.01, "head": 0.01, "interm": 0.5, "attlayer": 0.01, "ffnlayer": 0.01}
+"""How closed new gates are, in (0, 1); feed-forward units start half closed in the reference implementation."""
+INITIAL_NOISE_STD = 0.01
+
+TEMPERATURE = 2 / 3
+STRETCH = 0.1
+NOISE_MARGIN = 1e-6
+HARDENED_SLOPE = 0.8
+"""Sharpens what the deterministic mask keeps; a constant of the reference implementation."""
+
+
+class HardConcrete(nn.Module):
+    """A mask of ``size`` entries in [0, 1] whose expected number of non-zero entries is differentiable."""
+
+    def __init__(self, size: int, initial_closed: float) -> None:
+        super().__init__()
+        mean = math.log(1 - initial_closed) - math.log(initial_closed)
+        self.log_alpha = nn.Parameter(torch.normal(mean, INITIAL_NOISE_STD, (size,)))
+
+    def forward(self) -> Tensor:
+        """Return a mask (size,): a sample in training mode, `hardened` in evaluation mode."""
+        if not self.training:
+            return self.hardened()
+        return self.sample(torch.empty_like(self.log_alpha).uniform_(NOISE_MARGIN, 1 - NOISE_MARGIN))
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return the mask (size,) that uniform noise (size,) in (0, 1) leads to."""
+        logistic = noise.log() - (1 - noise).log()
+        concrete = torch.sigmoid((logistic + self.log_alpha) / TEMPERATURE)
+        return (concrete * (1 + 2 * STRETCH) - STRETCH).clamp(0.0, 1.0)
+
+    def expected_open(self) -> Tensor:
+        """Return the expected number of non-zero entries of a sample, a scalar."""
+        return torch.sigmoid(self.log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH))).sum()
+
+    def hardened(self) -> Tensor:
+        """Return the deterministic mask (size,): as many zeros as are expected, the others soft.
+
+        It follows ``log_alpha`` at every call, and gradients flow through it.
+        """
+        soft = torch.sigmoid(self.log_alpha / TEMPERATURE * HARDENED_SLOPE)
+        # `round` goes half to even, as the reference implementation does.
+        num_zeros = round(soft.numel() - self.expected_open().item())
+        return soft.index_fill(0, soft.topk(num_zeros, largest=False).indices, 0.0)
+
+
+class Gates(nn.ModuleDict):
+    """The gates of one upstream, keyed ``<unit>/<layer index>``: ``conv/0``, ``head/3``.
+
+    Hooks tie them to that very model, so do not `copy.deepcopy` a model with gates attached: build gates for the copy
+    and load their ``state_dict``. The model's parameters and the gates' stay apart.
+    """
+
+    def __init__(self, model: UpstreamModel, units: Collection[str]) -> None:
+        """Create the gates of ``units`` wherever ``model`` still has such units; `attach` puts them to work.
+
+        Raises:
+            UserError: a unit is none of `cost.UNITS`.
+        """
+        unknown = sorted(set(units) - set(UNITS))
+        if unknown:
+            raise UserError(f"unknown pruning unit {unknown[0]!r}; choose from {', '.join(UNITS)}")
+        super().__init__(
+            {
+                f"{unit}/{index}": HardConcrete(count, INITIAL_CLOSED[unit])
+                for unit, counts in kept_units(model.config).items()
+                for index, count in enumerate(counts)
+                if unit in units and count
+            }
+        )
+        # A tuple hides the model from `nn.Module`, or it would become a part of the gates and of their state.
+        self._gated = (model,)
+        self._hooks: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Let every forward pass of the model go through the gates, with one mask a gate and pass.
+
+        Under autocast masks stay float32, and so do the activations that they scale.
+        """
+        self.detach()
+        self._hooks = [_attach(self._gated[0], key, gate) for key, gate in self._gates()]
+
+    def detach(self) -> None:
+        """Leave the model as it was before `attach`."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def expected_parameters(self) -> Tensor:
+        """Return the expected size of the pruned model, a differentiable scalar.
+
+        Input and output channels count as independent. WavLM's position parameters do not count; the scale of the
+        last convolution's channels does.
+
+        Source: DPHuBERT section 3.3, and the counting of its reference implementation.
+        """
+        config = self._gated[0].config
+        units: dict[str, list[Count]] = {unit: list(counts) for unit, counts in kept_units(config).items()}
+        for key, gate in self._gates():
+            unit, index = key.split("/")
+            units[unit][int(index)] = gate.expected_open()
+        return torch.as_tensor(gateable_parameters(config, units), dtype=torch.get_default_dtype())
+
+    def hardened_masks(self) -> dict[str, Tensor]:
+        """Return every gate's deterministic mask, without gradients: what `pruning.prune` takes."""
+        with torch.no_grad():
+            return {key: gate.hardened() for key, gate in self._gates()}
+
+    def _gates(self) -> Iterator[tuple[str, HardConcrete]]:
+        return cast("Iterator[tuple[str, HardConcrete]]", iter(self.items()))
+
+
+def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHandle:
+    """Register the one hook that applies a gate where DPHuBERT does."""
+    unit, index = key.split("/")
+    if unit == "conv":
+        layer = model.feature_extractor.conv_layers[int(index)]
+        return layer.register_forward_hook(_scale_output(lambda: gate()[:, None]))
+    transformer_layer = cast("TransformerLayer", model.layers[int(index)])
+    attention = cast("SelfAttention", transformer_layer.attention)
+    feed_forward = cast("FeedForward", transformer_layer.feed_forward)
+    if unit == "head":
+        return attention.out_proj.register_forward_pre_hook(
+            _scale_input(lambda: gate().repeat_interleave(attention.head_dim))
+        )
+    if unit == "interm":
+        return feed_forward.output_dense.register_forward_pre_hook(_scale_input(gate))
+    branch = attention if unit == "attlayer" else feed_forward
+    return branch.register_forward_hook(_scale_output(gate))
+
+
+def _scale_output(mask: Callable[[], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    return lambda _module, _inputs, output: output * mask()
+
+
+def _scale_input(mask: Callable[[], Tensor]) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
+    return lambda _module, inputs: (inputs[0] * mask(),)

@@ -1,0 +1,194 @@
+"""Structural pruning: an ordinary smaller model from a model and the masks of its gates.
+
+Masks are soft where they are not zero. What they keep is selected, and their values are multiplied into the weights
+that read the units, so that head, feed-forward and block masks leave the function as it was. Masked convolution
+channels do change it: the normalisation that follows then sees the kept channels alone, which DPHuBERT's second
+distillation stage repairs.
+
+Source: DPHuBERT (arXiv 2305.17651) section 3.3, and its reference implementation for which weight takes which mask.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.upstream.config import ConvLayerShape, TransformerLayerShape, UpstreamConfig
+from bench.upstream.cost import kept_units
+from bench.upstream.model import UpstreamModel
+
+logger = logging.getLogger(__name__)
+
+_State = dict[str, Tensor]
+
+
+def pruned_config(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> UpstreamConfig:
+    """Return the shape that pruning by ``masks`` leads to, without touching any weight.
+
+    Args:
+        config: of the model to prune, itself pruned or not.
+        masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`; what is not zero (or False) is kept. Units without
+            a mask are kept whole.
+
+    Raises:
+        UserError: a convolution would keep no channel.
+        ValueError: a mask has no place in ``config`` or another size.
+    """
+    _check_masks(config, masks)
+    kept = {key: mask.nonzero().flatten().tolist() for key, mask in masks.items()}
+    conv_layers = tuple(
+        _pruned_conv(shape, index, kept.get(f"conv/{index}"))
+        for index, shape in enumerate(config.conv_layers)
+    )
+    layers = tuple(_pruned_layer(shape, index, kept) for index, shape in enumerate(config.layers))
+    changes: dict[str, object] = {"conv_layers": conv_layers, "layers": layers}
+    if config.relative_position is not None and not layers[0].heads:
+        changes["relative_position"] = config.relative_position.model_copy(update={"has_embedding": False})
+    return config.model_copy(update=changes)
+
+
+def prune(model: UpstreamModel, masks: Mapping[str, Tensor]) -> UpstreamModel:
+    """Return a new, smaller model in which ``masks`` are part of the weights; ``model`` stays as it is.
+
+    Args:
+        model: any upstream, itself pruned or not; gates attached to it play no part.
+        masks: as in `pruned_config`, with the soft values to be multiplied into the weights.
+
+    Raises:
+        UserError: a convolution would keep no channel.
+        ValueError: a mask has no place in ``model`` or another size.
+    """
+    config = pruned_config(model.config, masks)
+    if _has_bias(model.config) and not _has_bias(config):
+        logger.warning(
+            "layer 0's attention is pruned: no layer has WavLM's relative position bias any longer"
+        )
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+    for index in range(len(config.conv_layers)):
+        if f"conv/{index}" in masks:
+            _prune_conv(state, index, masks[f"conv/{index}"], is_last=index + 1 == len(config.conv_layers))
+    for index, shape in enumerate(config.layers):
+        _prune_attention(state, index, masks, config.head_dim, is_kept=bool(shape.heads))
+        _prune_feed_forward(state, index, masks, is_kept=bool(shape.feed_forward))
+    if not _has_bias(config):
+        state.pop("position_bias.embedding.weight", None)
+    pruned = UpstreamModel(config).to(state["layer_norm.weight"])
+    pruned.load_state_dict(state)
+    return pruned.train(model.training)
+
+
+def _check_masks(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> None:
+    sizes = {
+        f"{unit}/{index}": count
+        for unit, counts in kept_units(config).items()
+        for index, count in enumerate(counts)
+    }
+    for key, mask in masks.items():
+        if mask.shape != (sizes.get(key, 0),):
+            raise ValueError(
+                f"mask {key} has shape {tuple(mask.shape)}; the model has {sizes.get(key, 0)} such units"
+            )
+
+
+def _has_bias(config: UpstreamConfig) -> bool:
+    return config.relative_position is not None and config.relative_position.has_embedding
+
+
+def _pruned_conv(shape: ConvLayerShape, index: int, kept: list[int] | None) -> ConvLayerShape:
+    if kept is None:
+        return shape
+    if not kept:
+        raise UserError(
+            f"pruning leaves no channel in convolution {index} of the feature extractor, without which there is no"
+            " model; lower the sparsity or leave 'conv' out of the pruning units"
+        )
+    return shape.model_copy(update={"channels": len(kept)})
+
+
+def _pruned_layer(
+    shape: TransformerLayerShape, index: int, kept: Mapping[str, list[int]]
+) -> TransformerLayerShape:
+    heads = shape.heads
+    if f"head/{index}" in kept:
+        heads = tuple(heads[position] for position in kept[f"head/{index}"])
+    feed_forward = shape.feed_forward
+    if f"interm/{index}" in kept:
+        feed_forward = len(kept[f"interm/{index}"])
+    return TransformerLayerShape(
+        heads=heads if kept.get(f"attlayer/{index}", True) else (),
+        feed_forward=feed_forward if kept.get(f"ffnlayer/{index}", True) else 0,
+    )
+
+
+def _prune_conv(state: _State, index: int, mask: Tensor, *, is_last: bool) -> None:
+    kept = mask.nonzero().flatten()
+    layer = f"feature_extractor.conv_layers.{index}."
+    for name in ("conv.weight", "conv.bias", "layer_norm.weight", "layer_norm.bias"):
+        _select(state, layer + name, kept)
+    if not is_last:
+        reader = f"feature_extractor.conv_layers.{index + 1}.conv.weight"
+        _select(state, reader, kept, dim=1)
+        state[reader] = state[reader] * mask[kept][:, None]
+        return
+    # A LayerNorm reads the last convolution, so that its mask has no weight to go into.
+    _select(state, "feature_extractor.channel_scale", kept)
+    state["feature_extractor.channel_scale"] = state["feature_extractor.channel_scale"] * mask[kept]
+    _select(state, "feature_projection.layer_norm.weight", kept)
+    _select(state, "feature_projection.layer_norm.bias", kept)
+    _select(state, "feature_projection.projection.weight", kept, dim=1)
+
+
+def _prune_attention(
+    state: _State, index: int, masks: Mapping[str, Tensor], head_dim: int, *, is_kept: bool
+) -> None:
+    block = f"layers.{index}.attention."
+    if not is_kept:
+        _drop(state, block)
+        return
+    _scale_linear(state, block + "out_proj", masks.get(f"attlayer/{index}"))
+    if f"head/{index}" in masks:
+        mask = masks[f"head/{index}"].repeat_interleave(head_dim)
+        for name in ("k_proj", "v_proj", "q_proj"):
+            _select(state, f"{block}{name}.weight", mask.nonzero().flatten())
+            _select(state, f"{block}{name}.bias", mask.nonzero().flatten())
+        _fold_into_columns(state, block + "out_proj.weight", mask)
+
+
+def _prune_feed_forward(state: _State, index: int, masks: Mapping[str, Tensor], *, is_kept: bool) -> None:
+    block = f"layers.{index}.feed_forward."
+    if not is_kept:
+        _drop(state, block)
+        return
+    _scale_linear(state, block + "output_dense", masks.get(f"ffnlayer/{index}"))
+    if f"interm/{index}" in masks:
+        mask = masks[f"interm/{index}"]
+        _select(state, block + "intermediate_dense.weight", mask.nonzero().flatten())
+        _select(state, block + "intermediate_dense.bias", mask.nonzero().flatten())
+        _fold_into_columns(state, block + "output_dense.weight", mask)
+
+
+def _select(state: _State, key: str, kept: Tensor, dim: int = 0) -> None:
+    """Keep some rows or columns of a weight, where the model type has that weight."""
+    if key in state:
+        state[key] = state[key].index_select(dim, kept)
+
+
+def _fold_into_columns(state: _State, key: str, mask: Tensor) -> None:
+    kept = mask.nonzero().flatten()
+    _select(state, key, kept, dim=1)
+    state[key] = state[key] * mask[kept]
+
+
+def _scale_linear(state: _State, linear: str, mask: Tensor | None) -> None:
+    if mask is not None:
+        state[f"{linear}.weight"] = state[f"{linear}.weight"] * mask
+        state[f"{linear}.bias"] = state[f"{linear}.bias"] * mask
+
+
+def _drop(state: _State, prefix: str) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:
+        del state[key]
