@@ -46,4 +46,5 @@ class SelfAttention(nn.Module):
         return key_mask
 
     def _split(self, projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        batch, frames, _ = projected.shape
+        return projected.view(batch, frames, self.num_heads, self.head_dim).transpose(1, 2)

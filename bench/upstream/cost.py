@@ -11,8 +11,8 @@ from torch import Tensor
 from bench.upstream.config import UpstreamConfig
 
 UNITS = ("conv", "head", "interm", "attlayer", "ffnlayer")
-"""What can be pruned, by DPHuBERT's names: channels of a convolution, attention heads, feed-forward units, a whole
-attention block, a whole feed-forward block."""
+"""What can be pruned, by DPHuBERT's names: channels of a convolution, attention heads, feed-forward units,
+a whole attention block, a whole feed-forward block."""
 
 Count: TypeAlias = "int | Tensor"
 """How many units there are: an integer, or a scalar tensor where gates expect that many."""
@@ -61,13 +61,13 @@ def count_parameters(config: UpstreamConfig) -> int:
 
 
 def count_dphubert_parameters(config: UpstreamConfig) -> int:
-    """Count parameters as DPHuBERT does: with the scale of the last convolution's channels (``dummy_weight``)."""
+    """Count as DPHuBERT does: with the scale of the last convolution's channels, its ``dummy_weight``."""
     gateable = gateable_parameters(config, kept_units(config))
     return int(gateable) + _position_bias_parameters(config)
 
 
 def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Count]]) -> Count:
-    """Count parameters of a model with ``units`` in place of ``config``'s own, without WavLM's position parameters.
+    """Count parameters with ``units`` in place of ``config``'s own, but for WavLM's position bias.
 
     Args:
         config: everything but the number of units.
@@ -90,12 +90,7 @@ def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Cou
         attention = (dim + 1) * 3 * width + (width + 1) * dim
         feed_forward = (dim + 1) * units["interm"][index] + (units["interm"][index] + 1) * dim
         layer_norms = 2 * 2 * dim
-        total = (
-            total
-            + attention * units["attlayer"][index]
-            + feed_forward * units["ffnlayer"][index]
-            + layer_norms
-        )
+        total = total + attention * units["attlayer"][index] + feed_forward * units["ffnlayer"][index] + layer_norms
     return total
 
 
@@ -113,16 +108,10 @@ def count_macs(config: UpstreamConfig, num_samples: int) -> int:
     macs += frames * inputs * config.dim
     # An even kernel computes one frame that is then cut off.
     positional_frames = frames + (config.positional_kernel + 1) % 2
-    macs += (
-        positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
-    )
+    macs += positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
     for layer in config.layers:
         width = len(layer.heads) * config.head_dim
-        macs += (
-            4 * frames * config.dim * width
-            + 2 * frames**2 * width
-            + 2 * frames * config.dim * layer.feed_forward
-        )
+        macs += 4 * frames * config.dim * width + 2 * frames**2 * width + 2 * frames * config.dim * layer.feed_forward
         if _has_position_bias(config) and layer.heads:
             macs += frames * config.dim * WAVLM_GATE_WIDTH
     return macs
@@ -131,13 +120,13 @@ def count_macs(config: UpstreamConfig, num_samples: int) -> int:
 def superb_macs(config: UpstreamConfig) -> SuperbMacs:
     """Count MACs over SUPERB's 32 utterances, plainly and as its official profiler does.
 
-    The profiler takes fused attention for ``4 * frames * dim + 4 * heads * frames ** 2`` operations more than its
-    matrix products, 3 instead of 4 where attention has no dropout. Published models with pre-norm layers (the Large
-    ones) were trained without it, those with post-norm layers with it; this decides here, not ``config.dropout``,
-    which converted checkpoints fill in differently. A pruned model, which the profiler could only see in code of its
-    own, is counted by the same rule with the heads and the attention blocks it keeps.
+    The profiler takes fused attention for ``4 * frames * dim + 4 * heads * frames ** 2`` operations more than
+    its matrix products; 3 instead of the second 4 where attention has no dropout. The published pre-norm models
+    (Large) were trained without dropout, the post-norm ones (Base) with it, and this decides here:
+    ``config.dropout`` does not, as the formats of checkpoints disagree on it. A pruned model is counted by the
+    same rule with the heads and attention blocks that it keeps, as fused attention would be.
 
-    Source: the profiler named at `SUPERB_LENGTHS`; fairseq's recipes for dropout.
+    Source: the profiler named at `SUPERB_LENGTHS`; fairseq's pre-training recipes for the dropout.
     """
     plain = sum(count_macs(config, length) for lengths in SUPERB_LENGTHS.values() for length in lengths)
     buckets = {
@@ -151,9 +140,7 @@ def _profiler_extras(config: UpstreamConfig, num_samples: int) -> int:
     frames = config.num_frames(num_samples)
     per_score = 3 if config.layer_norm_first else 4
     return sum(
-        4 * frames * config.dim + per_score * len(layer.heads) * frames**2
-        for layer in config.layers
-        if layer.heads
+        4 * frames * config.dim + per_score * len(layer.heads) * frames**2 for layer in config.layers if layer.heads
     )
 
 
@@ -165,8 +152,6 @@ def _position_bias_parameters(config: UpstreamConfig) -> int:
     """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention."""
     if config.relative_position is None:
         return 0
-    embedding = (
-        config.relative_position.num_buckets * config.total_heads * config.relative_position.has_embedding
-    )
+    embedding = config.relative_position.num_buckets * config.total_heads * config.relative_position.has_embedding
     gate = (config.dim // config.total_heads + 1) * WAVLM_GATE_WIDTH + config.total_heads
     return embedding + gate * sum(bool(layer.heads) for layer in config.layers)

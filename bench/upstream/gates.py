@@ -1,7 +1,7 @@
 """Hard-concrete gates that attach to an upstream from outside; the model itself has no pruning code.
 
-Source: Louizos et al., L0 regularization (arXiv 1712.01312) section 2.2; DPHuBERT (arXiv 2305.17651) section 3.3,
-and its reference implementation for the constants and the deterministic mask.
+Source: Louizos et al., L0 regularization (arXiv 1712.01312) section 2.2; DPHuBERT (arXiv 2305.17651)
+section 3.3, and its reference implementation for the constants and the deterministic mask.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from bench.upstream.attention import SelfAttention
     from bench.upstream.model import FeedForward, TransformerLayer, UpstreamModel
 
+__all__ = ["UNITS", "Gates", "HardConcrete"]
+
 INITIAL_CLOSED = {"conv": 0.01, "head": 0.01, "interm": 0.5, "attlayer": 0.01, "ffnlayer": 0.01}
-"""How closed new gates are, in (0, 1); feed-forward units start half closed in the reference implementation."""
+"""How closed new gates are, in (0, 1); the reference implementation starts feed-forward units halfway."""
 INITIAL_NOISE_STD = 0.01
 
 TEMPERATURE = 2 / 3
@@ -71,8 +73,9 @@ class HardConcrete(nn.Module):
 class Gates(nn.ModuleDict):
     """The gates of one upstream, keyed ``<unit>/<layer index>``: ``conv/0``, ``head/3``.
 
-    Hooks tie them to that very model, so do not `copy.deepcopy` a model with gates attached: build gates for the copy
-    and load their ``state_dict``. The model's parameters and the gates' stay apart.
+    Hooks tie them to that very model, so do not `copy.deepcopy` a model with gates attached: build gates for
+    the copy and load their ``state_dict``. The model's parameters and the gates' stay apart, and so do their
+    training modes.
     """
 
     def __init__(self, model: UpstreamModel, units: Collection[str]) -> None:
@@ -113,7 +116,7 @@ class Gates(nn.ModuleDict):
     def expected_parameters(self) -> Tensor:
         """Return the expected size of the pruned model, a differentiable scalar.
 
-        Input and output channels count as independent. WavLM's position parameters do not count; the scale of the
+        Input and output channels count as independent. WavLM's position bias does not count; the scale of the
         last convolution's channels does.
 
         Source: DPHuBERT section 3.3, and the counting of its reference implementation.

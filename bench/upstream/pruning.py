@@ -1,11 +1,12 @@
 """Structural pruning: an ordinary smaller model from a model and the masks of its gates.
 
-Masks are soft where they are not zero. What they keep is selected, and their values are multiplied into the weights
-that read the units, so that head, feed-forward and block masks leave the function as it was. Masked convolution
-channels do change it: the normalisation that follows then sees the kept channels alone, which DPHuBERT's second
-distillation stage repairs.
+Masks are soft where they are not zero. What they keep is selected, and their values are multiplied into the
+weights that read the units, so that pruning heads, feed-forward units and blocks leaves the function as it was.
+Pruning channels of a convolution changes it, as the normalisation that follows then sees the kept channels alone;
+so does dropping a block whose units are all masked, as its output bias goes too. DPHuBERT's second distillation
+stage repairs both.
 
-Source: DPHuBERT (arXiv 2305.17651) section 3.3, and its reference implementation for which weight takes which mask.
+Source: DPHuBERT (arXiv 2305.17651) section 3.3, and its reference implementation for the weights that take masks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from bench.errors import UserError
@@ -31,8 +31,8 @@ def pruned_config(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> Upstre
 
     Args:
         config: of the model to prune, itself pruned or not.
-        masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`; what is not zero (or False) is kept. Units without
-            a mask are kept whole.
+        masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`; what is not zero (or False) is kept. Units
+            without a mask are kept whole.
 
     Raises:
         UserError: a convolution would keep no channel.
@@ -41,8 +41,7 @@ def pruned_config(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> Upstre
     _check_masks(config, masks)
     kept = {key: mask.nonzero().flatten().tolist() for key, mask in masks.items()}
     conv_layers = tuple(
-        _pruned_conv(shape, index, kept.get(f"conv/{index}"))
-        for index, shape in enumerate(config.conv_layers)
+        _pruned_conv(shape, index, kept.get(f"conv/{index}")) for index, shape in enumerate(config.conv_layers)
     )
     layers = tuple(_pruned_layer(shape, index, kept) for index, shape in enumerate(config.layers))
     changes: dict[str, object] = {"conv_layers": conv_layers, "layers": layers}
@@ -64,9 +63,7 @@ def prune(model: UpstreamModel, masks: Mapping[str, Tensor]) -> UpstreamModel:
     """
     config = pruned_config(model.config, masks)
     if _has_bias(model.config) and not _has_bias(config):
-        logger.warning(
-            "layer 0's attention is pruned: no layer has WavLM's relative position bias any longer"
-        )
+        logger.warning("layer 0's attention is pruned: no layer has WavLM's relative position bias any longer")
     state = {key: value.detach() for key, value in model.state_dict().items()}
     for index in range(len(config.conv_layers)):
         if f"conv/{index}" in masks:
@@ -83,15 +80,11 @@ def prune(model: UpstreamModel, masks: Mapping[str, Tensor]) -> UpstreamModel:
 
 def _check_masks(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> None:
     sizes = {
-        f"{unit}/{index}": count
-        for unit, counts in kept_units(config).items()
-        for index, count in enumerate(counts)
+        f"{unit}/{index}": count for unit, counts in kept_units(config).items() for index, count in enumerate(counts)
     }
     for key, mask in masks.items():
         if mask.shape != (sizes.get(key, 0),):
-            raise ValueError(
-                f"mask {key} has shape {tuple(mask.shape)}; the model has {sizes.get(key, 0)} such units"
-            )
+            raise ValueError(f"mask {key} has shape {tuple(mask.shape)}; the model has {sizes.get(key, 0)} such units")
 
 
 def _has_bias(config: UpstreamConfig) -> bool:
@@ -103,15 +96,13 @@ def _pruned_conv(shape: ConvLayerShape, index: int, kept: list[int] | None) -> C
         return shape
     if not kept:
         raise UserError(
-            f"pruning leaves no channel in convolution {index} of the feature extractor, without which there is no"
-            " model; lower the sparsity or leave 'conv' out of the pruning units"
+            f"pruning leaves no channel in convolution {index} of the feature extractor;"
+            " lower the sparsity or leave 'conv' out of the pruning units"
         )
     return shape.model_copy(update={"channels": len(kept)})
 
 
-def _pruned_layer(
-    shape: TransformerLayerShape, index: int, kept: Mapping[str, list[int]]
-) -> TransformerLayerShape:
+def _pruned_layer(shape: TransformerLayerShape, index: int, kept: Mapping[str, list[int]]) -> TransformerLayerShape:
     heads = shape.heads
     if f"head/{index}" in kept:
         heads = tuple(heads[position] for position in kept[f"head/{index}"])
@@ -142,9 +133,7 @@ def _prune_conv(state: _State, index: int, mask: Tensor, *, is_last: bool) -> No
     _select(state, "feature_projection.projection.weight", kept, dim=1)
 
 
-def _prune_attention(
-    state: _State, index: int, masks: Mapping[str, Tensor], head_dim: int, *, is_kept: bool
-) -> None:
+def _prune_attention(state: _State, index: int, masks: Mapping[str, Tensor], head_dim: int, *, is_kept: bool) -> None:
     block = f"layers.{index}.attention."
     if not is_kept:
         _drop(state, block)

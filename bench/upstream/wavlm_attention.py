@@ -51,6 +51,8 @@ class GatedSelfAttention(SelfAttention):
     Gates are computed for all of the teacher's heads from the layer's whole input, as pruning leaves them alone.
     """
 
+    kept_heads: Tensor
+
     def __init__(self, dim: int, heads: tuple[int, ...], head_dim: int, dropout: float, total_heads: int) -> None:
         super().__init__(dim, heads, head_dim, dropout)
         self.total_heads = total_heads
