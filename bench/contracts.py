@@ -81,10 +81,17 @@ class Data(Settings):
     """``mini``, or the stem of the YAML file."""
     version: str = ""
     """Identity of embedded corpora: generator version and seed. Empty for the user's own."""
+    resample: bool = False
+    """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
     audio: AudioSource | None = None
     """What compression hears."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Each task's entry; its fields are the task's own ``data_type``."""
+
+    @property
+    def identity(self) -> str:
+        """Name the corpora in a record: embedded ones with their version."""
+        return f"{self.name}-{self.version}" if self.version else self.name
 
 
 class Corpora(Protocol):

@@ -12,6 +12,8 @@ from bench.errors import UserError
 
 Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.commands"]
 
+GROUPS: dict[str, Group] = {"compressors": "bench.compressors", "tasks": "bench.tasks"}
+
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Say what ``name`` may have meant: the nearest choice, if one is near, and the whole list."""
@@ -58,4 +60,6 @@ def load(group: Group, name: str) -> Any:
     try:
         return entry.load()
     except ImportError as error:
-        raise UserError(f"{group} {name!r} of {_origin(entry)} cannot be imported: {error}. See `bench doctor`.") from error
+        raise UserError(
+            f"{group} {name!r} of {_origin(entry)} cannot be imported: {error}. See `bench doctor`."
+        ) from error

@@ -1,0 +1,39 @@
+"""The command line: one file a verb, and one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run ``bench`` and exit: 0 done, 1 some cell failed, 2 wrong use or bad input."""
+    import typer
+
+    from bench.cli.app import application
+    from bench.errors import UserError
+
+    debug = "--debug" in sys.argv
+    # Typer exports of its usage errors only this one; its base is what all wrong use raises.
+    usage_error: type[Exception] = typer.BadParameter.__bases__[0]
+    try:
+        sys.exit(application()(standalone_mode=False))
+    except UserError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except usage_error as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted: run the same command again to go on where it stopped")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    _say(f"error: {' '.join(message.split())}")
+    sys.exit(2)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,42 @@
+"""The ``bench`` application: its own verbs, and those of plug-in packages."""
+
+from __future__ import annotations
+
+import typer
+
+from bench import registry
+from bench.cli import compress, convert, doctor, evaluate, features, listing, output, run
+
+HELP = """Compress self-supervised speech models and measure what it costs on SUPERB.
+
+The main job: bench run --compressor dphubert --tasks asr,ks"""
+
+
+def application() -> typer.Typer:
+    """Assemble all verbs; none of them has imported torch yet."""
+    app = typer.Typer(
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(common)
+    app.command()(run.run)
+    app.command()(compress.compress)
+    app.command()(evaluate.evaluate)
+    app.command()(features.features)
+    app.command()(convert.convert)
+    app.command("list")(listing.list_)
+    app.command()(doctor.doctor)
+    for name in registry.names("bench.commands"):
+        app.add_typer(registry.load("bench.commands", name), name=name)
+    return app
+
+
+def common() -> None:
+    """Set up what all verbs share."""
+    output.quiet_libraries()
+
+
+common.__doc__ = HELP

@@ -1,0 +1,48 @@
+"""``bench compress``: make a smaller model and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import options
+
+
+def compress(
+    compressor: Annotated[str, typer.Option(help="Compressor; see `bench list compressors`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    teacher: options.Teacher = options.DEFAULT_TEACHER,
+    data: options.DataChoice = "mini",
+    preset: options.PresetName = "mini",
+    set_: options.Sets = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Compress a teacher into a model folder that every command takes as a reference.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from bench.cli.choices import comma_separated, one_of, resolved_run
+    from bench.cli.output import print_json, print_rows
+    from bench.errors import UserError
+    from bench.runner.checks import resolve_device
+    from bench.runner.compress import compress_into
+
+    if len(comma_separated(compressor, "--compressor")) > 1 or compressor == "none":
+        raise UserError(f"--compressor {compressor}: `bench compress` takes exactly one. Use `bench run` for several.")
+    config = resolved_run(
+        compressors=compressor,
+        teacher=teacher,
+        tasks=None,
+        data=data,
+        preset=preset,
+        seeds="0",
+        assignments=set_ or [],
+    )
+    chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
+    rows = compress_into(config, compressor, out, chosen_device)
+    print_json(rows) if json else print_rows(rows)
+    return 0

@@ -1,0 +1,26 @@
+"""``bench doctor``: is everything here that the suite needs?"""
+
+from __future__ import annotations
+
+import typer
+
+from bench.cli import options
+
+
+def doctor(
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Show versions and devices, what is missing, and the fix; exits with 1 where something is."""
+    from bench.cli.output import print_json, print_rows
+    from bench.diagnosis import diagnose
+
+    findings = diagnose()
+    rows = [{"what": item.what, "found": item.found, "ok": item.ok, "fix": item.fix} for item in findings]
+    if json:
+        print_json(rows)
+    else:
+        print_rows([{**row, "ok": "yes" if row["ok"] else "NO"} for row in rows])
+    broken = [item for item in findings if not item.ok]
+    typer.echo(f"{len(broken)} of {len(findings)} need attention" if broken else "all is well", err=True)
+    return 1 if broken else 0

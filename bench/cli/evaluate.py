@@ -1,0 +1,32 @@
+"""``bench evaluate``: score models as they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli import options
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Model references, comma-separated; see `bench list teachers`.")],
+    tasks: options.Tasks,
+    data: options.DataChoice = "mini",
+    preset: options.PresetName = "mini",
+    seeds: options.Seeds = "0",
+    split: options.Split = "test",
+    out: options.Out = None,
+    set_: options.Sets = None,
+    device: options.Device = "auto",
+    dry_run: options.DryRun = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Evaluate models on downstream tasks, and collate a leaderboard."""
+    from bench.cli.choices import resolved_run, run_folder
+    from bench.cli.run import execute
+
+    assignments = set_ or []
+    config = resolved_run(models=model, tasks=tasks, data=data, preset=preset, seeds=seeds, assignments=assignments)
+    return execute(config, run_folder(out, config, assignments), device, split, dry_run=dry_run, as_json=json)

@@ -1,0 +1,31 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+# Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
+Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all'; see `bench list tasks`.")]
+Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
+DataChoice = Annotated[str, typer.Option("--data", help="'mini' (embedded corpora) or a YAML file about yours.")]
+PresetName = Annotated[str, typer.Option("--preset", help="smoke (seconds), mini (CPU, minutes) or paper.")]
+Seeds = Annotated[str, typer.Option(help="Seeds of the downstream heads, comma-separated.")]
+Out = Annotated[Optional[Path], typer.Option(help="The run's folder [default: results/runs/<name>].")]  # noqa: UP045
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting: data.*, compressor.*, tasks.<name>.* or a bare key.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+
+DEFAULT_TEACHER = "random:mini-hubert"

@@ -1,0 +1,84 @@
+"""What the user sees: results on standard output, progress and logs on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OUR_LOGGERS = ("bench", "compressors", "tasks")
+
+
+def quiet_libraries() -> None:
+    """Let our own log lines through to standard error, and no library's."""
+    debug = "--debug" in sys.argv
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in OUR_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)
+        logger.propagate = False
+    if not debug:
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        logging.getLogger("lightning").setLevel(logging.ERROR)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Print a table, one row a mapping; the first row's keys are the columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None)
+    columns = list(rows[0]) if rows else []
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+    console = Console(file=sys.stdout, soft_wrap=False)
+    # Where the output is a file or a pipe there is no width to fit.
+    width = None if sys.stdout.isatty() else 400
+    console.print(table, width=width)
+
+
+def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Shorten a leaderboard for the eye: sizes in millions, MACs in billions, scores with their spread."""
+    rows = []
+    for _, record in table.iterrows():
+        row: dict[str, Any] = {"model": record["model"], "params (M)": f"{record['params'] / 1e6:.2f}"}
+        row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
+        row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
+        for column in table.columns:
+            if f"{column}_std" in table.columns and not column.endswith("_loss"):
+                row[f"{column} (%)"] = _score(record[column], record[f"{column}_std"])
+        rows.append(row)
+    return rows
+
+
+def _score(value: float, spread: float) -> str:
+    if _missing(value):
+        return ""
+    return f"{value:.2f}" if _missing(spread) else f"{value:.2f} ± {spread:.2f}"
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))

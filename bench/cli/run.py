@@ -1,0 +1,80 @@
+"""``bench run``: compress, evaluate, collate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.config.run import RunConfig
+
+
+def run(
+    tasks: options.Tasks,
+    compressor: Annotated[
+        str, typer.Option(help="Compressors, comma-separated, or 'none' for the teacher's row alone.")
+    ] = "none",
+    teacher: options.Teacher = options.DEFAULT_TEACHER,
+    data: options.DataChoice = "mini",
+    preset: options.PresetName = "mini",
+    seeds: options.Seeds = "0",
+    split: options.Split = "test",
+    out: options.Out = None,
+    set_: options.Sets = None,
+    device: options.Device = "auto",
+    dry_run: options.DryRun = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Compress a teacher, evaluate it and the results side by side, and collate a leaderboard.
+
+    Run again, it finishes what is missing and repeats nothing.
+    """
+    from bench.cli.choices import resolved_run, run_folder
+
+    assignments = set_ or []
+    config = resolved_run(
+        compressors=compressor,
+        teacher=teacher,
+        tasks=tasks,
+        data=data,
+        preset=preset,
+        seeds=seeds,
+        assignments=assignments,
+    )
+    return execute(config, run_folder(out, config, assignments), device, split, dry_run=dry_run, as_json=json)
+
+
+def execute(config: RunConfig, folder: Path, device: str, split: str, *, dry_run: bool, as_json: bool) -> int:
+    """Show the plan or carry it out; the exit code says whether all of it is done."""
+    from bench.cli.choices import one_of
+    from bench.cli.output import leaderboard_rows, print_json, print_rows
+    from bench.runner.checks import resolve_device
+    from bench.runner.plan import join_run, plan
+    from bench.runner.run import Run
+    from bench.store.run_folder import RunFolder
+
+    one_of(split, ("test", "dev"), "--split")
+    chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
+    if dry_run:
+        join_run(RunFolder(folder), config)
+        steps = [
+            {"step": step.what, "subject": step.subject, "state": "done" if step.done else "to do"}
+            for step in plan(RunFolder(folder), config)
+        ]
+        print_json(steps) if as_json else print_rows(steps, f"{folder} on {chosen_device}")
+        return 0
+    outcome = Run(config, folder, chosen_device).execute(split)
+    if as_json:
+        print_json(outcome.leaderboard.to_dict(orient="records"))
+    else:
+        print_rows(leaderboard_rows(outcome.leaderboard), f"{config.data.name}, preset {config.preset}, {split}")
+        typer.echo(f"{outcome.path}")
+    for what, why in outcome.failures.items():
+        typer.echo(f"failed: {what}: {why}", err=True)
+    return 1 if outcome.failures else 0

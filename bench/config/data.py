@@ -1,0 +1,104 @@
+"""``--data``: embedded corpora by name, or a YAML file about the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from bench import registry
+from bench.config.overrides import nested, validated
+from bench.contracts import AudioSource, Corpora, Data, Settings
+from bench.errors import UserError
+
+Entry = TypeVar("Entry", bound=Settings)
+
+
+def describe_data(choice: str, overrides: Mapping[str, Any], tasks: Mapping[str, Any]) -> Data:
+    """Resolve ``--data`` without making or reading any audio.
+
+    Args:
+        choice: name of embedded corpora, or path of a YAML file.
+        overrides: dotted keys below ``data``.
+        tasks: the chosen task classes by name; each validates its own entry.
+
+    Raises:
+        UserError: no such file or corpora, unknown keys, a chosen task without an entry.
+    """
+    if choice in registry.names("bench.corpora"):
+        values = embedded(choice).data().model_dump(mode="json")
+        base = Path.cwd()
+    else:
+        path = Path(choice)
+        values = {"name": path.stem, **_read_yaml(path)}
+        base = path.resolve().parent
+    data = validated(Data, nested(overrides, values), f"the data {choice}")
+    return _resolved(data, base, tasks, choice)
+
+
+def embedded(name: str) -> Corpora:
+    """Instantiate the embedded corpora of this name."""
+    corpora: Corpora = registry.load("bench.corpora", name)()
+    return corpora
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(
+            f"--data {path}: no such file, and no embedded corpora of this name. "
+            f"{registry.nearest(str(path), registry.names('bench.corpora'))}"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"Expected YAML in {path}. {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"Expected the keys audio and tasks in {path}. Found {type(values).__name__}.")
+    return values
+
+
+def _resolved(data: Data, base: Path, tasks: Mapping[str, Any], choice: str) -> Data:
+    missing = sorted(set(tasks) - set(data.tasks))
+    if missing:
+        raise UserError(
+            f"The data {choice} say nothing about {', '.join(missing)}. Add tasks.{missing[0]} to it "
+            f"(it has: {', '.join(sorted(data.tasks)) or 'none'})."
+        )
+    entries = {}
+    for name, task in tasks.items():
+        values = dict(data.tasks[name])
+        if "resample" in task.data_type.model_fields:
+            values.setdefault("resample", data.resample)
+        entry = validated(task.data_type, values, f"the data {choice}, tasks.{name}")
+        entries[name] = absolute(entry, base).model_dump(mode="json")
+    audio = None
+    if data.audio is not None:
+        inherited = data.audio.model_copy(update={"resample": data.audio.resample or data.resample})
+        audio = absolute(inherited, base)
+    return data.model_copy(update={"audio": audio, "tasks": entries})
+
+
+def absolute(entry: Entry, base: Path) -> Entry:
+    """Resolve every path field against ``base``."""
+    update = {
+        name: (base / value).resolve()
+        for name in type(entry).model_fields
+        if isinstance(value := getattr(entry, name), Path)
+    }
+    return entry.model_copy(update=update)
+
+
+def required_audio(data: Data, choice: str) -> AudioSource:
+    """Return what compression hears.
+
+    Raises:
+        UserError: the data name no audio for it.
+    """
+    if data.audio is None:
+        raise UserError(
+            f"The data {choice} name no audio to compress with. "
+            "Add audio: {layout: folder, root: ...} to it, training speech only."
+        )
+    return data.audio

@@ -1,0 +1,162 @@
+"""The whole resolved configuration of a run, enough to repeat it, and when two may share a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench import registry
+from bench.config.data import describe_data
+from bench.config.overrides import nested, parse_overrides, validated
+from bench.contracts import Data, Settings
+from bench.errors import UserError
+
+Preset = Literal["smoke", "mini", "paper"]
+
+
+class ModelSource(Settings):
+    """Where one row of the leaderboard comes from: a reference as it is, or a compressor applied to the teacher."""
+
+    reference: str | None = None
+    """A model reference, evaluated as it is."""
+    compressor: str | None = None
+    """Name of the compressor."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The compressor's whole configuration."""
+
+
+class RunConfig(Settings):
+    """What ``config.yaml`` in a run's folder holds."""
+
+    schema_version: int = 1
+    """Of this file."""
+    teacher: str | None
+    """Model reference of the teacher; none for a plain evaluation."""
+    data: Data
+    """Corpora, with absolute paths."""
+    preset: Preset
+    """Where every setting not given came from."""
+    protocol: Literal["s3prl"] = "s3prl"
+    """How features are computed: ``s3prl`` recomputes them at every step, in the recipe's own batches."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the downstream heads."""
+    models: dict[str, ModelSource]
+    """Rows of the leaderboard, the teacher's first."""
+    tasks: dict[str, dict[str, Any]]
+    """Each task's whole configuration."""
+
+    def compressors(self) -> dict[str, ModelSource]:
+        """The rows that compression makes."""
+        return {name: source for name, source in self.models.items() if source.compressor}
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for runs to share a folder; tasks, models and seeds may be added."""
+        return self.model_dump(
+            mode="json", include={"teacher", "data", "preset", "protocol"}, exclude={"data": {"tasks"}}
+        )
+
+    def run_name(self, assignments: Sequence[str]) -> str:
+        """Derive the folder's name, so that the same command finds its folder again."""
+        key = json.dumps([self.identity(), sorted(assignments)], sort_keys=True)
+        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+        subject = self.teacher or "evaluate"
+        return "-".join([re.sub(r"[^A-Za-z0-9.]+", "-", Path(subject).name), self.data.name, self.preset, digest])
+
+
+class Choice(Settings):
+    """What the user chose on the command line, before anything is resolved."""
+
+    compressors: tuple[str, ...] = ()
+    """Names; ``none`` alone stands for no compression."""
+    references: tuple[str, ...] = ()
+    """Models evaluated as they are."""
+    teacher: str | None = None
+    """Model reference of the teacher."""
+    tasks: tuple[str, ...] = ()
+    """Names; ``all`` stands for every task that the data have."""
+    data: str = "mini"
+    """Name of embedded corpora, or a YAML file."""
+    preset: Preset = "mini"
+    """Preset of compressors and tasks."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the downstream heads."""
+    assignments: tuple[str, ...] = ()
+    """``--set`` as given."""
+
+
+def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
+    """Turn the user's choice into a whole configuration, touching neither audio nor weights.
+
+    Args:
+        choice: what the command line said.
+        model_names: file-name-safe name of every reference and of the teacher.
+
+    Raises:
+        UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
+    """
+    overrides = parse_overrides(choice.assignments)
+    compressors = {name: registry.load("bench.compressors", name) for name in choice.compressors if name != "none"}
+    tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
+    data_changes, others = _split(overrides, "data")
+    data = describe_data(choice.data, data_changes, tasks)
+    settings, task_settings = _plugin_settings(choice.preset, compressors, tasks, others)
+    references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
+    models = {model_names[reference]: ModelSource(reference=reference) for reference in references}
+    for name, values in settings.items():
+        models[name] = ModelSource(compressor=name, settings=values)
+    return RunConfig(
+        teacher=choice.teacher,
+        data=data,
+        preset=choice.preset,
+        seeds=choice.seeds,
+        models=models,
+        tasks=task_settings,
+    )
+
+
+def _split(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    prefix = f"{head}."
+    inside = {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
+    outside = {key: value for key, value in overrides.items() if not key.startswith(prefix)}
+    return inside, outside
+
+
+def _plugin_settings(
+    preset: str, compressors: Mapping[str, Any], tasks: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    to_compressors, rest = _split(overrides, "compressor")
+    to_tasks, bare = _split(rest, "tasks")
+    unknown_tasks = {key.partition(".")[0] for key in to_tasks} - set(tasks)
+    if unknown_tasks:
+        name = min(unknown_tasks)
+        raise UserError(f"--set tasks.{name}...: this task is not chosen. {registry.nearest(name, tasks)}")
+    for key in bare:
+        fields = sorted({field for plugin in compressors.values() for field in plugin.config_type.model_fields})
+        if key.partition(".")[0] not in fields:
+            known = registry.nearest(key, [*fields, "data.*", "compressor.*", "tasks.<name>.*"])
+            raise UserError(f"--set {key}: no chosen compressor has this key. {known}")
+    compressor_settings = {}
+    for name, plugin in compressors.items():
+        fitting = {
+            key: value for key, value in bare.items() if key.partition(".")[0] in plugin.config_type.model_fields
+        }
+        compressor_settings[name] = _configured(plugin, preset, {**to_compressors, **fitting}, f"compressor {name}")
+    task_settings = {}
+    for name, plugin in tasks.items():
+        inside, _ = _split(to_tasks, name)
+        task_settings[name] = _configured(plugin, preset, inside, f"task {name}")
+    return compressor_settings, task_settings
+
+
+def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if preset not in plugin.presets:
+        raise UserError(f"The {where} has no preset {preset!r}. {registry.nearest(preset, plugin.presets)}")
+    values = nested(changes, plugin.presets[preset].model_dump())
+    dumped: dict[str, Any] = validated(plugin.config_type, values, where).model_dump(mode="json")
+    return dumped

@@ -1,0 +1,103 @@
+"""Everything that can be refused, refused before any long work."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from bench import registry
+from bench.config.data import embedded, required_audio
+from bench.config.run import RunConfig
+from bench.contracts import AudioSource, Compressor, Data, Task
+from bench.errors import UserError
+from bench.upstream import UpstreamModel
+
+# Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
+COPIES_OF_WEIGHTS_ON_DISK = 12
+SPARE_BYTES = 200_000_000
+
+
+def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
+    """Choose the device.
+
+    Raises:
+        UserError: CUDA is asked for but absent.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device here. Use --device cpu, or see `bench doctor`.")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda"
+
+
+def check_disk(folder: Path, teacher: nn.Module | None) -> None:
+    """Refuse to begin where checkpoints would not fit.
+
+    Raises:
+        UserError: too little free space.
+    """
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values()) if teacher else 0
+    needed = COPIES_OF_WEIGHTS_ON_DISK * weights + SPARE_BYTES
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(
+            f"Expected {needed / 1e9:.1f} GB of free disk space for --out {folder}. Found {free / 1e9:.1f} GB. "
+            "Free some, or choose an --out elsewhere."
+        )
+
+
+def prepare_data(data: Data) -> None:
+    """Make embedded corpora where they are missing; the user's own are left alone."""
+    if data.name in registry.names("bench.corpora") and data.version:
+        embedded(data.name).prepare()
+
+
+def check_tasks(config: RunConfig, data: Data) -> None:
+    """Let every task look at its corpus."""
+    for name in config.tasks:
+        task, entry = task_with_data(config, name, data)
+        task.check(entry)
+
+
+def check_compressors(config: RunConfig, teacher: nn.Module, data: Data) -> None:
+    """Let every compressor look at the teacher and the audio."""
+    if not config.compressors():
+        return
+    audio = required_audio(data, data.name)
+    for name in config.compressors():
+        compressor(config, name).check(compressible(teacher, config.teacher), audio)
+
+
+def compressible(teacher: nn.Module, reference: str | None) -> UpstreamModel:
+    """Narrow the teacher to a model that can be compressed.
+
+    Raises:
+        UserError: it is a fixed front end.
+    """
+    if not isinstance(teacher, UpstreamModel):
+        raise UserError(f"--teacher {reference} has no weights to compress. Choose a model; see `bench list teachers`.")
+    return teacher
+
+
+def compressor(config: RunConfig, name: str) -> Compressor:
+    """Instantiate a compressor with its configuration."""
+    plugin = registry.load("bench.compressors", name)
+    instance: Compressor = plugin(plugin.config_type.model_validate(config.models[name].settings))
+    return instance
+
+
+def task_with_data(config: RunConfig, name: str, data: Data) -> tuple[Task, Any]:
+    """Instantiate a task with its configuration, and its entry of the data."""
+    plugin = registry.load("bench.tasks", name)
+    task: Task = plugin(plugin.config_type.model_validate(config.tasks[name]))
+    return task, plugin.data_type.model_validate(data.tasks[name])
+
+
+def audio_of(data: Data) -> AudioSource:
+    """What compression hears."""
+    return required_audio(data, data.name)

@@ -1,0 +1,84 @@
+"""The leaderboard: one row a model, derived from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.store.files import write_atomically
+from bench.store.records import Record
+
+IDENTITY = [
+    "model",
+    "compressor",
+    "teacher",
+    "sparsity",
+    "target_sparsity",
+    "params",
+    "size_bytes",
+    "macs",
+    "macs_superb",
+    "preset",
+    "data",
+    "protocol",
+]
+
+
+def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[str] = ()) -> pd.DataFrame:
+    """Collate records into one row a model.
+
+    Args:
+        records: of one run.
+        split: whose scores to show.
+        order: models in the order wanted; others follow by name.
+
+    Returns:
+        The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with
+        ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed).
+    """
+    long = pd.DataFrame(
+        [
+            _identity(record) | {"metric": f"{record.cell.task}_{metric}", "value": 100 * value}
+            for record in records
+            for metric, value in record.scores.get(split, {}).items()
+        ],
+        columns=[*IDENTITY, "metric", "value"],
+    )
+    counts = ["params", "size_bytes", "macs", "macs_superb"]
+    long[counts] = long[counts].astype("Int64")
+    grouped = long.groupby(["model", "metric"], sort=False)["value"]
+    mean, spread = grouped.mean().unstack("metric"), grouped.std().unstack("metric")
+    scores = pd.DataFrame(index=mean.index)
+    for metric in mean.columns:
+        scores[metric] = mean[metric]
+        scores[f"{metric}_std"] = spread[metric]
+    rows = long[IDENTITY].drop_duplicates("model").merge(scores.reset_index(), on="model", how="left")
+    rank = {model: position for position, model in enumerate(order)}
+    return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
+
+
+def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
+    """Write ``leaderboard.csv`` and return its path."""
+    path = run_folder / "leaderboard.csv"
+    write_atomically(path, table.to_csv(index=False))
+    return path
+
+
+def _identity(record: Record) -> dict[str, object]:
+    card = record.card
+    return {
+        "model": record.cell.model,
+        "compressor": card.compressor,
+        "teacher": card.teacher,
+        "sparsity": card.sparsity,
+        "target_sparsity": card.target_sparsity,
+        "params": card.params,
+        "size_bytes": card.size_bytes,
+        "macs": card.macs,
+        "macs_superb": card.macs_superb,
+        "preset": record.preset,
+        "data": record.data,
+        "protocol": record.protocol,
+    }
