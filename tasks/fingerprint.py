@@ -1,0 +1,58 @@
+"""What the files of an interrupted task belong to, so that nothing is resumed under another identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.contracts import Upstream
+
+logger = logging.getLogger(__name__)
+
+
+def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
+    """Make sure that whatever lies in the folder belongs to this very call: what another left there is removed.
+
+    Args:
+        target_dir: a folder of the caller's own, which need not exist.
+        fingerprint: all that the files in it depend on, as plain values.
+    """
+    path = target_dir / "fingerprint.json"
+    wanted = json.dumps(fingerprint, sort_keys=True, indent=1)
+    if path.is_file() and path.read_text(encoding="utf-8") == wanted:
+        return
+    if target_dir.exists():
+        logger.warning("Started anew: %s was left by another configuration, upstream or corpus", target_dir)
+        shutil.rmtree(target_dir)
+    (target_dir / "train").mkdir(parents=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(wanted, encoding="utf-8")
+    draft.replace(path)
+
+
+def upstream_sha256(upstream: nn.Module) -> str:
+    """Hash an upstream's kind, shape, and the name, shape, type and value of each of its tensors."""
+    shape = cast(Upstream, upstream)
+    digest = hashlib.sha256(f"{type(upstream).__name__} {shape.num_layers} {shape.dim} {shape.stride}".encode())
+    for name, tensor in sorted(upstream.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def data_sha256(frame: pd.DataFrame) -> str:
+    """Hash a split's table, and the size and time of change of each of its audio files."""
+    digest = hashlib.sha256(frame.to_csv(index=False).encode())
+    for path in frame["wav_path"].unique():
+        status = Path(path).stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""Checkpoints of downstream heads that survive a kill at any moment.
+
+s3prl writes a checkpoint's files one by one into a folder it later trusts. Here that folder is only a draft: it is
+completed, listed with the hash of every file, flushed to the disk, and moved into place by one rename. A checkpoint
+holds the best head so far beside the latest one, so the two can never disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+BEST = "valid_best"
+"""s3prl's name for the head that was best on the dev set."""
+_MANIFEST = "manifest.json"
+_KEEP = 2
+
+
+class HeadCheckpoints:
+    """The checkpoints of one training, newest last.
+
+    Args:
+        train_dir: where s3prl drafts ``step_<n>`` and ``valid_best``.
+        checkpoint_dir: where complete checkpoints are kept.
+    """
+
+    def __init__(self, train_dir: Path, checkpoint_dir: Path) -> None:
+        self._train_dir = train_dir
+        self._checkpoint_dir = checkpoint_dir
+
+    def restore(self) -> Path | None:
+        """Clear drafts and torn checkpoints, put the best head back, and name the newest complete checkpoint."""
+        for draft in [*self._train_dir.glob("step_*"), *self._train_dir.glob(BEST)]:
+            shutil.rmtree(draft)
+        for checkpoint in reversed(_by_step(self._checkpoint_dir)):
+            if _is_complete(checkpoint):
+                if (checkpoint / BEST).is_dir():
+                    shutil.copytree(checkpoint / BEST, self._train_dir / BEST)
+                return checkpoint
+            logger.warning("Ignored a torn checkpoint: %s", checkpoint)
+            shutil.rmtree(checkpoint)
+        return None
+
+    def draft(self) -> Path | None:
+        """Name the checkpoint that s3prl has just written, if there is one."""
+        drafts = _by_step(self._train_dir)
+        return drafts[-1] if drafts else None
+
+    def commit(self, draft: Path) -> None:
+        """Make the draft the newest checkpoint, in one step that either happens or does not."""
+        best = self._train_dir / BEST
+        if best.is_dir():
+            # The optimizer's state is needed to go on, and nobody goes on from the best head.
+            shutil.copytree(best, draft / BEST, ignore=shutil.ignore_patterns("optimizer.pt"))
+        files = sorted(path for path in draft.rglob("*") if path.is_file())
+        manifest = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
+        (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for path in [*draft.rglob("*"), draft]:
+            _flush(path)
+        self._checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        draft.rename(self._checkpoint_dir / draft.name)
+        _flush(self._checkpoint_dir)
+        for old in _by_step(self._checkpoint_dir)[:-_KEEP]:
+            shutil.rmtree(old)
+
+
+def _by_step(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        return all(_sha256(checkpoint / name) == expected for name, expected in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""What the configurations of all tasks share: how a downstream head is trained, and on how much of a corpus.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from bench.contracts import Settings
+
+
+class HeadConfig(Settings):
+    """Training of a downstream head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
+
+    total_steps: PositiveInt
+    """Optimizer steps."""
+    learning_rate: PositiveFloat
+    """Adam's; constant."""
+    batch_size: PositiveInt
+    """Utterances a training step."""
+    eval_batch_size: PositiveInt
+    """Utterances a forward pass on dev and test. Padding changes some upstreams' features, so it is part of the
+    protocol."""
+    eval_interval_steps: PositiveInt
+    """Steps between two evaluations on dev, each of which may find a new best head."""
+    save_interval_steps: PositiveInt
+    """Steps between two checkpoints."""
+    num_workers: NonNegativeInt
+    """Data-loading processes of their own; 0 reads in the training process."""
+    max_train_utterances: PositiveInt | None = None
+    """Train on a fixed, stratified subset of at most so many utterances; null takes all."""
+    max_eval_utterances: PositiveInt | None = None
+    """Evaluate on fixed, stratified subsets of dev and test of at most so many utterances; null takes all."""
+
+    def recipe_arguments(self, **others: Any) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words.
+
+        Args:
+            others: arguments that differ from task to task, such as ``build_downstream``.
+        """
+        return {
+            "num_workers": self.num_workers,
+            "build_batch_sampler": {
+                "train": {"batch_size": self.batch_size},
+                "valid": {"batch_size": self.eval_batch_size},
+                "test": {"batch_size": self.eval_batch_size},
+            },
+            "build_optimizer": {"conf": {"lr": self.learning_rate}},
+            "train": {
+                "total_steps": self.total_steps,
+                "eval_step": self.eval_interval_steps,
+                "save_step": self.save_interval_steps,
+            },
+            **others,
+        }
+
+    def limited(self, splits: dict[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
+        """Cut the splits to the configured sizes, taking from each value of the column ``by`` in turn."""
+        return {
+            name: _stratified(frame, by, self.max_train_utterances if name == "train" else self.max_eval_utterances)
+            for name, frame in splits.items()
+        }
+
+
+def _stratified(frame: pd.DataFrame, by: str, limit: int | None) -> pd.DataFrame:
+    """Keep ``limit`` rows, the shortest of each group first, in the frame's order."""
+    if limit is None or len(frame) <= limit:
+        return frame
+    # Short utterances keep a smoke test short on any corpus.
+    shortest_first = frame.sort_values(["num_samples", "id"], kind="stable")
+    turn = shortest_first.groupby(by).cumcount()
+    chosen = turn.sort_values(kind="stable").index[:limit]
+    return frame.loc[chosen.sort_values()].reset_index(drop=True)

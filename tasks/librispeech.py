@@ -1,0 +1,117 @@
+"""LibriSpeech's layout: utterances with their transcripts, read exactly and checked to be all there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from bench.audio import read_headers
+from bench.contracts import Settings
+from bench.errors import UserError
+
+_PAGE = "openslr.org/12"
+
+
+class LibriSpeechData(Settings):
+    """LibriSpeech, or one's own speech laid out alike."""
+
+    layout: Literal["librispeech"] = "librispeech"
+    """``<split>/<speaker>/<chapter>/<speaker>-<chapter>-<n>.flac`` beside ``<speaker>-<chapter>.trans.txt``."""
+    root: Path
+    """Folder with ``SPEAKERS.TXT`` and the splits."""
+    train_splits: tuple[str, ...] = ("train-clean-100",)
+    """Folders the head is trained on."""
+    dev_splits: tuple[str, ...] = ("dev-clean",)
+    """Folders that choose the best head."""
+    test_splits: tuple[str, ...] = ("test-clean",)
+    """Folders that are scored, together where there are several."""
+    resample: bool = False
+    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+
+
+def read_librispeech(data: LibriSpeechData) -> dict[str, pd.DataFrame]:
+    """Read the corpus into ``train``, ``dev`` and ``test``.
+
+    Returns:
+        Tables with the columns id, wav_path, num_samples, transcription, speaker and corpus_split, sorted by id.
+
+    Raises:
+        UserError: a split, audio or a transcript is missing, or audio is unreadable or not 16 kHz.
+    """
+    if not (data.root / "SPEAKERS.TXT").is_file():
+        raise UserError(
+            f"Expected LibriSpeech in {data.root}. Found no SPEAKERS.TXT there. "
+            f"Get the corpus from {_PAGE}, or correct root in the data file."
+        )
+    chosen = {"train": data.train_splits, "dev": data.dev_splits, "test": data.test_splits}
+    names = Counter(name for splits in chosen.values() for name in splits)
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise UserError(
+            f"Expected every LibriSpeech split once. Found {repeated[0]} in two places. Correct train_splits, dev_splits and test_splits."
+        )
+    tables = {}
+    for split, folders in chosen.items():
+        if not folders:
+            raise UserError(
+                f"Expected at least one folder in {split}_splits. Found none. Name one, such as {split}-clean."
+            )
+        rows = [row for folder in folders for row in _read_split(data.root / folder, resample=data.resample)]
+        rows.sort(key=lambda row: str(row["id"]))
+        tables[split] = pd.DataFrame(rows)
+    return tables
+
+
+def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
+    audio = sorted(folder.rglob("*.flac"))
+    if not audio:
+        raise UserError(
+            f"Expected LibriSpeech's {folder.name} in {folder}. Found {'no .flac' if folder.is_dir() else 'nothing'} "
+            f"there. Get {folder.name}.tar.gz from {_PAGE}, or name other splits in the data file."
+        )
+    transcripts = {chapter: _read_transcripts(chapter) for chapter in sorted({path.parent for path in audio})}
+    rows = []
+    for path, file in zip(audio, read_headers(audio, resample=resample), strict=True):
+        if path.stem not in transcripts[path.parent]:
+            raise UserError(
+                f"Expected a transcript of {path.name}. Found no line for it in {path.parent}/*.trans.txt. "
+                f"Restore the file ({_PAGE}), or remove the audio."
+            )
+        rows.append(
+            {
+                "id": path.stem,
+                "wav_path": str(path),
+                "num_samples": file.num_samples,
+                "transcription": transcripts[path.parent].pop(path.stem),
+                "speaker": path.stem.partition("-")[0],
+                "corpus_split": folder.name,
+            }
+        )
+    if silent := [(chapter, name) for chapter, lines in transcripts.items() for name in lines]:
+        chapter, name = silent[0]
+        raise UserError(
+            f"Expected audio of every transcript. Found no {name}.flac in {chapter} ({len(silent)} missing below "
+            f"{folder}). Restore it ({_PAGE}), or remove its line."
+        )
+    return rows
+
+
+def _read_transcripts(chapter: Path) -> dict[str, str]:
+    """Read the lines ``<utterance id> <WORDS>`` of a chapter exactly as they are."""
+    files = sorted(chapter.glob("*.trans.txt"))
+    if not files:
+        raise UserError(
+            f"Expected <speaker>-<chapter>.trans.txt in {chapter}. Found audio without it. "
+            f"Restore the file ({_PAGE}), or remove the folder."
+        )
+    transcripts = {}
+    for file in files:
+        for line in file.read_text(encoding="utf-8").split("\n"):
+            name, _, words = line.partition(" ")
+            if name and not words.strip():
+                raise UserError(f"Expected words after {name} in {file}. Found none. Correct the line.")
+            if name:
+                transcripts[name] = words
+    return transcripts
