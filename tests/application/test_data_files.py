@@ -1,0 +1,66 @@
+"""`--data`: what a YAML file resolves to, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+from bench.config.data import describe_data
+from bench.errors import UserError
+
+TASKS = {"ks": registry.load("bench.tasks", "ks")}
+
+YAML = """
+audio: {layout: folder, root: speech}
+tasks:
+  ks: {layout: speech_commands, root: commands, test_root: ../commands_test}
+"""
+
+
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    path = tmp_path / "corpora" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(YAML)
+    return path
+
+
+def test_paths_are_relative_to_the_file(data_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = describe_data("corpora/mine.yaml", {}, TASKS)
+    assert data.name == "mine"
+    assert data.audio is not None
+    assert data.audio.root == tmp_path / "corpora" / "speech"
+    assert data.tasks["ks"]["test_root"] == str(tmp_path / "commands_test")
+
+
+def test_resample_reaches_audio_and_tasks(data_file: Path) -> None:
+    data = describe_data(str(data_file), {"resample": True}, TASKS)
+    assert data.audio is not None
+    assert data.audio.resample
+    assert data.tasks["ks"]["resample"] is True
+
+
+def test_overrides_reach_a_task(data_file: Path) -> None:
+    data = describe_data(str(data_file), {"tasks.ks.test_root": "/elsewhere"}, TASKS)
+    assert data.tasks["ks"]["test_root"] == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks: [", "Expected YAML"),
+        ("just words", "Expected the keys audio and tasks"),
+        ("taks: {}", "unknown key 'taks'. Did you mean 'tasks'"),
+        ("tasks: {asr: {}}", "say nothing about ks"),
+        ("tasks: {ks: {layout: speech_commands, rot: x}}", "unknown key 'rot'. Did you mean 'root'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        describe_data(str(path), {}, TASKS)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,81 @@
+"""Records on disk, and the leaderboard derived from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.errors import UserError
+from bench.store.leaderboard import leaderboard, write_leaderboard
+from bench.store.records import Cell, ModelCard, Record, RecordStore
+
+TEACHER = ModelCard(params=1000, size_bytes=4000, macs=5_000_000_000_000, macs_superb=5_000_000_000_001)
+STUDENT = ModelCard(
+    compressor="dphubert", teacher="t", target_sparsity=0.75, sparsity=0.7512, params=249, size_bytes=996, macs=7
+)
+
+
+def record(card: ModelCard, model: str, task: str, seed: int, **scores: float) -> Record:
+    return Record(
+        cell=Cell(model=model, task=task, seed=seed),
+        card=card,
+        preset="mini",
+        data="mini-1",
+        protocol="s3prl",
+        scores={"test": scores, "dev": {name: 2 * value for name, value in scores.items()}},
+        settings={"steps": 3},
+        provenance={},
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    store = RecordStore(tmp_path)
+    store.write(record(TEACHER, "teacher", "ks", 0, accuracy=0.9), [{"id": "a", "reference": "ä"}])
+    store.write(record(STUDENT, "dphubert", "ks", 0, accuracy=0.8), [])
+    store.write(record(STUDENT, "dphubert", "ks", 1, accuracy=0.7), [])
+    store.write(record(STUDENT, "dphubert", "asr", 0, wer=1.25, cer=0.5), [])
+    return store
+
+
+def test_rows_are_means_in_percent_with_sample_deviation(store: RecordStore) -> None:
+    table = leaderboard(store, order=["teacher", "dphubert"]).set_index("model")
+    assert list(table.index) == ["teacher", "dphubert"]
+    assert table.loc["dphubert", "ks_accuracy"] == pytest.approx(75.0)
+    assert table.loc["dphubert", "ks_accuracy_std"] == pytest.approx(50 ** 0.5)
+    assert table.loc["dphubert", "asr_wer"] == pytest.approx(125.0)
+    assert pd.isna(table.loc["teacher", "asr_wer"])
+    assert pd.isna(table.loc["teacher", "ks_accuracy_std"])
+
+
+def test_dev_scores_are_another_split(store: RecordStore) -> None:
+    table = leaderboard(store, "dev").set_index("model")
+    assert table.loc["teacher", "ks_accuracy"] == pytest.approx(180.0)
+
+
+def test_counts_stay_whole_numbers_in_the_csv(store: RecordStore, tmp_path: Path) -> None:
+    text = write_leaderboard(leaderboard(store), tmp_path).read_text()
+    assert ",5000000000000,5000000000001," in text
+    assert ",7,," in text
+
+
+def test_a_finished_cell_is_read_back_whole(store: RecordStore) -> None:
+    cell = Cell(model="teacher", task="ks", seed=0)
+    assert store.read(cell) == record(TEACHER, "teacher", "ks", 0, accuracy=0.9)
+    assert store.read(Cell(model="teacher", task="ks", seed=1)) is None
+    lines = (store.folder / "teacher" / "ks-seed0.predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"id": "a", "reference": "ä"}]
+
+
+def test_a_torn_record_names_itself_and_the_way_out(store: RecordStore) -> None:
+    path = store.path(Cell(model="teacher", task="ks", seed=0))
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match=r"ks-seed0\.json\. Delete it"):
+        list(store)
+
+
+def test_an_empty_run_has_an_empty_leaderboard(tmp_path: Path) -> None:
+    assert leaderboard(RecordStore(tmp_path)).empty
