@@ -1,0 +1,179 @@
+"""An upstream on disk: a folder of ``model.safetensors`` and ``config.json``, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import save_file
+from torch import nn
+
+from bench.errors import UserError
+from bench.upstream.config import SCHEMA_VERSION, UpstreamConfig
+from bench.upstream.conversion.files import read_json, read_safetensors, validated
+from bench.upstream.conversion.weights import Checkpoint
+from bench.upstream.cost import count_dphubert_parameters, count_parameters
+from bench.upstream.model import UpstreamModel
+
+WEIGHTS = "model.safetensors"
+MANIFEST = "config.json"
+
+
+class ParameterCounts(BaseModel):
+    """How large the model is, by each count that the field uses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    trainable: int
+    """Every trainable weight; what our tables show."""
+    dphubert: int
+    """DPHuBERT's count: ``trainable`` and the fixed scale of the last convolution's channels (``dummy_weight``)."""
+
+
+class Manifest(BaseModel):
+    """What ``config.json`` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    schema_version: int
+    """Of this file."""
+    shape: UpstreamConfig
+    """The whole shape; with the weights, all there is to know to build the model."""
+    reduced_linears: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Rank and dtype of linear layers that are stored in another form than dense float32, by module path."""
+    parameters: ParameterCounts
+    """Derived from ``shape``."""
+    provenance: dict[str, Any]
+    """Where the model comes from: teacher, compressor, recipe, seed, code version, data; or what was converted."""
+
+
+def save_upstream(
+    model: UpstreamModel, folder: Path, provenance: Mapping[str, object], beside: Iterable[Path] = ()
+) -> None:
+    """Write an upstream to a new folder, atomically: it appears complete, on disk, or not at all.
+
+    Args:
+        model: stays as it is; weights are written in their own dtype.
+        folder: must not exist, or be empty. Nothing is ever overwritten.
+        provenance: plain values, kept in ``config.json``.
+        beside: files to copy into the folder, such as a training log.
+
+    Raises:
+        UserError: the folder holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"Expected a new folder for the model. Found something at {folder}. Choose another, or delete it."
+        )
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        shape=model.config,
+        parameters=ParameterCounts(
+            trainable=count_parameters(model.config), dphubert=count_dphubert_parameters(model.config)
+        ),
+        provenance=dict(provenance),
+    )
+    content = manifest.model_dump(mode="json", exclude={"shape": {"schema_version"}})
+    temporary: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        save_file(weights, temporary / WEIGHTS)
+        (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for file in beside:
+            shutil.copy2(file, temporary)
+        # `mkdtemp` makes folders that the owner alone can read.
+        temporary.chmod(0o777 & ~_umask())
+        for path in (*temporary.iterdir(), temporary):
+            _synchronise(path)
+        temporary.replace(folder)
+        _synchronise(folder.parent)
+    except OSError as error:
+        raise UserError(f"Expected to write a model to {folder}. Failed: {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_suite_folder(folder: Path) -> bool:
+    """Say whether a folder is (or was meant to be) one of `save_upstream`'s."""
+    try:
+        return "schema_version" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a suite folder's ``config.json``.
+
+    Raises:
+        UserError: missing, torn, of another schema version or an unknown architecture.
+    """
+    path = folder / MANIFEST
+    content = read_json(path)
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"Expected schema version {SCHEMA_VERSION} in {path}. Found {version!r}. "
+            "Was the model written by another version of superb-bench?"
+        )
+    manifest = validated(Manifest, content, path)
+    if manifest.reduced_linears:
+        raise UserError(f"Expected dense float32 weights by {path}. Found reduced ones. Use a newer superb-bench.")
+    return manifest
+
+
+def read_folder(folder: Path) -> Checkpoint:
+    """Read a suite folder without building the model.
+
+    Raises:
+        UserError: as in `read_manifest`; weights missing or torn.
+    """
+    manifest = read_manifest(folder)
+    return Checkpoint(manifest.shape, read_safetensors(folder / WEIGHTS), str(folder))
+
+
+def load_folder(folder: Path) -> UpstreamModel:
+    """Load a suite folder, in evaluation mode.
+
+    Raises:
+        UserError: as in `read_folder`; weights that do not fit the shape.
+    """
+    return read_folder(folder).build()
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Identify what a module computes in evaluation mode: SHA-256 over its shape and weights, in hexadecimal."""
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    config = getattr(module, "config", None)
+    if isinstance(config, UpstreamConfig):
+        # Equal weights may still be another model: normalisation, epsilon and the indices of heads are not in them.
+        digest.update(config.model_dump_json(exclude={"dropout", "schema_version"}).encode())
+    for key, value in sorted(module.state_dict().items()):
+        array = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(array.numpy().data)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

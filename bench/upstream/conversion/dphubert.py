@@ -1,0 +1,207 @@
+"""DPHuBERT's checkpoints: published ``.pth`` files, and Lightning's ``.ckpt`` with the gates still in them.
+
+Source: the file format of DPHuBERT's reference implementation (arXiv 2305.17651).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, ones
+
+from bench.errors import UserError
+from bench.upstream.config import (
+    ConvLayerShape,
+    DropoutRates,
+    RelativePosition,
+    TransformerLayerShape,
+    UpstreamConfig,
+)
+from bench.upstream.conversion.files import only_tensors, read_torch, validated
+from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap, listed
+
+KEYS = KeyMap(
+    renamed=((r"feature_extractor\.dummy_weight", CHANNEL_SCALE), *SHARED_KEYS),
+    ignored=(r"aux\.(?:weight|bias)",),
+)
+
+_STUDENT = "student_model."
+_PROJECTIONS = "distill_linear_projs."
+_LAYER = r"encoder\.transformer\.layers\.(\d+)\."
+_GATES = (
+    (r"feature_extractor\.conv_layers\.(\d+)\.hard_concrete\.log_alpha", "conv"),
+    (_LAYER + r"attention\.hard_concrete_for_heads\.log_alpha", "head"),
+    (_LAYER + r"attention\.hard_concrete_for_layer\.log_alpha", "attlayer"),
+    (_LAYER + r"feed_forward\.hard_concrete_for_intermediate\.log_alpha", "interm"),
+    (_LAYER + r"feed_forward\.hard_concrete_for_layer\.log_alpha", "ffnlayer"),
+)
+
+
+class _Config(BaseModel):
+    """The keyword arguments of the reference implementation's ``wav2vec2_model``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    extractor_mode: Literal["group_norm", "layer_norm"]
+    extractor_conv_layer_config: tuple[tuple[int, int, int], ...]
+    extractor_conv_bias: bool
+    encoder_embed_dim: int
+    encoder_projection_dropout: float
+    encoder_pos_conv_kernel: int
+    encoder_pos_conv_groups: int
+    encoder_num_layers: int
+    encoder_use_attention: tuple[bool, ...]
+    encoder_use_feed_forward: tuple[bool, ...]
+    encoder_attention_dropout: float
+    encoder_ff_interm_features: tuple[int, ...]
+    encoder_ff_interm_dropout: float
+    encoder_dropout: float
+    encoder_layer_norm_first: bool
+    normalize_waveform: bool
+    # HuBERT and wav2vec 2.0:
+    encoder_num_heads: tuple[int, ...] = ()
+    encoder_head_dim: int | None = None
+    # WavLM:
+    encoder_total_num_heads: tuple[int, ...] = ()
+    encoder_remaining_heads: tuple[tuple[int, ...], ...] | None = None
+    encoder_num_buckets: int = 320
+    encoder_max_distance: int = 800
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Config:
+        per_layer: list[Sequence[object]] = [
+            self.encoder_use_attention,
+            self.encoder_use_feed_forward,
+            self.encoder_ff_interm_features,
+        ]
+        if self.encoder_remaining_heads is None:
+            per_layer.append(self.encoder_num_heads)
+            if not self.encoder_head_dim:
+                raise ValueError("encoder_head_dim is missing")
+        else:
+            per_layer += [self.encoder_remaining_heads, self.encoder_total_num_heads]
+            if len(set(self.encoder_total_num_heads)) != 1:
+                raise ValueError("encoder_total_num_heads differs between layers")
+        if any(len(values) != self.encoder_num_layers for values in per_layer):
+            raise ValueError(f"a list of it does not have encoder_num_layers = {self.encoder_num_layers} entries")
+        return self
+
+    def shape(self) -> dict[str, object]:
+        """Describe the same network as fields of `UpstreamConfig`."""
+        is_wavlm = self.encoder_remaining_heads is not None
+        heads = self._heads()
+        total_heads = self._total_heads()
+        # A removed block keeps whatever count its other gate says, so that the count alone tells nothing.
+        layers = tuple(
+            TransformerLayerShape(
+                heads=heads[index] if self.encoder_use_attention[index] else (),
+                feed_forward=self.encoder_ff_interm_features[index] if self.encoder_use_feed_forward[index] else 0,
+            )
+            for index in range(self.encoder_num_layers)
+        )
+        return {
+            "architecture": "wavlm" if is_wavlm else "hubert",
+            "extractor_norm": self.extractor_mode,
+            "conv_layers": tuple(
+                ConvLayerShape(channels=channels, kernel=kernel, stride=stride)
+                for channels, kernel, stride in self.extractor_conv_layer_config
+            ),
+            "conv_bias": self.extractor_conv_bias,
+            "dim": self.encoder_embed_dim,
+            "positional_kernel": self.encoder_pos_conv_kernel,
+            "positional_groups": self.encoder_pos_conv_groups,
+            "layer_norm_first": self.encoder_layer_norm_first,
+            "total_heads": total_heads,
+            "head_dim": self.encoder_head_dim or self.encoder_embed_dim // total_heads,
+            "layers": layers,
+            "relative_position": RelativePosition(
+                num_buckets=self.encoder_num_buckets,
+                max_distance=self.encoder_max_distance,
+                # Its embedding belongs to layer 0's attention there, and goes with it.
+                has_embedding=bool(layers[0].heads),
+            )
+            if is_wavlm
+            else None,
+            "normalize_waveform": self.normalize_waveform,
+            "dropout": DropoutRates(
+                projection=self.encoder_projection_dropout,
+                attention=self.encoder_attention_dropout,
+                feed_forward=self.encoder_ff_interm_dropout,
+                hidden=self.encoder_dropout,
+            ),
+        }
+
+    def _heads(self) -> tuple[tuple[int, ...], ...]:
+        if self.encoder_remaining_heads is not None:
+            return self.encoder_remaining_heads
+        # Which heads were kept is lost there, and has no effect without a position bias.
+        return tuple(tuple(range(count)) for count in self.encoder_num_heads)
+
+    def _total_heads(self) -> int:
+        if self.encoder_remaining_heads is not None:
+            return self.encoder_total_num_heads[0]
+        return max(*self.encoder_num_heads, self.encoder_embed_dim // (self.encoder_head_dim or 1))
+
+
+def read_dphubert(path: Path) -> Checkpoint:
+    """Read a checkpoint of DPHuBERT; one with gates (stage 1) comes with them, and is pruned by them when built.
+
+    Its files do not tell wav2vec 2.0 from HuBERT: both count as ``hubert``, whose network they share.
+
+    Raises:
+        UserError: torn, a pickle with code in it, another format or architecture.
+    """
+    content = read_torch(path)
+    if not isinstance(content.get("state_dict"), Mapping) or not isinstance(content.get("config"), Mapping):
+        raise UserError(
+            f"Expected 'state_dict' and 'config' in {path}, as DPHuBERT's checkpoints have them. "
+            f"Found {listed([str(key) for key in content])}. Put the model's config beside its state_dict."
+        )
+    config = validated(_Config, content["config"], f"the 'config' of {path}")
+    gates, weights = _gates_apart(_student(only_tensors(content["state_dict"], path)))
+    renamed = KEYS.apply(weights, path)
+    # Checkpoints of models that never were pruned may lack it.
+    renamed.setdefault(CHANNEL_SCALE, ones(config.extractor_conv_layer_config[-1][0]))
+    return Checkpoint(validated(UpstreamConfig, config.shape(), path), renamed, str(path), gates)
+
+
+def read_distillation_projections(path: Path) -> dict[str, Tensor]:
+    """Read the linear layers between student and teacher that such a checkpoint keeps, which are no part of it.
+
+    Returns:
+        ``<index>.weight`` (dim, dim) and ``<index>.bias`` (dim,), one index a distilled layer, in float32. Empty where
+        the checkpoint has none.
+
+    Raises:
+        UserError: as in `read_dphubert`.
+    """
+    content = read_torch(path)
+    found = content.get("distill_linear_projs")
+    if not isinstance(found, Mapping):
+        state = only_tensors(content.get("state_dict", {}), path)
+        found = {key.removeprefix(_PROJECTIONS): value for key, value in state.items() if key.startswith(_PROJECTIONS)}
+    return {key: value.float() for key, value in only_tensors(found, path).items()}
+
+
+def _student(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the student out of Lightning's state, which also holds the teacher, the projections and the multipliers."""
+    student = {key.removeprefix(_STUDENT): value for key, value in state.items() if key.startswith(_STUDENT)}
+    return student or dict(state)
+
+
+def _gates_apart(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    gates: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
+    for key, value in state.items():
+        match, unit = next(
+            ((match, unit) for pattern, unit in _GATES if (match := re.fullmatch(pattern, key))), (None, "")
+        )
+        if match:
+            gates[f"{unit}/{match.group(1)}"] = value.float()
+        else:
+            weights[key] = value
+    return gates, weights

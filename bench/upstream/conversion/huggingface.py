@@ -1,0 +1,191 @@
+"""Hugging Face's HuBERT, wav2vec 2.0 and WavLM: local folders and hub ids, read without transformers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, ones
+
+from bench.errors import UserError
+from bench.upstream.config import (
+    Architecture,
+    ConvLayerShape,
+    DropoutRates,
+    RelativePosition,
+    TransformerLayerShape,
+    UpstreamConfig,
+)
+from bench.upstream.conversion.files import only_tensors, read_json, read_safetensors, read_torch, validated
+from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
+
+logger = logging.getLogger(__name__)
+
+_HEADS = (
+    r"masked_spec_embed",
+    r"lm_head\..+",
+    r"quantizer\..+",
+    r"project_(?:hid|q)\..+",
+    r"projector\..+",
+    r"classifier\..+",
+    r"layer_weights",
+    r"tdnn\..+",
+    r"feature_extractor\.(?:weight|bias)",
+    r"objective\.weight",
+)
+"""Heads of the ``For...`` classes, and the embedding that masks frames in pretraining."""
+
+KEYS = KeyMap(renamed=SHARED_KEYS, ignored=_HEADS, prefix=r"(?:hubert\.|wav2vec2\.|wavlm\.)?")
+
+_HUB_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
+
+
+class _Config(BaseModel):
+    """What of ``config.json`` shapes the network; Hugging Face's names and defaults."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model_type: Architecture
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Literal["gelu"] = "gelu"
+    hidden_dropout: float = 0.1
+    activation_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    feat_proj_dropout: float = 0.0
+    feat_proj_layer_norm: bool = True
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: Literal["group", "layer"] = "group"
+    feat_extract_activation: Literal["gelu"] = "gelu"
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    do_stable_layer_norm: bool = False
+    num_buckets: int = 320
+    max_bucket_distance: int = 800
+    conv_pos_batch_norm: Literal[False] = False
+    add_adapter: Literal[False] = False
+    adapter_attn_dim: None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Config:
+        if not len(self.conv_dim) == len(self.conv_stride) == len(self.conv_kernel):
+            raise ValueError("conv_dim, conv_stride and conv_kernel differ in length")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(f"hidden_size is no multiple of {self.num_attention_heads} attention heads")
+        return self
+
+    def shape(self, *, normalize_waveform: bool) -> dict[str, object]:
+        """Describe the same network as fields of `UpstreamConfig`."""
+        layer = TransformerLayerShape(heads=tuple(range(self.num_attention_heads)), feed_forward=self.intermediate_size)
+        return {
+            "architecture": self.model_type,
+            "extractor_norm": "group_norm" if self.feat_extract_norm == "group" else "layer_norm",
+            "conv_layers": tuple(
+                ConvLayerShape(channels=channels, kernel=kernel, stride=stride)
+                for channels, kernel, stride in zip(self.conv_dim, self.conv_kernel, self.conv_stride, strict=True)
+            ),
+            "conv_bias": self.conv_bias,
+            "dim": self.hidden_size,
+            # Only HuBERT's class knows this option; the others ignore it.
+            "projection_layer_norm": self.feat_proj_layer_norm or self.model_type != "hubert",
+            "positional_kernel": self.num_conv_pos_embeddings,
+            "positional_groups": self.num_conv_pos_embedding_groups,
+            "layer_norm_first": self.do_stable_layer_norm,
+            "layer_norm_eps": self.layer_norm_eps,
+            "total_heads": self.num_attention_heads,
+            "head_dim": self.hidden_size // self.num_attention_heads,
+            "layers": (layer,) * self.num_hidden_layers,
+            "relative_position": RelativePosition(num_buckets=self.num_buckets, max_distance=self.max_bucket_distance)
+            if self.model_type == "wavlm"
+            else None,
+            "normalize_waveform": normalize_waveform,
+            "dropout": DropoutRates(
+                projection=self.feat_proj_dropout,
+                attention=self.attention_dropout,
+                feed_forward=self.activation_dropout,
+                hidden=self.hidden_dropout,
+            ),
+        }
+
+
+def read_huggingface(folder: Path) -> Checkpoint:
+    """Read a folder that ``save_pretrained`` wrote: a bare model, or one with a head, which is left out.
+
+    Raises:
+        UserError: another architecture, an option that we do not have, missing or torn files.
+    """
+    config_path = folder / "config.json"
+    content = read_json(config_path)
+    if content.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
+        raise UserError(
+            f"Expected a model_type of hubert, wav2vec2 or wavlm in {config_path}. "
+            f"Found {content.get('model_type')!r}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
+        )
+    config = validated(_Config, content, config_path)
+    weights = KEYS.apply(_read_weights(folder), folder)
+    weights[CHANNEL_SCALE] = ones(config.conv_dim[-1])
+    shape = config.shape(normalize_waveform=_normalizes(folder, config))
+    return Checkpoint(validated(UpstreamConfig, shape, config_path), weights, str(folder))
+
+
+def download_from_hub(repository: str) -> Path:
+    """Fetch a model of Hugging Face's hub, or find it in the local cache: its configuration and its weights alone.
+
+    Raises:
+        UserError: offline and not cached, unknown, or private.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "model*.safetensors*"]))
+        if not any(folder.glob("model*.safetensors")):
+            folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "pytorch_model*.bin*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"Expected the model {repository} here or on Hugging Face's hub. Found no such folder, and the hub gave "
+            f"{type(error).__name__}. Check the name and the network, or name a local folder."
+        ) from error
+    return folder
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    for name, read in (("model.safetensors", read_safetensors), ("pytorch_model.bin", read_torch)):
+        if (folder / name).exists():
+            return only_tensors(read(folder / name), folder / name)
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            shards = set(read_json(index).get("weight_map", {}).values())
+            return {
+                key: value
+                for shard in sorted(shards)
+                for key, value in only_tensors(read(folder / shard), folder / shard).items()
+            }
+    raise UserError(
+        f"Expected model.safetensors or pytorch_model.bin in {folder}. Found neither. "
+        "Save the model with save_pretrained, or copy it completely."
+    )
+
+
+def _normalizes(folder: Path, config: _Config) -> bool:
+    """Say whether the waveform is to be scaled to zero mean and unit variance."""
+    if config.feat_extract_norm == "group":
+        # Hugging Face's processors say otherwise, but the original Base models heard waveforms as they are. The group
+        # norm over time takes offset and scale away in any case.
+        return False
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).exists():
+            content = read_json(folder / name)
+            found = content.get("feature_extractor", content).get("do_normalize")
+            if isinstance(found, bool):
+                return found
+    logger.warning("%s has no preprocessor_config.json: its model hears waveforms as they are, not normalised", folder)
+    return False

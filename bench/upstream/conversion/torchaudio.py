@@ -1,0 +1,149 @@
+"""torchaudio's wav2vec 2.0, HuBERT and WavLM: pretrained bundles, and models in memory."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal
+
+import torchaudio
+from torch import Tensor, nn, ones
+
+from bench.errors import UserError
+from bench.upstream.config import (
+    ConvLayerShape,
+    DropoutRates,
+    RelativePosition,
+    TransformerLayerShape,
+    UpstreamConfig,
+)
+from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
+from bench.upstream.model import UpstreamModel
+
+KEYS = KeyMap(
+    renamed=(
+        # WavLM's projections live in a `nn.MultiheadAttention`.
+        (
+            r"encoder\.transformer\.(layers\.\d+\.attention\.)attention\.((?:[qkv]|out)_proj\.(?:weight|bias))",
+            r"\1\2",
+        ),
+        *SHARED_KEYS,
+    ),
+    ignored=(r"aux\.(?:weight|bias)",),
+)
+
+
+@cache
+def bundle_names() -> tuple[str, ...]:
+    """Name the bundles of ``torchaudio.pipelines`` that hold a model of this family, with an ASR head or not."""
+    bundle = torchaudio.pipelines.Wav2Vec2Bundle
+    return tuple(name for name, value in vars(torchaudio.pipelines).items() if isinstance(value, bundle))
+
+
+def read_bundle(name: str) -> Checkpoint:
+    """Fetch a pretrained bundle, or find it in torch hub's cache.
+
+    Raises:
+        UserError: offline and not cached, or the cached file is torn.
+    """
+    bundle = getattr(torchaudio.pipelines, name)
+    try:
+        model = bundle.get_model(dl_kwargs={"weights_only": True, "map_location": "cpu"})
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"Expected the weights of torchaudio's {name} on the network or in torch hub's cache. Found neither whole "
+            f"({first}). Check the network, delete a torn file, or name a local model."
+        ) from error
+    architecture: Literal["hubert", "wav2vec2"] = "hubert" if name.startswith("HUBERT") else "wav2vec2"
+    # Bundles of Large models wrap the model proper, to normalise the waveform.
+    normalize = bool(getattr(model, "normalize_waveform", False))
+    inner = getattr(model, "model", model)
+    return _checkpoint(inner, normalize_waveform=normalize, architecture=architecture, where=f"torchaudio's {name}")
+
+
+def from_torchaudio(
+    model: nn.Module, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"] = "hubert"
+) -> UpstreamModel:
+    """Convert a ``torchaudio.models.Wav2Vec2Model``; a head (``aux``) is left out.
+
+    Args:
+        model: as ``wav2vec2_model``, ``wavlm_model`` and their kin build it; it stays as it is.
+        normalize_waveform: whether utterances were normalised before it (Large types).
+        architecture: the name for the tables; WavLM is recognised by its attention.
+
+    Raises:
+        UserError: another kind of model.
+    """
+    return _checkpoint(
+        model, normalize_waveform=normalize_waveform, architecture=architecture, where="torchaudio's model"
+    ).build()
+
+
+def _checkpoint(
+    model: nn.Module, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"], where: str
+) -> Checkpoint:
+    if not isinstance(model, torchaudio.models.Wav2Vec2Model):
+        raise UserError(f"Expected a torchaudio.models.Wav2Vec2Model. Found a {type(model).__name__}.")
+    config = _shape(model, normalize_waveform=normalize_waveform, architecture=architecture)
+    weights = KEYS.apply(_with_split_projections(model.state_dict()), where)
+    weights[CHANNEL_SCALE] = ones(config.conv_layers[-1].channels)
+    return Checkpoint(config, weights, where)
+
+
+def _with_split_projections(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the query, key and value projections of a `nn.MultiheadAttention` apart."""
+    result: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        head, separator, kind = key.partition("in_proj_")
+        if separator:
+            result |= {f"{head}{name}_proj.{kind}": part for name, part in zip("qkv", value.chunk(3), strict=True)}
+        else:
+            result[key] = value
+    return result
+
+
+def _shape(model: Any, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"]) -> UpstreamConfig:
+    """Read the shape off the modules: torchaudio's models keep no configuration."""
+    convolutions = model.feature_extractor.conv_layers
+    projection = model.encoder.feature_projection
+    transformer = model.encoder.transformer
+    positional = transformer.pos_conv_embed.conv
+    first = transformer.layers[0]
+    is_wavlm = hasattr(first.attention, "rel_attn_embed")
+    return UpstreamConfig(
+        architecture="wavlm" if is_wavlm else architecture,
+        extractor_norm="group_norm" if isinstance(convolutions[0].layer_norm, nn.GroupNorm) else "layer_norm",
+        conv_layers=tuple(
+            ConvLayerShape(channels=layer.conv.out_channels, kernel=layer.kernel_size, stride=layer.stride)
+            for layer in convolutions
+        ),
+        conv_bias=convolutions[0].conv.bias is not None,
+        dim=projection.projection.out_features,
+        positional_kernel=positional.kernel_size[0],
+        positional_groups=positional.groups,
+        layer_norm_first=first.layer_norm_first,
+        layer_norm_eps=first.layer_norm.eps,
+        total_heads=first.attention.num_heads,
+        head_dim=first.attention.head_dim,
+        layers=tuple(
+            TransformerLayerShape(
+                heads=tuple(range(layer.attention.num_heads)),
+                feed_forward=layer.feed_forward.intermediate_dense.out_features,
+            )
+            for layer in transformer.layers
+        ),
+        relative_position=RelativePosition(
+            num_buckets=first.attention.num_buckets, max_distance=first.attention.max_distance
+        )
+        if is_wavlm
+        else None,
+        normalize_waveform=normalize_waveform,
+        dropout=DropoutRates(
+            projection=projection.dropout.p,
+            attention=first.attention.dropout,
+            feed_forward=first.feed_forward.intermediate_dropout.p,
+            hidden=first.dropout.p,
+        ),
+    )

@@ -1,0 +1,176 @@
+"""The one converter: every source key renamed or listed as ignored, every weight of ours filled, shapes equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from bench.errors import UserError
+from bench.upstream.config import UpstreamConfig
+from bench.upstream.gates import Gates
+from bench.upstream.model import UpstreamModel
+from bench.upstream.pruning import prune
+
+CHANNEL_SCALE = "feature_extractor.channel_scale"
+
+_POSITIONAL = "positional_convolution.conv."
+SHARED_KEYS = (
+    (r"(feature_extractor\.conv_layers\.\d+\.(?:conv|layer_norm)\.(?:weight|bias))", r"\1"),
+    (r"(?:encoder\.)?(feature_projection\.(?:layer_norm|projection)\.(?:weight|bias))", r"\1"),
+    (r"encoder\.(?:transformer\.)?pos_conv_embed\.conv\.bias", _POSITIONAL + "bias"),
+    # Weight norm, in torch's old spelling and its new one.
+    (
+        r"encoder\.(?:transformer\.)?pos_conv_embed\.conv\.(?:weight_g|parametrizations\.weight\.original0)",
+        _POSITIONAL + "parametrizations.weight.original0",
+    ),
+    (
+        r"encoder\.(?:transformer\.)?pos_conv_embed\.conv\.(?:weight_v|parametrizations\.weight\.original1)",
+        _POSITIONAL + "parametrizations.weight.original1",
+    ),
+    (r"encoder\.(?:transformer\.)?layer_norm\.(weight|bias)", r"layer_norm.\1"),
+    (r"encoder\.(?:transformer\.)?layers\.0\.attention\.rel_attn_embed\.weight", "position_bias.embedding.weight"),
+    (
+        r"encoder\.(?:transformer\.)?(layers\.\d+\.(?:attention|layer_norm|feed_forward|final_layer_norm)\..+)",
+        r"\1",
+    ),
+)
+"""What Hugging Face, torchaudio and DPHuBERT have in common: they all copied fairseq's anatomy."""
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """How one source names its weights."""
+
+    renamed: tuple[tuple[str, str], ...]
+    """Pattern of a whole source key, and the key of `UpstreamModel` that it becomes; the first that matches counts."""
+    ignored: tuple[str, ...] = ()
+    """Patterns of source keys that are no part of an upstream, such as task heads."""
+    prefix: str = ""
+    """Pattern of what may stand before a source key, an ignored one included."""
+
+    def apply(self, weights: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
+        """Rename weights, in float32.
+
+        Raises:
+            UserError: keys that are neither known nor ignored, or two for one weight.
+        """
+        result: dict[str, Tensor] = {}
+        unknown = []
+        for key, value in weights.items():
+            target = self._target(key)
+            if target is not None:
+                if target in result:
+                    raise UserError(f"Expected each weight once in {where}. Found a second {key}. Which is it?")
+                result[target] = value.to(torch.float32)
+            elif not any(re.fullmatch(self.prefix + pattern, key) for pattern in self.ignored):
+                unknown.append(key)
+        if unknown:
+            raise UserError(
+                f"Expected the weights of a speech model in {where}. Found unknown ones: {listed(unknown)}."
+            )
+        return result
+
+    def _target(self, key: str) -> str | None:
+        for pattern, target in self.renamed:
+            match = re.fullmatch(self.prefix + pattern, key)
+            if match:
+                return match.expand(target)
+        return None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it was found: shape and weights under our names, nothing built yet."""
+
+    config: UpstreamConfig
+    weights: Mapping[str, Tensor]
+    """Named and shaped like ``UpstreamModel(config).state_dict()``; checked on use."""
+    where: str
+    """Told in errors."""
+    gates: Mapping[str, Tensor] = field(default_factory=dict)
+    """``log_alpha`` of gates, keyed as in `bench.upstream.gates.Gates`; the model is pruned by them."""
+
+    def check(self) -> None:
+        """Compare keys and shapes without building the model.
+
+        Raises:
+            UserError: a weight is missing, left over, or of another shape.
+        """
+        self._check(uninitialised(self.config))
+
+    def build(self) -> UpstreamModel:
+        """Build the model, in evaluation mode; where there are gates, prune by their hardened masks.
+
+        Raises:
+            UserError: as in `check`.
+        """
+        model = uninitialised(self.config)
+        self._check(model)
+        model.load_state_dict(self.weights)
+        model.eval()
+        if not self.gates:
+            return model
+        masks = self._gates(model).hardened_masks()
+        with _SkipInitialisation():
+            return prune(model, masks)
+
+    def _check(self, model: UpstreamModel) -> None:
+        expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        missing = expected.keys() - self.weights.keys()
+        if missing:
+            raise UserError(f"Expected more weights in {self.where}. Found none for {listed(missing)}.")
+        left_over = self.weights.keys() - expected.keys()
+        if left_over:
+            raise UserError(f"Expected fewer weights in {self.where}. Found no place for {listed(left_over)}.")
+        for key, shape in expected.items():
+            found = tuple(self.weights[key].shape)
+            if found != shape:
+                raise UserError(
+                    f"Expected {key} of shape {shape} in {self.where}. Found {found}. Is its config another's?"
+                )
+        if self.gates:
+            self._gates(model)
+
+    def _gates(self, model: UpstreamModel) -> Gates:
+        with torch.random.fork_rng(devices=[]):
+            gates = Gates(model, {key.split("/")[0] for key in self.gates})
+        expected = {key: (gate.log_alpha.numel(),) for key, gate in gates.items()}  # type: ignore[operator]
+        found = {key: tuple(value.shape) for key, value in self.gates.items()}
+        if expected != found:
+            different = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+            raise UserError(f"Expected gates that fit the model in {self.where}. Found others: {listed(different)}.")
+        gates.load_state_dict({f"{key}.log_alpha": value for key, value in self.gates.items()})
+        return gates
+
+
+class _SkipInitialisation(TorchFunctionMode):
+    """Leave parameters uninitialised: it saves the seconds that random numbers take, and the caller's generator."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Collection[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def uninitialised(config: UpstreamConfig) -> UpstreamModel:
+    """Build a model whose parameters hold whatever the memory held; the caller fills every one of them."""
+    with _SkipInitialisation():
+        return UpstreamModel(config)
+
+
+def listed(names: Collection[str], shown: int = 3) -> str:
+    """Name the first few of many."""
+    first = ", ".join(sorted(names)[:shown])
+    return first if len(names) <= shown else f"{first} and {len(names) - shown} more"

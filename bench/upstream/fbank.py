@@ -1,0 +1,62 @@
+"""The baseline that every upstream must beat: log mel filter banks with their deltas, no parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.compliance import kaldi
+from torchaudio.functional import compute_deltas
+
+SAMPLE_RATE_HZ = 16_000
+FRAME_LENGTH = 400
+FRAME_SHIFT = 160
+NUM_MEL_BINS = 80
+DELTA_WINDOW = 5
+
+
+class FbankUpstream(nn.Module):
+    """Filter banks in an upstream's place: one hidden state, a frame each 10 ms.
+
+    80 log mel bands of 25 ms windows, with their first and second differences. Utterances are not normalised: their
+    mean would be zero, and a mean-pooling head would see nothing.
+
+    Source: s3prl's upstream ``fbank_no_cmvn``.
+    """
+
+    stride = FRAME_SHIFT
+    num_layers = 0
+    dim = 3 * NUM_MEL_BINS
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Compute the one hidden state.
+
+        Args:
+            waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
+            lengths: (batch,) valid samples of each utterance; all of them by default.
+
+        Returns:
+            One tensor (batch, frames, 240), zero where an utterance has ended, and the valid frames of each (batch,).
+
+        Raises:
+            ValueError: an utterance is too short for a single frame (400 samples).
+        """
+        if lengths is None:
+            lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
+        if int(lengths.min()) < FRAME_LENGTH:
+            raise ValueError(f"an utterance of {int(lengths.min())} samples is too short for a single frame")
+        features = [
+            _filter_banks(waveform[:length]) for waveform, length in zip(waveforms, lengths.tolist(), strict=True)
+        ]
+        return [pad_sequence(features, batch_first=True)], self.frame_lengths(lengths)
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Count the frames of utterances of ``lengths`` samples, (batch,) each."""
+        return ((lengths - FRAME_LENGTH).div(FRAME_SHIFT, rounding_mode="floor") + 1).clamp(min=0)
+
+
+def _filter_banks(waveform: Tensor) -> Tensor:
+    """Map (samples,) to (frames, 240)."""
+    bands = kaldi.fbank(waveform[None], num_mel_bins=NUM_MEL_BINS, sample_frequency=SAMPLE_RATE_HZ).T  # (80, frames)
+    delta = compute_deltas(bands, DELTA_WINDOW)
+    return torch.cat([bands, delta, compute_deltas(delta, DELTA_WINDOW)]).T

@@ -1,0 +1,161 @@
+"""Model references: the one way in which commands name a model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench.errors import UserError
+from bench.upstream.checkpoint import MANIFEST, is_suite_folder, read_folder
+from bench.upstream.config import UpstreamConfig
+from bench.upstream.conversion import bundle_names, download_from_hub, read_bundle, read_dphubert, read_huggingface
+from bench.upstream.fbank import FbankUpstream
+from bench.upstream.model import UpstreamModel
+from bench.upstream.random_shapes import SHAPES, random_model
+
+FBANK = "fbank"
+RANDOM = "random:"
+MINI_HUBERT = "mini-hubert"
+
+_FORMS = (
+    "a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
+    "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
+)
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
+_RANDOM_NAMES = [RANDOM + name for name in SHAPES]
+_CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+
+
+def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
+    """Load any model reference, in evaluation mode.
+
+    Args:
+        reference: one of, in this order: a suite folder; a Hugging Face folder; a DPHuBERT file, pruned by its gates
+            where it has them; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``; a Hugging Face hub id.
+
+    Raises:
+        UserError: no such model (the nearest name is told), or its files are torn, unsafe or of another architecture.
+    """
+    return _find(str(reference)).build()
+
+
+def check_reference(reference: str | Path) -> None:
+    """Refuse a reference that `load_upstream` would refuse, as cheaply as can be, before any long work.
+
+    Files are opened, and the names and shapes of their weights compared, without building the model. Models of a hub
+    are downloaded.
+
+    Raises:
+        UserError: as in `load_upstream`.
+    """
+    _find(str(reference)).check()
+
+
+def reference_config(reference: str | Path) -> UpstreamConfig | None:
+    """Tell the shape of a ``random:`` reference without making weights; None for other kinds.
+
+    Raises:
+        UserError: no such shape.
+    """
+    name = str(reference)
+    return _random_shape(name) if name.startswith(RANDOM) else None
+
+
+def model_name(reference: str | Path) -> str:
+    """Name a model in tables and files: the last part of a path or hub id, of letters, digits and ``._-`` alone."""
+    name = str(reference)
+    path = Path(name).expanduser()
+    if path.exists():
+        resolved = path.resolve()
+        name = resolved.name if resolved.is_dir() else resolved.stem
+    elif not name.startswith(RANDOM):
+        name = name.rstrip("/").rsplit("/", maxsplit=1)[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def known_references() -> list[tuple[str, str]]:
+    """List the references that have a name of their own, each with a description."""
+    return [
+        (FBANK, "log mel filter banks with deltas, the baseline"),
+        *((RANDOM + name, f"{_described(config)}, random weights") for name, config in SHAPES.items()),
+        *((name, "torchaudio's pretrained bundle") for name in bundle_names()),
+    ]
+
+
+class _Found(Protocol):
+    """What a reference leads to, before it is built."""
+
+    def check(self) -> None: ...
+
+    def build(self) -> UpstreamModel | FbankUpstream: ...
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A model that needs no file."""
+
+    build: Callable[[], UpstreamModel | FbankUpstream]
+
+    def check(self) -> None:
+        """Nothing can be wrong."""
+
+
+def _find(reference: str) -> _Found:
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        return _find_folder(path)
+    if path.is_file():
+        return read_dphubert(path)
+    if reference in bundle_names():
+        return read_bundle(reference)
+    if reference == FBANK:
+        return _Made(lambda: FbankUpstream().eval())
+    if reference.startswith(RANDOM):
+        config = _random_shape(reference)
+        return _Made(lambda: random_model(config))
+    if reference == MINI_HUBERT:
+        raise UserError(
+            f"Expected a model. {MINI_HUBERT} is not part of this version yet. "
+            f"Use {RANDOM}{MINI_HUBERT}, the same shape with random weights."
+        )
+    if _looks_like_hub_id(reference):
+        return read_huggingface(download_from_hub(reference))
+    raise UserError(_unknown(reference))
+
+
+def _find_folder(folder: Path) -> _Found:
+    if not (folder / MANIFEST).exists():
+        raise UserError(f"Expected a model's {MANIFEST} in {folder}. Found none. Name the folder that holds the model.")
+    return read_folder(folder) if is_suite_folder(folder) else read_huggingface(folder)
+
+
+def _random_shape(reference: str) -> UpstreamConfig:
+    name = reference.removeprefix(RANDOM)
+    if name not in SHAPES:
+        raise UserError(f"Unknown shape {reference!r}. {_nearest(reference, _RANDOM_NAMES)}Known: {', '.join(SHAPES)}.")
+    return SHAPES[name]
+
+
+def _looks_like_hub_id(reference: str) -> bool:
+    return bool(_HUB_ID.fullmatch(reference)) and not reference.endswith(_CHECKPOINT_SUFFIXES)
+
+
+def _unknown(reference: str) -> str:
+    if "/" in reference or reference.endswith(_CHECKPOINT_SUFFIXES):
+        return f"Expected a model at {reference}. Found nothing there. Correct the path, or name {_FORMS}."
+    names = [MINI_HUBERT, *(name for name, _ in known_references()), *SHAPES]
+    return f"Unknown model {reference!r}. {_nearest(reference, names)}Expected {_FORMS}."
+
+
+def _nearest(name: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(name, choices, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def _described(config: UpstreamConfig) -> str:
+    family = {"hubert": "HuBERT", "wav2vec2": "wav2vec 2.0", "wavlm": "WavLM"}[config.architecture]
+    return f"{family}: {config.num_layers} layers of {config.dim}"
