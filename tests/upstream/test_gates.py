@@ -1,0 +1,215 @@
+"""Hard-concrete gates against the reference implementation's values, and how they sit on a model."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference_names import BASE_CONFIGS, gate_key, small_gated
+
+from bench.errors import UserError
+from bench.upstream import UpstreamModel
+from bench.upstream.config import uniform_config
+from bench.upstream.gates import UNITS, Gates, HardConcrete
+
+TRUTH = Path(__file__).parent.parent / "reference"
+GATES = json.loads((TRUTH / "gates.json").read_text())
+CASES = {case["tag"]: case for case in GATES["hardconcrete"]}
+UNITS_OF = {"run_sh(conv,head,interm)": UNITS[:3], "all5(conv,head,attlayer,interm,ffnlayer)": UNITS}
+INITIAL_LOG_ALPHA = {"conv": 4.59512, "head": 4.59512, "interm": 0.0, "attlayer": 4.59512, "ffnlayer": 4.59512}
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return np.load(TRUTH / "gates.npz")
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return UpstreamModel(uniform_config("hubert", 48, 2, 3, 40, 8, positional_kernel=16))
+
+
+def gate_with(log_alpha: np.ndarray) -> HardConcrete:
+    gate = HardConcrete(len(log_alpha), 0.5)
+    with torch.no_grad():
+        gate.log_alpha.copy_(torch.from_numpy(log_alpha))
+    return gate
+
+
+class TestHardConcrete:
+    @pytest.mark.parametrize("tag", CASES)
+    def test_expected_open_entries_and_their_gradient(self, tag, arrays):
+        gate = gate_with(arrays[f"hc/{tag}/log_alpha"])
+        gate.expected_open().backward()
+        assert gate.expected_open().item() == pytest.approx(CASES[tag]["l0_norm"], rel=1e-6)
+        np.testing.assert_allclose(gate.log_alpha.grad, arrays[f"hc/{tag}/l0_grad"], atol=1e-6)
+
+    @pytest.mark.parametrize("tag", CASES)
+    def test_evaluation_mask(self, tag, arrays):
+        mask = gate_with(arrays[f"hc/{tag}/log_alpha"]).eval()()
+        assert int((mask == 0).sum()) == CASES[tag]["num_zeros"]
+        expected = arrays[f"hc/{tag}/mask"]
+        if CASES[tag]["ties"]:  # Which of equal entries go is unspecified.
+            mask, expected = mask.sort().values, np.sort(expected)
+        np.testing.assert_allclose(mask.detach(), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("tag", CASES)
+    def test_training_mask_and_its_gradient(self, tag, arrays):
+        gate = gate_with(arrays[f"hc/{tag}/log_alpha"])
+        mask = gate.sample(torch.from_numpy(arrays[f"hc/{tag}/u"]))
+        (torch.linspace(-1, 1, len(mask)) * mask).sum().backward()
+        np.testing.assert_allclose(mask.detach(), arrays[f"hc/{tag}/train_mask"], atol=1e-6)
+        np.testing.assert_allclose(gate.log_alpha.grad, arrays[f"hc/{tag}/train_mask_grad"], atol=1e-6)
+
+    def test_evaluation_mask_follows_log_alpha(self):
+        gate = HardConcrete(4, 0.01).eval()
+        assert (gate() > 0).all()
+        with torch.no_grad():
+            gate.log_alpha.fill_(-10)
+        assert (gate() == 0).all()
+
+    def test_evaluation_mask_can_be_differentiated(self):
+        gate = gate_with(np.array([-5.0, 3.0, 1.0], np.float32)).eval()
+        mask = gate()
+        mask.sum().backward()
+        slope = 0.8 * 1.5
+        np.testing.assert_allclose(gate.log_alpha.grad, slope * (mask * (1 - mask)).detach(), rtol=1e-5)
+
+    def test_training_mode_draws_from_the_global_generator(self):
+        gate = HardConcrete(64, 0.5)
+        torch.manual_seed(3)
+        first, second = gate(), gate()
+        torch.manual_seed(3)
+        assert torch.equal(gate(), first)
+        assert not torch.equal(first, second)
+
+    def test_samples_are_open_as_often_as_expected(self):
+        torch.manual_seed(0)
+        gate = gate_with(np.full(100_000, -1.0, np.float32))
+        opened = (gate() > 0).float().mean()
+        assert opened.item() == pytest.approx(gate.expected_open().item() / 100_000, abs=0.005)
+
+
+class TestExpectedParameters:
+    @pytest.mark.parametrize("units", [*UNITS_OF, *UNITS])
+    @pytest.mark.parametrize("name", GATES["full_size"])
+    def test_full_size_models(self, name, units):
+        with torch.device("meta"):
+            model = UpstreamModel(BASE_CONFIGS[name])
+        gates = Gates(model, UNITS_OF.get(units, (units,)))
+        for log_alpha, expected in GATES["full_size"][name]["expected"][units].items():
+            for key, gate in gates.items():
+                value = INITIAL_LOG_ALPHA[key.split("/")[0]] if "init" in log_alpha else float(log_alpha)
+                torch.nn.init.constant_(gate.log_alpha, value)
+            assert gates.expected_parameters().item() == pytest.approx(expected["expected_params"], rel=2e-6)
+
+    def test_is_differentiable_in_every_gate(self, tiny):
+        gates = Gates(tiny, UNITS)
+        gates.expected_parameters().backward()
+        assert all((gate.log_alpha.grad > 0).all() for gate in gates.values())
+
+    def test_without_gates_counts_what_is_there(self, tiny):
+        scale = tiny.feature_extractor.channel_scale.numel()
+        counted = sum(parameter.numel() for parameter in tiny.parameters()) + scale
+        assert Gates(tiny, ()).expected_parameters().item() == counted
+
+
+class TestAttachedGates:
+    @pytest.mark.parametrize("name", ["hubert", "wavlm"])
+    def test_gated_model_computes_the_reference_states(self, name):
+        model, state = small_gated(TRUTH / f"dphubert_small_{name}_gated.ckpt")
+        gates = Gates(model, UNITS).eval()
+        gates.load_state_dict(state)
+        gates.attach()
+        truth = np.load(TRUTH / f"dphubert_small_{name}.npz")
+        with torch.no_grad():
+            states, lengths = model.distillation_states(
+                torch.from_numpy(truth["wav"]), torch.from_numpy(truth["lengths"])
+            )
+        assert lengths.tolist() == truth["gated/batch/out_lengths"].tolist()
+        for index, hidden in enumerate(states):
+            np.testing.assert_allclose(hidden, truth[f"gated/batch/{index}"], atol=1e-4)
+        for path in (path for path in truth.files if path.startswith("mask/")):
+            mask = gates.hardened_masks()[gate_key(path.removeprefix("mask/"))]
+            np.testing.assert_allclose(mask, truth[path], atol=1e-6)
+        assert gates.expected_parameters().item() == pytest.approx(truth["gated/expected_num_params"], rel=2e-6)
+
+    def test_initial_values(self, tiny):
+        torch.manual_seed(0)
+        gates = Gates(tiny, UNITS)
+        for unit, mean in INITIAL_LOG_ALPHA.items():
+            values = torch.cat([gate.log_alpha.detach() for key, gate in gates.items() if key.startswith(unit)])
+            assert values.mean().item() == pytest.approx(mean, abs=0.03)
+        assert values.std().item() == pytest.approx(0.01, abs=0.01)
+
+    def test_state_is_that_of_the_gates_alone(self, tiny):
+        gates = Gates(tiny, ["conv", "head"])
+        assert list(gates.state_dict()) == [f"conv/{i}.log_alpha" for i in range(7)] + [
+            "head/0.log_alpha",
+            "head/1.log_alpha",
+        ]
+        assert not any("log_alpha" in key for key in tiny.state_dict())
+
+    def test_each_gate_draws_one_mask_a_pass(self, tiny):
+        gates = Gates(tiny, UNITS)
+        drawn = []
+        for key, gate in gates.items():
+            gate.register_forward_hook(lambda module, inputs, mask, key=key: drawn.append(key))
+        gates.attach()
+        gates.attach()
+        tiny(torch.randn(2, 4000))
+        assert sorted(drawn) == sorted(gates)
+
+    def test_training_reaches_every_gate(self, tiny):
+        gates = Gates(tiny, UNITS)
+        gates.attach()
+        states, _ = tiny(torch.randn(2, 4000))
+        # Plain sums would vanish: LayerNorm takes the mean away.
+        sum((state * torch.randn_like(state)).sum() for state in states).backward()
+        for key, gate in gates.items():
+            assert gate.log_alpha.grad is not None, key
+        assert all(gates[f"interm/{index}"].log_alpha.grad.abs().sum() > 0 for index in range(2))
+
+    def test_detaching_restores_the_model(self, tiny):
+        tiny.eval()
+        waveforms = torch.randn(1, 4000)
+        before = tiny(waveforms)[0][-1]
+        gates = Gates(tiny, UNITS).eval()
+        gates.attach()
+        assert not torch.equal(tiny(waveforms)[0][-1], before)
+        gates.detach()
+        assert torch.equal(tiny(waveforms)[0][-1], before)
+
+    def test_masks_stay_float32_under_autocast(self, tiny):
+        gates = Gates(tiny, UNITS)
+        dtypes = set()
+        for gate in gates.values():
+            gate.register_forward_hook(lambda module, inputs, mask: dtypes.add(mask.dtype))
+        gates.attach()
+        with torch.autocast("cpu", torch.bfloat16):
+            states, _ = tiny(torch.randn(2, 4000))
+        assert dtypes == {torch.float32}
+        assert all(state.isfinite().all() for state in states)
+
+    def test_absent_units_have_no_gate(self):
+        config = uniform_config("hubert", 48, 2, 3, 40, 8)
+        layers = (
+            config.layers[0].model_copy(update={"heads": (2,)}),
+            config.layers[1].model_copy(update={"heads": (), "feed_forward": 0}),
+        )
+        gates = Gates(UpstreamModel(config.model_copy(update={"layers": layers})), UNITS)
+        assert gates["head/0"].log_alpha.shape == (1,)
+        assert not any(key.endswith("/1") for key in gates if not key.startswith("conv"))
+
+    def test_unknown_unit(self, tiny):
+        with pytest.raises(UserError, match="unknown pruning unit 'heads'; choose from conv, head"):
+            Gates(tiny, ["heads"])
+
+
+def test_stretch_makes_a_tenth_certain():
+    """At log_alpha 0 the closed probability is sigmoid of the paper's constant."""
+    gate = gate_with(np.zeros(1, np.float32))
+    assert gate.expected_open().item() == pytest.approx(1 / (1 + math.exp(2 / 3 * math.log(0.1 / 1.1))))
