@@ -1,0 +1,99 @@
+"""What happens to speech between a mouth and a file: vocal tract, room, noise, level."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfftfreq
+from scipy.signal import fftconvolve, resample_poly
+
+from bench.audio import SAMPLE_RATE_HZ
+from tasks.mini.scenes import Scene
+
+Waveform = NDArray[np.float64]
+
+SILENCE_DB = -40.0
+"""Relative to the loudest 10 ms: what counts as silence around an utterance."""
+LARGEST_PEAK = 0.95
+ROOM_TAIL_S = 0.15
+"""How long a room is heard after the last word."""
+
+
+def speech_from_pcm(samples: NDArray[np.int16], sample_rate_hz: int, formant_scale: float) -> Waveform:
+    """Bring synthesised speech to 16 kHz, warped in frequency, without the silence around it.
+
+    Resampling to ``16 kHz / formant_scale`` and playing at 16 kHz multiplies formants and pitch by
+    ``formant_scale`` and divides the duration by it; ask the synthesiser for a rate that much slower.
+    """
+    divisor = 50
+    up, down = SAMPLE_RATE_HZ // divisor, round(sample_rate_hz / divisor * formant_scale)
+    return trimmed(resample_poly(samples / 32_768, up, down))
+
+
+def trimmed(speech: Waveform) -> Waveform:
+    """Cut the silence before and after the speech."""
+    hop = SAMPLE_RATE_HZ // 100
+    padded = np.pad(speech, (0, -len(speech) % hop))
+    power = np.square(padded).reshape(-1, hop).mean(axis=1)
+    loud = np.flatnonzero(power >= power.max() * 10 ** (SILENCE_DB / 10))
+    return speech[loud[0] * hop : (loud[-1] + 1) * hop]
+
+
+def coloured_noise(random: RandomState, num_samples: int, slope: float) -> Waveform:
+    """Make noise of unit power whose power spectrum falls as ``1 / f ** slope``, flat below 60 Hz."""
+    num_transformed = next_fast_len(num_samples, real=True)
+    frequencies_hz = rfftfreq(num_transformed, 1 / SAMPLE_RATE_HZ)
+    spectrum = random.standard_normal(2 * len(frequencies_hz)).view(np.complex128)
+    spectrum *= np.maximum(frequencies_hz, 60.0) ** (-slope / 2)
+    shaped: Waveform = irfft(spectrum, num_transformed, overwrite_x=True)[:num_samples]
+    return shaped / rms(shaped)
+
+
+def reverberated(speech: Waveform, random: RandomState, reverberation_s: float) -> Waveform:
+    """Put speech in a room: the direct sound, then noise that decays by 60 dB in ``reverberation_s``.
+
+    The result is `ROOM_TAIL_S` longer than the speech.
+    """
+    num_samples = int(reverberation_s * SAMPLE_RATE_HZ)
+    time_s = np.arange(num_samples) / SAMPLE_RATE_HZ
+    tail = random.standard_normal(num_samples) * 10 ** (-3 * time_s / reverberation_s)
+    gap = int(random.uniform(0.002, 0.015) * SAMPLE_RATE_HZ)
+    tail[:gap] = 0.0
+    reverberant_db = random.uniform(-9.0, 0.0)
+    response = tail * 10 ** (reverberant_db / 20) / np.linalg.norm(tail)
+    response[0] = 1.0
+    wet: Waveform = fftconvolve(speech, response)
+    return wet[: len(speech) + int(ROOM_TAIL_S * SAMPLE_RATE_HZ)]
+
+
+def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int, num_samples: int) -> NDArray[np.int16]:
+    """Record speech in a scene.
+
+    Args:
+        speech: dry speech at 16 kHz; empty for noise alone.
+        scene: the recording conditions.
+        random: where the noise and the room come from.
+        start: sample of the recording at which speech sets in.
+        num_samples: length of the recording; speech that does not fit is cut.
+
+    Returns:
+        The recording, int16 at 16 kHz, shape (num_samples,), never clipped.
+    """
+    noise = coloured_noise(random, num_samples, scene.noise_slope)
+    recording = noise
+    if len(speech):
+        wet = reverberated(speech, random, scene.reverberation_s) if scene.reverberation_s else speech
+        wet = wet[: num_samples - start]
+        end = start + min(len(speech), len(wet))
+        noise_gain = rms(wet[: end - start]) / rms(noise[start:end]) * 10 ** (-scene.snr_db / 20)
+        recording = noise * noise_gain
+        recording[start : start + len(wet)] += wet
+    recording = recording * (10 ** (scene.level_dbfs / 20) / rms(recording))
+    recording *= min(1.0, LARGEST_PEAK / np.abs(recording).max())
+    return np.round(recording * 32_767).astype(np.int16)
+
+
+def rms(waveform: Waveform) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(waveform))))

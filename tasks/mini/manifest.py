@@ -1,0 +1,45 @@
+"""``manifest.csv``: what is known of every recording."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One recording, one line."""
+
+    path: str
+    """Relative to the manifest."""
+    split: str
+    text: str
+    label: str
+    """The class, where the task has classes."""
+    speaker: str
+    voice: str
+    snr_db: float | None
+    """Empty for noise alone."""
+    reverberation_s: float
+    """0 where there is no room."""
+    duration_s: float
+    sha256: str
+    """Of the file's bytes."""
+
+
+def write_manifest(rows: Sequence[ManifestRow], folder: Path) -> None:
+    """Write ``manifest.csv``."""
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(ManifestRow)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def read_manifest(folder: Path) -> list[dict[str, str]]:
+    """Read ``manifest.csv`` back, every value as text."""
+    with (folder / MANIFEST).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,165 @@
+"""Synthetic speakers: an accent, a voice, the length of a vocal tract, pitch, intonation and speaking rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from tasks.mini.randomness import random_state
+
+Split = Literal["train", "dev", "test"]
+
+# Names that espeak-ng 1.52 really has (`en-gb`, for one, finds no voice) and that sound different (`en-us-nyc`
+# says nearly every word as `en-us` does).
+ACCENTS = (
+    "gmw/en",
+    "en-us",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+)
+# The natural-sounding variants: no whisper, echo or robot, and one of each family that differs in name only.
+FEMALE_VARIANTS = (
+    "Alicia",
+    "Andrea",
+    "Annie",
+    "anika",
+    "aunty",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "grandma",
+    "linda",
+    "shelby",
+    "steph",
+    "steph3",
+    "zac",
+)
+MALE_VARIANTS = (
+    "Alex",
+    "AnxiousAndy",
+    "Denis",
+    "Gene",
+    "Gene2",
+    "Jacky",
+    "Lee",
+    "Marco",
+    "Mario",
+    "Michael",
+    "Mike",
+    "Nguyen",
+    "Reed",
+    "Storm",
+    "Tweaky",
+    "adam",
+    "antonio",
+    "benjamin",
+    "boris",
+    "david",
+    "ed",
+    "edward",
+    "grandpa",
+    "gustave",
+    "ian",
+    "iven2",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "marcelo",
+    "max",
+    "michel",
+    "mike2",
+    "pablo",
+    "paul",
+    "pedro",
+    "quincy",
+    "rob",
+    "robert",
+    "sandro",
+    "victor",
+)
+# Shares of the voices; one voice speaks in one split only, the same in every corpus.
+SHARES: dict[Split, float] = {"train": 0.7, "dev": 0.1, "test": 0.2}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What espeak-ng itself can vary: an accent of English and a voice variant."""
+
+    accent: str
+    variant: str
+
+    @property
+    def name(self) -> str:
+        """The name espeak-ng gives it, e.g. ``en-us+f1``."""
+        return f"{self.accent}+{self.variant}"
+
+    @property
+    def sex(self) -> Literal["F", "M"]:
+        """As LibriSpeech's speaker table writes it."""
+        return "F" if self.variant in FEMALE_VARIANTS else "M"
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One synthetic person."""
+
+    name: str
+    voice: Voice
+    formant_scale: float
+    """Formants are multiplied by this: over 1 is a shorter vocal tract."""
+    pitch: int
+    """espeak-ng's pitch, 0 to 99; 50 is the voice's own."""
+    pitch_range: int
+    """espeak-ng's intonation range, 0 (monotone) to 99; 50 is the voice's own."""
+    rate_wpm: float
+    """Speaking rate in words per minute."""
+
+
+@cache
+def _voices(split: Split, seed: int) -> tuple[Voice, ...]:
+    voices = [Voice(accent, variant) for accent in ACCENTS for variant in (*FEMALE_VARIANTS, *MALE_VARIANTS)]
+    order = random_state(seed, "voices").permutation(len(voices))
+    num_train = round(SHARES["train"] * len(voices))
+    num_dev = round(SHARES["dev"] * len(voices))
+    bounds = {
+        "train": slice(0, num_train),
+        "dev": slice(num_train, num_train + num_dev),
+        "test": slice(num_train + num_dev, None),
+    }
+    return tuple(voices[index] for index in order[bounds[split]])
+
+
+def draw_speakers(names: Sequence[str], *, split: Split, corpus: str, seed: int) -> list[Speaker]:
+    """Draw one speaker a name: different voices, and none that speaks in another split of any corpus.
+
+    Raises:
+        ValueError: more names than the split has voices.
+    """
+    voices = _voices(split, seed)
+    if len(names) > len(voices):
+        raise ValueError(f"{len(names)} {split} speakers asked for, {len(voices)} voices there")
+    random = random_state(seed, corpus, split, "speakers")
+    chosen = random.permutation(len(voices))[: len(names)]
+    return [
+        Speaker(
+            name=name,
+            voice=voices[index],
+            formant_scale=round(random.uniform(0.88, 1.14), 3),
+            pitch=int(random.randint(30, 71)),
+            pitch_range=int(random.randint(30, 81)),
+            rate_wpm=round(random.uniform(130, 190), 1),
+        )
+        for name, index in zip(names, chosen, strict=True)
+    ]

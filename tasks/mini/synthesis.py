@@ -1,0 +1,131 @@
+"""Talks to the synthesiser, a separate GPL program (`espeak_worker`), over pipes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UserError
+
+WORKER = Path(__file__).with_name("espeak_worker.py")
+INSTALL = 'Install it with `pip install "superb-bench[synth]"`.'
+# Requests sent ahead of the answers read: the worker never waits, and the pipe never fills.
+REQUESTS_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """One utterance to synthesise."""
+
+    text: str
+    voice: str
+    variant: str
+    rate_wpm: int
+    """espeak-ng clamps it below 80 and above 450."""
+    pitch: int
+    pitch_range: int
+
+
+def check_synthesizer() -> None:
+    """Refuse a machine on which nothing can be synthesised.
+
+    Raises:
+        UserError: the synthesiser is not installed, or the platform has no fork.
+    """
+    if not hasattr(os, "fork"):
+        raise UserError(
+            f"The embedded corpora cannot be synthesised on {sys.platform} yet: the synthesiser needs fork. "
+            "Make them under Linux, macOS or WSL with `bench data synth DIR`, copy DIR, and use --data DIR/data.yaml."
+        )
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError(f"The embedded corpora need a speech synthesiser, which is not installed. {INSTALL}")
+
+
+class Synthesizer:
+    """One synthesiser process, used as a context manager; call it from one thread at a time."""
+
+    def __init__(self) -> None:
+        check_synthesizer()
+        self._process = subprocess.Popen(
+            [sys.executable, str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self.sample_rate_hz: int = self._read_header()["sample_rate_hz"]
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Synthesizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.terminate()
+        self._process.communicate()
+
+    def synthesize(self, requests: Iterable[Request]) -> Iterator[NDArray[np.int16]]:
+        """Speak the requests, in their order.
+
+        Yields:
+            Samples at ``sample_rate_hz``, shape (samples,); they depend on the request alone.
+
+        Raises:
+            UserError: the synthesiser refuses a request, or has died.
+        """
+        pending: deque[Request] = deque()
+        for request in requests:
+            self._send(request)
+            pending.append(request)
+            if len(pending) > REQUESTS_AHEAD:
+                yield self._receive(pending.popleft())
+        while pending:
+            yield self._receive(pending.popleft())
+
+    def _send(self, request: Request) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise UserError(
+                f"The speech synthesiser has died unexpectedly. Run the command again. {INSTALL}"
+            ) from error
+
+    def _receive(self, request: Request) -> NDArray[np.int16]:
+        assert self._process.stdout is not None
+        num_bytes = self._read_header()["num_bytes"]
+        payload = self._process.stdout.read(num_bytes)
+        if len(payload) < num_bytes or num_bytes == 0:
+            raise UserError(f"The speech synthesiser gave no speech for {request}. {INSTALL}")
+        return np.frombuffer(payload, dtype="<i2")
+
+    def _read_header(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            code = self._process.poll()
+            raise UserError(f"The speech synthesiser has died unexpectedly (exit code {code}). {INSTALL}")
+        header: dict[str, Any] = json.loads(line)
+        if "error" in header:
+            raise UserError(f"The speech synthesiser failed: {header['error']}. {INSTALL}")
+        return header
