@@ -19,8 +19,7 @@ from bench.errors import UserError
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
-# What unpickling garbage or half a file raises, whatever the cut hits.
-_TORN = (
+UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -32,6 +31,7 @@ _TORN = (
     OverflowError,
     zipfile.BadZipFile,
 )
+"""What unpickling garbage or half a file raises, depending on where it was cut."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        what = f"cannot be read ({_first_line(error)})" if path.exists() else "is missing"
+        what = f"cannot be read ({first_line(error)})" if path.exists() else "is missing"
         raise UserError(
             f"Expected weights in the safetensors format. {path} {what}. Was it copied completely?"
         ) from error
@@ -93,7 +93,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     try:
         # Mapped storages are not read before they are used, which makes looking at a file cheap.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except _TORN as error:
+    except UNREADABLE as error:
         if not path.exists():
             raise UserError(f"Expected a checkpoint. Found nothing at {path}. Correct the path.") from error
         if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
@@ -102,7 +102,7 @@ def read_torch(path: Path) -> dict[str, Any]:
                 "Save the weights alone, as a state dict."
             ) from error
         raise UserError(
-            f"Expected a file written by torch.save. {path} cannot be read as one ({_first_line(error)}). "
+            f"Expected a file written by torch.save. {path} cannot be read as one ({first_line(error)}). "
             "Was it copied completely?"
         ) from error
     if not isinstance(content, dict):
@@ -129,6 +129,7 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Shorten an error of a library to the start of its first line."""
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else type(error).__name__

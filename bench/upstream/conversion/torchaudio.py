@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from bench.upstream.config import (
     TransformerLayerShape,
     UpstreamConfig,
 )
+from bench.upstream.conversion.files import UNREADABLE, first_line
 from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
 from bench.upstream.model import UpstreamModel
 
@@ -50,11 +50,10 @@ def read_bundle(name: str) -> Checkpoint:
     bundle = getattr(torchaudio.pipelines, name)
     try:
         model = bundle.get_model(dl_kwargs={"weights_only": True, "map_location": "cpu"})
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    except UNREADABLE as error:
         raise UserError(
             f"Expected the weights of torchaudio's {name} on the network or in torch hub's cache. Found neither whole "
-            f"({first}). Check the network, delete a torn file, or name a local model."
+            f"({first_line(error)}). Check the network, delete a torn file, or name a local model."
         ) from error
     architecture: Literal["hubert", "wav2vec2"] = "hubert" if name.startswith("HUBERT") else "wav2vec2"
     # Bundles of Large models wrap the model proper, to normalise the waveform.
