@@ -1,0 +1,164 @@
+"""Training audio: from the files that an `AudioSource` names to batches of equally long crops."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bench.audio import SAMPLE_RATE_HZ, AudioFile, find_audio, hours, read_headers, read_waveform
+from bench.contracts import AudioSource
+from bench.errors import UserError
+from compressors.stages import TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+
+def training_files(source: AudioSource, config: TrainingConfig, shortest_samples: int) -> list[AudioFile]:
+    """Find the usable audio files of a source.
+
+    Args:
+        source: where they are. LibriSpeech's training splits are taken where none is named.
+        config: ``min_duration_s`` leaves shorter files out.
+        shortest_samples: what the model needs for one frame; shorter files are left out too.
+
+    Raises:
+        UserError: nothing there, an unreadable or empty file, another sample rate, or all files too short.
+    """
+    files = read_headers(_paths(source), resample=source.resample)
+    shortest = max(shortest_samples, round(config.min_duration_s * SAMPLE_RATE_HZ))
+    usable = [file for file in files if file.num_samples >= shortest]
+    if not usable:
+        longest = max(file.duration_s for file in files)
+        raise UserError(
+            f"Expected training audio of at least {shortest / SAMPLE_RATE_HZ:g} s. Found {len(files)} files, the "
+            f"longest of {longest:.2f} s, in {_place(source)}. Add longer ones, or lower min_duration_s."
+        )
+    if len(usable) < len(files):
+        logger.warning("%d of %d files are too short and left out", len(files) - len(usable), len(files))
+    logger.info("%d files, %.2f hours of training audio", len(usable), hours(usable))
+    return usable
+
+
+def _paths(source: AudioSource) -> list[Path]:
+    readers: dict[str, Callable[[AudioSource], list[Path]]] = {
+        "librispeech": partial(_below_splits, default="train-*"),
+        "folder": partial(_below_splits, default="."),
+        "manifest": _manifest_paths,
+    }
+    return readers[source.layout](source)
+
+
+def _place(source: AudioSource) -> str:
+    return str(source.manifest if source.layout == "manifest" else source.root)
+
+
+def _below_splits(source: AudioSource, default: str) -> list[Path]:
+    if source.root is None:
+        raise UserError(f"Expected `root`, the folder with the audio, for layout {source.layout}. Found none.")
+    if not source.root.is_dir():
+        raise UserError(
+            f"Expected a folder of audio. Found nothing at {source.root}. Correct the path in the data file."
+        )
+    folders = [source.root / split for split in source.splits] or sorted(source.root.glob(default))
+    if not folders:
+        raise UserError(f"Expected LibriSpeech's folders {default} in {source.root}. Found none. Name the splits.")
+    for folder in folders:
+        if not folder.is_dir():
+            present = ", ".join(sorted(path.name for path in source.root.iterdir() if path.is_dir())) or "no folder"
+            raise UserError(f"Expected split {folder.name!r} in {source.root}. Found {present}.")
+    return [path for folder in folders for path in find_audio(folder)]
+
+
+def _manifest_paths(source: AudioSource) -> list[Path]:
+    manifest = source.manifest
+    if manifest is None or not manifest.is_file():
+        raise UserError(f"Expected a manifest, CSV or JSON lines. Found no file at {manifest}. Correct the path.")
+    table = _read_manifest(manifest)
+    if "path" not in table.columns:
+        raise UserError(
+            f"Expected a column `path` in {manifest}. Found: {', '.join(map(str, table.columns)) or 'none'}."
+        )
+    if source.splits:
+        if "split" not in table.columns:
+            raise UserError(f"Expected a column `split` in {manifest}, as splits are named. Found none.")
+        table = table[table["split"].isin(source.splits)]
+    if table.empty:
+        wanted = f" of split {', '.join(source.splits)}" if source.splits else ""
+        raise UserError(f"Expected rows{wanted} in {manifest}. Found none.")
+    return [manifest.parent / path for path in table["path"]]
+
+
+def _read_manifest(manifest: Path) -> pd.DataFrame:
+    try:
+        if manifest.suffix.lower() == ".csv":
+            return pd.read_csv(manifest, dtype=str, keep_default_na=False)
+        return pd.read_json(manifest, lines=True, dtype=False)
+    except ValueError as error:  # What pandas' and Unicode's errors have in common.
+        raise UserError(f"Expected CSV or JSON lines in {manifest}. It cannot be read: {error}.") from error
+
+
+def audio_hash(files: Sequence[AudioFile]) -> str:
+    """Return a hash of the files' paths and lengths, which tells one choice of training audio from another."""
+    listing = "".join(f"{file.path}\t{file.num_samples}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+class CropBatch(NamedTuple):
+    """Crops of one length."""
+
+    number: int
+    """Counted from 0 at the stage's start."""
+    waveforms: Tensor
+    """(batch, samples) float32 at 16 kHz."""
+
+
+class CropBatches(Dataset[CropBatch]):
+    """An endless sequence of batches in which batch ``k`` depends on the seed and ``k`` alone.
+
+    Utterances are sorted by length and packed into batches, which are cropped to their shortest utterance at a new
+    random place each time. Every epoch has an order of its own; the reference implementation, by a slip, repeats the
+    first epoch's.
+
+    Source: DPHuBERT's recipe (bucketing and cropping).
+    """
+
+    def __init__(self, files: Sequence[AudioFile], config: TrainingConfig, seed: int) -> None:
+        self.files = files
+        self.seed = seed
+        self.max_samples = round(min(config.max_duration_s, config.seconds_per_batch) * SAMPLE_RATE_HZ)
+        self.batches = self._packed(round(config.seconds_per_batch * SAMPLE_RATE_HZ))
+
+    def _packed(self, samples_per_batch: int) -> list[list[AudioFile]]:
+        batches: list[list[AudioFile]] = []
+        filled = samples_per_batch
+        for file in sorted(self.files, key=lambda file: file.num_samples):
+            length = min(file.num_samples, self.max_samples)
+            if filled + length > samples_per_batch:
+                batches.append([])
+                filled = 0
+            batches[-1].append(file)
+            filled += length
+        return batches
+
+    def __getitem__(self, index: int) -> CropBatch:
+        """Read batch ``index``, counted over all epochs."""
+        epoch, position = divmod(index, len(self.batches))
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.batches))
+        batch = self.batches[order[position]]
+        num_samples = min(self.max_samples, *(file.num_samples for file in batch))
+        generator = np.random.default_rng((self.seed, 1, index))
+        crops = []
+        for file in batch:
+            start = int(generator.integers(file.num_samples - num_samples + 1))
+            crops.append(torch.from_numpy(read_waveform(file, start=start, num_samples=num_samples)))
+        return CropBatch(index, torch.stack(crops))

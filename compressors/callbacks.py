@@ -1,0 +1,156 @@
+"""What happens beside the updates of a stage: ``training.csv``, checkpoints, the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.errors import UserError
+from compressors.audio import CropBatch
+from compressors.stages import TrainingConfig
+from compressors.workdir import replacing
+
+logger = logging.getLogger(__name__)
+
+
+class History(Callback):
+    """``training.csv``: one row every few updates, the mean over them, with the last one's gradient norm.
+
+    Rows are part of the checkpoint, so that a resumed stage has each row once.
+    """
+
+    def __init__(self, path: Path, stage: str, config: TrainingConfig) -> None:
+        self.path = path
+        self.stage = stage
+        self.config = config
+        self.earlier_stages = [row for row in _read_rows(path) if row["stage"] != stage]
+        self.rows: list[dict[str, Any]] = []
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"rows": self.rows, "sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.rows, self.sums, self.count = state_dict["rows"], state_dict["sums"], state_dict["count"]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: CropBatch,
+        batch_idx: int,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Add up what the step logged; write a row where one is due."""
+        logged: dict[str, Tensor] = outputs["logged"]
+        self.sums = {key: value + self.sums.get(key, 0.0) for key, value in logged.items()}
+        self.count += 1
+        update = trainer.global_step
+        is_due = update % self.config.log_updates == 0 or update == trainer.max_steps
+        if is_due and update_ends(trainer, batch):
+            self._add_row(update, pl_module.last_update())
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - lightning's signature
+        """Let no checkpoint be written of a stage that has gone wrong."""
+        sums = {key: value.item() for key, value in self.sums.items()}
+        self._require_finite(sums | pl_module.last_update(), trainer.global_step)
+
+    def _add_row(self, update: int, last_update: dict[str, float]) -> None:
+        row = {key: value.item() / self.count for key, value in self.sums.items()} | last_update
+        self._require_finite(row, update)
+        self.rows.append({"stage": self.stage, "update": update, **row})
+        self.sums, self.count = {}, 0
+        _write_rows(self.path, [*self.earlier_stages, *self.rows])
+        logger.info("stage %s, update %d: loss %.4f", self.stage, update, row["loss"])
+
+    def _require_finite(self, values: dict[str, float], update: int) -> None:
+        wrong = [key for key, value in values.items() if not math.isfinite(value)]
+        if self.config.precision == "fp16" and wrong == ["gradient_norm"]:
+            return  # The loss scaler skips such an update.
+        if wrong:
+            raise UserError(
+                f"Expected finite numbers. Found {', '.join(wrong)} infinite or NaN in stage {self.stage}, at update "
+                f"{update} or shortly before. The last checkpoint is kept. Lower the learning rate, or use another "
+                "precision."
+            )
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(columns))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Checkpoints(Callback):
+    """One file a stage, written over every few updates and at the end."""
+
+    def __init__(self, path: Path, every_updates: int) -> None:
+        self.path = path
+        self.every_updates = every_updates
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002 - lightning's signature
+        outputs: Any,  # noqa: ARG002 - lightning's signature
+        batch: CropBatch,
+        batch_idx: int,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Save where due."""
+        update = trainer.global_step
+        if update_ends(trainer, batch) and (update % self.every_updates == 0 or update == trainer.max_steps):
+            trainer.save_checkpoint(self.path)
+
+
+class ProgressBar(Callback):
+    """Updates on standard error, where that is a terminal."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+        """Open the bar."""
+        self.bar = tqdm(
+            desc=self.stage, total=trainer.max_steps, initial=trainer.global_step, unit="update", disable=None
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002 - lightning's signature
+        outputs: Any,
+        batch: CropBatch,
+        batch_idx: int,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Move on by an update."""
+        if update_ends(trainer, batch) and not self.bar.disable:
+            self.bar.set_postfix(loss=f"{outputs['logged']['loss'].item():.3f}", refresh=False)
+            self.bar.update()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+        """Close the bar."""
+        self.bar.close()
+
+
+def update_ends(trainer: Trainer, batch: CropBatch) -> bool:
+    """Tell whether the optimiser has just made an update, rather than gathered another gradient for it."""
+    return (batch.number + 1) % trainer.accumulate_grad_batches == 0

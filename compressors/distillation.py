@@ -1,0 +1,179 @@
+"""Distillation: the loss between hidden states, and the projections from the student's to the teacher's.
+
+Source: DPHuBERT (arXiv 2305.17651) section 3.1; the loss is DistilHuBERT's (arXiv 2110.01900) equation 1.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.upstream import UpstreamModel
+from bench.upstream.config import DropoutRates
+from compressors.stages import Objective
+from compressors.workdir import replacing
+
+LayerGroups = tuple[tuple[int, ...], ...]
+
+
+class DistillationConfig(Settings):
+    """How the student learns from the teacher; a compressor's configuration inherits it."""
+
+    distillation_layers: LayerGroups | None = None
+    """Hidden states to match, in groups that share one linear projection; state 0 is the feature projection.
+
+    By default state 0 alone, and the states at one and two thirds of the depth and the last together:
+    ``[[0], [4, 8, 12]]`` for 12 layers. Source: DPHuBERT's recipe."""
+    l1_weight: float = Field(default=1.0, ge=0)
+    """Weight of the mean absolute difference."""
+    l2_weight: float = Field(default=0.0, ge=0)
+    """Weight of the mean squared difference."""
+    cosine_weight: float = Field(default=1.0, ge=0)
+    """Weight of the cosine similarity."""
+    cosine: Literal["raw", "log_sigmoid"] = "raw"
+    """``raw`` maximises the similarity itself (DPHuBERT), ``log_sigmoid`` its log-sigmoid (DistilHuBERT)."""
+    dropout: DropoutRates = DropoutRates()
+    """The student's dropout rates while it trains. Source: DPHuBERT's recipe; none inside the feed-forward blocks."""
+
+
+class DistillationLoss(NamedTuple):
+    """The loss and its parts, scalars in fp32."""
+
+    total: Tensor
+    l1: Tensor
+    l2: Tensor
+    cosine: Tensor
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, config: DistillationConfig) -> DistillationLoss:
+    """Compare hidden states: weighted means over batch, layers, frames and, but for the cosine, features.
+
+    Args:
+        student: projected states (batch, layers, frames, dim).
+        teacher: states of the same shape.
+        config: the weights and the form of the cosine part.
+    """
+    student, teacher = student.float(), teacher.float()
+    l1 = F.l1_loss(student, teacher)
+    l2 = F.mse_loss(student, teacher)
+    similarity = F.cosine_similarity(student, teacher, dim=-1)
+    cosine = -(similarity if config.cosine == "raw" else F.logsigmoid(similarity)).mean()
+    total = config.l1_weight * l1 + config.l2_weight * l2 + config.cosine_weight * cosine
+    return DistillationLoss(total, l1, l2, cosine)
+
+
+def layer_groups(config: DistillationConfig, num_layers: int) -> LayerGroups:
+    """Return the states to distil for a teacher of ``num_layers``, in groups that share a projection.
+
+    Raises:
+        UserError: the configuration names a state that the teacher does not have, or none, or one twice.
+    """
+    if config.distillation_layers is None:
+        later = sorted({round(num_layers * third / 3) for third in (1, 2, 3)} - {0})
+        return ((0,), tuple(later))
+    groups = config.distillation_layers
+    layers = [layer for group in groups for layer in group]
+    if not layers or not all(groups) or len(set(layers)) != len(layers):
+        raise UserError(
+            f"Expected groups of distinct layers. Found distillation_layers={_plain(groups)}. "
+            "Name each layer once, e.g. [[0], [4, 8, 12]]."
+        )
+    if min(layers) < 0 or max(layers) > num_layers:
+        raise UserError(
+            f"Expected distillation layers from 0 (the feature projection) to {num_layers} (the teacher's last). "
+            f"Found distillation_layers={_plain(groups)}. Choose others, or leave the option out."
+        )
+    return groups
+
+
+def _plain(groups: LayerGroups) -> str:
+    return json.dumps(groups)
+
+
+class Projections(nn.ModuleList):
+    """One linear layer a group of hidden states; identities at the start, where the widths agree."""
+
+    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int) -> None:
+        super().__init__(_identity(student_dim, teacher_dim) for _ in groups)
+        self.groups = groups
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The states that are projected, in the order of the result."""
+        return tuple(layer for group in self.groups for layer in group)
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """Project a student's hidden states, (batch, frames, dim) each, to (batch, layers, frames, teacher dim)."""
+        projected = [
+            projection(states[layer]) for projection, group in zip(self, self.groups, strict=True) for layer in group
+        ]
+        return torch.stack(projected, dim=1)
+
+    def save(self, path: Path) -> None:
+        """Write the projections beside a model: ``<group>.weight`` and ``.bias``, the groups in the metadata."""
+        state = {key: value.detach().contiguous() for key, value in self.state_dict().items()}
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(state, metadata={"layers": _plain(self.groups)}))
+
+
+def _identity(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.eye_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+class FrozenTeacher:
+    """A teacher out of the reach of optimisers, checkpoints and ``train()``, for it is no module of what trains."""
+
+    def __init__(self, model: UpstreamModel, device: str = "cpu") -> None:
+        """Hold ``model`` itself in evaluation mode on the CPU, else a copy on ``device``."""
+        self.model = model.eval() if device == "cpu" else copy.deepcopy(model).to(device).eval()
+
+    @torch.no_grad()
+    def states(self, waveforms: Tensor, layers: Sequence[int]) -> Tensor:
+        """Return DPHuBERT's hidden states ``layers`` of (batch, samples), as (batch, layers, frames, dim)."""
+        states, _ = self.model.distillation_states(waveforms)
+        return torch.stack([states[layer] for layer in layers], dim=1)
+
+
+class Distillation(Objective):
+    """The student follows the teacher's hidden states, layer to layer."""
+
+    def __init__(
+        self, student: UpstreamModel, teacher: FrozenTeacher, projections: Projections, config: DistillationConfig
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self.projections = projections
+        self.config = config
+
+    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:  # noqa: ARG002 - the same loss all along
+        """Compute the distillation loss of (batch, samples)."""
+        expected = self.teacher.states(waveforms, self.projections.layers)
+        states, _ = self.student.distillation_states(waveforms)
+        loss = distillation_loss(self.projections(states), expected, self.config)
+        return {"loss": loss.total, "l1": loss.l1, "l2": loss.l2, "cosine": loss.cosine}
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Put all weights into one group, without weight decay as in DPHuBERT's recipe."""
+        return [{"params": self.parameters(), "lr": learning_rate, "weight_decay": 0.0}]
+
+
+def trainable_copy(teacher: UpstreamModel, dropout: DropoutRates) -> UpstreamModel:
+    """Return a student of the teacher's shape and weights, with its own dropout rates."""
+    student = UpstreamModel(teacher.config.model_copy(update={"dropout": dropout}))
+    student.load_state_dict(teacher.state_dict())
+    return student

@@ -1,0 +1,209 @@
+"""DPHuBERT: joint distillation and structured pruning, then distillation of the pruned model.
+
+Source: Peng et al., DPHuBERT: Joint Distillation and Pruning of Self-Supervised Speech Models (arXiv 2305.17651),
+and the recipe of its reference implementation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bench.contracts import AudioSource, Context
+from bench.errors import UserError
+from bench.upstream import UpstreamModel
+from bench.upstream.checkpoint import weights_hash
+from bench.upstream.cost import count_dphubert_parameters
+from bench.upstream.gates import Gates
+from bench.upstream.pruning import prune
+from compressors.audio import audio_hash, training_files
+from compressors.distillation import (
+    Distillation,
+    DistillationConfig,
+    FrozenTeacher,
+    Projections,
+    layer_groups,
+    trainable_copy,
+)
+from compressors.sparsity import (
+    Multipliers,
+    SparsityConfig,
+    expected_sparsity,
+    final_masks,
+    reached_sparsity,
+    require_reachable,
+    target_sparsity,
+)
+from compressors.stages import Objective, StageConfig, TrainingConfig, require_precision
+from compressors.workdir import claim
+
+logger = logging.getLogger(__name__)
+
+
+class DPHuBERTConfig(TrainingConfig, DistillationConfig, SparsityConfig):
+    """DPHuBERT's two stages."""
+
+    joint: StageConfig
+    """Stage 1: the student learns from the teacher while its gates close."""
+    final: StageConfig
+    """Stage 2: the pruned student learns from the teacher."""
+
+
+PAPER = DPHuBERTConfig(
+    joint=StageConfig(updates=50_000, warmup_updates=15_000, learning_rate=2e-4),
+    final=StageConfig(updates=25_000, warmup_updates=5_000, learning_rate=1e-4),
+    sparsity=0.75,
+    units=("conv", "head", "interm"),
+    gate_learning_rate=0.02,
+    sparsity_warmup_updates=5_000,
+    threshold="reference",
+    seconds_per_batch=160,
+    accumulate_batches=4,
+    min_duration_s=2.0,
+    max_duration_s=15.625,
+    precision="fp16",
+    max_gradient_norm=10.0,
+    num_workers=4,
+)
+
+MINI = DPHuBERTConfig(
+    joint=StageConfig(updates=300, warmup_updates=30, learning_rate=1e-3),
+    final=StageConfig(updates=150, warmup_updates=15, learning_rate=1e-3),
+    gate_learning_rate=0.1,
+    sparsity_warmup_updates=60,
+    seconds_per_batch=16,
+    max_duration_s=4.0,
+    checkpoint_updates=50,
+    log_updates=10,
+)
+
+SMOKE = MINI.model_copy(
+    update={
+        "joint": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
+        "final": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-3),
+        "sparsity_warmup_updates": 2,
+        "seconds_per_batch": 8.0,
+        "max_duration_s": 2.0,
+        "log_updates": 2,
+    }
+)
+
+
+class DPHuBERT:
+    """The compressor ``dphubert``."""
+
+    name: ClassVar[str] = "dphubert"
+    summary: ClassVar[str] = "joint distillation and structured pruning, then distillation (arXiv 2305.17651)"
+    config_type: ClassVar[type[DPHuBERTConfig]] = DPHuBERTConfig
+    presets: ClassVar[Mapping[str, DPHuBERTConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
+
+    def __init__(self, config: DPHuBERTConfig) -> None:
+        self.config = config
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource) -> None:
+        """Refuse what cannot work, before any long work.
+
+        Raises:
+            UserError: the teacher is no speech model, a layer or sparsity is out of its reach, or the audio unusable.
+        """
+        if not isinstance(teacher, UpstreamModel):
+            raise UserError(
+                f"Expected a HuBERT, wav2vec 2.0 or WavLM teacher. Found {type(teacher).__name__}, which has nothing "
+                "to prune. Choose another --teacher."
+            )
+        layer_groups(self.config, teacher.num_layers)
+        require_reachable(teacher.config, self.config)
+        training_files(audio, self.config, shortest_samples(teacher))
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Run both stages, or what is left of them; see `bench.contracts.Compressor`."""
+        from compressors.training import Training  # Here, for lightning takes seconds to import.
+
+        require_precision(self.config, context)
+        files = training_files(audio, self.config, shortest_samples(teacher))
+        claim(
+            workdir,
+            {
+                "compressor": self.name,
+                "configuration": self.config.model_dump(mode="json"),
+                "seed": context.seed,
+                "teacher": weights_hash(teacher),
+                "audio": audio_hash(files),
+            },
+        )
+        beside = workdir / "beside" / self.name
+        training = Training(self.config, files, workdir, beside / "training.csv", context)
+        torch.manual_seed(context.seed)
+        joint = JointDistillationPruning(teacher, self.config, context.device)
+        training.run("joint", self.config.joint, joint)
+        final = joint.pruned()
+        training.run("final", self.config.final, final)
+        final.projections.save(beside / "distillation_projections.safetensors")
+        return {self.name: final.student.eval()}
+
+
+def shortest_samples(teacher: UpstreamModel) -> int:
+    """Return the fewest samples that give the teacher a frame."""
+    samples = 1
+    for layer in reversed(teacher.config.conv_layers):
+        samples = (samples - 1) * layer.stride + layer.kernel
+    return samples
+
+
+class JointDistillationPruning(Objective):
+    """Stage 1: distillation into a gated copy of the teacher, held to a rising sparsity."""
+
+    def __init__(self, teacher: UpstreamModel, config: DPHuBERTConfig, device: str = "cpu") -> None:
+        super().__init__()
+        self.config = config
+        self.original_parameters = count_dphubert_parameters(teacher.config)
+        groups = layer_groups(config, teacher.num_layers)
+        student = trainable_copy(teacher, config.dropout)
+        self.distillation = Distillation(
+            student, FrozenTeacher(teacher, device), Projections(groups, student.dim, teacher.dim), config
+        )
+        self.gates = Gates(student, config.units)
+        self.gates.attach()
+        self.multipliers = Multipliers()
+
+    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+        """Compute the distillation loss and the sparsity regulariser of (batch, samples)."""
+        distillation = self.distillation(waveforms, update)
+        target = target_sparsity(self.config, update)
+        expected = expected_sparsity(self.gates, self.original_parameters)
+        regulariser = self.multipliers(expected, target)
+        return {
+            **distillation,
+            "loss": distillation["loss"] + regulariser,
+            "distillation": distillation["loss"],
+            "regulariser": regulariser,
+            "expected_sparsity": expected,
+            "target_sparsity": target,
+            "lambda1": self.multipliers.linear,
+            "lambda2": self.multipliers.quadratic,
+        }
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return weights, gates and multipliers; gradient ascent on the last."""
+        rate = self.config.gate_learning_rate
+        return [
+            *self.distillation.parameter_groups(learning_rate),
+            {"params": self.gates.parameters(), "lr": rate, "weight_decay": 0.0},
+            {"params": self.multipliers.parameters(), "lr": rate, "weight_decay": 0.0, "maximize": True},
+        ]
+
+    def pruned(self) -> Distillation:
+        """Return stage 2's objective: the pruned student and the projections as they are."""
+        distillation = self.distillation
+        masks = final_masks(self.gates, distillation.student.config, self.config)
+        student = prune(distillation.student, masks)
+        reached = reached_sparsity(student.config, self.original_parameters)
+        logger.info("pruned to a sparsity of %.4f; the target is %.4f", reached, self.config.sparsity)
+        return Distillation(student, distillation.teacher, distillation.projections, distillation.config)

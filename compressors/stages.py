@@ -1,0 +1,101 @@
+"""What a training stage is: its settings, and the objective that the one loop of `compressors.training` minimises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from bench.contracts import Context, Settings
+from bench.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class StageConfig(Settings):
+    """Length and learning rate of one stage."""
+
+    updates: int = Field(ge=1)
+    """Optimiser updates."""
+    warmup_updates: int = Field(ge=0)
+    """Updates over which the learning rate rises linearly; from there it falls linearly to 0 at the last update."""
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate of the model's and the projections' weights."""
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_updates >= self.updates:
+            raise ValueError(f"warmup_updates {self.warmup_updates} must be below updates {self.updates}")
+        return self
+
+    def learning_rate_factor(self, update: int) -> float:
+        """Return what all learning rates are multiplied with at ``update``, counted from 0.
+
+        The last update has a factor of 0 and changes nothing, as in the reference implementation.
+
+        Source: DPHuBERT (arXiv 2305.17651) section 4.1, and its reference implementation.
+        """
+        if update < self.warmup_updates:
+            return (update + 1) / self.warmup_updates
+        return max(self.updates - 1 - update, 0) / (self.updates - self.warmup_updates)
+
+
+class TrainingConfig(Settings):
+    """What every stage of a compression shares; a compressor's configuration inherits it."""
+
+    seconds_per_batch: float = Field(default=160.0, gt=0)
+    """Speech in one batch at most, in seconds, before cropping to its shortest utterance."""
+    accumulate_batches: int = Field(default=1, ge=1)
+    """Batches whose mean gradient makes one update; 4 stand for four GPUs."""
+    min_duration_s: float = Field(default=1.0, gt=0)
+    """Utterances shorter than this are left out."""
+    max_duration_s: float = Field(default=15.625, gt=0)
+    """Longer utterances are cropped to this, at a new random place each time."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that read audio beside the training; the result does not depend on it."""
+    precision: Precision = "fp32"
+    """``bf16`` and ``fp16`` are mixed precision and need ``--device cuda``; gates and losses stay in fp32."""
+    max_gradient_norm: float = Field(default=10.0, gt=0)
+    """The gradient over all parameters, gates and multipliers included, is clipped to this norm.
+
+    Source: DPHuBERT's recipe."""
+    checkpoint_updates: int = Field(default=500, ge=1)
+    """Updates between two checkpoints: what an interruption loses at most."""
+    log_updates: int = Field(default=50, ge=1)
+    """Updates that one row of ``training.csv`` averages."""
+
+
+def require_precision(config: TrainingConfig, context: Context) -> None:
+    """Refuse mixed precision without a GPU.
+
+    Raises:
+        UserError: ``bf16`` or ``fp16`` on the CPU.
+    """
+    if config.precision != "fp32" and context.device != "cuda":
+        raise UserError(
+            f"Expected precision=fp32 on the CPU. Found precision={config.precision}. "
+            "Use --device cuda, or set compressor.precision=fp32."
+        )
+
+
+class Objective(nn.Module, ABC):
+    """Everything that a stage trains, and the loss it trains it with. Its state is the stage's checkpoint."""
+
+    @abstractmethod
+    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+        """Compute the loss.
+
+        Args:
+            waveforms: (batch, samples) float32 at 16 kHz, without padding.
+            update: finished optimiser updates of this stage.
+
+        Returns:
+            ``loss``, a scalar to minimise, and further scalars for ``training.csv``.
+        """
+
+    @abstractmethod
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return torch's parameter groups for AdamW; ``learning_rate`` is the stage's."""

@@ -1,0 +1,189 @@
+"""The one training loop, on lightning: a stage goes on from its last checkpoint, and ends as if never interrupted.
+
+Whatever is random in an update depends on the seed, the stage and the update's number alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from bench.audio import AudioFile
+from bench.contracts import Context
+from compressors.audio import CropBatch, CropBatches
+from compressors.callbacks import Checkpoints, History, ProgressBar
+from compressors.stages import Objective, StageConfig, TrainingConfig
+from compressors.workdir import replacing
+
+logger = logging.getLogger(__name__)
+
+LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stages of one compression share."""
+
+    config: TrainingConfig
+    files: Sequence[AudioFile]
+    """What the model hears."""
+    workdir: Path
+    """Checkpoints, one file a stage: ``<stage>.ckpt``."""
+    history: Path
+    """The CSV of what was logged in all stages."""
+    context: Context
+
+    def run(self, name: str, stage: StageConfig, objective: Objective) -> None:
+        """Train ``objective`` in place to the end of a stage; at once where the stage is finished already.
+
+        Raises:
+            UserError: the loss or its gradient is not finite, or audio turns out to be unreadable.
+        """
+        seed = derived_seed(self.context.seed, name)
+        module = StageModule(objective, stage, seed)
+        path = self.workdir / f"{name}.ckpt"
+        checkpoint = _read(path) if path.exists() else None
+        finished = checkpoint["global_step"] if checkpoint else 0
+        if checkpoint and finished >= stage.updates:
+            module.load_state_dict(checkpoint["state_dict"])
+            return
+        logger.info("stage %s: update %d of %d", name, finished, stage.updates)
+        with _quiet():
+            self._trainer(name, stage, path).fit(
+                module,
+                train_dataloaders=self._batches(finished * self.config.accumulate_batches, seed),
+                ckpt_path=path if checkpoint else None,
+            )
+
+    def _batches(self, first: int, seed: int) -> DataLoader[CropBatch]:
+        return DataLoader(
+            CropBatches(self.files, self.config, seed),
+            batch_size=None,
+            # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
+            sampler=itertools.count(first),
+            num_workers=self.config.num_workers,
+            pin_memory=self.context.device == "cuda",
+        )
+
+    def _trainer(self, name: str, stage: StageConfig, checkpoint: Path) -> Trainer:
+        return Trainer(
+            accelerator="gpu" if self.context.device == "cuda" else "cpu",
+            devices=1,
+            precision=LIGHTNING_PRECISION[self.config.precision],  # type: ignore[arg-type]
+            max_steps=stage.updates,
+            accumulate_grad_batches=self.config.accumulate_batches,
+            gradient_clip_val=self.config.max_gradient_norm,
+            # A checkpoint comes after the row of its update, which it contains.
+            callbacks=[
+                History(self.history, name, self.config),
+                Checkpoints(checkpoint, self.config.checkpoint_updates),
+                ProgressBar(name),
+            ],
+            # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
+            plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+            default_root_dir=self.workdir,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+
+
+def derived_seed(*parts: object) -> int:
+    """Return a 32-bit seed that depends on all of ``parts``; torch's CPU generator uses no more bits."""
+    return zlib.crc32("/".join(map(str, parts)).encode())
+
+
+class StageModule(LightningModule):
+    """One stage as lightning sees it."""
+
+    def __init__(self, objective: Objective, stage: StageConfig, seed: int) -> None:
+        super().__init__()
+        self.objective = objective
+        self.stage = stage
+        self.seed = seed
+        self.gradient_norm = torch.zeros(())
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Use AdamW; all groups follow the stage's schedule."""
+        optimizer = AdamW(self.objective.parameter_groups(self.stage.learning_rate), lr=self.stage.learning_rate)
+        schedule = LambdaLR(optimizer, self.stage.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: CropBatch, batch_idx: int) -> None:  # noqa: ARG002 - lightning's signature
+        """Make dropout and gate noise a function of the batch's number."""
+        torch.manual_seed(derived_seed(self.seed, batch.number))
+
+    def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
+        """Compute the loss, and what is logged of it."""
+        update = self.global_step
+        parts = self.objective(batch.waveforms, update)
+        logged = {key: torch.as_tensor(value, device=self.device).detach() for key, value in parts.items()}
+        return {"loss": parts["loss"], "logged": logged}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Clip by the norm over all groups together, as DPHuBERT does."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+
+    def last_update(self) -> dict[str, float]:
+        """Return the gradient norm before clipping and the learning rate of the last finished update."""
+        factor = self.stage.learning_rate_factor(self.global_step - 1)
+        return {"gradient_norm": self.gradient_norm.item(), "learning_rate": self.stage.learning_rate * factor}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are either whole or absent, and hold no code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002 - lightning's signature
+        """Write a checkpoint in place of the last one."""
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint to the CPU."""
+        return _read(Path(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep lightning's banners and its advice from the user."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)
