@@ -23,7 +23,7 @@ def model_card(upstream: nn.Module, provenance: Mapping[str, Any], teacher: nn.M
     size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in upstream.state_dict().values())
     recipe = provenance.get("recipe", {})
     return ModelCard(
-        compressor=provenance.get("compressor"),
+        compressor=provenance.get("compressor", "none"),
         teacher=provenance.get("teacher"),
         target_sparsity=recipe.get("sparsity"),
         sparsity=None if teacher is None else 1 - _trainable(upstream) / _trainable(teacher),

@@ -19,16 +19,7 @@ def convert(
 
     A checkpoint with gates, DPHuBERT's stage 1, is pruned by them.
     """
-    from bench.errors import UserError
-    from bench.provenance import now, versions
-    from bench.upstream import UpstreamModel, load_upstream
-    from bench.upstream.checkpoint import save_upstream
+    from bench.conversion import convert_to_folder
 
-    if destination.exists():
-        raise UserError(f"{destination} exists. Choose another folder, or delete it.")
-    upstream = load_upstream(source)
-    if not isinstance(upstream, UpstreamModel):
-        raise UserError(f"{source} has no weights to convert.")
-    save_upstream(upstream, destination, {"converted_from": source, "versions": versions(), "finished": now()})
-    typer.echo(str(destination))
+    typer.echo(str(convert_to_folder(source, destination)))
     return 0

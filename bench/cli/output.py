@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+PIPE_WIDTH = 240
 OUR_LOGGERS = ("bench", "compressors", "tasks")
 
 
@@ -52,10 +53,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
-    console = Console(file=sys.stdout, soft_wrap=False)
     # Where the output is a file or a pipe there is no width to fit.
-    width = None if sys.stdout.isatty() else 400
-    console.print(table, width=width)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from bench.provenance import now, versions
 from bench.runner import checks
 from bench.store.files import write_atomically
 from bench.upstream import UpstreamModel, load_upstream
-from bench.upstream.checkpoint import read_provenance, save_upstream, weights_hash
+from bench.upstream.checkpoint import read_manifest, save_upstream, weights_hash
 
 COMPRESSION_SEED = 0
 
@@ -52,8 +52,10 @@ def compress(
                 f"The compressor {name} made a model {model!r}. Expected {name!r} or a name beginning {name}-."
             )
         beside = workdir / "beside" / model
-        extra_files = sorted(beside.iterdir()) if beside.is_dir() else []
-        save_upstream(upstream.cpu(), model_folder(model), provenance, extra_files=extra_files)
+        folder = model_folder(model)
+        # An interruption may have come between the models and the note that they are finished.
+        shutil.rmtree(folder, ignore_errors=True)
+        save_upstream(upstream.cpu(), folder, provenance, beside=sorted(beside.iterdir()) if beside.is_dir() else [])
     return list(upstreams)
 
 
@@ -88,7 +90,7 @@ def _made_before(config: RunConfig, name: str, out: Path) -> list[Path] | None:
     if not models:
         raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
     for model in models:
-        there = read_provenance(model)
+        there = read_manifest(model).provenance
         wanted = {"compressor": name, "teacher": config.teacher, "recipe": config.models[name].settings}
         different = [key for key, value in wanted.items() if there.get(key) != value]
         if different:
@@ -109,7 +111,7 @@ def _claim(workdir: Path, signature: str, out: Path) -> None:
 
 
 def _row(path: Path, teacher: UpstreamModel) -> dict[str, Any]:
-    card = model_card(load_upstream(path), read_provenance(path), teacher)
+    card = model_card(load_upstream(path), read_manifest(path).provenance, teacher)
     return {
         "model": str(path),
         "params": card.params,

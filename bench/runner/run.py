@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import pandas as pd
 
 from bench.config.run import RunConfig
-from bench.contracts import Context, Evaluation
+from bench.contracts import Context, Evaluation, Upstream
 from bench.errors import UserError
 from bench.profiling import model_card
 from bench.provenance import now, versions
@@ -26,7 +26,7 @@ from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, load_upstream
-from bench.upstream.checkpoint import read_provenance, weights_hash
+from bench.upstream.checkpoint import read_manifest, weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Run:
             return upstream, model_card(upstream, {}, None)
         folder = self.folder.model_folder(model)
         upstream = load_upstream(folder)
-        return upstream, model_card(upstream, read_provenance(folder), self.teacher)
+        return upstream, model_card(upstream, read_manifest(folder).provenance, self.teacher)
 
     def _evaluate(self, cell: Cell, upstream: AnyUpstream, card: ModelCard) -> None:
         logger.info("evaluate %s", cell)
@@ -144,7 +144,7 @@ class Run:
         workdir = self.folder.cell_workdir(cell.stem())
         workdir.mkdir(parents=True, exist_ok=True)
         context = Context(seed=cell.seed, device=self.device)
-        evaluation: Evaluation = task.evaluate(upstream.to(self.device), data, workdir, context)
+        evaluation: Evaluation = task.evaluate(cast(Upstream, upstream.to(self.device)), data, workdir, context)
         provenance = {
             "finished": now(),
             "seconds": round(time.monotonic() - started, 3),

@@ -35,8 +35,8 @@ class Cell(Settings):
 class ModelCard(Settings):
     """What a leaderboard row says of a model besides its scores."""
 
-    compressor: str | None = None
-    """Name of the compressor; none for a model evaluated as it is."""
+    compressor: str = "none"
+    """Name of the compressor; ``none`` for a model evaluated as it is."""
     teacher: str | None = None
     """Reference of the teacher."""
     target_sparsity: float | None = None

@@ -12,7 +12,11 @@ from bench.upstream.reference import (
     reference_config,
 )
 
+AnyUpstream = UpstreamModel | FbankUpstream
+"""What `load_upstream` returns."""
+
 __all__ = [
+    "AnyUpstream",
     "FbankUpstream",
     "UpstreamConfig",
     "UpstreamModel",

@@ -138,7 +138,7 @@ BASE_CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
 BASE_CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
 
-def uniform_config(  # noqa: PLR0917 - one line a size, read as a table in `reference.py`
+def uniform_config(
     architecture: Architecture,
     dim: int,
     num_layers: int,

@@ -245,9 +245,7 @@ class TransformerLayer(nn.Module):
 def _attention(config: UpstreamConfig, shape: TransformerLayerShape) -> SelfAttention:
     if config.relative_position is None:
         return SelfAttention(config.dim, shape.heads, config.head_dim, config.dropout.attention)
-    return GatedSelfAttention(
-        config.dim, shape.heads, config.head_dim, config.dropout.attention, config.total_heads
-    )
+    return GatedSelfAttention(config.dim, shape.heads, config.head_dim, config.dropout.attention, config.total_heads)
 
 
 class FeedForward(nn.Module):

@@ -1,0 +1,63 @@
+"""A third party's package, installed with pip: its compressor is there, with no edit here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.application.test_command_line import BENCH
+
+PACKAGE = Path(__file__).parent.parent / "plugin_package"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the package is installed."""
+    source = tmp_path_factory.mktemp("source") / "package"
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(PACKAGE, source)
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
+    subprocess.run([sys.executable, *install], check=True, capture_output=True)
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def bench(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*BENCH, *arguments], capture_output=True, text=True, check=False, env=environment, cwd=cwd)
+
+
+def test_its_compressor_is_listed(environment: dict[str, str], tmp_path: Path) -> None:
+    rows = json.loads(bench(environment, "list", "compressors", "--json", cwd=tmp_path).stdout)
+    assert {row["compressor"] for row in rows} >= {"dphubert", "halving"}
+
+
+def test_its_settings_are_checked_like_ours(environment: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["compress", "--compressor", "halving", "--out", "model", "--set", "keep_evry=3"]
+    result = bench(environment, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Did you mean 'keep_every'?" in result.stderr
+
+
+def test_it_makes_a_model_that_every_command_takes(
+    environment: dict[str, str], tmp_path: Path, speech_folder: Path
+) -> None:
+    data = tmp_path / "data.yaml"
+    data.write_text(f"audio: {{layout: folder, root: {speech_folder}}}\n")
+    arguments = ["compress", "--compressor", "halving", "--out", "model", "--data", "data.yaml", "--json"]
+    result = bench(environment, *arguments, "--set", "keep_every=3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["provenance"]["compressor"] == "halving"
+    assert config["provenance"]["recipe"] == {"keep_every": 3}
+    audio = next(speech_folder.glob("*.wav"))
+    result = bench(environment, "features", "model", str(audio), "--out", "states.npz", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    import numpy as np
+
+    states = np.load(tmp_path / "states.npz")
+    assert sorted(states.files) == [f"{audio.stem}/{k}" for k in range(5)]
