@@ -134,9 +134,9 @@ class StageModule(LightningModule):
 
     def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
         """Compute the loss, and what is logged of it."""
-        update = self.global_step
-        parts = self.objective(batch.waveforms, update)
-        logged = {key: torch.as_tensor(value, device=self.device).detach() for key, value in parts.items()}
+        parts = self.objective(batch.waveforms, self.global_step)
+        # Cloned, for a logged parameter would change with the update.
+        logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
         return {"loss": parts["loss"], "logged": logged}
 
     def configure_gradient_clipping(

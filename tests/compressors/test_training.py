@@ -1,0 +1,249 @@
+"""The training loop: the reference's trajectory, resuming, what it writes and what it leaves out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from bench.audio import find_audio, read_headers
+from bench.contracts import Context
+from bench.errors import UserError
+from bench.upstream.config import DropoutRates
+from bench.upstream.gates import HardConcrete
+from compressors.dphubert import DPHuBERTConfig, JointDistillationPruning
+from compressors.stages import Objective, StageConfig, TrainingConfig
+from compressors.training import Training, derived_seed
+from tests.upstream.reference_names import gate_key, small_gated, weight_key
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class TestReferenceTrajectory:
+    """Eight updates of the reference implementation, with its noise held constant, repeated by `Training.run`."""
+
+    @pytest.fixture
+    def trajectories(self, reference: Path) -> Any:
+        return json.loads((reference / "losses.json").read_text())["trajectory"]
+
+    @pytest.fixture
+    def run(self, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+        def run(case: Any) -> tuple[JointDistillationPruning, list[dict[str, str]]]:
+            monkeypatch.setattr(
+                HardConcrete, "forward", lambda gate: gate.sample(torch.full_like(gate.log_alpha, case["u"]))
+            )
+            teacher, log_alphas = small_gated(reference / "dphubert_small_hubert_gated.ckpt")
+            config = DPHuBERTConfig(
+                joint=StageConfig(updates=len(case["steps"]), warmup_updates=3, learning_rate=1e-3),
+                final=StageConfig(updates=1, warmup_updates=0, learning_rate=1e-3),
+                distillation_layers=case["groups"],
+                cosine={"raw": "raw", "log_sig": "log_sigmoid"}[case["cos_type"]],
+                dropout=DropoutRates(projection=0, attention=0, feed_forward=0, hidden=0),
+                sparsity=0.6,
+                sparsity_warmup_updates=4,
+                units=("conv", "head", "interm", "attlayer", "ffnlayer"),
+                gate_learning_rate=0.02,
+                min_duration_s=0.1,
+                log_updates=1,
+            )
+            objective = JointDistillationPruning(teacher, config)
+            objective.gates.load_state_dict({key: 0.3 * value + 1.5 for key, value in log_alphas.items()})
+            waveforms = np.load(reference / "dphubert_small_hubert.npz")["wav"][:, :11041]
+            for index, waveform in enumerate(waveforms):
+                soundfile.write(tmp_path / f"{index}.wav", waveform, 16_000, subtype="FLOAT")
+            files = read_headers(find_audio(tmp_path))
+            Training(config, files, tmp_path / "work", tmp_path / "training.csv", Context()).run(
+                "joint", config.joint, objective
+            )
+            return objective, _rows(tmp_path / "training.csv")
+
+        return run
+
+    @pytest.mark.parametrize("name", ["u0.5"])
+    def test_is_repeated(self, name: str, trajectories: Any, run: Callable[[Any], Any], reference: Path) -> None:
+        case = trajectories[name]
+        objective, rows = run(case)
+        assert len(rows) == len(case["steps"]) == 8
+        for row, step in zip(rows, case["steps"], strict=True):
+            for ours, theirs in {
+                "loss": "train_loss",
+                "distillation": "train_loss_distill",
+                "l1": "train_loss_l1",
+                "cosine": "train_loss_cos",
+                "gradient_norm": "grad_norm_before_clip",
+            }.items():
+                assert float(row[ours]) == pytest.approx(step[theirs], rel=1e-4), (step["step"], ours)
+            for ours, theirs in {
+                "regulariser": "train_loss_reg",
+                "expected_sparsity": "sparsity_expected",
+                "target_sparsity": "sparsity_target",
+                "lambda1": "lambda1_before",
+                "lambda2": "lambda2_before",
+            }.items():
+                assert float(row[ours]) == pytest.approx(step[theirs], rel=1e-3, abs=1e-6), (step["step"], ours)
+            assert float(row["learning_rate"]) == pytest.approx(step["lrs"][0], rel=1e-6, abs=1e-12)
+        last = case["steps"][-1]
+        assert objective.multipliers.linear.item() == pytest.approx(last["lambda1_after"], rel=1e-3)
+        assert objective.multipliers.quadratic.item() == pytest.approx(last["lambda2_after"], rel=1e-3)
+        self._compare_weights(objective, name, reference)
+
+    def _compare_weights(self, objective: JointDistillationPruning, name: str, reference: Path) -> None:
+        arrays = np.load(reference / "losses.npz")
+        state = objective.distillation.student.state_dict()
+        state |= {f"projections.{key}": value for key, value in objective.distillation.projections.state_dict().items()}
+        compared = 0
+        for key in arrays:
+            prefix, _, path = key.removeprefix(f"traj/{name}/").partition("/")
+            if key.startswith("traj") and prefix == "final_log_alpha":
+                found = objective.gates.state_dict()[f"{gate_key(path)}.log_alpha"]
+            elif key.startswith("traj") and prefix == "final":
+                found = state[weight_key(path).replace("proj_group", "projections.")]
+            else:
+                continue
+            np.testing.assert_allclose(found.numpy(), arrays[key], atol=1e-3, rtol=0, err_msg=key)
+            compared += 1
+        assert compared == 23 + 7
+
+
+class TestSchedule:
+    def test_learning_rates_are_the_references(self, reference: Path) -> None:
+        schedules = json.loads((reference / "losses.json").read_text())["lr_schedule"]
+        for name, stage in {
+            "stage1_warmup15000_max50000_lr2e-4_reg0.02": StageConfig(
+                updates=50_000, warmup_updates=15_000, learning_rate=2e-4
+            ),
+            "stage2_warmup5000_max25000_lr1e-4": StageConfig(updates=25_000, warmup_updates=5_000, learning_rate=1e-4),
+            "tiny_warmup3_max10_lr1": StageConfig(updates=10, warmup_updates=3, learning_rate=1),
+        }.items():
+            for update, (rate, *gate_rates) in schedules[name].items():
+                factor = stage.learning_rate_factor(int(update))
+                assert stage.learning_rate * factor == pytest.approx(rate, rel=1e-9, abs=1e-15), (name, update)
+                assert [abs(gate_rate) for gate_rate in gate_rates] == pytest.approx([0.02 * factor] * len(gate_rates))
+
+
+class Noisy(Objective):
+    """A small objective with all that resuming must restore: momentum, dropout, batches, the update's number."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(16, 16), nn.Dropout(0.3), nn.Linear(16, 1))
+        self.fails_at = fails_at
+        self.seen: list[float] = []
+
+    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+        if update == self.fails_at:
+            raise KeyError("stopped here")
+        self.seen.append(waveforms.sum().item())
+        loss = (self.layers(waveforms[:, :16] * 10) - 1 / (update + 1)).square().mean()
+        return {"loss": loss, "progress": float(update)}
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        return [{"params": self.parameters(), "lr": learning_rate, "weight_decay": 0.0}]
+
+
+class TestTraining:
+    stage = StageConfig(updates=11, warmup_updates=2, learning_rate=0.01)
+
+    @pytest.fixture
+    def training(self, speech_folder: Path, tmp_path: Path) -> Training:
+        config = TrainingConfig(seconds_per_batch=3, accumulate_batches=2, checkpoint_updates=3, log_updates=2)
+        files = read_headers(find_audio(speech_folder))
+        return Training(config, files, tmp_path / "work", tmp_path / "training.csv", Context(seed=3))
+
+    def test_an_interrupted_stage_ends_in_the_same_weights_rows_and_batches(
+        self, training: Training, tmp_path: Path
+    ) -> None:
+        whole = Noisy()
+        training.run("stage", self.stage, whole)
+        again = replace(training, workdir=tmp_path / "again", history=tmp_path / "again.csv")
+        for fails_at in (2, 8, 9):  # Before the first checkpoint; two updates after the second; with the third.
+            with pytest.raises(KeyError, match="stopped here"):
+                again.run("stage", self.stage, Noisy(fails_at))
+        resumed = Noisy()
+        again.run("stage", self.stage, resumed)
+        assert len(resumed.seen) == 2 * (11 - 9)
+        assert resumed.seen == whole.seen[-4:]
+        for key, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[key], value), key
+        assert (tmp_path / "again.csv").read_text() == (tmp_path / "training.csv").read_text()
+        assert [row["update"] for row in _rows(tmp_path / "again.csv")] == ["2", "4", "6", "8", "10", "11"]
+
+    def test_a_finished_stage_is_not_repeated(self, training: Training) -> None:
+        first, second = Noisy(), Noisy(fails_at=0)
+        training.run("stage", self.stage, first)
+        training.run("stage", self.stage, second)
+        assert not second.seen
+        for key, value in first.state_dict().items():
+            assert torch.equal(second.state_dict()[key], value), key
+
+    def test_stages_differ_in_their_noise_and_share_one_history(self, training: Training) -> None:
+        first, second = Noisy(), Noisy()
+        training.run("first", self.stage, first)
+        training.run("second", self.stage, second)
+        assert first.seen != second.seen
+        assert [row["stage"] for row in _rows(training.history)] == ["first"] * 6 + ["second"] * 6
+
+    def test_another_seed_is_another_result(self, training: Training, tmp_path: Path) -> None:
+        first, second = Noisy(), Noisy()
+        training.run("stage", self.stage, first)
+        replace(training, workdir=tmp_path / "other", context=Context(seed=4)).run("stage", self.stage, second)
+        assert first.seen != second.seen
+
+    def test_worker_processes_do_not_change_the_result(self, training: Training, tmp_path: Path) -> None:
+        first, second = Noisy(), Noisy()
+        training.run("stage", self.stage, first)
+        config = training.config.model_copy(update={"num_workers": 2})
+        replace(training, config=config, workdir=tmp_path / "other").run("stage", self.stage, second)
+        assert first.seen == second.seen
+
+    def test_accumulation_averages_the_gradients_of_its_batches(self, training: Training) -> None:
+        objective = Noisy()
+        training.run("stage", StageConfig(updates=3, warmup_updates=0, learning_rate=1e-9), objective)
+        rows = _rows(training.history)
+        assert len(objective.seen) == 6
+        assert float(rows[0]["progress"]) == 0.5
+
+    def test_nan_stops_the_stage_and_spares_the_checkpoint(self, training: Training) -> None:
+        class Diverging(Noisy):
+            def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+                parts = super().forward(waveforms, update)
+                parts["loss"] = parts["loss"] * (float("nan") if update >= 5 else 1.0)
+                return parts
+
+        with pytest.raises(UserError, match=r"loss.* infinite or NaN in stage stage, at update 6"):
+            training.run("stage", self.stage, Diverging())
+        kept = torch.load(training.workdir / "stage.ckpt", weights_only=True)
+        assert kept["global_step"] == 3
+        assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+    def test_writes_nothing_to_standard_output_and_nothing_else_to_disk(
+        self, training: Training, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        training.run("stage", self.stage, Noisy())
+        captured = capfd.readouterr()
+        assert captured.out == ""
+        assert "lightning" not in captured.err.lower()
+        assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+            "training.csv",
+            "work",
+            "work/stage.ckpt",
+        ]
+
+    def test_seeds_use_the_bits_that_torch_uses(self) -> None:
+        seeds = [derived_seed("stage", index) for index in range(1000)]
+        assert len(set(seeds)) == 1000
+        assert max(seeds) < 2**32
