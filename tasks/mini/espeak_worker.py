@@ -50,6 +50,8 @@ class Espeak:
         )
         if rate <= 0:
             raise SynthesisError(f"espeak-ng cannot use its data folder {data_path} (code {rate})")
+        # Initialisation seeds the breath of voices such as f2 by the time of day.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         # Read once what every fork would read again: the table of voices by language code.
         self._library.espeak_ListVoices(None)
         self.sample_rate_hz: int = rate

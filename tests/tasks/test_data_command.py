@@ -1,0 +1,62 @@
+"""``bench data synth``: corpora where the user wants them, and a data file that names them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tasks.commands import data
+from tasks.mini import keywords, transcripts
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None or not hasattr(os, "fork"), reason="no synthesiser"
+)
+
+
+def test_writes_a_data_file_with_paths_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (keywords, transcripts):
+        monkeypatch.setattr(module, "NUM_SPEAKERS", dict.fromkeys(("train", "dev", "test"), 1))
+    monkeypatch.setattr(keywords, "NUM_SILENCES", 2)
+    done = CliRunner().invoke(data, ["synth", str(tmp_path / "here"), "--seed", "3"])
+    assert done.exit_code == 0, done.output
+    assert "1-seed3" in done.stdout
+    assert "Synthesising" not in done.stdout
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    content = yaml.safe_load((moved / "data.yaml").read_text())
+    assert content["audio"]["splits"] == ["train-clean-100"]
+    assert (moved / content["audio"]["root"] / "train-clean-100").is_dir()
+    assert (moved / content["tasks"]["asr"]["root"] / "SPEAKERS.TXT").is_file()
+    assert (moved / content["tasks"]["ks"]["root"] / "yes").is_dir()
+    assert (moved / content["tasks"]["ks"]["test_root"] / "_silence_").is_dir()
+
+
+def test_is_imported_without_torch_and_without_numpy() -> None:
+    script = (
+        "import sys, tasks.commands; print([name for name in ('torch', 'numpy', 'rich.table') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout
+    assert "numpy" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_whole_set_as_a_user_makes_it(tmp_path: Path) -> None:
+    done = CliRunner().invoke(data, ["synth", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines() if " ks " in line or " asr " in line]
+    counts = {(cells[1], cells[3]): int(cells[5]) for cells in lines}
+    assert counts == {
+        ("ks", "train"): 1006,
+        ("ks", "dev"): 200,
+        ("ks", "test"): 480,
+        ("asr", "train"): 600,
+        ("asr", "dev"): 120,
+        ("asr", "test"): 150,
+    }
