@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,10 @@ UNREADABLE = (
     zipfile.BadZipFile,
 )
 """What unpickling garbage or half a file raises, depending on where it was cut."""
+
+
+_FORBIDDEN = re.compile(r"\bGLOBAL\b|unrecognized function|unsupported class|operand 149")
+"""In torch's refusals to unpickle: anything but tensors and plain values; 149 is the mark of newer pickles of them."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -96,14 +101,14 @@ def read_torch(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         if not path.exists():
             raise UserError(f"Expected a checkpoint. Found nothing at {path}. Correct the path.") from error
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        if _FORBIDDEN.search(str(error)):
             raise UserError(
-                f"Expected tensors and plain values in {path}. Found a pickle that would run code, and did not run it. "
+                f"Expected tensors and plain values in {path}. Found code in it, which was not executed. "
                 "Save the weights alone, as a state dict."
             ) from error
         raise UserError(
-            f"Expected a file written by torch.save. {path} cannot be read as one ({first_line(error)}). "
-            "Was it copied completely?"
+            f"Expected a file written by torch.save. {path} cannot be read as one ({_reason(error)}), "
+            "and nothing in it was executed. Was it copied completely?"
         ) from error
     if not isinstance(content, dict):
         raise UserError(
@@ -127,6 +132,11 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
                 "Save the weights alone."
             )
     return dict(content)
+
+
+def _reason(error: BaseException) -> str:
+    # torch follows its unpickling errors with advice to switch off this safeguard.
+    return type(error).__name__ if isinstance(error, pickle.UnpicklingError) else first_line(error)
 
 
 def first_line(error: BaseException) -> str:
