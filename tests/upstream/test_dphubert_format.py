@@ -350,7 +350,7 @@ class TestRefusals:
 
     def test_no_channels(self, content: dict, tmp_path: Path) -> None:
         content["config"]["extractor_conv_layer_config"] = [(0, 10, 5)]
-        assert "channel" in self.refusal(saved(content, tmp_path / "model.pth"))
+        assert "extractor_conv_layer_config" in self.refusal(saved(content, tmp_path / "model.pth"))
 
     def test_unknown_weight(self, content: dict, tmp_path: Path) -> None:
         content["state_dict"]["decoder.weight"] = torch.zeros(1)

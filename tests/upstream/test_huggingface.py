@@ -207,6 +207,11 @@ class TestConfiguration:
         for ours, theirs in zip(upstream(waveform[None])[0], expected_states(model, heard, None), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
 
+    def test_large_follows_a_newer_processor(self, tmp_path: Path) -> None:
+        HubertModel(small_config("hubert", **LARGE)).save_pretrained(tmp_path)
+        (tmp_path / "processor_config.json").write_text('{"feature_extractor": {"do_normalize": true}}')
+        assert load_upstream(tmp_path).config.normalize_waveform
+
     def test_large_without_preprocessor_hears_waveforms_as_they_are(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -254,6 +259,8 @@ class TestRefusals:
             {"conv_stride": [5, 2]},
             {"layer_norm_eps": 1e-2},
             {"hidden_size": "wide"},
+            {"num_attention_heads": 0},
+            {"conv_dim": []},
             {"num_conv_pos_embedding_groups": 7},
         ],
         ids=lambda changes: next(iter(changes)),
@@ -285,6 +292,12 @@ class TestRefusals:
         path = self.folder(tmp_path) / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1000])
         assert "model.safetensors" in self.refusal(tmp_path)
+
+    @pytest.mark.parametrize("content", ["{}", '{"weight_map": ["a.safetensors"]}', '{"weight_map": {"a": 1}}'])
+    def test_broken_index(self, content: str, tmp_path: Path) -> None:
+        small_config("hubert").save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors.index.json").write_text(content)
+        assert "weight_map" in self.refusal(tmp_path)
 
     def test_missing_shard(self, tmp_path: Path) -> None:
         HubertModel(small_config("hubert")).save_pretrained(tmp_path, max_shard_size="100KB")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import Tensor, ones
 
 from bench.errors import UserError
@@ -47,13 +47,13 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     extractor_mode: Literal["group_norm", "layer_norm"]
-    extractor_conv_layer_config: tuple[tuple[int, int, int], ...]
+    extractor_conv_layer_config: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...]
     extractor_conv_bias: bool
-    encoder_embed_dim: int
+    encoder_embed_dim: PositiveInt
     encoder_projection_dropout: float
-    encoder_pos_conv_kernel: int
-    encoder_pos_conv_groups: int
-    encoder_num_layers: int
+    encoder_pos_conv_kernel: PositiveInt
+    encoder_pos_conv_groups: PositiveInt
+    encoder_num_layers: PositiveInt
     encoder_use_attention: tuple[bool, ...]
     encoder_use_feed_forward: tuple[bool, ...]
     encoder_attention_dropout: float
@@ -64,12 +64,12 @@ class _Config(BaseModel):
     normalize_waveform: bool
     # HuBERT and wav2vec 2.0:
     encoder_num_heads: tuple[int, ...] = ()
-    encoder_head_dim: int | None = None
+    encoder_head_dim: PositiveInt | None = None
     # WavLM:
-    encoder_total_num_heads: tuple[int, ...] = ()
+    encoder_total_num_heads: tuple[PositiveInt, ...] = ()
     encoder_remaining_heads: tuple[tuple[int, ...], ...] | None = None
-    encoder_num_buckets: int = 320
-    encoder_max_distance: int = 800
+    encoder_num_buckets: PositiveInt = 320
+    encoder_max_distance: PositiveInt = 800
 
     @model_validator(mode="after")
     def _consistent(self) -> _Config:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 from torch import Tensor, ones
 
 from bench.errors import UserError
@@ -50,10 +50,10 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model_type: Architecture
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
+    hidden_size: PositiveInt = 768
+    num_hidden_layers: PositiveInt = 12
+    num_attention_heads: PositiveInt = 12
+    intermediate_size: PositiveInt = 3072
     hidden_act: Literal["gelu"] = "gelu"
     hidden_dropout: float = 0.1
     activation_dropout: float = 0.1
@@ -63,15 +63,15 @@ class _Config(BaseModel):
     layer_norm_eps: float = 1e-5
     feat_extract_norm: Literal["group", "layer"] = "group"
     feat_extract_activation: Literal["gelu"] = "gelu"
-    conv_dim: tuple[int, ...] = (512,) * 7
-    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
-    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_dim: tuple[PositiveInt, ...] = (512,) * 7
+    conv_stride: tuple[PositiveInt, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: tuple[PositiveInt, ...] = (10, 3, 3, 3, 3, 2, 2)
     conv_bias: bool = False
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
+    num_conv_pos_embeddings: PositiveInt = 128
+    num_conv_pos_embedding_groups: PositiveInt = 16
     do_stable_layer_norm: bool = False
-    num_buckets: int = 320
-    max_bucket_distance: int = 800
+    num_buckets: PositiveInt = 320
+    max_bucket_distance: PositiveInt = 800
     conv_pos_batch_norm: Literal[False] = False
     add_adapter: Literal[False] = False
     adapter_attn_dim: None = None
@@ -121,6 +121,12 @@ class _Config(BaseModel):
         }
 
 
+class _Index(BaseModel):
+    """Which file holds which weight, where there are several."""
+
+    weight_map: dict[str, str]
+
+
 def read_huggingface(folder: Path) -> Checkpoint:
     """Read a folder that ``save_pretrained`` wrote: a bare model, or one with a head, which is left out.
 
@@ -168,7 +174,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             return only_tensors(read(folder / name), folder / name)
         index = folder / f"{name}.index.json"
         if index.exists():
-            shards = set(read_json(index).get("weight_map", {}).values())
+            shards = set(validated(_Index, read_json(index), index).weight_map.values())
             return {
                 key: value
                 for shard in sorted(shards)
@@ -189,7 +195,9 @@ def _normalizes(folder: Path, config: _Config) -> bool:
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).exists():
             content = read_json(folder / name)
-            found = content.get("feature_extractor", content).get("do_normalize")
+            # Newer processors keep what was a file of its own as an entry.
+            extractor = content.get("feature_extractor")
+            found = (extractor if isinstance(extractor, dict) else content).get("do_normalize")
             if isinstance(found, bool):
                 return found
     logger.warning("%s has no preprocessor_config.json: its model hears waveforms as they are, not normalised", folder)
