@@ -1,0 +1,147 @@
+"""The main job on real human speech: from a teacher to a leaderboard, killed at every stage and finished all the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import jiwer
+import pandas as pd
+import pytest
+import yaml
+
+from tests.application.test_command_line import BENCH, bench, error_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
+
+TEACHER = "random-mini-hubert"
+EXAMPLE = Path(__file__).parent.parent / "real_speech.yaml"
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory: pytest.TempPathFactory, real_speech: Path) -> Path:
+    """The example data file, moved to where the pack really is."""
+    text = EXAMPLE.read_text(encoding="utf-8").replace("../../shared/data/real-speech", str(real_speech))
+    path = tmp_path_factory.mktemp("data") / EXAMPLE.name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def arguments(data_file: Path, out: Path) -> list[str]:
+    checkpoints = ["--set", "compressor.checkpoint_updates=1"]
+    what = ["--compressor", "dphubert", "--tasks", "asr,ks", "--preset", "smoke"]
+    return ["run", *what, "--data", str(data_file), "--out", str(out), "--device", "cpu", *checkpoints]
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, data_file: Path) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    result = bench(*arguments(data_file, out))
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def records(out: Path) -> dict[str, dict[str, object]]:
+    return {
+        str(path.relative_to(out)): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(out.glob("cells/*/*.json"))
+    }
+
+
+class TestFinishedRun:
+    def test_leaderboard_has_teacher_and_student(self, finished_run: Path) -> None:
+        table = pd.read_csv(finished_run / "leaderboard.csv").set_index("model")
+        assert list(table.index) == [TEACHER, "dphubert"]
+        assert list(table["compressor"]) == ["none", "dphubert"]
+        assert table[["asr_wer", "asr_cer", "ks_accuracy"]].notna().all(axis=None)
+        assert table.loc["dphubert", "target_sparsity"] == 0.75
+        assert table.loc["dphubert", "sparsity"] == pytest.approx(0.75, abs=0.01)
+        assert table.loc["dphubert", "params"] < 0.26 * table.loc[TEACHER, "params"]
+        assert table.loc["dphubert", "macs"] < table.loc[TEACHER, "macs"]
+
+    def test_predictions_bear_the_scores_out(self, finished_run: Path) -> None:
+        for model in (TEACHER, "dphubert"):
+            asr = pd.read_json(finished_run / "cells" / model / "asr-seed0.predictions.jsonl", lines=True, dtype=False)
+            test = asr[asr["split"] == "test"]
+            record = records(finished_run)[f"cells/{model}/asr-seed0.json"]
+            assert record["scores"]["test"]["wer"] == pytest.approx(
+                jiwer.wer(list(test["reference"]), list(test["prediction"]))
+            )
+            ks = pd.read_json(finished_run / "cells" / model / "ks-seed0.predictions.jsonl", lines=True, dtype=False)
+            record = records(finished_run)[f"cells/{model}/ks-seed0.json"]
+            accuracy = ks[ks["split"] == "test"]["correct"].mean()
+            assert record["scores"]["test"]["accuracy"] == pytest.approx(accuracy)
+
+    def test_the_model_is_there_with_its_history(self, finished_run: Path) -> None:
+        model = finished_run / "models" / "dphubert"
+        provenance = json.loads((model / "config.json").read_text())["provenance"]
+        assert provenance["teacher"] == "random:mini-hubert"
+        assert provenance["recipe"]["sparsity"] == 0.75
+        history = pd.read_csv(model / "training.csv")
+        assert set(history["stage"]) == {"joint", "final"}
+        assert (model / "distillation_projections.safetensors").is_file()
+
+    def test_the_configuration_is_kept_whole(self, finished_run: Path) -> None:
+        config = yaml.safe_load((finished_run / "config.yaml").read_text())
+        assert config["teacher"] == "random:mini-hubert"
+        assert config["models"]["dphubert"]["settings"]["joint"]["updates"] > 0
+        assert config["tasks"]["ks"]
+
+    def test_run_again_it_repeats_nothing(self, finished_run: Path, data_file: Path) -> None:
+        before = {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
+        result = bench(*arguments(data_file, finished_run), "--json")
+        assert result.returncode == 0, result.stderr
+        assert before == {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
+        assert [row["model"] for row in json.loads(result.stdout)] == [TEACHER, "dphubert"]
+
+    def test_another_configuration_is_refused(self, finished_run: Path, data_file: Path) -> None:
+        message = error_of(*arguments(data_file, finished_run), "--set", "sparsity=0.5")
+        assert "models.dphubert.settings.sparsity: 0.75 there, 0.5 here" in message
+        assert "Choose another --out" in message
+
+    def test_dry_run_tells_what_is_done(self, finished_run: Path, data_file: Path) -> None:
+        result = bench(*arguments(data_file, finished_run), "--dry-run", "--json", "--seeds", "0,1")
+        states = [step["state"] for step in json.loads(result.stdout)]
+        assert states == ["done", *["done", "to do"] * 4]
+
+
+# What shows that a run is in the middle of each part.
+PARTS = {
+    "stage 1": "work/compress/dphubert/joint.ckpt",
+    "stage 2": "work/compress/dphubert/final.ckpt",
+    "ASR training": "work/cells/dphubert/asr-seed0/**/step_*/manifest.json",
+    "KS training": "work/cells/dphubert/ks-seed0/**/step_*/manifest.json",
+}
+
+
+def test_killed_in_every_part_it_ends_the_same(finished_run: Path, data_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    finished: dict[Path, int] = {}
+    for part, pattern in PARTS.items():
+        kill_when(arguments(data_file, out), lambda pattern=pattern: any(out.glob(pattern)), part)
+        assert {path: path.stat().st_mtime_ns for path in finished} == finished
+        finished = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*.json")}
+    result = bench(*arguments(data_file, out))
+    assert result.returncode == 0, result.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    weights = "models/dphubert/model.safetensors"
+    assert (out / weights).read_bytes() == (finished_run / weights).read_bytes()
+    scores = {name: record["scores"] for name, record in records(out).items()}
+    assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
+
+
+def kill_when(command: list[str], reached: object, part: str) -> None:
+    """Start the program, and end it the hard way as soon as it has reached a part."""
+    process = subprocess.Popen([*BENCH, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert process.poll() is None, f"ended before {part}: {process.stderr.read()}"
+        assert time.monotonic() < deadline, f"never reached {part}"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
