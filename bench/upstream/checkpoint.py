@@ -91,9 +91,10 @@ def save_upstream(
         (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         for file in beside:
             shutil.copy2(file, temporary)
-        # `mkdtemp` makes folders that the owner alone can read.
-        temporary.chmod(0o777 & ~_umask())
+        # `mkdtemp` and safetensors make what the owner alone can read.
+        umask = _umask()
         for path in (*temporary.iterdir(), temporary):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
             _synchronise(path)
         temporary.replace(folder)
         _synchronise(folder.parent)

@@ -69,6 +69,11 @@ class TestRoundTrip:
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
         assert load_file(folder / "model.safetensors").keys() == random_model(small_config()).state_dict().keys()
 
+    def test_readable_like_any_other_file(self, folder: Path) -> None:
+        (folder.parent / "plain").touch()
+        mode = (folder.parent / "plain").stat().st_mode
+        assert {path.stat().st_mode for path in folder.iterdir()} == {mode}
+
     def test_config_tells_which_count_is_meant(self, folder: Path, model: UpstreamModel) -> None:
         content = json.loads((folder / "config.json").read_text())
         trainable = sum(parameter.numel() for parameter in model.parameters())

@@ -135,8 +135,8 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
 
 
 def _reason(error: BaseException) -> str:
-    # torch follows its unpickling errors with advice to switch off this safeguard.
-    return type(error).__name__ if isinstance(error, pickle.UnpicklingError) else first_line(error)
+    # Other messages than torch's own say little, or advise to switch this safeguard off.
+    return first_line(error) if isinstance(error, RuntimeError) else type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
