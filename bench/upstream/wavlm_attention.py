@@ -42,7 +42,8 @@ class RelativePositionBias(nn.Module):
         """Return the bias of every head, (total_heads, num_frames, num_frames)."""
         buckets = relative_position_buckets(num_frames, self.shape, self.embedding.weight.device)
         bias: Tensor = self.embedding(buckets)
-        return bias.permute(2, 0, 1)
+        # Every layer reads it: strided reads would cost more than this one copy.
+        return bias.permute(2, 0, 1).contiguous()
 
 
 class GatedSelfAttention(SelfAttention):
