@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,8 +81,17 @@ class Synthesizer:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._process.terminate()
-        self._process.communicate()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # It ends by itself, and tidies up, once nobody asks and nobody listens.
+        self._process.stdout.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def synthesize(self, requests: Iterable[Request]) -> Iterator[NDArray[np.int16]]:
         """Speak the requests, in their order.

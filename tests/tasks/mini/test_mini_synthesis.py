@@ -74,6 +74,7 @@ class TestSpeech:
         deep = tmp_path / ("d" * 120) / ("e" * 120)
         deep.mkdir(parents=True)
         (deep / "espeakng_loader").symlink_to(Path(found.origin).parent)
+        before = set(Path("/tmp").glob("espeak-*"))
         script = (
             "from tasks.mini.synthesis import *\n"
             "request = Request('yes', 'en-us', 'f1', 150, 50, 50)\n"
@@ -86,6 +87,7 @@ class TestSpeech:
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
         )
         assert int(done.stdout) == len(spoken(YES)[0]) // 2, done.stderr
+        assert set(Path("/tmp").glob("espeak-*")) <= before
 
 
 @pytest.mark.usefixtures("synthesizer_installed")
@@ -104,6 +106,11 @@ class TestRefusals:
             synthesizer._process.wait()
             with pytest.raises(UserError, match="has died unexpectedly"):
                 list(synthesizer.synthesize([YES]))
+
+    def test_leaving_early_ends_the_process(self) -> None:
+        with Synthesizer() as synthesizer:
+            next(synthesizer.synthesize([SENTENCE] * 100))
+        assert synthesizer._process.returncode is not None
 
     def test_a_failed_request_leaves_the_next_one_sound(self) -> None:
         with Synthesizer() as synthesizer:
