@@ -70,7 +70,7 @@ def _cuda() -> list[Finding]:
 
 
 def _libraries() -> list[Finding]:
-    names = ["s3prl", "lightning", "transformers", "safetensors", "jiwer", "pandas", "soundfile", "librosa"]
+    names = ["s3prl", "lightning", "safetensors", "jiwer", "pandas", "soundfile", "librosa"]
     return [
         Finding(
             name,

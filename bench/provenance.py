@@ -6,7 +6,7 @@ import platform
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ("superb-bench", "torch", "torchaudio", "s3prl", "lightning", "numpy", "transformers")
+LIBRARIES = ("superb-bench", "torch", "torchaudio", "s3prl", "lightning", "numpy")
 
 
 def versions() -> dict[str, str]:

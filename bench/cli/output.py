@@ -31,7 +31,6 @@ def quiet_libraries() -> None:
     if not debug:
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         logging.getLogger("lightning").setLevel(logging.ERROR)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -19,11 +19,11 @@ class _Shape(BaseModel):
 class ConvLayerShape(_Shape):
     """One layer of the convolutional feature extractor."""
 
-    channels: int
+    channels: PositiveInt
     """Output channels."""
-    kernel: int
+    kernel: PositiveInt
     """Kernel size, in frames of the layer below (samples for the first)."""
-    stride: int
+    stride: PositiveInt
     """Hop, in frames of the layer below."""
 
 
@@ -52,12 +52,12 @@ class DropoutRates(_Shape):
 class RelativePosition(_Shape):
     """WavLM's gated relative position bias (arXiv 2110.13900, section III-A)."""
 
-    num_buckets: int = 320
+    num_buckets: PositiveInt = 320
     """Buckets of relative distances, half of them for each direction."""
-    max_distance: int = 800
+    max_distance: PositiveInt = 800
     """Distance in frames from which all share the last bucket."""
     has_embedding: bool = True
-    """False where the embedding was lost with layer 0's attention, as DPHuBERT's pruning does: no layer has a bias then."""
+    """False where the embedding went with layer 0's attention, as in DPHuBERT: no layer has a bias then."""
 
 
 class UpstreamConfig(_Shape):
@@ -73,21 +73,21 @@ class UpstreamConfig(_Shape):
     """The convolutional feature extractor, in order."""
     conv_bias: bool = False
     """Whether its convolutions have a bias."""
-    dim: int
+    dim: PositiveInt
     """Width of the transformer's residual stream (``encoder_embed_dim``, ``hidden_size``)."""
     projection_layer_norm: bool = True
     """LayerNorm before the feature projection; DistilHuBERT has none."""
-    positional_kernel: int = 128
+    positional_kernel: PositiveInt = 128
     """Kernel of the positional convolution, in frames."""
-    positional_groups: int = 16
+    positional_groups: PositiveInt = 16
     """Groups of the positional convolution."""
     layer_norm_first: bool = False
     """Pre-norm (Large) instead of post-norm (Base)."""
     layer_norm_eps: float = 1e-5
-    """Epsilon of every LayerNorm in the transformer."""
-    total_heads: int
+    """Epsilon of every LayerNorm but the feature extractor's."""
+    total_heads: PositiveInt
     """Attention heads of the unpruned model; head indices refer to these."""
-    head_dim: int
+    head_dim: PositiveInt
     """Width of one head."""
     layers: tuple[TransformerLayerShape, ...]
     """The transformer layers, in order."""
@@ -100,8 +100,8 @@ class UpstreamConfig(_Shape):
 
     @model_validator(mode="after")
     def _consistent(self) -> UpstreamConfig:
-        if not self.conv_layers or min(layer.channels for layer in self.conv_layers) < 1:
-            raise ValueError("every layer of the feature extractor needs at least one channel")
+        if not self.conv_layers:
+            raise ValueError("the feature extractor needs at least one layer")
         if self.dim % self.positional_groups:
             raise ValueError(f"dim {self.dim} is not a multiple of positional_groups {self.positional_groups}")
         for index, layer in enumerate(self.layers):
@@ -140,9 +140,9 @@ BASE_CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
 def uniform_config(
     architecture: Architecture,
-    dim: int,
+    dim: PositiveInt,
     num_layers: int,
-    total_heads: int,
+    total_heads: PositiveInt,
     feed_forward: int,
     conv_channels: int | Sequence[int] = 512,
     *,

@@ -191,7 +191,8 @@ class FeatureProjection(nn.Module):
     def __init__(self, config: UpstreamConfig) -> None:
         super().__init__()
         channels = config.conv_layers[-1].channels
-        self.layer_norm = nn.LayerNorm(channels) if config.projection_layer_norm else nn.Identity()
+        has_norm = config.projection_layer_norm
+        self.layer_norm = nn.LayerNorm(channels, config.layer_norm_eps) if has_norm else nn.Identity()
         self.projection = nn.Linear(channels, config.dim)
         self.dropout = nn.Dropout(config.dropout.projection)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.upstream.config import ConvLayerShape, TransformerLayerShape, UpstreamConfig
 from bench.upstream.cost import kept_units
+from bench.upstream.initialisation import uninitialised
 from bench.upstream.model import UpstreamModel
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def prune(model: UpstreamModel, masks: Mapping[str, Tensor]) -> UpstreamModel:
         _prune_feed_forward(state, index, masks, is_kept=bool(shape.feed_forward))
     if not _has_bias(config):
         state.pop("position_bias.embedding.weight", None)
-    pruned = UpstreamModel(config).to(state["layer_norm.weight"])
+    pruned = uninitialised(config).to(state["layer_norm.weight"])
     pruned.load_state_dict(state)
     return pruned.train(model.training)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.upstream.config import DropoutRates, UpstreamConfig, uniform_config
-from bench.upstream.conversion.weights import uninitialised
+from bench.upstream.initialisation import uninitialised
 from bench.upstream.model import UpstreamModel
 
 _NO_DROPOUT = DropoutRates(projection=0.0, attention=0.0, feed_forward=0.0, hidden=0.0)

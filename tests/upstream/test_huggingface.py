@@ -257,7 +257,6 @@ class TestRefusals:
             {"add_adapter": True},
             {"adapter_attn_dim": 16},
             {"conv_stride": [5, 2]},
-            {"layer_norm_eps": 1e-2},
             {"hidden_size": "wide"},
             {"num_attention_heads": 0},
             {"conv_dim": []},

@@ -39,7 +39,6 @@ _HEADS = (
 
 KEYS = KeyMap(renamed=SHARED_KEYS, ignored=_HEADS, prefix=r"(?:hubert\.|wav2vec2\.|wavlm\.)?")
 
-PROJECTION_EPS = 1e-5
 
 _HUB_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -82,9 +81,6 @@ class _Config(BaseModel):
             raise ValueError("conv_dim, conv_stride and conv_kernel differ in length")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"hidden_size is no multiple of {self.num_attention_heads} attention heads")
-        if self.layer_norm_eps != PROJECTION_EPS:
-            # It would also be the feature projection's, whose epsilon is fixed in `UpstreamModel`.
-            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, only {PROJECTION_EPS} is supported")
         return self
 
     def shape(self, *, normalize_waveform: bool) -> dict[str, object]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from bench.errors import UserError
 from bench.upstream.config import UpstreamConfig
 from bench.upstream.gates import Gates
+from bench.upstream.initialisation import uninitialised
 from bench.upstream.model import UpstreamModel
 from bench.upstream.pruning import prune
 
@@ -117,8 +116,7 @@ class Checkpoint:
         if not self.gates:
             return model
         masks = self._gates(model).hardened_masks()
-        with _SkipInitialisation():
-            return prune(model, masks)
+        return prune(model, masks)
 
     def _check(self, model: UpstreamModel) -> None:
         expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -147,27 +145,6 @@ class Checkpoint:
             raise UserError(f"Expected gates that fit the model in {self.where}. Found others: {listed(different)}.")
         gates.load_state_dict({f"{key}.log_alpha": value for key, value in self.gates.items()})
         return gates
-
-
-class _SkipInitialisation(TorchFunctionMode):
-    """Leave parameters uninitialised: it saves the seconds that random numbers take, and the caller's generator."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Collection[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
-        return func(*args, **(kwargs or {}))
-
-
-def uninitialised(config: UpstreamConfig) -> UpstreamModel:
-    """Build a model whose parameters hold whatever the memory held; the caller fills every one of them."""
-    with _SkipInitialisation():
-        return UpstreamModel(config)
 
 
 def listed(names: Collection[str], shown: int = 3) -> str:
