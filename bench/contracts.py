@@ -97,11 +97,8 @@ class Data(Settings):
 class Corpora(Protocol):
     """Embedded corpora, chosen by name with ``--data`` (entry-point group ``bench.corpora``)."""
 
-    version: ClassVar[str]
-    """Generator version and seed; a change of content is another version."""
-
     def data(self) -> Data:
-        """Say where the corpora are or will be; makes nothing."""
+        """Say where the corpora are or will be, and which version they are; makes nothing."""
         ...
 
     def prepare(self) -> Data:
