@@ -31,6 +31,17 @@ class SpecAugment(Settings):
     time_warp_window: NonNegativeInt = 5
     """Furthest shift of the point that time is warped around, in frames; 0 warps nothing."""
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the masks in s3prl's words."""
+        return {
+            "apply_time_warp": self.time_warp_window > 0,
+            "time_warp_window": self.time_warp_window,
+            "freq_mask_width_range": [0, self.max_frequency_mask],
+            "num_freq_mask": self.num_frequency_masks,
+            "time_mask_width_range": [0, self.max_time_mask],
+            "num_time_mask": self.num_time_masks,
+        }
+
 
 class ASRConfig(HeadConfig):
     """SUPERB's head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM layers, CTC.
@@ -52,6 +63,24 @@ class ASRConfig(HeadConfig):
     """After each LSTM layer."""
     spec_augment: SpecAugment = SpecAugment()
     """Augmentation of the features."""
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words."""
+        arguments = super().recipe_arguments()
+        arguments["build_batch_sampler"]["train"] = {"batch_size": 2 * self.batch_size, "max_length": _HALVING_SAMPLES}
+        layers = self.num_lstm_layers
+        arguments["build_downstream"] = {
+            "model_conf": {
+                "proj_size": self.projection_size,
+                "hidden_size": [self.hidden_size] * layers,
+                "dropout": [self.dropout] * layers,
+                "layer_norm": [False] * layers,
+                "proj": [False] * layers,
+                "sample_rate": [1] * layers,
+            },
+            "specaug_conf": self.spec_augment.recipe_arguments(),
+        }
+        return arguments
 
 
 class ASR:
@@ -126,19 +155,9 @@ class ASR:
         from tasks.s3prl_bridge import run_recipe
 
         config = self._config
-        arguments = config.recipe_arguments(
-            build_downstream={
-                "model_conf": _model_arguments(config),
-                "specaug_conf": _mask_arguments(config.spec_augment),
-            }
-        )
-        arguments["build_batch_sampler"]["train"] = {
-            "batch_size": 2 * config.batch_size,
-            "max_length": _HALVING_SAMPLES,
-        }
         result = run_recipe(
             ("s3prl.problem.asr.superb_asr", "SuperbASR"),
-            arguments,
+            config.recipe_arguments(),
             config.limited(read_librispeech(data), by="speaker"),
             upstream,
             workdir,
@@ -149,29 +168,6 @@ class ASR:
             for split, rows in result.predictions_by_split().items()
         }
         return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
-
-
-def _model_arguments(config: ASRConfig) -> dict[str, Any]:
-    layers = config.num_lstm_layers
-    return {
-        "proj_size": config.projection_size,
-        "hidden_size": [config.hidden_size] * layers,
-        "dropout": [config.dropout] * layers,
-        "layer_norm": [False] * layers,
-        "proj": [False] * layers,
-        "sample_rate": [1] * layers,
-    }
-
-
-def _mask_arguments(masks: SpecAugment) -> dict[str, Any]:
-    return {
-        "apply_time_warp": masks.time_warp_window > 0,
-        "time_warp_window": masks.time_warp_window,
-        "freq_mask_width_range": [0, masks.max_frequency_mask],
-        "num_freq_mask": masks.num_frequency_masks,
-        "time_mask_width_range": [0, masks.max_time_mask],
-        "num_time_mask": masks.num_time_masks,
-    }
 
 
 class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]

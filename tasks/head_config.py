@@ -36,12 +36,8 @@ class HeadConfig(Settings):
     max_eval_utterances: PositiveInt | None = None
     """Evaluate on fixed, stratified subsets of dev and test of at most so many utterances; null takes all."""
 
-    def recipe_arguments(self, **others: Any) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words.
-
-        Args:
-            others: arguments that differ from task to task, such as ``build_downstream``.
-        """
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words; tasks add their own."""
         return {
             "num_workers": self.num_workers,
             "build_batch_sampler": {
@@ -55,7 +51,6 @@ class HeadConfig(Settings):
                 "eval_step": self.eval_interval_steps,
                 "save_step": self.save_interval_steps,
             },
-            **others,
         }
 
     def limited(self, splits: dict[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:

@@ -47,6 +47,10 @@ class KSConfig(HeadConfig):
     hidden_size: PositiveInt = 256
     """Width between the two linear layers."""
 
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words."""
+        return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
+
 
 class KS:
     """Keyword spotting."""
@@ -113,7 +117,7 @@ class KS:
         config = self._config
         result = run_recipe(
             ("s3prl.problem.common.superb_ks", "SuperbKS"),
-            config.recipe_arguments(build_downstream={"hidden_size": config.hidden_size}),
+            config.recipe_arguments(),
             config.limited(read_speech_commands(data), by="label"),
             upstream,
             workdir,

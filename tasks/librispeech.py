@@ -50,7 +50,8 @@ def read_librispeech(data: LibriSpeechData) -> dict[str, pd.DataFrame]:
     names = Counter(name for splits in chosen.values() for name in splits)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise UserError(
-            f"Expected every LibriSpeech split once. Found {repeated[0]} in two places. Correct train_splits, dev_splits and test_splits."
+            f"Expected every split of {data.root} in one place. Found {repeated[0]} in two. "
+            "Correct train_splits, dev_splits and test_splits in the data file."
         )
     tables = {}
     for split, folders in chosen.items():
