@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,33 +49,27 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
 
 
 def _paths(source: AudioSource) -> list[Path]:
-    readers: dict[str, Callable[[AudioSource], list[Path]]] = {
-        "librispeech": partial(_below_splits, default="train-*"),
-        "folder": partial(_below_splits, default="."),
-        "manifest": _manifest_paths,
-    }
-    return readers[source.layout](source)
+    if source.layout == "manifest":
+        return _manifest_paths(source)
+    if source.root is None or not source.root.is_dir():
+        raise UserError(f"Expected a folder of audio as `root`. Found nothing at {source.root}. Correct the path.")
+    if source.layout == "folder" and not source.splits:
+        return find_audio(source.root)
+    splits = source.splits or sorted(path.name for path in source.root.glob("train-*"))
+    if not splits:
+        raise UserError(f"Expected LibriSpeech's folders train-* in {source.root}. Found none. Name the splits.")
+    return [path for split in splits for path in _split_paths(source.root, split)]
+
+
+def _split_paths(root: Path, split: str) -> list[Path]:
+    if not (root / split).is_dir():
+        present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no folder"
+        raise UserError(f"Expected split {split!r} in {root}. Found {present}. Correct the splits.")
+    return find_audio(root / split)
 
 
 def _place(source: AudioSource) -> str:
     return str(source.manifest if source.layout == "manifest" else source.root)
-
-
-def _below_splits(source: AudioSource, default: str) -> list[Path]:
-    if source.root is None:
-        raise UserError(f"Expected `root`, the folder with the audio, for layout {source.layout}. Found none.")
-    if not source.root.is_dir():
-        raise UserError(
-            f"Expected a folder of audio. Found nothing at {source.root}. Correct the path in the data file."
-        )
-    folders = [source.root / split for split in source.splits] or sorted(source.root.glob(default))
-    if not folders:
-        raise UserError(f"Expected LibriSpeech's folders {default} in {source.root}. Found none. Name the splits.")
-    for folder in folders:
-        if not folder.is_dir():
-            present = ", ".join(sorted(path.name for path in source.root.iterdir() if path.is_dir())) or "no folder"
-            raise UserError(f"Expected split {folder.name!r} in {source.root}. Found {present}.")
-    return [path for folder in folders for path in find_audio(folder)]
 
 
 def _manifest_paths(source: AudioSource) -> list[Path]:

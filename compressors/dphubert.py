@@ -60,6 +60,8 @@ PAPER = DPHuBERTConfig(
     sparsity=0.75,
     units=("conv", "head", "interm"),
     gate_learning_rate=0.02,
+    multiplier_learning_rate=0.02,
+    initial_quadratic_multiplier=0.0,
     sparsity_warmup_updates=5_000,
     threshold="reference",
     seconds_per_batch=160,
@@ -75,9 +77,10 @@ MINI = DPHuBERTConfig(
     joint=StageConfig(updates=300, warmup_updates=30, learning_rate=1e-3),
     final=StageConfig(updates=150, warmup_updates=15, learning_rate=1e-3),
     gate_learning_rate=0.1,
-    sparsity_warmup_updates=60,
-    seconds_per_batch=16,
-    max_duration_s=4.0,
+    initial_quadratic_multiplier=10.0,
+    sparsity_warmup_updates=150,
+    seconds_per_batch=4,
+    max_duration_s=2.0,
     checkpoint_updates=50,
     log_updates=10,
 )
@@ -171,7 +174,7 @@ class JointDistillationPruning(Objective):
         )
         self.gates = Gates(student, config.units)
         self.gates.attach()
-        self.multipliers = Multipliers()
+        self.multipliers = Multipliers(config.initial_quadratic_multiplier)
 
     def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
         """Compute the distillation loss and the sparsity regulariser of (batch, samples)."""
@@ -192,11 +195,12 @@ class JointDistillationPruning(Objective):
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Return weights, gates and multipliers; gradient ascent on the last."""
-        rate = self.config.gate_learning_rate
+        gates = {"params": self.gates.parameters(), "lr": self.config.gate_learning_rate}
+        multipliers = {"params": self.multipliers.parameters(), "lr": self.config.multiplier_learning_rate}
         return [
             *self.distillation.parameter_groups(learning_rate),
-            {"params": self.gates.parameters(), "lr": rate, "weight_decay": 0.0},
-            {"params": self.multipliers.parameters(), "lr": rate, "weight_decay": 0.0, "maximize": True},
+            gates | {"weight_decay": 0.0},
+            multipliers | {"weight_decay": 0.0, "maximize": True},
         ]
 
     def pruned(self) -> Distillation:

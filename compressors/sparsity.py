@@ -36,7 +36,12 @@ class SparsityConfig(Settings):
     """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks
     (``attlayer``), whole feed-forward blocks (``ffnlayer``)."""
     gate_learning_rate: float = Field(default=0.02, gt=0)
-    """Peak learning rate of the gates and of the Lagrangian's multipliers. Source: DPHuBERT section 4.1."""
+    """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
+    multiplier_learning_rate: float = Field(default=0.02, gt=0)
+    """Peak learning rate of the Lagrangian's multipliers, by gradient ascent. Source: DPHuBERT section 4.1."""
+    initial_quadratic_multiplier: float = Field(default=0.0, ge=0)
+    """Where the quadratic multiplier starts: 0 in DPHuBERT. In short stages the multipliers, which move by about their
+    learning rate an update, overshoot the target; a start above 0 makes the expected sparsity follow it closely."""
     sparsity_warmup_updates: int = Field(default=5000, ge=0)
     """Updates over which the target rises linearly from 0 to ``sparsity``."""
     threshold: Literal["target", "reference"] = "target"
@@ -57,10 +62,10 @@ def target_sparsity(config: SparsityConfig, update: int) -> float:
 class Multipliers(nn.Module):
     """The augmented Lagrangian's linear and quadratic multipliers, which are to be maximised."""
 
-    def __init__(self) -> None:
+    def __init__(self, initial_quadratic: float = 0.0) -> None:
         super().__init__()
-        self.linear = nn.Parameter(torch.zeros(()))
-        self.quadratic = nn.Parameter(torch.zeros(()))
+        self.linear = nn.Parameter(torch.tensor(0.0))
+        self.quadratic = nn.Parameter(torch.tensor(initial_quadratic))
 
     def forward(self, expected: Tensor, target: float) -> Tensor:
         """Return the regulariser for an expected and a target sparsity: lambda1 (s - t) + lambda2 (s - t)^2."""

@@ -64,7 +64,13 @@ class TestLoss:
 class TestLayerGroups:
     @pytest.mark.parametrize(
         ("num_layers", "groups"),
-        [(12, ((0,), (4, 8, 12))), (24, ((0,), (8, 16, 24))), (3, ((0,), (1, 2, 3))), (2, ((0,), (1, 2))), (1, ((0,), (1,)))],
+        [
+            (24, ((0,), (8, 16, 24))),
+            (12, ((0,), (4, 8, 12))),
+            (3, ((0,), (1, 2, 3))),
+            (2, ((0,), (1, 2))),
+            (1, ((0,), (1,))),
+        ],
     )
     def test_default_to_the_same_relative_positions(self, num_layers: int, groups: tuple[tuple[int, ...], ...]) -> None:
         assert layer_groups(DistillationConfig(), num_layers) == groups

@@ -1,0 +1,288 @@
+"""DPHuBERT as a whole, on a tiny teacher and real files: both stages, resuming, the size reached, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from bench import registry
+from bench.contracts import AudioSource, Context
+from bench.errors import UserError
+from bench.upstream import UpstreamModel, load_upstream
+from bench.upstream.checkpoint import weights_hash
+from bench.upstream.config import uniform_config
+from bench.upstream.cost import count_dphubert_parameters
+from compressors.dphubert import DPHuBERT, DPHuBERTConfig
+from compressors.stages import StageConfig
+
+TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
+
+
+def _teacher(seed: int = 0) -> UpstreamModel:
+    torch.manual_seed(seed)
+    return UpstreamModel(TEACHER_SHAPE).eval()
+
+
+def _config(**changes: Any) -> DPHuBERTConfig:
+    fields: dict[str, Any] = {
+        "joint": StageConfig(updates=6, warmup_updates=2, learning_rate=1e-3),
+        "final": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-3),
+        "sparsity": 0.6,
+        "sparsity_warmup_updates": 2,
+        "seconds_per_batch": 3.0,
+        "max_duration_s": 1.5,
+        "checkpoint_updates": 2,
+        "log_updates": 2,
+    }
+    return DPHuBERTConfig.model_validate(fields | changes)
+
+
+def _reached(model: UpstreamModel, original: UpstreamModel) -> float:
+    return 1 - count_dphubert_parameters(model.config) / count_dphubert_parameters(original.config)
+
+
+@pytest.fixture
+def audio(speech_folder: Path) -> AudioSource:
+    return AudioSource(root=speech_folder)
+
+
+class TestCompress:
+    def test_makes_one_smaller_working_model_of_the_target_size(self, audio: AudioSource, tmp_path: Path) -> None:
+        teacher = _teacher()
+        before = weights_hash(teacher)
+        models = DPHuBERT(_config()).compress(teacher, audio, tmp_path, Context())
+        assert list(models) == ["dphubert"]
+        student = models["dphubert"]
+        target = 0.4 * count_dphubert_parameters(TEACHER_SHAPE)
+        assert count_dphubert_parameters(student.config) == pytest.approx(target, rel=0.01)
+        assert not student.training
+        states, lengths = student(torch.randn(1, 4000))
+        assert len(states) == 4
+        assert states[-1].shape == (1, int(lengths[0]), 32)
+        assert all(state.isfinite().all() for state in states)
+        assert weights_hash(teacher) == before
+        assert not teacher.training
+
+    def test_leaves_history_and_projections_beside_the_model(self, audio: AudioSource, tmp_path: Path) -> None:
+        DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())
+        beside = tmp_path / "beside" / "dphubert"
+        projections = load_file(beside / "distillation_projections.safetensors")
+        assert {key: tuple(value.shape) for key, value in projections.items()} == {
+            f"{group}.{name}": shape for group in (0, 1) for name, shape in (("weight", (32, 32)), ("bias", (32,)))
+        }
+        assert not projections["1.weight"].equal(torch.eye(32))
+        with (beside / "training.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["stage"], row["update"]) for row in rows] == [
+            ("joint", "2"),
+            ("joint", "4"),
+            ("joint", "6"),
+            ("final", "2"),
+            ("final", "4"),
+        ]
+        assert float(rows[2]["target_sparsity"]) == pytest.approx(0.6)
+        assert float(rows[2]["lambda2"]) > 0
+        assert rows[4]["target_sparsity"] == ""
+
+    def test_the_same_seed_gives_the_same_model_and_another_another(self, audio: AudioSource, tmp_path: Path) -> None:
+        hashes = []
+        for run, seed in enumerate((1, 1, 2)):
+            torch.manual_seed(run)
+            models = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path / str(run), Context(seed=seed))
+            hashes.append(weights_hash(models["dphubert"]))
+        assert hashes[0] == hashes[1] != hashes[2]
+
+    def test_a_finished_call_is_answered_at_once(
+        self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        monkeypatch.setattr(UpstreamModel, "distillation_states", None)
+        second = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert weights_hash(first) == weights_hash(second)
+
+    @pytest.mark.parametrize("units", [["head", "interm"], ["conv", "head", "interm", "attlayer", "ffnlayer"]])
+    def test_prunes_the_chosen_units_alone(self, audio: AudioSource, tmp_path: Path, units: list[str]) -> None:
+        config = _config(units=units, sparsity=0.4)
+        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, _teacher()) == pytest.approx(0.4, abs=0.006)
+        channels = {layer.channels for layer in student.config.conv_layers}
+        assert (channels == {8}) == ("conv" not in units)
+
+    @pytest.mark.parametrize("architecture", ["wav2vec2", "wavlm"])
+    @pytest.mark.parametrize("large", [False, True])
+    def test_other_teachers(self, audio: AudioSource, tmp_path: Path, architecture: Any, large: bool) -> None:
+        torch.manual_seed(0)
+        shape = uniform_config(architecture, 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=large)
+        teacher = UpstreamModel(shape).eval()
+        student = DPHuBERT(_config(sparsity=0.4)).compress(teacher, audio, tmp_path, Context())["dphubert"]
+        assert count_dphubert_parameters(student.config) == pytest.approx(
+            0.6 * count_dphubert_parameters(shape), rel=0.01
+        )
+
+    def test_follows_the_reference_rule_on_request(self, audio: AudioSource, tmp_path: Path) -> None:
+        """So few updates leave the gates open: the reference's own rule then prunes far less than asked."""
+        config = _config(threshold="reference")
+        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, _teacher()) < 0.3
+
+    @pytest.mark.slow
+    def test_both_stages_learn(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(
+            joint=StageConfig(updates=150, warmup_updates=15, learning_rate=3e-3),
+            final=StageConfig(updates=60, warmup_updates=6, learning_rate=3e-3),
+            gate_learning_rate=0.2,
+            initial_quadratic_multiplier=10.0,
+            sparsity_warmup_updates=60,
+            log_updates=10,
+            checkpoint_updates=500,
+        )
+        DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())
+        with (tmp_path / "beside" / "dphubert" / "training.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        joint = [row for row in rows if row["stage"] == "joint"]
+        final = [float(row["loss"]) for row in rows if row["stage"] == "final"]
+        assert float(joint[-1]["expected_sparsity"]) == pytest.approx(0.6, abs=0.05)
+        assert final[-1] < final[0] - 0.05
+
+    @pytest.mark.real_speech
+    def test_real_speech(self, real_speech: Path, tmp_path: Path) -> None:
+        source = AudioSource(layout="librispeech", root=real_speech / "librispeech", splits=("train-clean-100",))
+        student = DPHuBERT(_config()).compress(_teacher(), source, tmp_path, Context())["dphubert"]
+        assert _reached(student, _teacher()) == pytest.approx(0.6, abs=0.004)
+
+
+class TestResume:
+    @pytest.mark.slow
+    def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
+        """SIGKILL in stage 1 and in stage 2, at whatever point they then are, in a process of its own."""
+        config = _config(
+            joint=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
+            final=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
+        )
+        audio = AudioSource(root=speech_folder)
+        whole = DPHuBERT(config).compress(_teacher(), audio, tmp_path / "whole", Context(seed=5))["dphubert"]
+        workdir = tmp_path / "killed"
+        for stage in ("joint", "final"):
+            child = subprocess.Popen([sys.executable, "-c", _CHILD, config.model_dump_json(), speech_folder, workdir])
+            _wait_for(workdir / f"{stage}.ckpt", child)
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            assert self._finished_updates(workdir / f"{stage}.ckpt") < 40
+        resumed = DPHuBERT(config).compress(_teacher(), audio, workdir, Context(seed=5))["dphubert"]
+        assert weights_hash(resumed) == weights_hash(whole)
+        history = Path("beside/dphubert/training.csv")
+        assert (workdir / history).read_text() == (tmp_path / "whole" / history).read_text()
+
+    def _finished_updates(self, checkpoint: Path) -> int:
+        return int(torch.load(checkpoint, weights_only=True)["global_step"])
+
+    @pytest.mark.parametrize(
+        ("changes", "seed", "teacher_seed", "difference"),
+        [({"sparsity": 0.5}, 0, 0, "configuration"), ({}, 1, 0, "seed"), ({}, 0, 1, "teacher")],
+    )
+    def test_other_work_in_the_folder_is_refused(
+        self, audio: AudioSource, tmp_path: Path, changes: dict[str, Any], seed: int, teacher_seed: int, difference: str
+    ) -> None:
+        DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())
+        with pytest.raises(UserError, match=f"{difference} differ.*another output folder"):
+            DPHuBERT(_config(**changes)).compress(_teacher(teacher_seed), audio, tmp_path, Context(seed=seed))
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from bench import registry
+from bench.contracts import AudioSource, Context
+from compressors.dphubert import DPHuBERT, DPHuBERTConfig
+from tests.compressors.test_dphubert import _teacher
+config, audio, workdir = sys.argv[1:]
+DPHuBERT(DPHuBERTConfig.model_validate_json(config)).compress(
+    _teacher(), AudioSource(root=Path(audio)), Path(workdir), Context(seed=5)
+)
+"""
+
+
+def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert child.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class TestCheck:
+    def test_accepts_what_works(self, audio: AudioSource) -> None:
+        DPHuBERT(_config()).check(_teacher(), audio)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"sparsity": 0.99}, r"at most 0\.\d+ for this teacher. Found 0.99"),
+            ({"distillation_layers": [[0], [4]]}, r"to 3 \(the teacher's last\)"),
+            ({"min_duration_s": 60.0}, "at least 60 s"),
+        ],
+    )
+    def test_refuses_what_cannot_work(self, audio: AudioSource, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            DPHuBERT(_config(**changes)).check(_teacher(), audio)
+
+    def test_refuses_fbank_and_missing_audio(self, audio: AudioSource, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="FbankUpstream, which has nothing to prune"):
+            DPHuBERT(_config()).check(load_upstream("fbank"), audio)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="Found nothing at"):
+            DPHuBERT(_config()).check(_teacher(), AudioSource(root=tmp_path / "nowhere"))
+
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_mixed_precision_needs_a_gpu(self, audio: AudioSource, tmp_path: Path, precision: str) -> None:
+        with pytest.raises(UserError, match=f"precision={precision}"):
+            DPHuBERT(_config(precision=precision)).compress(_teacher(), audio, tmp_path, Context())
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "changes", [{"sparsity": 0.0}, {"sparsity": 1.0}, {"units": ["neuron"]}, {"units": []}, {"sparsty": 0.5}]
+    )
+    def test_the_schema_refuses_wrong_values(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            _config(**changes)
+
+    def test_a_warm_up_longer_than_the_stage_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="warmup_updates 5 must be below updates 5"):
+            StageConfig(updates=5, warmup_updates=5, learning_rate=1e-3)
+
+
+class TestPresets:
+    def test_is_a_compressor_with_the_three_presets(self) -> None:
+        assert registry.load("bench.compressors", "dphubert") is DPHuBERT
+        assert list(DPHuBERT.presets) == ["paper", "mini", "smoke"]
+
+    def test_paper_is_the_published_recipe(self) -> None:
+        """The numbers of run.sh and section 4.1 of the paper."""
+        paper = DPHuBERT.presets["paper"]
+        assert paper.joint == StageConfig(updates=50_000, warmup_updates=15_000, learning_rate=2e-4)
+        assert paper.final == StageConfig(updates=25_000, warmup_updates=5_000, learning_rate=1e-4)
+        assert (paper.sparsity, paper.sparsity_warmup_updates, paper.gate_learning_rate) == (0.75, 5000, 0.02)
+        assert (paper.multiplier_learning_rate, paper.initial_quadratic_multiplier) == (0.02, 0.0)
+        assert paper.units == ("conv", "head", "interm")
+        assert (paper.seconds_per_batch, paper.accumulate_batches) == (160.0, 4)
+        assert (paper.min_duration_s, paper.max_duration_s) == (2.0, 15.625)
+        assert (paper.l1_weight, paper.l2_weight, paper.cosine_weight, paper.cosine) == (1.0, 0.0, 1.0, "raw")
+        assert (paper.max_gradient_norm, paper.precision, paper.threshold) == (10.0, "fp16", "reference")
+        assert paper.dropout.model_dump() == {"projection": 0.1, "attention": 0.1, "feed_forward": 0.0, "hidden": 0.1}
+
+    def test_the_others_meet_the_target_size(self) -> None:
+        assert {DPHuBERT.presets[name].threshold for name in ("mini", "smoke")} == {"target"}
+
+    def test_every_field_has_its_help(self) -> None:
+        for config_type in (DPHuBERTConfig, StageConfig):
+            for name, field in config_type.model_fields.items():
+                assert field.description, name
