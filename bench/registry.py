@@ -46,17 +46,27 @@ def names(group: Group) -> list[str]:
     return sorted(_plugins(group))
 
 
+def require(group: Group, wanted: Iterable[str]) -> None:
+    """Refuse names that no plug-in has, without importing any.
+
+    Raises:
+        UserError: the first such name, with the nearest that there is.
+    """
+    plugins = _plugins(group)
+    for name in wanted:
+        if name not in plugins:
+            kind = group.removeprefix("bench.").removesuffix("s")
+            raise UserError(f"Unknown {kind} {name!r}. {nearest(name, plugins)}")
+
+
 def load(group: Group, name: str) -> Any:
     """Import one plug-in.
 
     Raises:
         UserError: no plug-in has this name (the nearest one is told), or its module cannot be imported.
     """
-    plugins = _plugins(group)
-    if name not in plugins:
-        kind = group.removeprefix("bench.").removesuffix("s")
-        raise UserError(f"Unknown {kind} {name!r}. {nearest(name, plugins)}")
-    entry = plugins[name]
+    require(group, [name])
+    entry = _plugins(group)[name]
     try:
         return entry.load()
     except ImportError as error:

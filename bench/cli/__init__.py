@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 EXIT_INTERRUPTED = 130
 
@@ -16,7 +17,7 @@ def main() -> None:
 
     debug = "--debug" in sys.argv
     # Typer exports of its usage errors only this one; its base is what all wrong use raises.
-    usage_error: type[Exception] = typer.BadParameter.__bases__[0]
+    usage_error: Any = typer.BadParameter.__bases__[0]
     try:
         sys.exit(application()(standalone_mode=False))
     except UserError as error:
@@ -24,7 +25,7 @@ def main() -> None:
             raise
         _fail(str(error))
     except usage_error as error:
-        _fail(str(error))
+        _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted: run the same command again to go on where it stopped")
         sys.exit(EXIT_INTERRUPTED)

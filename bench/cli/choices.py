@@ -44,8 +44,6 @@ def resolved_run(
     assignments: Sequence[str],
 ) -> RunConfig:
     """Resolve the options of ``run`` and ``evaluate``; touches neither audio nor weights."""
-    from bench.upstream.reference import check_reference, model_name
-
     one_of(preset, get_args(Preset), "--preset")
     choice = Choice(
         compressors=comma_separated(compressors, "--compressor"),
@@ -57,10 +55,12 @@ def resolved_run(
         seeds=_integers(seeds),
         assignments=tuple(assignments),
     )
+    registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])
+    registry.require("bench.tasks", choice.tasks)
+    # Here, for it takes torch with it: wrong names are told without that.
+    from bench.upstream.reference import check_reference, model_name
+
     references = [*choice.references, *([teacher] if teacher else [])]
-    for name in choice.compressors:
-        if name != "none":
-            registry.load("bench.compressors", name)
     for reference in references:
         check_reference(reference)
     names = {reference: model_name(reference) for reference in references}
