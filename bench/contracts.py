@@ -143,11 +143,12 @@ class Compressor(Protocol):
         """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
         ...
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource) -> None:
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape.
+            UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape, a precision that the
+                device does not have.
         """
         ...
 

@@ -79,7 +79,8 @@ MINI = DPHuBERTConfig(
     gate_learning_rate=0.1,
     initial_quadratic_multiplier=10.0,
     sparsity_warmup_updates=150,
-    seconds_per_batch=4,
+    seconds_per_batch=4.0,
+    min_duration_s=0.5,
     max_duration_s=2.0,
     checkpoint_updates=50,
     log_updates=10,
@@ -90,8 +91,6 @@ SMOKE = MINI.model_copy(
         "joint": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
         "final": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-3),
         "sparsity_warmup_updates": 2,
-        "seconds_per_batch": 8.0,
-        "max_duration_s": 2.0,
         "log_updates": 2,
     }
 )
@@ -108,7 +107,7 @@ class DPHuBERT:
     def __init__(self, config: DPHuBERTConfig) -> None:
         self.config = config
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource) -> None:
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
 
         Raises:
@@ -119,6 +118,7 @@ class DPHuBERT:
                 f"Expected a HuBERT, wav2vec 2.0 or WavLM teacher. Found {type(teacher).__name__}, which has nothing "
                 "to prune. Choose another --teacher."
             )
+        require_precision(self.config, context)
         layer_groups(self.config, teacher.num_layers)
         require_reachable(teacher.config, self.config)
         training_files(audio, self.config, shortest_samples(teacher))
@@ -129,7 +129,6 @@ class DPHuBERT:
         """Run both stages, or what is left of them; see `bench.contracts.Compressor`."""
         from compressors.training import Training  # Here, for lightning takes seconds to import.
 
-        require_precision(self.config, context)
         files = training_files(audio, self.config, shortest_samples(teacher))
         claim(
             workdir,

@@ -134,7 +134,7 @@ def final_masks(gates: Gates, config: UpstreamConfig, sparsity: SparsityConfig) 
 def _shift_to(wanted: int, shifts: dict[Unit, float], free: list[Unit], gates: Gates, config: UpstreamConfig) -> None:
     """Find, by bisection, the lowest common shift of the ``free`` units that keeps ``wanted`` parameters or more."""
     low, high = -40.0, 40.0
-    for _ in range(32):
+    for _ in range(24):
         middle = (low + high) / 2
         masks = _shifted_masks(gates, shifts | dict.fromkeys(free, middle))
         if count_dphubert_parameters(pruned_config(config, masks)) >= wanted:

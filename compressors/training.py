@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 
 from bench.audio import AudioFile
 from bench.contracts import Context
+from bench.errors import UserError
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar
 from compressors.stages import Objective, StageConfig, TrainingConfig
@@ -58,18 +59,16 @@ class Training:
         """
         seed = derived_seed(self.context.seed, name)
         module = StageModule(objective, stage, seed)
-        path = self.workdir / f"{name}.ckpt"
-        checkpoint = _read(path) if path.exists() else None
-        finished = checkpoint["global_step"] if checkpoint else 0
-        if checkpoint and finished >= stage.updates:
-            module.load_state_dict(checkpoint["state_dict"])
+        checkpoint = self.workdir / f"{name}.ckpt"
+        finished = _finished_updates(checkpoint, module)
+        logger.info("stage %s: %d of %d updates are done", name, finished, stage.updates)
+        if finished >= stage.updates:
             return
-        logger.info("stage %s: update %d of %d", name, finished, stage.updates)
-        with _quiet():
-            self._trainer(name, stage, path).fit(
+        with _quiet(), _plain_errors():
+            self._trainer(name, stage, checkpoint).fit(
                 module,
                 train_dataloaders=self._batches(finished * self.config.accumulate_batches, seed),
-                ckpt_path=path if checkpoint else None,
+                ckpt_path=checkpoint if finished else None,
             )
 
     def _batches(self, first: int, seed: int) -> DataLoader[CropBatch]:
@@ -171,6 +170,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def _read(path: Path) -> dict[str, Any]:
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
+
+
+def _finished_updates(path: Path, module: StageModule) -> int:
+    """Return how far a checkpoint is, if there is one, and load the weights; they are all that a finished stage needs."""
+    if not path.exists():
+        return 0
+    checkpoint = _read(path)
+    module.load_state_dict(checkpoint["state_dict"])
+    return int(checkpoint["global_step"])
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Undo what libraries make of errors on their way up."""
+    try:
+        yield
+    except UserError as error:
+        # A data loader's worker process wraps the message into its traceback, of which it is the last line.
+        raise UserError(str(error).strip().splitlines()[-1].removeprefix("bench.errors.UserError: ")) from error
+    except SystemExit as error:
+        # Lightning answers Ctrl-C by exiting, which is the application's to decide.
+        raise KeyboardInterrupt from error
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def absolute(entry: Entry, base: Path) -> Entry:
     return entry.model_copy(update=update)
 
 
-def required_audio(data: Data, choice: str) -> AudioSource:
+def required_audio(data: Data) -> AudioSource:
     """Return what compression hears.
 
     Raises:
@@ -98,7 +98,7 @@ def required_audio(data: Data, choice: str) -> AudioSource:
     """
     if data.audio is None:
         raise UserError(
-            f"The data {choice} name no audio to compress with. "
+            f"The data {data.name} name no audio to compress with. "
             "Add audio: {layout: folder, root: ...} to it, training speech only."
         )
     return data.audio

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from bench import registry
 from bench.config.data import embedded, required_audio
 from bench.config.run import RunConfig
-from bench.contracts import AudioSource, Compressor, Data, Task
+from bench.contracts import Compressor, Context, Data, Task
 from bench.errors import UserError
-from bench.upstream import UpstreamModel
+from bench.upstream import AnyUpstream, UpstreamModel
 
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
 COPIES_OF_WEIGHTS_ON_DISK = 12
@@ -34,7 +33,7 @@ def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
     return "cuda"
 
 
-def check_disk(folder: Path, teacher: nn.Module | None) -> None:
+def check_disk(folder: Path, teacher: AnyUpstream | None) -> None:
     """Refuse to begin where checkpoints would not fit.
 
     Raises:
@@ -57,23 +56,21 @@ def prepare_data(data: Data) -> None:
         embedded(data.name).prepare()
 
 
-def check_tasks(config: RunConfig, data: Data) -> None:
+def check_tasks(config: RunConfig) -> None:
     """Let every task look at its corpus."""
     for name in config.tasks:
-        task, entry = task_with_data(config, name, data)
+        task, entry = task_with_data(config, name)
         task.check(entry)
 
 
-def check_compressors(config: RunConfig, teacher: nn.Module, data: Data) -> None:
-    """Let every compressor look at the teacher and the audio."""
-    if not config.compressors():
-        return
-    audio = required_audio(data, data.name)
+def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
+    """Let every compressor look at the teacher, the audio and the device."""
     for name in config.compressors():
-        compressor(config, name).check(compressible(teacher, config.teacher), audio)
+        audio = required_audio(config.data)
+        compressor(config, name).check(compressible(teacher, config.teacher), audio, context)
 
 
-def compressible(teacher: nn.Module, reference: str | None) -> UpstreamModel:
+def compressible(teacher: AnyUpstream, reference: str | None) -> UpstreamModel:
     """Narrow the teacher to a model that can be compressed.
 
     Raises:
@@ -91,13 +88,8 @@ def compressor(config: RunConfig, name: str) -> Compressor:
     return instance
 
 
-def task_with_data(config: RunConfig, name: str, data: Data) -> tuple[Task, Any]:
+def task_with_data(config: RunConfig, name: str) -> tuple[Task, Any]:
     """Instantiate a task with its configuration, and its entry of the data."""
     plugin = registry.load("bench.tasks", name)
     task: Task = plugin(plugin.config_type.model_validate(config.tasks[name]))
-    return task, plugin.data_type.model_validate(data.tasks[name])
-
-
-def audio_of(data: Data) -> AudioSource:
-    """What compression hears."""
-    return required_audio(data, data.name)
+    return task, plugin.data_type.model_validate(config.data.tasks[name])

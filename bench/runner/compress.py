@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.config.data import required_audio
 from bench.config.run import RunConfig
 from bench.contracts import Context
 from bench.errors import UserError
@@ -19,6 +20,11 @@ from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import read_manifest, save_upstream, weights_hash
 
 COMPRESSION_SEED = 0
+
+
+def compression_context(device: Literal["cpu", "cuda"]) -> Context:
+    """Say where and with which seed a run compresses; ``--seeds`` are those of the downstream heads."""
+    return Context(seed=COMPRESSION_SEED, device=device)
 
 
 def compress(
@@ -43,8 +49,8 @@ def compress(
         The names of its models.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    context = Context(seed=COMPRESSION_SEED, device=device)
-    upstreams = checks.compressor(config, name).compress(teacher, checks.audio_of(config.data), workdir, context)
+    audio = required_audio(config.data)
+    upstreams = checks.compressor(config, name).compress(teacher, audio, workdir, compression_context(device))
     provenance = _provenance(config, name, teacher)
     for model, upstream in upstreams.items():
         if model != name and not model.startswith(f"{name}-"):
@@ -76,7 +82,7 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
         _claim(workdir, signature, out)
         checks.check_disk(out, teacher)
         checks.prepare_data(config.data)
-        checks.check_compressors(config, teacher, config.data)
+        checks.check_compressors(config, teacher, compression_context(device))
         names = compress(config, name, teacher, workdir, device, lambda model: out if model == name else out / model)
         models = [out if model == name else out / model for model in names]
         shutil.rmtree(workdir)
@@ -128,7 +134,7 @@ def _provenance(config: RunConfig, name: str, teacher: UpstreamModel) -> dict[st
         "recipe": config.models[name].settings,
         "preset": config.preset,
         "seed": COMPRESSION_SEED,
-        "data": {"name": config.data.identity, "audio": checks.audio_of(config.data).model_dump(mode="json")},
+        "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
         "versions": versions(),
         "finished": now(),
     }

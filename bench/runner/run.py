@@ -19,7 +19,7 @@ from bench.errors import UserError
 from bench.profiling import model_card
 from bench.provenance import now, versions
 from bench.runner import checks
-from bench.runner.compress import compress
+from bench.runner.compress import compress, compression_context
 from bench.runner.plan import cells, join_run
 from bench.store.files import write_atomically
 from bench.store.leaderboard import leaderboard, write_leaderboard
@@ -51,7 +51,6 @@ class Run:
         self.config = config
         self.folder = RunFolder(folder)
         self.device = device
-        self.data = config.data
         self.teacher: AnyUpstream | None = None
         self.failures: dict[str, str] = {}
 
@@ -80,10 +79,10 @@ class Run:
             if source.reference and source.reference != self.config.teacher:
                 logger.debug("%s: %s", name, type(load_upstream(source.reference)).__name__)
         checks.check_disk(self.folder.path, self.teacher)
-        checks.prepare_data(self.data)
-        checks.check_tasks(self.config, self.data)
+        checks.prepare_data(self.config.data)
+        checks.check_tasks(self.config)
         if self.teacher is not None:
-            checks.check_compressors(self.config, self.teacher, self.data)
+            checks.check_compressors(self.config, self.teacher, compression_context(self.device))
 
     def _guarded(self, what: str, failure_file: Path, work: Callable[[], Result]) -> Result | None:
         """Keep one failure from ending the run: it is told, kept, and tried again by the next call."""
@@ -140,7 +139,7 @@ class Run:
     def _evaluate(self, cell: Cell, upstream: AnyUpstream, card: ModelCard) -> None:
         logger.info("evaluate %s", cell)
         started = time.monotonic()
-        task, data = checks.task_with_data(self.config, cell.task, self.data)
+        task, data = checks.task_with_data(self.config, cell.task)
         workdir = self.folder.cell_workdir(cell.stem())
         workdir.mkdir(parents=True, exist_ok=True)
         context = Context(seed=cell.seed, device=self.device)
@@ -156,7 +155,7 @@ class Run:
             cell=cell,
             card=card,
             preset=self.config.preset,
-            data=self.data.identity,
+            data=self.config.data.identity,
             protocol=self.config.protocol,
             scores={split: dict(values) for split, values in evaluation.scores.items()},
             settings=dict(evaluation.settings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -215,6 +216,27 @@ class TestTraining:
         rows = _rows(training.history)
         assert len(objective.seen) == 6
         assert float(rows[0]["progress"]) == 0.5
+
+    @pytest.mark.parametrize("num_workers", [0, 2])
+    def test_unreadable_audio_stops_the_stage_with_one_line(
+        self, training: Training, tmp_path: Path, num_workers: int
+    ) -> None:
+        path = tmp_path / "nan.wav"
+        soundfile.write(path, np.full(16_000, np.nan), 16_000, subtype="FLOAT")
+        config = training.config.model_copy(update={"num_workers": num_workers})
+        with pytest.raises(UserError, match=r"^Expected finite samples. Found NaN or infinity in .*nan.wav") as caught:
+            replace(training, config=config, files=read_headers([path])).run("stage", self.stage, Noisy())
+        assert "\n" not in str(caught.value)
+
+    def test_ctrl_c_is_left_to_the_application(self, training: Training) -> None:
+        class Interrupted(Noisy):
+            def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+                raise KeyboardInterrupt
+
+        handler = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            training.run("stage", self.stage, Interrupted())
+        signal.signal(signal.SIGINT, handler)
 
     def test_nan_stops_the_stage_and_spares_the_checkpoint(self, training: Training) -> None:
         class Diverging(Noisy):

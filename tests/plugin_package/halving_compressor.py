@@ -33,7 +33,7 @@ class Halving:
     def __init__(self, config: HalvingConfig) -> None:
         self.config = config
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource) -> None:
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse to leave nothing."""
         if self.config.keep_every > teacher.num_layers:
             raise UserError(f"keep_every is {self.config.keep_every}, but the teacher has {teacher.num_layers} layers.")
