@@ -173,7 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _finished_updates(path: Path, module: StageModule) -> int:
-    """Return how far a checkpoint is, if there is one, and load the weights; they are all that a finished stage needs."""
+    """Return how far a checkpoint is, and load its weights: they are all that a finished stage needs."""
     if not path.exists():
         return 0
     checkpoint = _read(path)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from bench.audio import find_audio, read_headers
 from bench.contracts import Context
 from bench.errors import UserError
-from bench.upstream.config import DropoutRates
+from bench.upstream import UpstreamModel
+from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
 from compressors.dphubert import DPHuBERTConfig, JointDistillationPruning
 from compressors.stages import Objective, StageConfig, TrainingConfig
@@ -264,6 +265,27 @@ class TestTraining:
             "work",
             "work/stage.ckpt",
         ]
+
+    @pytest.mark.parametrize("architecture", ["hubert", "wavlm"])
+    def test_mixed_precision_keeps_weights_gates_and_losses_in_fp32(
+        self, training: Training, architecture: Any
+    ) -> None:
+        """bf16, which the CPU has too; only the command line keeps it to GPUs."""
+        teacher = UpstreamModel(uniform_config(architecture, 32, 2, 4, 48, conv_channels=8, positional_kernel=16))
+        config = DPHuBERTConfig(
+            joint=self.stage, final=self.stage, precision="bf16", seconds_per_batch=3, log_updates=1
+        )
+        objective = JointDistillationPruning(teacher.eval(), config)
+        dtypes: dict[str, torch.dtype] = {}
+        for name, module in objective.named_modules():
+            module.register_forward_hook(
+                lambda _module, _inputs, output, name=name: dtypes.update({name: getattr(output, "dtype", None)})
+            )
+        replace(training, config=config).run("stage", self.stage, objective)
+        assert {parameter.dtype for parameter in objective.parameters()} == {torch.float32}
+        assert dtypes["distillation.student.layers.0.attention.q_proj"] == torch.bfloat16
+        assert {dtypes[name] for name in ("gates.head/0", "gates.conv/0", "multipliers")} == {torch.float32}
+        assert all(np.isfinite(float(row["loss"])) for row in _rows(training.history))
 
     def test_seeds_use_the_bits_that_torch_uses(self) -> None:
         seeds = [derived_seed("stage", index) for index in range(1000)]
