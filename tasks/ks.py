@@ -72,10 +72,10 @@ class KS:
         ),
         "mini": KSConfig(
             total_steps=200,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             batch_size=32,
             eval_batch_size=32,
-            eval_interval_steps=50,
+            eval_interval_steps=100,
             save_interval_steps=25,
             num_workers=0,
         ),
@@ -133,8 +133,8 @@ class KS:
 def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:
     """Read the corpus into ``train``, ``dev`` and ``test``, with SUPERB's partition and classes.
 
-    The folders of the test archive are the classes; every other training folder is ``_unknown_``. Noise is cut into
-    1 s segments, which are silence in train and dev alike.
+    The folders of the test archive are the classes; every other training folder is ``_unknown_``. Silence is cut into
+    1 s segments; the training archive's noise is silence in train and dev alike.
 
     Returns:
         Tables with the columns id, wav_path, num_samples, label, start_sec and end_sec (NaN: the whole file).
@@ -217,7 +217,7 @@ def _table(clips: list[tuple[str, Path]], *, resample: bool) -> pd.DataFrame:
 def _rows(label: str, file: AudioFile) -> Iterator[dict[str, Any]]:
     name = f"{file.path.parent.name}/{file.path.name}"
     row = {"id": name, "wav_path": str(file.path), "num_samples": file.num_samples, "label": label}
-    if file.path.parent.name != NOISE_FOLDER:
+    if label != SILENCE:
         yield {**row, "start_sec": None, "end_sec": None}
         return
     for start in range(0, file.num_samples, SAMPLE_RATE_HZ):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ, read_header, read_waveform
+from tasks.padded_lstm import PaddedLSTM
 
 _FLOAT_COLUMNS = ("start_sec", "end_sec")
 
@@ -43,6 +44,8 @@ def install() -> None:
         _register_without_init("s3prl.problem.common")
         _register_lazy_hub()
         _replace_audio_reader()
+        rnn: Any = importlib.import_module("s3prl.nn.rnn")
+        rnn.nn = SimpleNamespace(**{**vars(torch.nn), "LSTM": PaddedLSTM})
         # Its bar must never be disabled: the training loop counts steps by it.
         importlib.import_module("s3prl.problem.base").tqdm = functools.partial(  # type: ignore[attr-defined]
             tqdm, leave=False, mininterval=0.5 if sys.stderr.isatty() else 30.0

@@ -1,0 +1,135 @@
+"""A tiny upstream and tiny corpora of tones, in the layouts of the real ones."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from tasks.ks import KSData, _partition
+from tasks.librispeech import LibriSpeechData
+
+
+class TinyUpstream(nn.Module):
+    """Two random layers on one convolution; it can be killed, as a process may be, after some forward passes."""
+
+    num_layers = 2
+
+    def __init__(self, *, stride: int = 320, dim: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stride = stride
+        self.dim = dim
+        self.conv = nn.Conv1d(1, dim, kernel_size=400, stride=stride)
+        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(self.num_layers))
+        self.forwards_left: int | None = None
+        self.lengths: list[int] = []
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        if self.forwards_left is not None:
+            if self.forwards_left == 0:
+                raise KeyboardInterrupt
+            self.forwards_left -= 1
+        self.lengths += lengths.tolist()
+        states = [self.conv(waveforms[:, None]).transpose(1, 2)]
+        for layer in self.layers:
+            states.append(torch.tanh(layer(states[-1])))
+        return states, (lengths - 400) // self.stride + 1
+
+
+class LogMel(nn.Module):
+    """Log-mel energies: a baseline without weights, from which a linear head can learn words."""
+
+    num_layers = 0
+    stride = 160
+    dim = 40
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(n_fft=400, hop_length=self.stride, n_mels=self.dim, center=False)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        return [torch.log(self.mel(waveforms) + 1e-6).transpose(1, 2)], (lengths - 400) // self.stride + 1
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def connect_locally(self: socket.socket, address: object) -> None:
+        # Data-loading workers hand over tensors through local sockets.
+        assert self.family == socket.AF_UNIX, f"something tried to reach {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
+
+
+@pytest.fixture
+def upstream() -> TinyUpstream:
+    return TinyUpstream()
+
+
+@pytest.fixture
+def log_mel() -> LogMel:
+    return LogMel()
+
+
+@pytest.fixture
+def make_upstream() -> type[TinyUpstream]:
+    return TinyUpstream
+
+
+@pytest.fixture
+def write_tone() -> Callable[..., None]:
+    def write(path: Path, duration_s: float, pitch_hz: float, sample_rate_hz: int = 16_000) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time_s = np.arange(round(duration_s * sample_rate_hz)) / sample_rate_hz
+        soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch_hz * time_s), sample_rate_hz)
+
+    return write
+
+
+def speaker_of(part: str, index: int) -> str:
+    """Invent the name of a speaker whom SUPERB's hash assigns to ``train``, ``dev`` or ``unused``."""
+    names = (f"{part}{number}" for number in range(10_000))
+    chosen = (name for name in names if _partition(f"{name}_nohash_0.wav") == part)
+    return [next(chosen) for _ in range(index + 1)][-1]
+
+
+@pytest.fixture
+def speech_commands(tmp_path: Path, write_tone: Callable[..., None]) -> KSData:
+    """Keywords ``yes`` and ``NULL``, another word, noise and silence."""
+    root, test_root = tmp_path / "commands", tmp_path / "commands_test"
+    pitches_hz = {"yes": 300.0, "NULL": 900.0, "tree": 2000.0}
+    for word, pitch_hz in pitches_hz.items():
+        for part, count in (("train", 4), ("dev", 2), ("unused", 1)):
+            for index in range(count):
+                write_tone(root / word / f"{speaker_of(part, index)}_nohash_0.wav", 0.4, pitch_hz + index)
+    write_tone(root / "_background_noise_" / "hum.wav", 2.5, 50.0)
+    for folder, pitch_hz in {"yes": 300.0, "NULL": 900.0, "_unknown_": 2000.0, "_silence_": 50.0}.items():
+        for index in range(2):
+            write_tone(test_root / folder / f"{speaker_of('train', index)}_nohash_0.wav", 0.4, pitch_hz)
+    return KSData(root=root, test_root=test_root)
+
+
+@pytest.fixture
+def librispeech(tmp_path: Path, write_tone: Callable[..., None]) -> LibriSpeechData:
+    """Three splits of one speaker each; the words are awkward, and the last line has no end."""
+    root = tmp_path / "LibriSpeech"
+    texts = ["NULL", "A CAB", "NAN", "BAD DAD", "NA", "CAB"]
+    for speaker, split in enumerate(("train-clean-100", "dev-clean", "test-clean"), start=11):
+        chapter = root / split / str(speaker) / "7"
+        lines = []
+        for index, text in enumerate(texts):
+            write_tone(chapter / f"{speaker}-7-{index:04d}.flac", 0.5 + 0.05 * index, 200.0 * (index + 1))
+            lines.append(f"{speaker}-7-{index:04d} {text}")
+        (chapter / f"{speaker}-7.trans.txt").write_text("\n".join(lines), encoding="utf-8")
+    (root / "SPEAKERS.TXT").write_text(";ID |SEX| SUBSET |MINUTES| NAME\n11 | F | train-clean-100 | 1 | X\n")
+    return LibriSpeechData(root=root)
