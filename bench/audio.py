@@ -62,10 +62,26 @@ def read_header(path: Path, *, resample: bool = False) -> AudioFile:
         raise UserError(f"Expected speech. Found an empty file: {path}. Replace it, or take it out of the data.")
     if info.samplerate != SAMPLE_RATE_HZ and not resample:
         raise UserError(
-            f"Expected 16 kHz audio. Found {info.samplerate} Hz in {path}. Resample it, or set data.resample=true."
+            f"Expected 16 kHz audio. Found {info.samplerate} Hz in {path}. "
+            "Resample it, or set data.resample=true (`bench features`: --resample)."
         )
+    _check_riff_size(path)
     num_samples = -(-info.frames * SAMPLE_RATE_HZ // info.samplerate)
     return AudioFile(path=path, num_samples=num_samples, sample_rate_hz=info.samplerate)
+
+
+def _check_riff_size(path: Path) -> None:
+    """Refuse a WAV file that was cut off, which libsndfile reads as a shorter one."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    declared = int.from_bytes(head[4:8], "little") + 8
+    # Writers that cannot seek leave a size of 0 or of all ones.
+    is_told = head[:4] == b"RIFF" and 8 < declared < 2**32
+    if is_told and declared > path.stat().st_size + 1:
+        raise UserError(
+            f"Expected {declared} bytes in {path}, as its header says. Found {path.stat().st_size}: it is cut off. "
+            "Copy it again, or take it out of the data."
+        )
 
 
 def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:

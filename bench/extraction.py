@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.audio import read_headers, read_waveform
 from bench.errors import UserError
+from bench.files import replacing
 from bench.upstream import load_upstream
 
 
@@ -43,10 +44,7 @@ def extract(reference: str, paths: Sequence[Path], out: Path, *, resample: bool,
                 raise UserError(f"{file.path}: {error}. Leave it out.") from error
         for index, state in enumerate(states):
             arrays[f"{file.path.stem}/{index}"] = state[0].float().cpu().numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
     target = out if out.suffix == ".npz" else out.with_name(out.name + ".npz")
-    temporary = target.with_name(f".{target.name}")
-    with temporary.open("wb") as file_object:
+    with replacing(target) as temporary, temporary.open("wb") as file_object:
         np.savez(file_object, allow_pickle=False, **arrays)
-    temporary.replace(target)
     return target

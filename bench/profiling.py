@@ -5,41 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from bench.store.records import ModelCard
-from bench.upstream import UpstreamModel
+from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.cost import count_parameters, superb_macs
 
 
-def model_card(upstream: nn.Module, provenance: Mapping[str, Any], teacher: nn.Module | None) -> ModelCard:
+def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCard:
     """Measure a model for the leaderboard.
 
     Args:
         upstream: the model.
-        provenance: of a compressed model: ``compressor``, ``teacher``, ``recipe``; empty for others.
-        teacher: what sparsity refers to; none for a model that was not compressed.
+        provenance: of a model that the suite compressed: ``compressor``, ``teacher``, ``teacher_params``, ``recipe``;
+            empty for others.
     """
-    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in upstream.state_dict().values())
-    recipe = provenance.get("recipe", {})
+    params = _trainable(upstream)
+    teacher_params = provenance.get("teacher_params")
     return ModelCard(
         compressor=provenance.get("compressor", "none"),
         teacher=provenance.get("teacher"),
-        target_sparsity=recipe.get("sparsity"),
-        sparsity=None if teacher is None else 1 - _trainable(upstream) / _trainable(teacher),
-        params=_trainable(upstream),
-        size_bytes=size_bytes,
+        target_sparsity=provenance.get("recipe", {}).get("sparsity"),
+        sparsity=1 - params / teacher_params if teacher_params else None,
+        params=params,
+        size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in upstream.state_dict().values()),
         **_macs(upstream),
     )
 
 
-def _trainable(module: nn.Module) -> int:
+def _trainable(module: AnyUpstream) -> int:
     if isinstance(module, UpstreamModel):
         return count_parameters(module.config)
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _macs(upstream: nn.Module) -> dict[str, int]:
+def _macs(upstream: AnyUpstream) -> dict[str, int]:
     if not isinstance(upstream, UpstreamModel):
         return {}
     macs = superb_macs(upstream.config)

@@ -12,13 +12,17 @@ from bench.errors import UserError
 
 Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.commands"]
 
+FEW = 8
+
 GROUPS: dict[str, Group] = {"compressors": "bench.compressors", "tasks": "bench.tasks"}
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Say what ``name`` may have meant: the nearest choice, if one is near, and the whole list."""
+    """Say what ``name`` may have meant: the nearest choice, and all of them where they are few or none is near."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1)
+    if near and len(known) > FEW:
+        return f"Did you mean {near[0]!r}?"
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(known) or 'none'}."
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.errors import UserError
+from bench.files import replacing
 from compressors.audio import CropBatch
 from compressors.stages import TrainingConfig
-from compressors.workdir import replacing
 
 logger = logging.getLogger(__name__)
 

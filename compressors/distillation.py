@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.files import replacing
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.stages import Objective
-from compressors.workdir import replacing
 
 LayerGroups = tuple[tuple[int, ...], ...]
 

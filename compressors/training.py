@@ -27,10 +27,10 @@ from torch.utils.data import DataLoader
 from bench.audio import AudioFile
 from bench.contracts import Context
 from bench.errors import UserError
+from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar
 from compressors.stages import Objective, StageConfig, TrainingConfig
-from compressors.workdir import replacing
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig

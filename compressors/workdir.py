@@ -1,30 +1,15 @@
-"""A compressor's working folder: whose it is, and files in it that are never half written."""
+"""A compressor's working folder: whose it is."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.files import write_atomically
 
 IDENTITY_NAME = "identity.json"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of ``path`` at once, when all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def claim(workdir: Path, identity: Mapping[str, object]) -> None:
@@ -40,8 +25,7 @@ def claim(workdir: Path, identity: Mapping[str, object]) -> None:
     path = workdir / IDENTITY_NAME
     wanted = json.loads(json.dumps(identity))
     if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(wanted, indent=1) + "\n")
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import io
 import logging
 import sys
 import warnings
@@ -46,10 +47,13 @@ def install() -> None:
         _replace_audio_reader()
         rnn: Any = importlib.import_module("s3prl.nn.rnn")
         rnn.nn = SimpleNamespace(**{**vars(torch.nn), "LSTM": PaddedLSTM})
-        # Its bar must never be disabled: the training loop counts steps by it.
-        importlib.import_module("s3prl.problem.base").tqdm = functools.partial(  # type: ignore[attr-defined]
-            tqdm, leave=False, mininterval=0.5 if sys.stderr.isatty() else 30.0
-        )
+        importlib.import_module("s3prl.problem.base").tqdm = _progress_bar  # type: ignore[attr-defined]
+
+
+def _progress_bar(*args: Any, **kwargs: Any) -> Any:
+    """Draw s3prl's bar on a terminal and nowhere else; it counts all the same, since training counts steps by it."""
+    file = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    return tqdm(*args, **{**kwargs, "file": file, "leave": False, "mininterval": 0.5})
 
 
 def recipe_class(module_name: str, class_name: str) -> Any:

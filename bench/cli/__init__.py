@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 EXIT_INTERRUPTED = 130
 
@@ -18,20 +18,27 @@ def main() -> None:
     debug = "--debug" in sys.argv
     # Typer exports of its usage errors only this one; its base is what all wrong use raises.
     usage_error: Any = typer.BadParameter.__bases__[0]
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        sys.exit(application()(standalone_mode=False))
+        code = application()(arguments, standalone_mode=False)
     except UserError as error:
         if debug:
             raise
         _fail(str(error))
     except usage_error as error:
         _fail(error.format_message())
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        _fail(f"{error.strerror}: {error.filename}. Free the disk, or choose another path.")
     except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
         _say("interrupted: run the same command again to go on where it stopped")
-        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     _say(f"error: {' '.join(message.split())}")
     sys.exit(2)
 

@@ -16,7 +16,6 @@ def application() -> typer.Typer:
     """Assemble all verbs; none of them has imported torch yet."""
     app = typer.Typer(
         help=HELP,
-        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

@@ -10,6 +10,9 @@ from bench import registry
 from bench.config.run import Choice, Preset, RunConfig, resolve
 from bench.errors import UserError
 
+# What numpy's and torch's generators take.
+LARGEST_SEED = 2**32
+
 
 def comma_separated(text: str, option: str) -> tuple[str, ...]:
     """Split a comma-separated option.
@@ -47,12 +50,12 @@ def resolved_run(
     one_of(preset, get_args(Preset), "--preset")
     choice = Choice(
         compressors=comma_separated(compressors, "--compressor"),
-        references=comma_separated(models, "--model") if models else (),
-        teacher=teacher,
+        references=tuple(_absolute(model) for model in comma_separated(models, "--model")) if models else (),
+        teacher=_absolute(teacher) if teacher else None,
         tasks=_task_names(tasks),
         data=data,
         preset=preset,  # type: ignore[arg-type]
-        seeds=_integers(seeds),
+        seeds=_seeds(seeds),
         assignments=tuple(assignments),
     )
     registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])
@@ -60,13 +63,12 @@ def resolved_run(
     # Here, for it takes torch with it: wrong names are told without that.
     from bench.upstream.reference import check_reference, model_name
 
-    references = [*choice.references, *([teacher] if teacher else [])]
+    references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
+    names = {reference: model_name(reference) for reference in references}
+    config = resolve(choice, names)
     for reference in references:
         check_reference(reference)
-    names = {reference: model_name(reference) for reference in references}
-    if len(set(names.values())) < len(set(references)):
-        raise UserError(f"Two models would share a name in the leaderboard: {', '.join(references)}. Rename a folder.")
-    return resolve(choice, names)
+    return config
 
 
 def run_folder(out: Path | None, config: RunConfig, assignments: Sequence[str]) -> Path:
@@ -80,8 +82,14 @@ def _task_names(text: str | None) -> tuple[str, ...]:
     return tuple(registry.names("bench.tasks")) if text == "all" else comma_separated(text, "--tasks")
 
 
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in comma_separated(text, "--seeds"))
-    except ValueError as error:
-        raise UserError(f"Expected whole numbers in --seeds, comma-separated. Found {text!r}.") from error
+def _absolute(reference: str) -> str:
+    """Spell a local reference so that it means the same from any folder."""
+    path = Path(reference).expanduser()
+    return str(path.resolve()) if path.exists() else reference
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = comma_separated(text, "--seeds")
+    if not all(part.isdecimal() and int(part) < LARGEST_SEED for part in parts):
+        raise UserError(f"Expected whole numbers from 0 to 2**32 - 1 in --seeds, comma-separated. Found {text!r}.")
+    return tuple(int(part) for part in parts)

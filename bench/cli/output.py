@@ -37,7 +37,7 @@ def quiet_libraries() -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:

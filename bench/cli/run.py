@@ -71,10 +71,10 @@ def execute(config: RunConfig, folder: Path, device: str, split: str, *, dry_run
         return 0
     outcome = Run(config, folder, chosen_device).execute(split)
     if as_json:
-        print_json(outcome.leaderboard.to_dict(orient="records"))
-    else:
+        print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
+    elif not outcome.leaderboard.empty:
         print_rows(leaderboard_rows(outcome.leaderboard), f"{config.data.name}, preset {config.preset}, {split}")
         typer.echo(f"{outcome.path}")
-    for what, why in outcome.failures.items():
-        typer.echo(f"failed: {what}: {why}", err=True)
+    if outcome.failures:
+        typer.echo(f"failed: {', '.join(outcome.failures)}; the reasons stand above. Run again to retry.", err=True)
     return 1 if outcome.failures else 0

@@ -101,12 +101,21 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
     """
     overrides = parse_overrides(choice.assignments)
+    if "none" in choice.compressors and len(choice.compressors) > 1:
+        raise UserError("--compressor none stands for the teacher's row alone. Name it alone, or leave it out.")
     compressors = {name: registry.load("bench.compressors", name) for name in choice.compressors if name != "none"}
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, others = _split(overrides, "data")
     data = describe_data(choice.data, data_changes, tasks)
     settings, task_settings = _plugin_settings(choice.preset, compressors, tasks, others)
     references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
+    row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *settings]
+    doubled = sorted({name for name in row_names if row_names.count(name) > 1})
+    if doubled:
+        raise UserError(
+            f"Two rows of the leaderboard would be called {doubled[0]!r}: models bear the names of their folders, "
+            "compressed ones that of their compressor. Rename a folder."
+        )
     models = {model_names[reference]: ModelSource(reference=reference) for reference in references}
     for name, values in settings.items():
         models[name] = ModelSource(compressor=name, settings=values)

@@ -70,7 +70,7 @@ def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context)
         compressor(config, name).check(compressible(teacher, config.teacher), audio, context)
 
 
-def compressible(teacher: AnyUpstream, reference: str | None) -> UpstreamModel:
+def compressible(teacher: AnyUpstream | None, reference: str | None) -> UpstreamModel:
     """Narrow the teacher to a model that can be compressed.
 
     Raises:

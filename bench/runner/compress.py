@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,9 @@ from bench.errors import UserError
 from bench.profiling import model_card
 from bench.provenance import now, versions
 from bench.runner import checks
-from bench.store.files import write_atomically
+from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
-from bench.upstream.checkpoint import read_manifest, save_upstream, weights_hash
+from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream, weights_hash
 
 COMPRESSION_SEED = 0
 
@@ -51,7 +51,7 @@ def compress(
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
     upstreams = checks.compressor(config, name).compress(teacher, audio, workdir, compression_context(device))
-    provenance = _provenance(config, name, teacher)
+    provenance = {**_identity(config, name, teacher), "versions": versions(), "finished": now()}
     for model, upstream in upstreams.items():
         if model != name and not model.startswith(f"{name}-"):
             raise UserError(
@@ -59,8 +59,9 @@ def compress(
             )
         beside = workdir / "beside" / model
         folder = model_folder(model)
-        # An interruption may have come between the models and the note that they are finished.
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_suite_folder(folder):
+            # An interruption came between the models and the note that all of them are there.
+            shutil.rmtree(folder)
         save_upstream(upstream.cpu(), folder, provenance, beside=sorted(beside.iterdir()) if beside.is_dir() else [])
     return list(upstreams)
 
@@ -74,31 +75,34 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     Raises:
         UserError: ``out`` holds something else, or a model of another configuration.
     """
+    out = out.resolve()
     teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
     workdir = out.with_name(f".{out.name}.work")
-    signature = json.dumps(config.model_dump(mode="json"), sort_keys=True, indent=1)
-    models = _made_before(config, name, out)
-    if models is None:
-        _claim(workdir, signature, out)
-        checks.check_disk(out, teacher)
-        checks.prepare_data(config.data)
-        checks.check_compressors(config, teacher, compression_context(device))
-        names = compress(config, name, teacher, workdir, device, lambda model: out if model == name else out / model)
-        models = [out if model == name else out / model for model in names]
-        shutil.rmtree(workdir)
-    return [_row(path, teacher) for path in models]
+    with claimed(out.with_name(f".{out.name}.lock"), wait=True):
+        models = _models_there(out, _identity(config, name, teacher))
+        if not models or workdir.exists():
+            checks.check_disk(out, teacher)
+            checks.prepare_data(config.data)
+            checks.check_compressors(config, teacher, compression_context(device))
+            made = compress(config, name, teacher, workdir, device, partial(_model_folder, out, name))
+            models = [_model_folder(out, name, model) for model in made]
+            shutil.rmtree(workdir)
+    return [_row(path) for path in models]
 
 
-def _made_before(config: RunConfig, name: str, out: Path) -> list[Path] | None:
-    if not out.exists() or out.with_name(f".{out.name}.work").exists():
-        return None
-    models = [path.parent for path in sorted({*out.glob("config.json"), *out.glob("*/config.json")})]
+def _model_folder(out: Path, name: str, model: str) -> Path:
+    return out if model == name else out / model
+
+
+def _models_there(out: Path, identity: dict[str, Any]) -> list[Path]:
+    if not out.exists():
+        return []
+    models = [folder for folder in (out, *sorted(out.iterdir())) if is_suite_folder(folder)] if out.is_dir() else []
     if not models:
         raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
     for model in models:
         there = read_manifest(model).provenance
-        wanted = {"compressor": name, "teacher": config.teacher, "recipe": config.models[name].settings}
-        different = [key for key, value in wanted.items() if there.get(key) != value]
+        different = [key for key, value in identity.items() if there.get(key) != value]
         if different:
             raise UserError(
                 f"--out {out} holds another model (its {different[0]} differs). Choose another --out, or delete it."
@@ -106,35 +110,20 @@ def _made_before(config: RunConfig, name: str, out: Path) -> list[Path] | None:
     return models
 
 
-def _claim(workdir: Path, signature: str, out: Path) -> None:
-    path = workdir / "config.json"
-    if path.is_file() and path.read_text(encoding="utf-8") != signature:
-        raise UserError(
-            f"{workdir} holds an unfinished compression with another configuration. "
-            f"Finish it with its own options, delete it, or choose another --out than {out}."
-        )
-    write_atomically(path, signature)
+def _row(path: Path) -> dict[str, Any]:
+    card = model_card(load_upstream(path), read_manifest(path).provenance)
+    return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
 
 
-def _row(path: Path, teacher: UpstreamModel) -> dict[str, Any]:
-    card = model_card(load_upstream(path), read_manifest(path).provenance, teacher)
-    return {
-        "model": str(path),
-        "params": card.params,
-        "sparsity": round(card.sparsity or 0.0, 4),
-        "macs": card.macs,
-    }
-
-
-def _provenance(config: RunConfig, name: str, teacher: UpstreamModel) -> dict[str, Any]:
+def _identity(config: RunConfig, name: str, teacher: UpstreamModel) -> dict[str, Any]:
+    """Say all that a compressed model depends on."""
     return {
         "compressor": name,
         "teacher": config.teacher,
         "teacher_weights_hash": weights_hash(teacher),
+        "teacher_params": model_card(teacher, {}).params,
         "recipe": config.models[name].settings,
         "preset": config.preset,
         "seed": COMPRESSION_SEED,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
-        "versions": versions(),
-        "finished": now(),
     }

@@ -1,36 +1,31 @@
-"""Runs a configuration to its end, going on where an earlier call stopped."""
+"""Runs a configuration to its end, going on where an earlier call stopped; several processes may share a folder."""
 
 from __future__ import annotations
 
 import logging
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal
 
 import pandas as pd
 
 from bench.config.run import RunConfig
-from bench.contracts import Context, Evaluation, Upstream
 from bench.errors import UserError
-from bench.profiling import model_card
-from bench.provenance import now, versions
 from bench.runner import checks
 from bench.runner.compress import compress, compression_context
+from bench.runner.evaluate import LoadedModel, evaluate
+from bench.runner.failures import Failures
 from bench.runner.plan import cells, join_run
-from bench.store.files import write_atomically
+from bench.store.claims import claimed
 from bench.store.leaderboard import leaderboard, write_leaderboard
-from bench.store.records import Cell, ModelCard, Record
+from bench.store.records import Cell
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, load_upstream
-from bench.upstream.checkpoint import read_manifest, weights_hash
+from bench.upstream.checkpoint import weights_hash
 
 logger = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -38,8 +33,9 @@ class Outcome:
     """What a run left behind."""
 
     leaderboard: pd.DataFrame
+    """Of the split asked for."""
     path: Path
-    """Of ``leaderboard.csv``."""
+    """Of ``leaderboard.csv``, the test split's."""
     failures: dict[str, str] = field(default_factory=dict)
     """Cell or compressor to why it failed."""
 
@@ -51,8 +47,7 @@ class Run:
         self.config = config
         self.folder = RunFolder(folder)
         self.device = device
-        self.teacher: AnyUpstream | None = None
-        self.failures: dict[str, str] = {}
+        self.failures = Failures(self.folder)
 
     def execute(self, split: str = "test") -> Outcome:
         """Check everything, then do all that is missing.
@@ -60,110 +55,78 @@ class Run:
         Raises:
             UserError: something cannot work; nothing has been started then.
         """
-        stored_config = join_run(self.folder, self.config)
-        self._prepare()
-        self.folder.write_config(stored_config)
+        join_run(self.folder, self.config)
+        teacher = load_upstream(self.config.teacher) if self.config.teacher else None
+        self._check(teacher)
+        with claimed(self.folder.lock_path("config"), wait=True):
+            self.folder.write_config(join_run(self.folder, self.config))
         models = [name for name, source in self.config.models.items() if source.reference]
         for name in self.config.compressors():
-            failure_file = self.folder.model_folder(f"{name}.failure.txt")
-            models += self._guarded(f"compress {name}", failure_file, partial(self._compress, name)) or []
+            models += self.failures.guard(f"compress {name}", partial(self._compress, name, teacher)) or []
         for model in models:
             self._evaluate_model(model)
-        table = leaderboard(self.folder.records, split, order=models)
-        return Outcome(table, write_leaderboard(table, self.folder.path), self.failures)
+        path = write_leaderboard(leaderboard(self.folder.records, order=models), self.folder.path)
+        return Outcome(leaderboard(self.folder.records, split, models), path, self.failures.reasons)
 
-    def _prepare(self) -> None:
-        if self.config.teacher:
-            self.teacher = load_upstream(self.config.teacher)
-        for name, source in self.config.models.items():
-            if source.reference and source.reference != self.config.teacher:
-                logger.debug("%s: %s", name, type(load_upstream(source.reference)).__name__)
-        checks.check_disk(self.folder.path, self.teacher)
+    def _check(self, teacher: AnyUpstream | None) -> None:
+        self._check_records(teacher)
+        checks.check_disk(self.folder.path, teacher)
         checks.prepare_data(self.config.data)
         checks.check_tasks(self.config)
-        if self.teacher is not None:
-            checks.check_compressors(self.config, self.teacher, compression_context(self.device))
+        if teacher is not None:
+            checks.check_compressors(self.config, teacher, compression_context(self.device))
 
-    def _guarded(self, what: str, failure_file: Path, work: Callable[[], Result]) -> Result | None:
-        """Keep one failure from ending the run: it is told, kept, and tried again by the next call."""
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and finished cells must stand
-            self.failures[what] = str(error) if isinstance(error, UserError) else _one_line(error)
-            write_atomically(failure_file, traceback.format_exc())
-            logger.error("%s failed: %s", what, self.failures[what])
-            return None
-        failure_file.unlink(missing_ok=True)
-        return result
+    def _check_records(self, teacher: AnyUpstream | None) -> None:
+        """Read all records now, so that a torn one is told before hours of work, and weights that changed are."""
+        found = {record.cell.model: record.provenance.get("weights_hash") for record in self.folder.records}
+        for name, source in self.config.models.items():
+            if teacher is None or source.reference != self.config.teacher or name not in found:
+                continue
+            if found[name] != weights_hash(teacher):
+                raise UserError(
+                    f"The weights of {source.reference} have changed since --out {self.folder.path} was begun. "
+                    "Choose another --out."
+                )
 
-    def _compress(self, name: str) -> list[str]:
-        finished = self.folder.finished_compression(name)
-        if finished is not None:
-            logger.info("compress %s: done before", name)
-            return list(finished.models)
-        logger.info("compress %s: teacher %s", name, self.config.teacher)
-        started = time.monotonic()
-        if self.teacher is None:
-            raise UserError("A compressor needs a teacher. Name one with --teacher.")
-        teacher = checks.compressible(self.teacher, self.config.teacher)
-        workdir = self.folder.compression_workdir(name)
-        models = compress(self.config, name, teacher, workdir, self.device, self.folder.model_folder)
-        seconds = time.monotonic() - started
-        self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
-        logger.info("compress %s: done in %.0f s", name, seconds)
-        return models
+    def _compress(self, name: str, teacher: AnyUpstream | None) -> list[str]:
+        with claimed(self.folder.lock_path(f"compress {name}"), wait=True):
+            finished = self.folder.finished_compression(name)
+            if finished is not None:
+                logger.info("compress %s: done before", name)
+                return list(finished.models)
+            logger.info("compress %s: teacher %s", name, self.config.teacher)
+            started = time.monotonic()
+            models = compress(
+                self.config,
+                name,
+                checks.compressible(teacher, self.config.teacher),
+                self.folder.compression_workdir(name),
+                self.device,
+                self.folder.model_folder,
+            )
+            seconds = time.monotonic() - started
+            self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
+            logger.info("compress %s: done in %.0f s", name, seconds)
+            return models
 
     def _evaluate_model(self, model: str) -> None:
-        missing = [cell for cell in cells((model,), self.config) if self.folder.records.read(cell) is None]
+        missing = self._missing_cells(model)
         if not missing:
             logger.info("evaluate %s: done before", model)
             return
-        failure_file = self.folder.model_folder(f"{model}.load-failure.txt")
-        loaded = self._guarded(f"load {model}", failure_file, partial(self._load, model))
+        loaded = self.failures.guard(f"load {model}", partial(LoadedModel, self.config, self.folder, model))
         if loaded is None:
             return
-        upstream, card = loaded
-        for cell in missing:
-            failure_file = self.folder.records.failure_path(cell)
-            self._guarded(str(cell), failure_file, partial(self._evaluate, cell, upstream, card))
+        # First what nobody works on; then, once they are done, what others have not finished.
+        for wait in (False, True):
+            for cell in self._missing_cells(model):
+                if str(cell) not in self.failures.reasons:
+                    self.failures.guard(str(cell), partial(self._evaluate, cell, loaded, wait=wait))
 
-    def _load(self, model: str) -> tuple[AnyUpstream, ModelCard]:
-        source = self.config.models.get(model)
-        if source is not None and source.reference:
-            upstream = load_upstream(source.reference)
-            return upstream, model_card(upstream, {}, None)
-        folder = self.folder.model_folder(model)
-        upstream = load_upstream(folder)
-        return upstream, model_card(upstream, read_manifest(folder).provenance, self.teacher)
+    def _missing_cells(self, model: str) -> list[Cell]:
+        return [cell for cell in cells((model,), self.config) if self.folder.records.read(cell) is None]
 
-    def _evaluate(self, cell: Cell, upstream: AnyUpstream, card: ModelCard) -> None:
-        logger.info("evaluate %s", cell)
-        started = time.monotonic()
-        task, data = checks.task_with_data(self.config, cell.task)
-        workdir = self.folder.cell_workdir(cell.stem())
-        workdir.mkdir(parents=True, exist_ok=True)
-        context = Context(seed=cell.seed, device=self.device)
-        evaluation: Evaluation = task.evaluate(cast(Upstream, upstream.to(self.device)), data, workdir, context)
-        provenance = {
-            "finished": now(),
-            "seconds": round(time.monotonic() - started, 3),
-            "device": self.device,
-            "weights_hash": weights_hash(upstream),
-            "versions": versions(),
-        }
-        record = Record(
-            cell=cell,
-            card=card,
-            preset=self.config.preset,
-            data=self.config.data.identity,
-            protocol=self.config.protocol,
-            scores={split: dict(values) for split, values in evaluation.scores.items()},
-            settings=dict(evaluation.settings),
-            provenance=provenance,
-        )
-        self.folder.records.write(record, evaluation.predictions)
-        logger.info("evaluate %s: done in %.0f s", cell, provenance["seconds"])
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
+        with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
+            if mine and self.folder.records.read(cell) is None:
+                evaluate(self.config, self.folder, cell, model, self.device)

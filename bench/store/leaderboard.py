@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.store.files import write_atomically
+from bench.files import write_atomically
 from bench.store.records import Record
 
 IDENTITY = [

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.contracts import Settings
 from bench.errors import UserError
-from bench.store.files import write_atomically
+from bench.files import write_atomically
 
 
 class Cell(Settings):
@@ -40,7 +40,7 @@ class ModelCard(Settings):
     teacher: str | None = None
     """Reference of the teacher."""
     target_sparsity: float | None = None
-    """Fraction of the teacher's parameters that compression was to remove."""
+    """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting."""
     sparsity: float | None = None
     """Fraction of the teacher's trainable parameters that it removed."""
     params: int
@@ -96,10 +96,6 @@ class RecordStore:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
         write_atomically(self.folder / f"{record.cell.stem()}.predictions.jsonl", lines)
         write_atomically(self.path(record.cell), record.model_dump_json(indent=1) + "\n")
-
-    def failure_path(self, cell: Cell) -> Path:
-        """Where the reason is kept that a cell failed."""
-        return self.folder / f"{cell.stem()}.failure.txt"
 
     def __iter__(self) -> Iterator[Record]:
         """Read every record, sorted by path."""

@@ -11,8 +11,11 @@ from pydantic import ValidationError
 
 from bench.contracts import Settings
 from bench.errors import UserError
-from bench.store.files import write_atomically
+from bench.files import write_atomically
 from bench.store.records import RecordStore
+
+REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
+"""Of every ``config.yaml``."""
 
 
 class FinishedCompression(Settings):
@@ -43,13 +46,19 @@ class RunFolder:
             UserError: the folder holds something else.
         """
         if not self.config_path.is_file():
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and not self._may_become_a_run():
                 raise UserError(f"--out {self.path} exists and is no run's folder. Choose another --out.")
             return None
-        values = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise UserError(f"Expected a run's configuration in {self.config_path}. Choose another --out.")
+        try:
+            values = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            values = None
+        if not isinstance(values, dict) or not values.keys() >= REQUIRED_KEYS:
+            raise UserError(f"Expected a run's configuration in {self.config_path}. Found none. Choose another --out.")
         return values
+
+    def _may_become_a_run(self) -> bool:
+        return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {"work"}
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Keep the configuration."""
@@ -83,6 +92,14 @@ class RunFolder:
         """Mark a compressor's models as complete and drop its checkpoints."""
         write_atomically(self._finished_path(compressor), finished.model_dump_json(indent=1) + "\n")
         shutil.rmtree(self.compression_workdir(compressor), ignore_errors=True)
+
+    def failure_path(self, what: str) -> Path:
+        """Where it is kept why a piece of work failed."""
+        return self.path / "failures" / f"{what}.txt"
+
+    def lock_path(self, work: str) -> Path:
+        """Lock file of a piece of work."""
+        return self.path / "work" / "locks" / f"{work.replace('/', ' ')}.lock"
 
     def _finished_path(self, compressor: str) -> Path:
         return self.path / "models" / f"{compressor}.json"

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -98,8 +99,9 @@ def save_upstream(
             _synchronise(path)
         temporary.replace(folder)
         _synchronise(folder.parent)
-    except OSError as error:
-        raise UserError(f"Expected to write a model to {folder}. Failed: {error.strerror or error}.") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Expected to write a model to {folder}. Failed: {reason}. Is the disk full?") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -45,7 +45,7 @@ def test_rows_are_means_in_percent_with_sample_deviation(store: RecordStore) -> 
     table = leaderboard(store, order=["teacher", "dphubert"]).set_index("model")
     assert list(table.index) == ["teacher", "dphubert"]
     assert table.loc["dphubert", "ks_accuracy"] == pytest.approx(75.0)
-    assert table.loc["dphubert", "ks_accuracy_std"] == pytest.approx(50 ** 0.5)
+    assert table.loc["dphubert", "ks_accuracy_std"] == pytest.approx(50**0.5)
     assert table.loc["dphubert", "asr_wer"] == pytest.approx(125.0)
     assert pd.isna(table.loc["teacher", "asr_wer"])
     assert pd.isna(table.loc["teacher", "ks_accuracy_std"])

@@ -1,4 +1,4 @@
-"""The main job on real human speech: from a teacher to a leaderboard, killed at every stage and finished all the same."""
+"""The main job on real human speech: from a teacher to a leaderboard, and killed in every part of it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     source = tmp_path_factory.mktemp("source") / "package"
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(PACKAGE, source)
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+        str(source),
+    ]
     subprocess.run([sys.executable, *install], check=True, capture_output=True)
     return {**os.environ, "PYTHONPATH": str(site)}
 

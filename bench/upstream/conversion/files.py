@@ -140,6 +140,6 @@ def _reason(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Shorten an error of a library to the start of its first line."""
+    """Shorten an error of a library to its first sentence."""
     lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+    return lines[0].split(". ")[0][:120] if lines else type(error).__name__

@@ -1,0 +1,65 @@
+"""Evaluates one model: loads it, measures its cost, runs its cells."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Literal, cast
+
+from bench.config.run import RunConfig
+from bench.contracts import Context, Evaluation, Upstream
+from bench.profiling import model_card
+from bench.provenance import now, versions
+from bench.runner import checks
+from bench.store.records import Cell, ModelCard, Record
+from bench.store.run_folder import RunFolder
+from bench.upstream import AnyUpstream, load_upstream
+from bench.upstream.checkpoint import is_suite_folder, read_manifest, weights_hash
+
+logger = logging.getLogger(__name__)
+
+
+class LoadedModel:
+    """A row of the leaderboard in memory."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, model: str) -> None:
+        source = config.models.get(model)
+        reference = source.reference if source and source.reference else str(folder.model_folder(model))
+        self.upstream: AnyUpstream = load_upstream(reference)
+        provenance = read_manifest(Path(reference)).provenance if is_suite_folder(Path(reference)) else {}
+        self.card: ModelCard = model_card(self.upstream, provenance)
+        self.weights_hash = weights_hash(self.upstream)
+
+
+def evaluate(
+    config: RunConfig, folder: RunFolder, cell: Cell, model: LoadedModel, device: Literal["cpu", "cuda"]
+) -> Record:
+    """Run one cell and keep its record."""
+    logger.info("evaluate %s", cell)
+    started = time.monotonic()
+    task, data = checks.task_with_data(config, cell.task)
+    workdir = folder.cell_workdir(cell.stem())
+    workdir.mkdir(parents=True, exist_ok=True)
+    upstream = cast(Upstream, model.upstream.to(device))
+    evaluation: Evaluation = task.evaluate(upstream, data, workdir, Context(seed=cell.seed, device=device))
+    seconds = time.monotonic() - started
+    record = Record(
+        cell=cell,
+        card=model.card,
+        preset=config.preset,
+        data=config.data.identity,
+        protocol=config.protocol,
+        scores={split: dict(values) for split, values in evaluation.scores.items()},
+        settings=dict(evaluation.settings),
+        provenance={
+            "finished": now(),
+            "seconds": round(seconds, 3),
+            "device": device,
+            "weights_hash": model.weights_hash,
+            "versions": versions(),
+        },
+    )
+    folder.records.write(record, evaluation.predictions)
+    logger.info("evaluate %s: done in %.0f s", cell, seconds)
+    return record

@@ -1,0 +1,45 @@
+"""Keeps one failure from ending a run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from bench.errors import UserError
+from bench.files import write_atomically
+from bench.store.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class Failures:
+    """What failed so far: told at once, kept in the run's folder, and tried again by the next call."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.reasons: dict[str, str] = {}
+
+    def guard(self, what: str, work: Callable[[], Result]) -> Result | None:
+        """Return what ``work`` returns, or None where it fails."""
+        path = self.folder.failure_path(what)
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and finished cells must stand
+            self.reasons[what] = _one_line(error)
+            logger.error("%s failed: %s", what, self.reasons[what])
+            # The disk may be what failed.
+            with contextlib.suppress(OSError):
+                write_atomically(path, traceback.format_exc())
+            return None
+        path.unlink(missing_ok=True)
+        return result
+
+
+def _one_line(error: Exception) -> str:
+    told = " ".join(str(error).split())
+    return told if isinstance(error, UserError) else f"{type(error).__name__}: {told}"
