@@ -122,17 +122,16 @@ def run_recipe(
 
 
 def _prediction_rows(split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
-    others = frame.drop(columns=[name for name in _READ_COLUMNS if name in frame]).to_dict("records")
-    for name, num_samples, columns in zip(frame["id"], frame["num_samples"].tolist(), others, strict=True):
-        reference, prediction = said[name]
+    for row in frame.to_dict("records"):
+        reference, prediction = said[row["id"]]
         yield {
-            "id": name,
+            "id": row["id"],
             "split": split,
             "reference": reference,
             "prediction": prediction,
             "correct": prediction == reference,
-            "duration_s": num_samples / SAMPLE_RATE_HZ,
-            **{str(column): value for column, value in columns.items()},
+            "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
+            **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
         }
 
 
