@@ -69,7 +69,8 @@ class AudioSource(Settings):
     manifest: Path | None = None
     """CSV or JSON-lines file with a column ``path``, relative to the file (``manifest``)."""
     splits: tuple[str, ...] = ()
-    """Sub-folders of ``root``, or values of the manifest's column ``split``; empty takes all."""
+    """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty takes what is for training:
+    ``train-*`` of LibriSpeech, ``train`` of a manifest that has splits, all of a folder."""
     resample: bool = False
     """Resample files of another rate to 16 kHz; otherwise they are refused."""
 

@@ -81,13 +81,13 @@ def _manifest_paths(source: AudioSource) -> list[Path]:
         raise UserError(
             f"Expected a column `path` in {manifest}. Found: {', '.join(map(str, table.columns)) or 'none'}."
         )
-    if source.splits:
-        if "split" not in table.columns:
-            raise UserError(f"Expected a column `split` in {manifest}, as splits are named. Found none.")
-        table = table[table["split"].isin(source.splits)]
+    if source.splits and "split" not in table.columns:
+        raise UserError(f"Expected a column `split` in {manifest}, as splits are named. Found none.")
+    splits = source.splits or ("train",)
+    if "split" in table.columns:
+        table = table[table["split"].isin(splits)]
     if table.empty:
-        wanted = f" of split {', '.join(source.splits)}" if source.splits else ""
-        raise UserError(f"Expected rows{wanted} in {manifest}. Found none.")
+        raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
     return [manifest.parent / path for path in table["path"]]
 
 

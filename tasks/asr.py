@@ -111,11 +111,11 @@ class ASR:
             num_workers=6,
         ),
         "mini": ASRConfig(
-            total_steps=700,
+            total_steps=500,
             learning_rate=3e-3,
             batch_size=4,
             eval_batch_size=8,
-            eval_interval_steps=350,
+            eval_interval_steps=250,
             save_interval_steps=50,
             num_workers=0,
             projection_size=192,

@@ -8,13 +8,9 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
-import torch
-from torch import nn
-
-from bench.contracts import Upstream
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +33,6 @@ def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(wanted, encoding="utf-8")
     draft.replace(path)
-
-
-def upstream_sha256(upstream: nn.Module) -> str:
-    """Hash an upstream's kind, shape, and the name, shape, type and value of each of its tensors."""
-    shape = cast(Upstream, upstream)
-    digest = hashlib.sha256(f"{type(upstream).__name__} {shape.num_layers} {shape.dim} {shape.stride}".encode())
-    for name, tensor in sorted(upstream.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def data_sha256(frame: pd.DataFrame) -> str:

@@ -26,8 +26,9 @@ from torch.nn.utils.rnn import pad_sequence
 from bench.audio import SAMPLE_RATE_HZ
 from bench.contracts import Context, Upstream
 from bench.errors import UserError
+from bench.upstream.checkpoint import weights_hash
 from tasks import s3prl_compat
-from tasks.fingerprint import claim, data_sha256, upstream_sha256
+from tasks.fingerprint import claim, data_sha256
 from tasks.head_checkpoints import HeadCheckpoints
 
 s3prl_compat.install()
@@ -94,7 +95,7 @@ def run_recipe(
         {
             "recipe": recipe,
             "arguments": run_arguments,
-            "upstream": upstream_sha256(problem.upstream),
+            "upstream": weights_hash(problem.upstream),
             "data": {name: data_sha256(frame) for name, frame in splits.items()},
             "versions": versions,
         },

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jiwer
@@ -134,14 +135,42 @@ def test_killed_in_every_part_it_ends_the_same(finished_run: Path, data_file: Pa
     assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
 
 
-def kill_when(command: list[str], reached: object, part: str) -> None:
+def test_ctrl_c_says_how_to_go_on(data_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    process = end_when(arguments(data_file, out), (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
+    assert process.returncode == 130
+    assert process.stderr.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
+    assert "Traceback" not in process.stderr
+
+
+def test_two_processes_share_a_run(finished_run: Path, data_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    command = [*BENCH, *arguments(data_file, out)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert sum(line.startswith("evaluate") and "done in" in line for text in told for line in text.splitlines()) == 4
+    scores = {name: record["scores"] for name, record in records(out).items()}
+    assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
+
+
+def kill_when(command: list[str], reached: Callable[[], bool], part: str) -> None:
     """Start the program, and end it the hard way as soon as it has reached a part."""
+    end_when(command, reached, part, signal.SIGKILL)
+
+
+def end_when(
+    command: list[str], reached: Callable[[], bool], part: str, how: signal.Signals
+) -> subprocess.CompletedProcess[str]:
+    """Start the program, and send it a signal as soon as it has reached a part."""
     process = subprocess.Popen([*BENCH, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not reached():
         assert process.poll() is None, f"ended before {part}: {process.stderr.read()}"
         assert time.monotonic() < deadline, f"never reached {part}"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    process.send_signal(how)
+    _, told = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, "", told)

@@ -84,9 +84,9 @@ class TestSources:
         else:
             manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
         source = AudioSource(layout="manifest", manifest=manifest)
-        assert _names(training_files(source, CONFIG, SHORTEST_SAMPLES)) == ["001", "002"]
-        only = source.model_copy(update={"splits": ("train",)})
-        assert _names(training_files(only, CONFIG, SHORTEST_SAMPLES)) == ["001"]
+        assert _names(training_files(source, CONFIG, SHORTEST_SAMPLES)) == ["001"]
+        both = source.model_copy(update={"splits": ("train", "test")})
+        assert _names(training_files(both, CONFIG, SHORTEST_SAMPLES)) == ["001", "002"]
 
     @pytest.mark.parametrize(
         ("content", "splits", "message"),

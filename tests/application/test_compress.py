@@ -1,0 +1,57 @@
+"""`bench compress`: what it makes, what it recognises, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.application.test_command_line import bench, error_of
+
+
+@pytest.fixture
+def data_file(tmp_path: Path, speech_folder: Path) -> Path:
+    path = tmp_path / "data.yaml"
+    path.write_text(f"audio: {{layout: folder, root: {speech_folder}}}\n")
+    return path
+
+
+def arguments(data_file: Path, *more: str) -> list[str]:
+    return ["compress", "--compressor", "dphubert", "--preset", "smoke", "--data", str(data_file), *more]
+
+
+def test_a_model_is_made_once_and_recognised(data_file: Path, tmp_path: Path) -> None:
+    first = bench(*arguments(data_file, "--out", "model", "--json"), cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    weights = tmp_path / "model" / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    again = bench(*arguments(data_file, "--out", "model", "--json"), cwd=tmp_path)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert weights.stat().st_mtime_ns == written
+    assert json.loads(first.stdout)[0]["sparsity"] == pytest.approx(0.75, abs=0.01)
+    for change in ("sparsity=0.5", "data.audio.layout=librispeech"):
+        message = error_of(*arguments(data_file, "--out", "model", "--set", change), cwd=tmp_path)
+        assert "Choose another --out" in message
+
+
+def test_a_refused_sparsity_does_not_stand_in_the_way_of_another(data_file: Path, tmp_path: Path) -> None:
+    message = error_of(*arguments(data_file, "--out", "model", "--set", "sparsity=0.999"), cwd=tmp_path)
+    assert "at most" in message
+    assert bench(*arguments(data_file, "--out", "model"), cwd=tmp_path).returncode == 0
+
+
+def test_a_folder_of_other_things_is_never_touched(data_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("mine")
+    (tmp_path / ".mine.work").mkdir()
+    assert "is no model" in error_of(*arguments(data_file, "--out", "mine"), cwd=tmp_path)
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "mine"
+
+
+def test_two_rows_of_one_name_are_refused(data_file: Path, tmp_path: Path) -> None:
+    assert bench("convert", "random:mini-hubert", "dphubert", cwd=tmp_path).returncode == 0
+    options = ["--teacher", "dphubert", "--compressor", "dphubert", "--tasks", "ks", "--data", str(data_file)]
+    with data_file.open("a") as file:
+        file.write("tasks: {ks: {layout: speech_commands, root: x, test_root: y}}\n")
+    assert "would be called 'dphubert'" in error_of("run", *options, cwd=tmp_path)
