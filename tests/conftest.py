@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+# As many test processes as there are cores, one thread each: threads that wait for each other waste both. Before any
+# test imports torch, and for the programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parent.parent
 
 
