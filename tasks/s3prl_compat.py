@@ -39,6 +39,9 @@ def install() -> None:
         if not hasattr(torchaudio, "set_audio_backend"):
             # Removed in torchaudio 2.9; s3prl calls it at import, and the back end is replaced below anyway.
             torchaudio.set_audio_backend = lambda *_: None
+        # Gone from Python 3.13; s3prl's diarization dataset imports it and uses nothing of it.
+        if importlib.util.find_spec("chunk") is None:
+            sys.modules["chunk"] = ModuleType("chunk")
         importlib.import_module("s3prl")
         # The __init__ of both packages imports HEAR tasks, which need packages that s3prl does not require.
         _register_without_init("s3prl.problem")
