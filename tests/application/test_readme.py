@@ -1,0 +1,15 @@
+"""The README's commands are the ones that are really run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def test_ci_runs_the_readme_s_test_command() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in readme.splitlines() if line.startswith("    python3 -m pip install tox")]
+    main_job, tests = commands
+    assert main_job.endswith("-- bench run --compressor dphubert --tasks asr,ks")
+    assert (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith(f"\n{tests}")
