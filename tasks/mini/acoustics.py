@@ -16,28 +16,34 @@ Waveform = NDArray[np.float64]
 SILENCE_DB = -40.0
 """Relative to the loudest 10 ms: what counts as silence around an utterance."""
 LARGEST_PEAK = 0.95
+_RATE_STEP_HZ = 50
 ROOM_TAIL_S = 0.15
 """How long a room is heard after the last word."""
 
 
+def played_rate_hz(sample_rate_hz: int, formant_scale: float) -> int:
+    """Say at what rate samples are played so that formants are multiplied by ``formant_scale``, to 50 Hz."""
+    return round(sample_rate_hz * formant_scale / _RATE_STEP_HZ) * _RATE_STEP_HZ
+
+
 def speech_from_pcm(samples: NDArray[np.int16], sample_rate_hz: int, formant_scale: float) -> Waveform:
-    """Bring synthesised speech to 16 kHz, warped in frequency, without the silence around it.
+    """Bring synthesised speech to 16 kHz, warped in frequency.
 
     Resampling to ``16 kHz / formant_scale`` and playing at 16 kHz multiplies formants and pitch by
     ``formant_scale`` and divides the duration by it; ask the synthesiser for a rate that much slower.
     """
-    divisor = 50
-    up, down = SAMPLE_RATE_HZ // divisor, round(sample_rate_hz / divisor * formant_scale)
-    return trimmed(resample_poly(samples / 32_768, up, down))
+    rate_hz = played_rate_hz(sample_rate_hz, formant_scale)
+    resampled: Waveform = resample_poly(samples / 32_768, SAMPLE_RATE_HZ // _RATE_STEP_HZ, rate_hz // _RATE_STEP_HZ)
+    return resampled
 
 
-def trimmed(speech: Waveform) -> Waveform:
-    """Cut the silence before and after the speech."""
+def audible_part(speech: Waveform) -> slice:
+    """Find the speech between the silence before and after it, in samples."""
     hop = SAMPLE_RATE_HZ // 100
     padded = np.pad(speech, (0, -len(speech) % hop))
     power = np.square(padded).reshape(-1, hop).mean(axis=1)
     loud = np.flatnonzero(power >= power.max() * 10 ** (SILENCE_DB / 10))
-    return speech[loud[0] * hop : (loud[-1] + 1) * hop]
+    return slice(int(loud[0]) * hop, min(len(speech), int(loud[-1] + 1) * hop))
 
 
 def coloured_noise(random: RandomState, num_samples: int, slope: float) -> Waveform:

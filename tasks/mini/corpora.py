@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,18 +15,16 @@ import platformdirs
 from bench.contracts import Data
 from bench.errors import UserError
 from tasks.mini.keywords import Keywords
-from tasks.mini.manifest import read_manifest, write_manifest
+from tasks.mini.manifest import IDENTITY, read_manifest
 from tasks.mini.randomness import GENERATOR_VERSION
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import Transcripts
-from tasks.mini.utterances import MiniCorpus, Utterance
+from tasks.mini.utterances import MiniCorpus
 
 TRANSCRIPTS = Transcripts()
 CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS)
-IDENTITY = "corpus.json"
 ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
 FREE_BYTES_NEEDED = 200 * 2**20
-ABANDONED_AFTER_S = 24 * 3600
 
 
 def cache_root() -> Path:
@@ -129,46 +124,32 @@ class MiniCorpora:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from tasks.mini.building import build, sole_builder
+
         self.folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self.folder)
         self._check_room()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             for corpus in corpora:
-                utterances = corpus.utterances(self._seed, self._scale)
-                bar = progress.add_task(f"Synthesising the {corpus.name} corpus", total=len(utterances))
-                self._make_one(corpus, utterances, partial(progress.advance, bar))
-
-    def _make_one(self, corpus: MiniCorpus, utterances: Sequence[Utterance], advance: Callable[[], None]) -> None:
-        """Make a corpus beside its place and move it there: it is there whole or not at all."""
-        from tasks.mini.generation import generate
-
-        unfinished = self.folder / f".{corpus.name}-unfinished-{uuid.uuid4().hex}"
-        unfinished.mkdir()
-        try:
-            manifest = generate(
-                utterances, unfinished, seed=self._seed, num_processes=self._num_processes, advance=advance
-            )
-            corpus.write_tables(unfinished, utterances, manifest)
-            write_manifest(manifest, unfinished)
-            identity = {
-                "version": self.identity,
-                "num_files": len(manifest),
-                "duration_s": round(sum(row.duration_s for row in manifest), 3),
-                "audio_sha256": hashlib.sha256("".join(row.sha256 for row in manifest).encode()).hexdigest(),
-            }
-            (unfinished / IDENTITY).write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-            self._put_in_place(unfinished, corpus)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-
-    def _put_in_place(self, unfinished: Path, corpus: MiniCorpus) -> None:
-        try:
-            unfinished.rename(self.folder / corpus.name)
-        except OSError:
-            # Another process was faster: its corpus is the same as ours.
-            if not self._is_complete(corpus):
-                raise
+                place = self.folder / corpus.name
+                bar = progress.add_task(f"Synthesising the {corpus.name} corpus", total=None)
+                wait = partial(
+                    progress.update, bar, description=f"Waiting: another process makes the {corpus.name} corpus"
+                )
+                with sole_builder(place, wait):
+                    if self._is_complete(corpus):
+                        continue
+                    utterances = corpus.utterances(self._seed, self._scale)
+                    progress.update(bar, total=len(utterances))
+                    build(
+                        corpus,
+                        utterances,
+                        place,
+                        version=self.identity,
+                        seed=self._seed,
+                        num_processes=self._num_processes,
+                        advance=partial(progress.advance, bar),
+                    )
 
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -178,10 +159,3 @@ class MiniCorpora:
                 f"The embedded corpora need {needed / 2**20:.0f} MiB. {self.folder} has {free / 2**20:.0f} MiB free. "
                 f"{ELSEWHERE}"
             )
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes have left; what is young may belong to a process at work."""
-    for unfinished in folder.glob(".*-unfinished-*"):
-        if time.time() - unfinished.stat().st_mtime > ABANDONED_AFTER_S:
-            shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,7 +5,8 @@ the package.
 
 Protocol: the program first writes one JSON line, ``{"sample_rate_hz": 22050}`` or ``{"error": "..."}``. Then, for
 every JSON line read (``text``, ``voice``, ``variant``, ``rate_wpm``, ``pitch``, ``pitch_range``), it writes
-``{"num_bytes": n}`` and n bytes of little-endian int16 samples, or ``{"error": "..."}``.
+``{"num_bytes": n, "phones": [[onset, "phone"], ...]}`` and n bytes of little-endian int16 samples, or
+``{"error": "..."}``. Onsets are in samples; phones are in IPA, a pause is ``""``.
 
 The library's state carries over from one utterance to the next, even through a fresh initialisation. Every utterance
 is therefore synthesised in a fork of the initialised but never used process: its samples depend on its request alone.
@@ -26,13 +27,38 @@ from typing import Any
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 # Without this option the library ends the process when its data folder is unusable.
 INITIALIZE_DONT_EXIT = 0x8000
+INITIALIZE_PHONEME_EVENTS, INITIALIZE_PHONEME_IPA = 0x0001, 0x0002
 CHARS_UTF8 = 1
 RATE, PITCH, PITCH_RANGE = 1, 3, 4
 POSITION_CHARACTER = 1
 # The library keeps its data path in a fixed buffer: 120 characters work, 180 do not.
 LONGEST_DATA_PATH = 100
 
-SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
+
+
+class EventId(ctypes.Union):
+    """``espeak_EVENT.id``; a phoneme's name fills all eight bytes or ends with NUL."""
+
+    _fields_ = (("name", ctypes.c_void_p), ("characters", ctypes.c_ubyte * 8))
+
+
+class Event(ctypes.Structure):
+    """``espeak_EVENT`` of espeak-ng's speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", EventId),
+    )
+
+
+SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
 
 
 class SynthesisError(Exception):
@@ -45,9 +71,8 @@ class Espeak:
     def __init__(self, library_path: str, data_path: Path):
         self._variants = data_path / "voices" / "!v"
         self._library = ctypes.CDLL(library_path)
-        rate = self._library.espeak_Initialize(
-            AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), INITIALIZE_DONT_EXIT
-        )
+        options = INITIALIZE_DONT_EXIT | INITIALIZE_PHONEME_EVENTS | INITIALIZE_PHONEME_IPA
+        rate = self._library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options)
         if rate <= 0:
             raise SynthesisError(f"espeak-ng cannot use its data folder {data_path} (code {rate})")
         # Initialisation seeds the breath of voices such as f2 by the time of day.
@@ -56,16 +81,23 @@ class Espeak:
         self._library.espeak_ListVoices(None)
         self.sample_rate_hz: int = rate
         self._samples = bytearray()
+        self._phones: list[tuple[int, str]] = []
         self._callback = SynthCallback(self._collect)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _collect(self, samples: Any, num_samples: int, _events: Any) -> int:
+    def _collect(self, samples: Any, num_samples: int, events: Any) -> int:
         if samples and num_samples > 0:
             self._samples += ctypes.string_at(samples, 2 * num_samples)
+        index = 0
+        while events and events[index].type != EVENT_LIST_TERMINATED:
+            if events[index].type == EVENT_PHONEME:
+                name = bytes(events[index].id.characters).partition(b"\0")[0]
+                self._phones.append((events[index].sample, name.decode()))
+            index += 1
         return 0
 
-    def synthesize(self, request: dict[str, Any]) -> bytes:
-        """Speak one request; returns little-endian int16 samples."""
+    def synthesize(self, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
+        """Speak one request; returns little-endian int16 samples, and the onset and name of every phone."""
         voice, variant = request["voice"], request["variant"]
         # An unknown variant would be accepted silently and spoken by the plain voice.
         if not (self._variants / variant).is_file():
@@ -81,7 +113,7 @@ class Espeak:
         )
         if failed or self._library.espeak_Synchronize() != 0:
             raise SynthesisError(f"espeak-ng cannot speak {request['text']!r}")
-        return bytes(self._samples)
+        return bytes(self._samples), self._phones
 
 
 @contextmanager
@@ -105,11 +137,11 @@ def _write(header: dict[str, Any], payload: bytes = b"") -> None:
 def _answer(espeak: Espeak, line: str) -> None:
     """Answer one request; the only thing that a fork does."""
     try:
-        samples = espeak.synthesize(json.loads(line))
+        samples, phones = espeak.synthesize(json.loads(line))
     except (SynthesisError, KeyError, ValueError) as error:
         _write({"error": f"{type(error).__name__}: {error}"})
     else:
-        _write({"num_bytes": len(samples)}, samples)
+        _write({"num_bytes": len(samples), "phones": phones}, samples)
 
 
 def _serve(espeak: Espeak) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -15,12 +16,20 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from bench.audio import SAMPLE_RATE_HZ
-from tasks.mini.acoustics import recorded, speech_from_pcm
+from tasks.mini.acoustics import audible_part, played_rate_hz, recorded, speech_from_pcm
 from tasks.mini.manifest import ManifestRow
+from tasks.mini.phones import Phones, placed_phones
 from tasks.mini.randomness import random_state
-from tasks.mini.speakers import Speaker
-from tasks.mini.synthesis import Request, Synthesizer
+from tasks.mini.synthesis import Request, Speech, Synthesizer
 from tasks.mini.utterances import Utterance
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was made of one utterance."""
+
+    row: ManifestRow
+    phones: Phones
 
 
 def generate(
@@ -29,8 +38,8 @@ def generate(
     *,
     seed: int,
     num_processes: int,
-    advance: Callable[[], None],
-) -> list[ManifestRow]:
+    made: Callable[[Recording], None],
+) -> None:
     """Make every recording; the result does not depend on the number of processes.
 
     Args:
@@ -38,29 +47,23 @@ def generate(
         folder: where the corpus lies; made if needed.
         seed: of the corpora.
         num_processes: synthesiser processes, each fed by a thread that also does the acoustics.
-        advance: called once a recording, from any thread.
-
-    Returns:
-        The manifest, in the utterances' order.
+        made: called with each recording once its file is written, from any thread and in any order.
     """
     for parent in {folder / Path(utterance.path).parent for utterance in utterances}:
         parent.mkdir(parents=True, exist_ok=True)
     num_processes = max(1, min(num_processes, len(utterances)))
-    rows: list[ManifestRow | None] = [None] * len(utterances)
     stop = Event()
 
     def make_share(share: int) -> None:
         mine = utterances[share::num_processes]
-        requests = (request_of(utterance, utterance.speaker, seed) for utterance in mine if utterance.speaker)
         with Synthesizer() as synthesizer:
-            spoken = synthesizer.synthesize(requests)
-            for index, utterance in enumerate(mine):
+            spoken = synthesizer.synthesize(request_of(utterance) for utterance in mine if utterance.speaker)
+            for utterance in mine:
                 if stop.is_set():
                     return
-                pcm = next(spoken) if utterance.speaker else None
-                samples = render(utterance, pcm, synthesizer.sample_rate_hz, seed)
-                rows[share + index * num_processes] = _write(utterance, samples, folder)
-                advance()
+                speech = next(spoken) if utterance.speaker else None
+                samples, phones = render(utterance, speech, synthesizer.sample_rate_hz, seed)
+                made(Recording(_write(utterance, samples, folder), phones))
 
     with ThreadPoolExecutor(num_processes) as pool:
         shares = [pool.submit(make_share, share) for share in range(num_processes)]
@@ -69,32 +72,47 @@ def generate(
                 finished.result()
         finally:
             stop.set()
-    return [row for row in rows if row is not None]
 
 
-def request_of(utterance: Utterance, speaker: Speaker, seed: int) -> Request:
-    """Say how the speaker says it this time: nobody says a thing twice alike."""
-    random = random_state(seed, utterance.path, "delivery")
+def request_of(utterance: Utterance) -> Request:
+    """Ask the synthesiser for an utterance that somebody says."""
+    speaker, delivery = utterance.speaker, utterance.delivery
+    assert speaker is not None
+    assert delivery is not None
     # Warping the formants shortens the speech by the same factor.
-    rate_wpm = speaker.rate_wpm * random.uniform(0.9, 1.1) / speaker.formant_scale
+    rate_wpm = speaker.rate_wpm * delivery.rate / speaker.formant_scale
     return Request(
         text=utterance.text.lower(),
         voice=speaker.voice.accent,
         variant=speaker.voice.variant,
         rate_wpm=max(80, round(rate_wpm)),
-        pitch=int(np.clip(speaker.pitch + random.randint(-6, 7), 0, 99)),
-        pitch_range=int(np.clip(speaker.pitch_range + random.randint(-10, 11), 0, 99)),
+        pitch=int(np.clip(speaker.pitch + delivery.pitch, 0, 99)),
+        pitch_range=int(np.clip(speaker.pitch_range + delivery.pitch_range, 0, 99)),
     )
 
 
-def render(utterance: Utterance, pcm: NDArray[np.int16] | None, sample_rate_hz: int, seed: int) -> NDArray[np.int16]:
-    """Turn synthesised speech into a recording at 16 kHz, int16, shape (samples,)."""
+def render(
+    utterance: Utterance, speech: Speech | None, sample_rate_hz: int, seed: int
+) -> tuple[NDArray[np.int16], Phones]:
+    """Turn synthesised speech into a recording at 16 kHz, int16, shape (samples,), and time its phones."""
     random = random_state(seed, utterance.path, "recording")
-    speech = np.zeros(0)
-    if pcm is not None and utterance.speaker is not None:
-        speech = speech_from_pcm(pcm, sample_rate_hz, utterance.speaker.formant_scale)
-    start, num_samples = _placed(len(speech), utterance.duration_s, random)
-    return recorded(speech, utterance.scene, random, start=start, num_samples=num_samples)
+    if speech is None or utterance.speaker is None:
+        start, num_samples = _placed(0, utterance.duration_s, random)
+        return recorded(np.zeros(0), utterance.scene, random, start=start, num_samples=num_samples), ()
+    formant_scale = utterance.speaker.formant_scale
+    waveform = speech_from_pcm(speech.samples, sample_rate_hz, formant_scale)
+    audible = audible_part(waveform)
+    waveform = waveform[audible]
+    start, num_samples = _placed(len(waveform), utterance.duration_s, random)
+    phones = placed_phones(
+        speech,
+        played_rate_hz(sample_rate_hz, formant_scale),
+        cut_s=audible.start / SAMPLE_RATE_HZ,
+        kept_s=len(waveform) / SAMPLE_RATE_HZ,
+        start_s=start / SAMPLE_RATE_HZ,
+        duration_s=num_samples / SAMPLE_RATE_HZ,
+    )
+    return recorded(waveform, utterance.scene, random, start=start, num_samples=num_samples), phones
 
 
 def _placed(num_speech: int, duration_s: float | None, random: RandomState) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.mini.delivery import draw_delivery
 from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
@@ -131,6 +132,7 @@ def _clips(speaker: Speaker, split: Split, seed: int) -> list[Utterance]:
                 text=word,
                 label=label,
                 speaker=speaker,
+                delivery=draw_delivery(random_state(seed, path, "delivery")),
                 scene=scene,
                 duration_s=CLIP_S,
             )
@@ -141,5 +143,12 @@ def _clips(speaker: Speaker, split: Split, seed: int) -> list[Utterance]:
 def _noise(path: str, split: Split, duration_s: float, seed: int) -> Utterance:
     scene = draw_scene(random_state(seed, path, "scene"), CONDITIONS)
     return Utterance(
-        path=path, split=split, text="", label="_silence_", speaker=None, scene=scene, duration_s=duration_s
+        path=path,
+        split=split,
+        text="",
+        label="_silence_",
+        speaker=None,
+        delivery=None,
+        scene=scene,
+        duration_s=duration_s,
     )

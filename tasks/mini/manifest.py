@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 MANIFEST = "manifest.csv"
+IDENTITY = "corpus.json"
+"""The corpus's version, the hash of its audio and what made it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Identity of the corpora's content: any change to what is heard or written is another version."""
 
 

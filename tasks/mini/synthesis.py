@@ -39,6 +39,16 @@ class Request:
     pitch_range: int
 
 
+@dataclass(frozen=True)
+class Speech:
+    """One utterance as synthesised."""
+
+    samples: NDArray[np.int16]
+    """At the synthesiser's rate, shape (samples,)."""
+    phones: tuple[tuple[int, str], ...]
+    """Onset in samples and name in IPA of every phone; a pause has an empty name."""
+
+
 def check_synthesizer() -> None:
     """Refuse a machine on which nothing can be synthesised.
 
@@ -93,11 +103,11 @@ class Synthesizer:
             self._process.kill()
             self._process.wait()
 
-    def synthesize(self, requests: Iterable[Request]) -> Iterator[NDArray[np.int16]]:
+    def synthesize(self, requests: Iterable[Request]) -> Iterator[Speech]:
         """Speak the requests, in their order.
 
         Yields:
-            Samples at ``sample_rate_hz``, shape (samples,); they depend on the request alone.
+            Speech at ``sample_rate_hz``; it depends on the request alone.
 
         Raises:
             UserError: the synthesiser refuses a request, or has died.
@@ -121,13 +131,15 @@ class Synthesizer:
                 f"The speech synthesiser has died unexpectedly. Run the command again. {INSTALL}"
             ) from error
 
-    def _receive(self, request: Request) -> NDArray[np.int16]:
+    def _receive(self, request: Request) -> Speech:
         assert self._process.stdout is not None
-        num_bytes = self._read_header()["num_bytes"]
+        header = self._read_header()
+        num_bytes = header["num_bytes"]
         payload = self._process.stdout.read(num_bytes)
         if len(payload) < num_bytes or num_bytes == 0:
             raise UserError(f"The speech synthesiser gave no speech for {request}. {INSTALL}")
-        return np.frombuffer(payload, dtype="<i2")
+        phones = tuple((onset, name) for onset, name in header["phones"])
+        return Speech(samples=np.frombuffer(payload, dtype="<i2"), phones=phones)
 
     def _read_header(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import AudioSource
+from tasks.mini.delivery import draw_delivery
 from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
@@ -69,19 +70,20 @@ class Transcripts:
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
         """Write ``SPEAKERS.TXT`` and each chapter's ``.trans.txt``."""
         transcripts: dict[Path, str] = defaultdict(str)
-        duration_s: dict[tuple[Speaker, Split], float] = defaultdict(float)
+        duration_s: dict[tuple[Speaker, str], float] = defaultdict(float)
         for utterance, row in zip(utterances, manifest, strict=True):
             assert utterance.speaker is not None
             path = folder / utterance.path
             transcript = path.with_name(path.stem.rpartition("-")[0] + ".trans.txt")
             transcripts[transcript] += f"{path.stem} {utterance.text}\n"
-            duration_s[utterance.speaker, utterance.split] += row.duration_s
+            subset = path.relative_to(folder / FOLDER).parts[0]
+            duration_s[utterance.speaker, subset] += row.duration_s
         for transcript, lines in transcripts.items():
             transcript.write_text(lines, encoding="utf-8")
         table = ""
-        for (speaker, split), total_s in duration_s.items():
+        for (speaker, subset), total_s in duration_s.items():
             voice = speaker.voice
-            table += f"{speaker.name} | {voice.sex} | {SUBSETS[split]:<16} | {total_s / 60:5.2f} | {voice.name}\n"
+            table += f"{speaker.name} | {voice.sex} | {subset:<16} | {total_s / 60:5.2f} | {voice.name}\n"
         header = "; Synthetic speakers\n;ID  |SEX| SUBSET           |MINUTES| NAME\n"
         (folder / FOLDER / "SPEAKERS.TXT").write_text(header + table, encoding="utf-8")
 
@@ -111,4 +113,12 @@ def _utterance(speaker: Speaker, split: Split, index: int, sentence: str, seed: 
     chapter = f"{FOLDER}/{SUBSETS[split]}/{speaker.name}/{CHAPTER}"
     path = f"{chapter}/{speaker.name}-{CHAPTER}-{index:04d}.flac"
     scene = draw_scene(random_state(seed, path, "scene"), CONDITIONS)
-    return Utterance(path=path, split=split, text=sentence.upper(), label="", speaker=speaker, scene=scene)
+    return Utterance(
+        path=path,
+        split=split,
+        text=sentence.upper(),
+        label="",
+        speaker=speaker,
+        delivery=draw_delivery(random_state(seed, path, "delivery")),
+        scene=scene,
+    )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.mini.delivery import Delivery
 from tasks.mini.manifest import ManifestRow
 from tasks.mini.scenes import Scene
-from tasks.mini.speakers import Speaker, Split
+from tasks.mini.speakers import Speaker
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,15 @@ class Utterance:
 
     path: str
     """Below the corpus's folder, with forward slashes; its random streams are named by it."""
-    split: Split
+    split: str
+    """``train``, ``dev`` or ``test``; ``session<n>`` where the corpus has folds."""
     text: str
     """What is said; empty for noise alone."""
     label: str
     """The class, where the task has classes."""
     speaker: Speaker | None
+    """None for noise alone."""
+    delivery: Delivery | None
     """None for noise alone."""
     scene: Scene
     duration_s: float | None = None
