@@ -6,7 +6,7 @@ that both hear. Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -80,8 +80,12 @@ class Data(Settings):
 
     name: str
     """``mini``, or the stem of the YAML file."""
+    embedded: str = ""
+    """Name of the embedded corpora that make the audio where it is missing. Empty: nothing is ever made."""
     version: str = ""
     """Identity of embedded corpora: generator version and seed. Empty for the user's own."""
+    audio_sha256: dict[str, str] = Field(default_factory=dict)
+    """Hash of each task's audio, where embedded corpora know it: one version may differ in bits between machines."""
     resample: bool = False
     """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
     audio: AudioSource | None = None
@@ -102,8 +106,8 @@ class Corpora(Protocol):
         """Say where the corpora are or will be, and which version they are; makes nothing."""
         ...
 
-    def prepare(self) -> Data:
-        """Make what is missing, with progress on standard error, and say where it is."""
+    def prepare(self, tasks: Collection[str] | None = None) -> Data:
+        """Make what is missing for these tasks, by default for all, with progress on standard error."""
         ...
 
 

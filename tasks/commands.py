@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.errors import UserError
+
 if TYPE_CHECKING:
     from bench.contracts import Data
     from tasks.mini.corpora import MiniCorpora
@@ -23,46 +25,61 @@ def _verbs() -> None:
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put them.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other speakers, sentences and noise.")] = 0,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Make unlabelled speech to compress or pretrain with, not the tasks.")
+    ] = False,
+    hours: Annotated[
+        float | None, typer.Option(min=0.01, max=1000, help="Of unlabelled speech; 3 unless told.")
+    ] = None,
 ) -> None:
-    """Synthesise the embedded mini corpora into DIR, with a data.yaml for --data."""
+    """Synthesise the embedded mini corpora, or unlabelled speech, into DIR, with a data.yaml for --data.
+
+    Interrupted, the same command goes on where it was.
+    """
     from tasks.mini.corpora import MiniCorpora
 
+    if hours is not None and not unlabelled:
+        raise UserError("--hours: it is unlabelled speech that has a length. Add --unlabelled, or leave --hours out.")
     corpora = MiniCorpora(folder, seed=seed)
-    made = corpora.prepare()
+    if unlabelled:
+        corpora.prepare_unlabelled(3.0 if hours is None else hours)
+    else:
+        corpora.prepare()
     data_file = corpora.folder / "data.yaml"
-    _write_data_file(made, data_file)
-    _print_sizes(corpora, made, data_file)
+    _write_data_file(corpora.there(), data_file)
+    _print_sizes(corpora, data_file)
 
 
 def _write_data_file(made: Data, data_file: Path) -> None:
+    """Name what is there, with paths relative to the file, so that the folder can be moved."""
     import yaml
 
     def relative(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: relative(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return [relative(item) for item in value]
         return value.relative_to(data_file.parent).as_posix() if isinstance(value, Path) else value
 
-    assert made.audio is not None
-    audio = made.audio.model_dump(exclude_defaults=True)
-    content = {"audio": {**relative(audio), "splits": list(made.audio.splits)}, "tasks": relative(made.tasks)}
+    content = relative(made.model_dump(exclude_defaults=True, exclude={"embedded"}))
     data_file.write_text(
-        f"# superb-bench's embedded corpora, version {made.version}\n" + yaml.safe_dump(content, sort_keys=False),
+        "# superb-bench's embedded corpora: synthetic speech\n" + yaml.safe_dump(content, sort_keys=False),
         encoding="utf-8",
     )
 
 
-def _print_sizes(corpora: MiniCorpora, made: Data, data_file: Path) -> None:
+def _print_sizes(corpora: MiniCorpora, data_file: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Embedded corpora {made.version}")
+    table = Table(title=f"Embedded corpora {corpora.identity}")
     for column in ("corpus", "split"):
         table.add_column(column)
     for column in ("utterances", "speakers", "hours"):
         table.add_column(column, justify="right")
     table.add_column("folder", overflow="fold")
     for name, manifest in corpora.manifests().items():
-        for split in ("train", "dev", "test"):
+        for split in dict.fromkeys(row["split"] for row in manifest):
             rows = [row for row in manifest if row["split"] == split]
             speakers = {row["speaker"] for row in rows} - {""}
             hours = sum(float(row["duration_s"]) for row in rows) / 3600

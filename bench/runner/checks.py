@@ -50,10 +50,13 @@ def check_disk(folder: Path, teacher: AnyUpstream | None) -> None:
         )
 
 
-def prepare_data(data: Data) -> None:
-    """Make embedded corpora where they are missing; the user's own are left alone."""
-    if data.name in registry.names("bench.corpora") and data.version:
-        embedded(data.name).prepare()
+def prepare_data(data: Data) -> dict[str, str]:
+    """Make embedded corpora where they are missing; the user's own are left alone.
+
+    Returns:
+        The hash of each task's audio, where it is known.
+    """
+    return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
 
 
 def check_tasks(config: RunConfig) -> None:

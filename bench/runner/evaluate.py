@@ -33,7 +33,12 @@ class LoadedModel:
 
 
 def evaluate(
-    config: RunConfig, folder: RunFolder, cell: Cell, model: LoadedModel, device: Literal["cpu", "cuda"]
+    config: RunConfig,
+    folder: RunFolder,
+    cell: Cell,
+    model: LoadedModel,
+    device: Literal["cpu", "cuda"],
+    audio_sha256: str | None,
 ) -> Record:
     """Run one cell and keep its record."""
     logger.info("evaluate %s", cell)
@@ -49,6 +54,7 @@ def evaluate(
         card=model.card,
         preset=config.preset,
         data=config.data.identity,
+        audio_sha256=audio_sha256,
         protocol=config.protocol,
         scores={split: dict(values) for split, values in evaluation.scores.items()},
         settings=dict(evaluation.settings),

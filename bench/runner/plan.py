@@ -51,7 +51,8 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
 
 
 def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    extendable = {"seeds"}
+    # Told at the end of the run, see `audio_differences`.
+    extendable = {"seeds", "data.audio_sha256"}
     growing = {"models", "tasks", "data.tasks"}
     return _difference(there, here, "", extendable, growing)
 

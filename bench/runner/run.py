@@ -20,7 +20,7 @@ from bench.runner.failures import Failures
 from bench.runner.plan import cells, join_run
 from bench.store.claims import claimed
 from bench.store.leaderboard import leaderboard, write_leaderboard
-from bench.store.records import Cell
+from bench.store.records import Cell, audio_differences
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, load_upstream
 from bench.upstream.checkpoint import weights_hash
@@ -48,6 +48,7 @@ class Run:
         self.folder = RunFolder(folder)
         self.device = device
         self.failures = Failures(self.folder)
+        self._audio_sha256: dict[str, str] = {}
 
     def execute(self, split: str = "test") -> Outcome:
         """Check everything, then do all that is missing.
@@ -65,13 +66,15 @@ class Run:
             models += self.failures.guard(f"compress {name}", partial(self._compress, name, teacher)) or []
         for model in models:
             self._evaluate_model(model)
+        for difference in audio_differences(self.folder.records):
+            logger.warning(difference)
         path = write_leaderboard(leaderboard(self.folder.records, order=models), self.folder.path)
         return Outcome(leaderboard(self.folder.records, split, models), path, self.failures.reasons)
 
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)
         checks.check_disk(self.folder.path, teacher)
-        checks.prepare_data(self.config.data)
+        self._audio_sha256 = checks.prepare_data(self.config.data)
         checks.check_tasks(self.config)
         if teacher is not None:
             checks.check_compressors(self.config, teacher, compression_context(self.device))
@@ -129,4 +132,4 @@ class Run:
     def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
-                evaluate(self.config, self.folder, cell, model, self.device)
+                evaluate(self.config, self.folder, cell, model, self.device, self._audio_sha256.get(cell.task))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class Record(Settings):
     """Preset of the run."""
     data: str
     """Name and version of the corpora."""
+    audio_sha256: str | None = None
+    """Hash of the task's audio, where embedded corpora know it."""
     protocol: str
     """How features were computed."""
     scores: dict[str, dict[str, float]]
@@ -110,3 +112,22 @@ def _read(path: Path) -> Record:
         raise UserError(
             f"Expected a record of this version in {path}. Delete it, and its cell is run again."
         ) from error
+
+
+def audio_differences(records: Iterable[Record]) -> list[str]:
+    """Say where records of one version of embedded corpora heard audio that differs in bits, a line a task.
+
+    Another processor or library may synthesise other bits from the same plan; scores then differ for that reason too.
+    """
+    heard: dict[tuple[str, str], dict[str, str]] = {}
+    for record in records:
+        if record.audio_sha256:
+            models = heard.setdefault((record.cell.task, record.data), {})
+            models.setdefault(record.audio_sha256, record.cell.model)
+    return [
+        f"{task}: the audio of {data} differs in bits between rows ("
+        + ", ".join(f"{model} {sha256[:8]}" for sha256, model in models.items())
+        + "): it was synthesised on different machines or by different libraries."
+        for (task, data), models in heard.items()
+        if len(models) > 1
+    ]

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import platformdirs
 
-from bench.contracts import Data
+from bench.contracts import AudioSource, Data
 from bench.errors import UserError
 from tasks.mini.keywords import Keywords
 from tasks.mini.manifest import IDENTITY, read_manifest
 from tasks.mini.randomness import GENERATOR_VERSION
+from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import Transcripts
+from tasks.mini.unlabelled import Unlabelled
 from tasks.mini.utterances import MiniCorpus
+
+logger = logging.getLogger(__name__)
 
 TRANSCRIPTS = Transcripts()
 CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS)
 ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
-FREE_BYTES_NEEDED = 200 * 2**20
+BYTES_PER_UTTERANCE = 120_000
+"""Generously, of the longest utterances."""
 
 
 def cache_root() -> Path:
@@ -41,6 +47,7 @@ def version_of(seed: int, scale: float = 1.0) -> str:
 class MiniCorpora:
     """Synthetic mini corpora (``--data mini``): a proving ground, not evidence about SUPERB."""
 
+    name: ClassVar[str] = "mini"
     version: ClassVar[str] = version_of(seed=0)
 
     def __init__(
@@ -67,35 +74,88 @@ class MiniCorpora:
     def data(self) -> Data:
         """Say where the corpora are or will be; makes nothing."""
         return Data(
-            name="mini",
+            name=self.name,
+            embedded=self.name,
             version=self.identity,
             audio=TRANSCRIPTS.training_audio(self.folder / TRANSCRIPTS.name),
             tasks={corpus.name: corpus.task_data(self.folder / corpus.name) for corpus in CORPORA},
         )
 
-    def prepare(self) -> Data:
+    def prepare(self, tasks: Collection[str] | None = None) -> Data:
         """Make what is missing, with a progress bar on standard error, and say where it is.
+
+        Args:
+            tasks: names of the tasks whose corpora are wanted, by default all; what compression hears is made too.
 
         Raises:
             UserError: no synthesiser, no room or permission to write, or a damaged or foreign folder in the way.
         """
-        missing = [corpus for corpus in CORPORA if not self._is_complete(corpus)]
-        if missing:
-            check_synthesizer()
-            try:
-                self._make(missing)
-            except OSError as error:
-                raise UserError(
-                    f"The embedded corpora cannot be written below {self.folder}: {error.strerror or error}. "
-                    f"{ELSEWHERE}"
-                ) from error
-        return self.data()
+        wanted = [
+            corpus for corpus in CORPORA if tasks is None or corpus.name in tasks or corpus.name == TRANSCRIPTS.name
+        ]
+        for corpus in wanted:
+            self._prepare_one(corpus, self.identity)
+        hashes = self._audio_sha256(wanted)
+        for name in differs_from_reference(self.identity, hashes):
+            logger.info(
+                "The mini %s corpus is the right one (version %s), but its audio differs in bits from the authors': "
+                "another processor or library. Scores may differ a little from published ones.",
+                name,
+                self.identity,
+            )
+        return self.data().model_copy(update={"audio_sha256": hashes})
+
+    def prepare_unlabelled(self, hours: float) -> AudioSource:
+        """Make unlabelled speech for compression and pretraining, like `prepare`.
+
+        Args:
+            hours: how much, to a few percent.
+        """
+        held_out = {
+            utterance.text.lower()
+            for corpus in CORPORA
+            for utterance in corpus.utterances(self._seed, 1.0)
+            if utterance.split != "train"
+        }
+        corpus = Unlabelled(hours, held_out)
+        self._prepare_one(corpus, f"{self.identity}-hours{hours:g}")
+        return Unlabelled.training_audio(self.folder / corpus.name)
+
+    def there(self) -> Data:
+        """Say what has been made so far; what compression hears is the unlabelled speech where there is some."""
+        made = [corpus for corpus in CORPORA if (self.folder / corpus.name / IDENTITY).is_file()]
+        everything = self.data()
+        audio = everything.audio if TRANSCRIPTS in made else None
+        if (self.folder / Unlabelled.name / IDENTITY).is_file():
+            audio = Unlabelled.training_audio(self.folder / Unlabelled.name)
+        tasks = {corpus.name: everything.tasks[corpus.name] for corpus in made}
+        return everything.model_copy(update={"audio": audio, "tasks": tasks, "audio_sha256": self._audio_sha256(made)})
 
     def manifests(self) -> dict[str, list[dict[str, str]]]:
-        """Read the manifest of every corpus; they must be there."""
-        return {corpus.name: read_manifest(self.folder / corpus.name) for corpus in CORPORA}
+        """Read the manifest of every corpus that is there, the unlabelled speech among them."""
+        names = [*(corpus.name for corpus in CORPORA), Unlabelled.name]
+        return {name: read_manifest(self.folder / name) for name in names if (self.folder / name / IDENTITY).is_file()}
 
-    def _is_complete(self, corpus: MiniCorpus) -> bool:
+    def _audio_sha256(self, corpora: Iterable[MiniCorpus]) -> dict[str, str]:
+        return {corpus.name: str(self.read_identity(corpus.name)["audio_sha256"]) for corpus in corpora}
+
+    def read_identity(self, name: str) -> dict[str, Any]:
+        """Read what ``corpus.json`` says of a corpus: version, hash of the audio, what made it."""
+        identity: dict[str, Any] = json.loads((self.folder / name / IDENTITY).read_text(encoding="utf-8"))
+        return identity
+
+    def _prepare_one(self, corpus: MiniCorpus, version: str) -> None:
+        if self._is_complete(corpus, version):
+            return
+        check_synthesizer()
+        try:
+            self._make(corpus, version)
+        except OSError as error:
+            raise UserError(
+                f"The embedded corpora cannot be written below {self.folder}: {error.strerror or error}. {ELSEWHERE}"
+            ) from error
+
+    def _is_complete(self, corpus: MiniCorpus, version: str) -> bool:
         """Tell a complete corpus from none at all.
 
         Raises:
@@ -106,54 +166,46 @@ class MiniCorpora:
             return False
         remedy = "Delete that folder and run the command again."
         try:
-            version = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))["version"]
+            found = self.read_identity(corpus.name)["version"]
             lost = [row["path"] for row in read_manifest(folder) if not (folder / row["path"]).is_file()]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"Expected an embedded corpus. {folder} is damaged or not one ({error}). {remedy}"
             ) from error
-        if version != self.identity:
-            raise UserError(
-                f"Expected version {self.identity} of the embedded corpora. {folder} holds {version!r}. {remedy}"
-            )
+        if found != version:
+            raise UserError(f"Expected version {version} of the embedded corpora. {folder} holds {found!r}. {remedy}")
         if lost:
             raise UserError(f"Expected a whole embedded corpus. {folder} lacks {len(lost)} files ({lost[0]}). {remedy}")
         return True
 
-    def _make(self, corpora: Sequence[MiniCorpus]) -> None:
+    def _make(self, corpus: MiniCorpus, version: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from tasks.mini.building import build, sole_builder
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._check_room()
+        utterances = corpus.utterances(self._seed, self._scale)
+        self._check_room(len(utterances) * BYTES_PER_UTTERANCE)
+        place = self.folder / corpus.name
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            for corpus in corpora:
-                place = self.folder / corpus.name
-                bar = progress.add_task(f"Synthesising the {corpus.name} corpus", total=None)
-                wait = partial(
-                    progress.update, bar, description=f"Waiting: another process makes the {corpus.name} corpus"
-                )
-                with sole_builder(place, wait):
-                    if self._is_complete(corpus):
-                        continue
-                    utterances = corpus.utterances(self._seed, self._scale)
-                    progress.update(bar, total=len(utterances))
+            bar = progress.add_task(f"Synthesising the {corpus.name} corpus", total=len(utterances))
+            waiting = f"Waiting: another process makes the {corpus.name} corpus"
+            with sole_builder(place, partial(progress.update, bar, description=waiting)):
+                if not self._is_complete(corpus, version):
                     build(
                         corpus,
                         utterances,
                         place,
-                        version=self.identity,
+                        version=version,
                         seed=self._seed,
                         num_processes=self._num_processes,
                         advance=partial(progress.advance, bar),
                     )
 
-    def _check_room(self) -> None:
+    def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
-        needed = int(FREE_BYTES_NEEDED * self._scale)
         if free < needed:
             raise UserError(
                 f"The embedded corpora need {needed / 2**20:.0f} MiB. {self.folder} has {free / 2**20:.0f} MiB free. "

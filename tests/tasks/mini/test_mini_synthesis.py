@@ -24,18 +24,18 @@ SENTENCE = replace(YES, text="anna painted the green lamp", voice="gmw/en", vari
 
 def spoken(*requests: Request) -> list[bytes]:
     with Synthesizer() as synthesizer:
-        return [samples.tobytes() for samples in synthesizer.synthesize(requests)]
+        return [speech.samples.tobytes() for speech in synthesizer.synthesize(requests)]
 
 
 @pytest.mark.usefixtures("synthesizer_installed")
 class TestSpeech:
     def test_is_sound_of_the_length_of_speech(self) -> None:
         with Synthesizer() as synthesizer:
-            (samples,) = synthesizer.synthesize([SENTENCE])
-            duration_s = len(samples) / synthesizer.sample_rate_hz
+            (speech,) = synthesizer.synthesize([SENTENCE])
+            duration_s = len(speech.samples) / synthesizer.sample_rate_hz
         assert synthesizer.sample_rate_hz == 22_050
         assert 1.0 < duration_s < 3.0
-        assert 5_000 < np.abs(samples.astype(int)).max() <= 32_767
+        assert 5_000 < np.abs(speech.samples.astype(int)).max() <= 32_767
 
     def test_does_not_depend_on_what_was_said_before(self) -> None:
         requests = (YES, SENTENCE, replace(YES, variant="f2"))
@@ -79,8 +79,8 @@ class TestSpeech:
             "from tasks.mini.synthesis import *\n"
             "request = Request('yes', 'en-us', 'f1', 150, 50, 50)\n"
             "with Synthesizer() as synthesizer:\n"
-            "    (samples,) = synthesizer.synthesize([request])\n"
-            "print(len(samples))"
+            "    (speech,) = synthesizer.synthesize([request])\n"
+            "print(len(speech.samples))"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(deep), *sys.path])}
         done = subprocess.run(
@@ -117,8 +117,8 @@ class TestRefusals:
             answers = synthesizer.synthesize([replace(YES, variant="zzz")])
             with pytest.raises(UserError):
                 next(answers)
-            (samples,) = synthesizer.synthesize([YES])
-        assert samples.tobytes() == spoken(YES)[0]
+            (speech,) = synthesizer.synthesize([YES])
+        assert speech.samples.tobytes() == spoken(YES)[0]
 
 
 class TestWithoutTheExtra:
