@@ -1,0 +1,140 @@
+"""The IC corpus: commands to a smart home, in the layout of Fluent Speech Commands."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.random import RandomState
+
+from tasks.mini.delivery import draw_delivery
+from tasks.mini.manifest import ManifestRow
+from tasks.mini.randomness import random_state
+from tasks.mini.scenes import Conditions, draw_scene
+from tasks.mini.speakers import Speaker, Split, draw_speakers
+from tasks.mini.utterances import Utterance, scaled
+
+# Nearly every word serves several actions, so that its order among the others has to be heard.
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "activate": (
+        "switch on {thing}",
+        "turn {thing} on",
+        "put {thing} on",
+        "I want {thing} on",
+        "start {thing} up",
+    ),
+    "deactivate": (
+        "switch off {thing}",
+        "turn {thing} off",
+        "put {thing} off",
+        "I want {thing} off",
+        "shut {thing} down",
+    ),
+    "increase": (
+        "turn up {thing}",
+        "turn {thing} up",
+        "put {thing} up",
+        "I want {thing} higher",
+        "set {thing} higher",
+    ),
+    "decrease": (
+        "turn down {thing}",
+        "turn {thing} down",
+        "put {thing} down",
+        "I want {thing} lower",
+        "set {thing} lower",
+    ),
+    "check": (
+        "tell me if {thing} {be} on",
+        "tell me if {thing} {be} off",
+        "I want to know if {thing} {be} on",
+        "{be} {thing} off",
+        "{be} {thing} turned up",
+    ),
+}
+VERBS = {"fan": "is", "heating": "is", "lights": "are", "radio": "is"}
+"""The objects, and the form of "to be" that each takes."""
+PLACES = ("none", "kitchen", "bedroom", "bathroom")
+NO_PLACE = "none"
+THINGS_SOMEWHERE = ("the {object} in the {place}", "the {place} {object}")
+SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "valid", "test": "test"}
+COLUMNS = ("path", "speakerId", "transcription", "action", "object", "location")
+NUM_SPEAKERS: dict[Split, int] = {"train": 45, "dev": 8, "test": 42}
+COMMANDS_PER_SPEAKER = 20
+CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6)
+
+
+class Intent(NamedTuple):
+    """What a command is meant to do; all three must be understood."""
+
+    action: str
+    object: str
+    location: str
+
+
+INTENTS = tuple(Intent(*slots) for slots in product(WORDINGS, VERBS, PLACES))
+
+
+class Intents:
+    """Commands whose action, object and location are to be told."""
+
+    name = "ic"
+
+    def utterances(self, seed: int, scale: float) -> list[Utterance]:
+        """List every command; no speaker is in two splits, and none gives a command twice."""
+        made: list[Utterance] = []
+        for split, number in NUM_SPEAKERS.items():
+            names = [f"{SPLIT_FILES[split]}{index:03d}" for index in range(scaled(number, scale))]
+            for speaker in draw_speakers(names, split=split, corpus=self.name, seed=seed):
+                random = random_state(seed, self.name, speaker.name, "commands")
+                chosen = random.permutation(len(INTENTS))[:COMMANDS_PER_SPEAKER]
+                for index, intent in enumerate(chosen):
+                    made.append(_utterance(speaker, split, index, INTENTS[intent], random, seed))
+        return made
+
+    def write_tables(
+        self,
+        folder: Path,
+        utterances: Sequence[Utterance],  # noqa: ARG002 - the manifest says it all
+        manifest: Sequence[ManifestRow],
+    ) -> None:
+        """Write ``data/{train,valid,test}_data.csv``."""
+        (folder / "data").mkdir()
+        for split, name in SPLIT_FILES.items():
+            with (folder / "data" / f"{name}_data.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(("", *COLUMNS))
+                rows = [row for row in manifest if row.split == split]
+                for index, row in enumerate(rows):
+                    writer.writerow((index, row.path, row.speaker, row.text, *row.label.split("|")))
+
+    def task_data(self, folder: Path) -> dict[str, Any]:
+        """Name the corpus; its splits are its own."""
+        return {"layout": "fluent_speech_commands", "root": folder}
+
+
+def _utterance(speaker: Speaker, split: Split, index: int, intent: Intent, random: RandomState, seed: int) -> Utterance:
+    path = f"wavs/speakers/{speaker.name}/{speaker.name}-{index:04d}.wav"
+    return Utterance(
+        path=path,
+        split=split,
+        text=_worded(intent, random),
+        label="|".join(intent),
+        speaker=speaker,
+        delivery=draw_delivery(random_state(seed, path, "delivery")),
+        scene=draw_scene(random_state(seed, path, "scene"), CONDITIONS),
+    )
+
+
+def _worded(intent: Intent, random: RandomState) -> str:
+    """Put an intent into words."""
+    wordings = WORDINGS[intent.action]
+    wording = wordings[random.randint(len(wordings))]
+    somewhere = THINGS_SOMEWHERE[random.randint(len(THINGS_SOMEWHERE))]
+    thing = f"the {intent.object}" if intent.location == NO_PLACE else somewhere
+    thing = thing.format(object=intent.object, place=intent.location)
+    command = wording.format(thing=thing, be=VERBS[intent.object])
+    return command[0].upper() + command[1:]
