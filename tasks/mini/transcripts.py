@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.contracts import AudioSource
 from tasks.mini.delivery import draw_delivery
+from tasks.mini.lexicon import write_lexicon
 from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
@@ -43,6 +44,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "time": ("before dinner", "on monday", "this evening", "today", "tomorrow"),
 }
 FOLDER = "LibriSpeech"
+LEXICON = "lexicon.txt"
 SUBSETS: dict[Split, str] = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
 NUM_SPEAKERS: dict[Split, int] = {"train": 60, "dev": 12, "test": 15}
 SENTENCES_PER_SPEAKER = 10
@@ -68,7 +70,7 @@ class Transcripts:
         return made
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write ``SPEAKERS.TXT`` and each chapter's ``.trans.txt``."""
+        """Write ``SPEAKERS.TXT``, each chapter's ``.trans.txt`` and, for phoneme recognition, ``lexicon.txt``."""
         transcripts: dict[Path, str] = defaultdict(str)
         duration_s: dict[tuple[Speaker, str], float] = defaultdict(float)
         for utterance, row in zip(utterances, manifest, strict=True):
@@ -86,6 +88,7 @@ class Transcripts:
             table += f"{speaker.name} | {voice.sex} | {subset:<16} | {total_s / 60:5.2f} | {voice.name}\n"
         header = "; Synthetic speakers\n;ID  |SEX| SUBSET           |MINUTES| NAME\n"
         (folder / FOLDER / "SPEAKERS.TXT").write_text(header + table, encoding="utf-8")
+        write_lexicon(folder / FOLDER / LEXICON)
 
     def task_data(self, folder: Path) -> dict[str, Any]:
         """Name the archive; its splits are the standard ones."""
