@@ -9,6 +9,7 @@ import pytest
 from bench import registry
 from bench.config.data import describe_data
 from bench.errors import UserError
+from bench.runner.checks import prepare_data
 
 TASKS = {"ks": registry.load("bench.tasks", "ks")}
 
@@ -46,6 +47,15 @@ def test_resample_reaches_audio_and_tasks(data_file: Path) -> None:
 def test_overrides_reach_a_task(data_file: Path) -> None:
     data = describe_data(str(data_file), {"tasks.ks.test_root": "/elsewhere"}, TASKS)
     assert data.tasks["ks"]["test_root"] == "/elsewhere"
+
+
+def test_a_file_may_name_embedded_corpora_that_lie_elsewhere(tmp_path: Path) -> None:
+    """As `bench data synth` writes it: the same rows as --data mini, and nothing is made anew."""
+    path = tmp_path / "data.yaml"
+    path.write_text(f"{YAML}\nname: mini\nversion: 2-seed0\naudio_sha256: {{ks: abc}}\n")
+    data = describe_data(str(path), {}, TASKS)
+    assert data.identity == "mini-2-seed0"
+    assert prepare_data(data) == {"ks": "abc"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.mini.corpora import MiniCorpora
 from tests.application.test_command_line import BENCH
 
 
@@ -25,5 +27,11 @@ def test_it_runs_from_an_empty_folder(tmp_path: Path) -> None:
     assert str(path.relative_to(tmp_path / "work")) in result.stdout
     table = pd.read_csv(path).set_index("model")
     assert list(table.index) == ["random-mini-hubert", "dphubert"]
-    assert list(table["data"]) == ["mini-1-seed0"] * 2
+    assert list(table["data"]) == [f"mini-{MiniCorpora.version}"] * 2
     assert table[["asr_wer", "ks_accuracy"]].notna().all(axis=None)
+    cache = tmp_path / "cache" / "mini" / MiniCorpora.version
+    assert {folder.name for folder in cache.iterdir() if folder.is_dir()} == {"asr", "ks"}
+    for task in ("asr", "ks"):
+        audio_sha256 = json.loads((cache / task / "corpus.json").read_text())["audio_sha256"]
+        records = list(path.parent.glob(f"cells/*/{task}-seed0.json"))
+        assert [json.loads(record.read_text())["audio_sha256"] for record in records] == [audio_sha256] * 2

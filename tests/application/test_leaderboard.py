@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.store.leaderboard import leaderboard, write_leaderboard
-from bench.store.records import Cell, ModelCard, Record, RecordStore
+from bench.store.records import Cell, ModelCard, Record, RecordStore, audio_differences
 
 TEACHER = ModelCard(params=1000, size_bytes=4000, macs=5_000_000_000_000, macs_superb=5_000_000_000_001)
 STUDENT = ModelCard(
@@ -79,3 +79,15 @@ def test_a_torn_record_names_itself_and_the_way_out(store: RecordStore) -> None:
 
 def test_an_empty_run_has_an_empty_leaderboard(tmp_path: Path) -> None:
     assert leaderboard(RecordStore(tmp_path)).empty
+
+
+def test_rows_that_heard_other_bits_of_the_same_corpora_are_told() -> None:
+    records = [
+        record(TEACHER, "teacher", "ks", 0, accuracy=0.9).model_copy(update={"audio_sha256": "a" * 64}),
+        record(STUDENT, "dphubert", "ks", 0, accuracy=0.8).model_copy(update={"audio_sha256": "b" * 64}),
+        record(STUDENT, "dphubert", "asr", 0, wer=0.8).model_copy(update={"audio_sha256": "c" * 64}),
+        record(TEACHER, "teacher", "asr", 0, wer=0.8),
+    ]
+    assert audio_differences(records[:1] + records[2:]) == []
+    (line,) = audio_differences(records)
+    assert line.startswith("ks: the audio of mini-1 differs in bits between rows (teacher aaaaaaaa, dphubert bbbbbbbb)")
