@@ -116,7 +116,7 @@ class Slots:
     def task_data(self, folder: Path) -> dict[str, Any]:
         """Name the corpus; the speakers of a split are those in its folder."""
         return {
-            "layout": "audio_snips",
+            "layout": "snips",
             "root": folder,
             "train_speakers": (),
             "dev_speakers": (),
