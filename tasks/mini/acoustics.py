@@ -1,15 +1,17 @@
-"""What happens to speech between a mouth and a file: vocal tract, room, noise, level."""
+"""What happens to speech between a mouth and a file: vocal tract, room, noise, recording chain, level."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfftfreq
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import fftconvolve, resample_poly
 
 from bench.audio import SAMPLE_RATE_HZ
-from tasks.mini.scenes import Scene
+from tasks.mini.scenes import EQUALISER_HZ, Scene
 
 Waveform = NDArray[np.float64]
 
@@ -17,6 +19,8 @@ SILENCE_DB = -40.0
 """Relative to the loudest 10 ms: what counts as silence around an utterance."""
 LARGEST_PEAK = 0.95
 _RATE_STEP_HZ = 50
+_EQUALISER_TAIL = 1024
+"""Samples of silence that keep the end of a waveform from ringing into its beginning."""
 ROOM_TAIL_S = 0.15
 """How long a room is heard after the last word."""
 
@@ -56,6 +60,26 @@ def coloured_noise(random: RandomState, num_samples: int, slope: float) -> Wavef
     return shaped / rms(shaped)
 
 
+def fluctuating(noise: Waveform, random: RandomState, fluctuation_hz: float, fluctuation_db: float) -> Waveform:
+    """Let the level of noise wander by ``fluctuation_db`` (standard deviation), ``fluctuation_hz`` times a second."""
+    # A wave has two turning points.
+    num_points = int(2 * fluctuation_hz * len(noise) / SAMPLE_RATE_HZ) + 3
+    turning_points_db = fluctuation_db * random.standard_normal(num_points)
+    position = np.arange(len(noise)) * (2 * fluctuation_hz / SAMPLE_RATE_HZ) + random.uniform()
+    gains: Waveform = 10 ** (np.interp(position, np.arange(num_points), turning_points_db) / 20)
+    return noise * gains
+
+
+def equalised(waveform: Waveform, frequencies_hz: Sequence[float], gains_db: Sequence[float]) -> Waveform:
+    """Change a spectrum by gains at some frequencies, interpolated over the logarithm of frequency; no delay."""
+    num_transformed = next_fast_len(len(waveform) + _EQUALISER_TAIL, real=True)
+    bins_hz = np.maximum(rfftfreq(num_transformed, 1 / SAMPLE_RATE_HZ), frequencies_hz[0])
+    spectrum = rfft(waveform, num_transformed)
+    spectrum *= 10 ** (np.interp(np.log(bins_hz), np.log(frequencies_hz), gains_db) / 20)
+    filtered: Waveform = irfft(spectrum, num_transformed, overwrite_x=True)[: len(waveform)]
+    return filtered
+
+
 def reverberated(speech: Waveform, random: RandomState, reverberation_s: float) -> Waveform:
     """Put speech in a room: the direct sound, then noise that decays by 60 dB in ``reverberation_s``.
 
@@ -87,6 +111,8 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
         The recording, int16 at 16 kHz, shape (num_samples,), never clipped.
     """
     noise = coloured_noise(random, num_samples, scene.noise_slope)
+    if scene.fluctuation_db:
+        noise = fluctuating(noise, random, scene.fluctuation_hz, scene.fluctuation_db)
     recording = noise
     if len(speech):
         wet = reverberated(speech, random, scene.reverberation_s) if scene.reverberation_s else speech
@@ -95,6 +121,8 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
         noise_gain = rms(wet[: end - start]) / rms(noise[start:end]) * 10 ** (-scene.snr_db / 20)
         recording = noise * noise_gain
         recording[start : start + len(wet)] += wet
+    if scene.equaliser_db:
+        recording = equalised(recording, EQUALISER_HZ, scene.equaliser_db)
     recording = recording * (10 ** (scene.level_dbfs / 20) / rms(recording))
     recording *= min(1.0, LARGEST_PEAK / np.abs(recording).max())
     return np.round(recording * 32_767).astype(np.int16)

@@ -15,12 +15,14 @@ import platformdirs
 
 from bench.contracts import AudioSource, Data
 from bench.errors import UserError
+from tasks.mini.emotions import Emotions
 from tasks.mini.intents import Intents
 from tasks.mini.keywords import Keywords
 from tasks.mini.manifest import IDENTITY, read_manifest
 from tasks.mini.randomness import GENERATOR_VERSION
 from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.slots import Slots
+from tasks.mini.speaker_identities import SpeakerIdentities
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import Transcripts
 from tasks.mini.unlabelled import Unlabelled
@@ -29,7 +31,7 @@ from tasks.mini.utterances import MiniCorpus
 logger = logging.getLogger(__name__)
 
 TRANSCRIPTS = Transcripts()
-CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, Intents(), Slots())
+CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, SpeakerIdentities(), Emotions(), Intents(), Slots())
 ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
 BYTES_PER_UTTERANCE = 120_000
 """Generously, of the longest utterances."""

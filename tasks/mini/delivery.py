@@ -17,6 +17,18 @@ class Delivery:
     """Added to the speaker's pitch, in espeak-ng's unit."""
     pitch_range: int
     """Added to the speaker's intonation range, in espeak-ng's unit."""
+    pause_ms: int = 0
+    """Silence between words, beyond what the synthesiser makes anyway."""
+    effort_db: float = 0.0
+    """Vocal effort: added to the spectrum for every octave above 500 Hz; shouting is over 0, murmuring below."""
+    roughness: float = 0.0
+    """Depth, 0 to 1, of the irregular beating of a harsh voice."""
+    tremor: float = 0.0
+    """Depth, 0 to 1, of the slow swaying of a shaken voice's loudness."""
+    breathiness: float = 0.0
+    """Amplitude of the breath that goes with the voice, relative to it."""
+    swell_db: float = 0.0
+    """How much louder the end is than the beginning."""
 
 
 def draw_delivery(random: RandomState) -> Delivery:

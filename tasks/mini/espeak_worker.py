@@ -4,7 +4,8 @@ espeak-ng is a GPL library. This file alone loads it, is started by path (see `s
 the package.
 
 Protocol: the program first writes one JSON line, ``{"sample_rate_hz": 22050}`` or ``{"error": "..."}``. Then, for
-every JSON line read (``text``, ``voice``, ``variant``, ``rate_wpm``, ``pitch``, ``pitch_range``), it writes
+every JSON line read (``text``, ``voice``, ``variant``, ``rate_wpm``, ``pitch``, ``pitch_range``,
+``pause_ms``), it writes
 ``{"num_bytes": n, "phones": [[onset, "phone"], ...]}`` and n bytes of little-endian int16 samples, or
 ``{"error": "..."}``. Onsets are in samples; phones are in IPA, a pause is ``""``.
 
@@ -29,7 +30,9 @@ AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_DONT_EXIT = 0x8000
 INITIALIZE_PHONEME_EVENTS, INITIALIZE_PHONEME_IPA = 0x0001, 0x0002
 CHARS_UTF8 = 1
-RATE, PITCH, PITCH_RANGE = 1, 3, 4
+RATE, PITCH, PITCH_RANGE, WORD_GAP = 1, 3, 4, 7
+# The unit of word gaps.
+WORD_GAP_MS = 10
 POSITION_CHARACTER = 1
 # The library keeps its data path in a fixed buffer: 120 characters work, 180 do not.
 LONGEST_DATA_PATH = 100
@@ -104,8 +107,13 @@ class Espeak:
             raise SynthesisError(f"espeak-ng has no voice variant {variant!r}")
         if self._library.espeak_SetVoiceByName(f"{voice}+{variant}".encode()) != 0:
             raise SynthesisError(f"espeak-ng has no voice {voice!r}")
-        for parameter, name in ((RATE, "rate_wpm"), (PITCH, "pitch"), (PITCH_RANGE, "pitch_range")):
-            if self._library.espeak_SetParameter(parameter, int(request[name]), 0) != 0:
+        for parameter, name, unit in (
+            (RATE, "rate_wpm", 1),
+            (PITCH, "pitch", 1),
+            (PITCH_RANGE, "pitch_range", 1),
+            (WORD_GAP, "pause_ms", WORD_GAP_MS),
+        ):
+            if self._library.espeak_SetParameter(parameter, int(request[name]) // unit, 0) != 0:
                 raise SynthesisError(f"espeak-ng refuses {name} {request[name]}")
         text = request["text"].encode()
         failed = self._library.espeak_Synth(

@@ -22,6 +22,7 @@ from tasks.mini.phones import Phones, placed_phones
 from tasks.mini.randomness import random_state
 from tasks.mini.synthesis import Request, Speech, Synthesizer
 from tasks.mini.utterances import Utterance
+from tasks.mini.voice_quality import expressed
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def request_of(utterance: Utterance) -> Request:
         rate_wpm=max(80, round(rate_wpm)),
         pitch=int(np.clip(speaker.pitch + delivery.pitch, 0, 99)),
         pitch_range=int(np.clip(speaker.pitch_range + delivery.pitch_range, 0, 99)),
+        pause_ms=delivery.pause_ms,
     )
 
 
@@ -103,6 +105,8 @@ def render(
     waveform = speech_from_pcm(speech.samples, sample_rate_hz, formant_scale)
     audible = audible_part(waveform)
     waveform = waveform[audible]
+    if utterance.delivery:
+        waveform = expressed(waveform, utterance.delivery, random_state(seed, utterance.path, "voice quality"))
     start, num_samples = _placed(len(waveform), utterance.duration_s, random)
     phones = placed_phones(
         speech,

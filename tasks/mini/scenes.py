@@ -1,10 +1,15 @@
-"""Recording conditions: how noisy, in what room, how loud."""
+"""Recording conditions: how noisy, in what room, over what line, how loud."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from numpy.random import RandomState
+
+FLUCTUATING_SHARE = 0.5
+"""Share of the scenes whose noise comes and goes."""
+EQUALISER_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+"""Where an equaliser's gains are set; between them they are interpolated over the logarithm of frequency."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,8 @@ class Conditions:
     snr_db: tuple[float, float]
     reverberant_share: float
     """Share of the utterances spoken in a room; the others are dry."""
+    equaliser_db: float = 0.0
+    """Standard deviation of a recording chain's gains; 0 where every chain is flat."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,19 @@ class Scene:
     """The recording conditions of one utterance."""
 
     snr_db: float
-    """Speech to noise, both measured while speech lasts."""
+    """Speech to noise, both measured while speech lasts, before the recording chain."""
     reverberation_s: float
     """Time for the room's sound to fall by 60 dB; 0 is no room."""
     noise_slope: float
     """The noise's power falls with frequency to this power: 0 white, 1 pink, 2 brown."""
     level_dbfs: float
     """Root mean square of the whole recording; lower where its peaks would clip."""
+    fluctuation_hz: float = 0.0
+    """How often the noise comes and goes: passing cars below 1, babble at 4 and above."""
+    fluctuation_db: float = 0.0
+    """Standard deviation of the noise's level; 0 is steady."""
+    equaliser_db: tuple[float, ...] = ()
+    """Gains of microphone and line at `EQUALISER_HZ`; empty is flat."""
 
 
 def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
@@ -35,9 +48,18 @@ def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
     snr_db = random.uniform(*conditions.snr_db)
     reverberant = random.uniform() < conditions.reverberant_share
     reverberation_s = random.uniform(0.15, 0.6)
+    noise_slope = random.uniform(0.0, 2.0)
+    level_dbfs = random.uniform(-32.0, -20.0)
+    fluctuating = random.uniform() < FLUCTUATING_SHARE
+    fluctuation_hz = 0.5 * 16.0 ** random.uniform()
+    fluctuation_db = random.uniform(3.0, 8.0)
+    gains_db = random.normal(0.0, conditions.equaliser_db, len(EQUALISER_HZ)) if conditions.equaliser_db else ()
     return Scene(
         snr_db=round(snr_db, 2),
         reverberation_s=round(reverberation_s, 3) if reverberant else 0.0,
-        noise_slope=round(random.uniform(0.0, 2.0), 2),
-        level_dbfs=round(random.uniform(-32.0, -20.0), 2),
+        noise_slope=round(noise_slope, 2),
+        level_dbfs=round(level_dbfs, 2),
+        fluctuation_hz=round(fluctuation_hz, 2) if fluctuating else 0.0,
+        fluctuation_db=round(fluctuation_db, 2) if fluctuating else 0.0,
+        equaliser_db=tuple(round(float(gain_db), 2) for gain_db in gains_db),
     )

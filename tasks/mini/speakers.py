@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from numpy.random import RandomState
+
 from tasks.mini.randomness import random_state
 
 Split = Literal["train", "dev", "test"]
@@ -128,7 +130,8 @@ class Speaker:
 
 
 @cache
-def _voices(split: Split, seed: int) -> tuple[Voice, ...]:
+def voices_of(split: Split, seed: int) -> tuple[Voice, ...]:
+    """List the voices that speak in a split of whatever corpus, in a random order, and in no other split."""
     voices = [Voice(accent, variant) for accent in ACCENTS for variant in (*FEMALE_VARIANTS, *MALE_VARIANTS)]
     order = random_state(seed, "voices").permutation(len(voices))
     num_train = round(SHARES["train"] * len(voices))
@@ -147,19 +150,21 @@ def draw_speakers(names: Sequence[str], *, split: Split, corpus: str, seed: int)
     Raises:
         ValueError: more names than the split has voices.
     """
-    voices = _voices(split, seed)
+    voices = voices_of(split, seed)
     if len(names) > len(voices):
         raise ValueError(f"{len(names)} {split} speakers asked for, {len(voices)} voices there")
     random = random_state(seed, corpus, split, "speakers")
     chosen = random.permutation(len(voices))[: len(names)]
-    return [
-        Speaker(
-            name=name,
-            voice=voices[index],
-            formant_scale=round(random.uniform(0.88, 1.14), 3),
-            pitch=int(random.randint(30, 71)),
-            pitch_range=int(random.randint(30, 81)),
-            rate_wpm=round(random.uniform(130, 190), 1),
-        )
-        for name, index in zip(names, chosen, strict=True)
-    ]
+    return [draw_speaker(name, voices[index], random) for name, index in zip(names, chosen, strict=True)]
+
+
+def draw_speaker(name: str, voice: Voice, random: RandomState) -> Speaker:
+    """Draw what tells a speaker from others who share a voice."""
+    return Speaker(
+        name=name,
+        voice=voice,
+        formant_scale=round(random.uniform(0.88, 1.14), 3),
+        pitch=int(random.randint(30, 71)),
+        pitch_range=int(random.randint(30, 81)),
+        rate_wpm=round(random.uniform(130, 190), 1),
+    )

@@ -37,6 +37,8 @@ class Request:
     """espeak-ng clamps it below 80 and above 450."""
     pitch: int
     pitch_range: int
+    pause_ms: int = 0
+    """Between words, beyond the usual; in steps of 10."""
 
 
 @dataclass(frozen=True)

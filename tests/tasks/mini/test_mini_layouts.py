@@ -11,6 +11,9 @@ from tasks.mini.corpora import CORPORA, MiniCorpora
 from tasks.mini.keywords import KEYWORDS, OTHER_WORDS, Keywords
 from tasks.mini.transcripts import TEMPLATES, WORDS, Transcripts
 
+UNHEARD = ("sid", "er")
+"""Corpora whose voices, training included, compression and pretraining never hear."""
+
 
 def s3prl_corpora(folder: Path) -> tuple:
     from tasks import s3prl_compat
@@ -73,6 +76,8 @@ class TestPlan:
         assert len({one.path for one in utterances}) == len(utterances)
 
     def test_speakers_are_in_one_split(self, utterances: list) -> None:
+        if utterances[0].path.startswith("VoxCeleb1"):
+            pytest.skip("speakers are to be recognised again")
         splits: dict[str, set[str]] = {}
         for one in utterances:
             if one.speaker:
@@ -89,7 +94,8 @@ class TestPlan:
         for corpus in CORPORA:
             for one in corpus.utterances(0, 1.0):
                 if one.speaker:
-                    splits.setdefault(one.speaker.voice.name, set()).add(one.split)
+                    share = "test" if corpus.name in UNHEARD else one.split
+                    splits.setdefault(one.speaker.voice.name, set()).add(share)
         assert all(len(found) == 1 for found in splits.values())
 
     def test_no_sentence_is_said_twice(self) -> None:

@@ -1,0 +1,160 @@
+"""The ER corpus: remarks in four emotions that how they are said tells, in the layout of IEMOCAP."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+
+from tasks.mini.delivery import Delivery
+from tasks.mini.manifest import ManifestRow
+from tasks.mini.randomness import random_state
+from tasks.mini.remarks import draw_remarks
+from tasks.mini.scenes import Conditions, draw_scene
+from tasks.mini.speakers import Speaker, draw_speaker, voices_of
+from tasks.mini.utterances import Utterance, scaled
+
+FOLDER = "IEMOCAP"
+NUM_SESSIONS = 5
+DIALOGS = tuple(name for number in range(1, 5) for name in (f"impro{number:02d}", f"script{number:02d}_1"))
+"""Of every session; improvised and scripted as in the real corpus."""
+ACTORS = ("F", "M")
+"""Of every dialog: no two dialogs have a speaker in common."""
+UTTERANCES_PER_EMOTION = 4
+"""Of every actor."""
+CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=3.0)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """How an emotion is expressed, on average; speakers and their utterances scatter around it."""
+
+    rate: float = 1.0
+    pitch: float = 0.0
+    pitch_range: float = 0.0
+    pause_ms: float = 0.0
+    effort_db: float = 0.0
+    roughness: float = 0.0
+    tremor: float = 0.0
+    breathiness: float = 0.0
+    swell_db: float = 0.0
+
+
+EXPRESSIONS: dict[str, Expression] = {
+    "neu": Expression(),
+    "hap": Expression(rate=1.05, pitch=10.0, pitch_range=35.0, effort_db=1.0, swell_db=8.0),
+    "ang": Expression(rate=1.05, pitch=3.0, pitch_range=5.0, effort_db=2.0, roughness=0.9),
+    "sad": Expression(
+        rate=0.92, pitch=-5.0, pitch_range=-30.0, effort_db=-1.0, breathiness=0.2, tremor=0.6, swell_db=-8.0
+    ),
+}
+SCATTER = Expression(
+    rate=0.07,
+    pitch=6.0,
+    pitch_range=10.0,
+    pause_ms=20.0,
+    effort_db=1.0,
+    roughness=0.15,
+    tremor=0.15,
+    breathiness=0.06,
+    swell_db=3.0,
+)
+"""Standard deviations."""
+
+
+class Emotions:
+    """Acted dialogs in five sessions, for leave-one-session-out evaluation."""
+
+    name = "er"
+
+    def utterances(self, seed: int, scale: float) -> list[Utterance]:
+        """List every utterance; sessions share no speaker, no voice and no remark."""
+        said: set[str] = set()
+        return [
+            utterance
+            for (session, dialog, actor), speaker in _speakers(scaled(len(DIALOGS), scale), seed).items()
+            for utterance in _part(session, dialog, actor, speaker, said, seed)
+        ]
+
+    def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
+        """Write each dialog's evaluation."""
+        dialogs: dict[Path, list[str]] = defaultdict(list)
+        clock_s: dict[Path, float] = defaultdict(float)
+        for utterance, row in zip(utterances, manifest, strict=True):
+            audio = folder / utterance.path
+            session = audio.parents[3]
+            table = session / "dialog" / "EmoEvaluation" / f"{audio.parent.name}.txt"
+            start_s = clock_s[table]
+            clock_s[table] += row.duration_s
+            times = f"[{start_s:.4f} - {clock_s[table]:.4f}]"
+            dialogs[table].append(f"{times}\t{audio.stem}\t{utterance.label}\t[2.5000, 2.5000, 2.5000]\n\n")
+        for table, lines in dialogs.items():
+            table.parent.mkdir(parents=True, exist_ok=True)
+            header = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+            table.write_text(header + "".join(lines), encoding="utf-8")
+
+    def task_data(self, folder: Path) -> dict[str, Any]:
+        """Name the archive."""
+        return {"layout": "iemocap", "root": folder / FOLDER}
+
+
+def _speakers(num_dialogs: int, seed: int) -> dict[tuple[int, str, str], Speaker]:
+    """Cast every session, dialog and actor; sessions have no voice in common."""
+    cast: dict[tuple[int, str, str], Speaker] = {}
+    for actor in ACTORS:
+        random = random_state(seed, "er", actor, "speakers")
+        # Compression and pretraining hear the voices of training only.
+        voices = [voice for voice in voices_of("test", seed) if voice.sex == actor]
+        for session in range(1, NUM_SESSIONS + 1):
+            own = voices[session - 1 :: NUM_SESSIONS]
+            for index, dialog in enumerate(DIALOGS[:num_dialogs]):
+                name = f"Ses{session:02d}{actor}_{dialog}"
+                cast[session, dialog, actor] = draw_speaker(name, own[index % len(own)], random)
+    return cast
+
+
+def _part(session: int, dialog: str, actor: str, speaker: Speaker, said: set[str], seed: int) -> list[Utterance]:
+    """Let one actor of a dialog say every emotion, in a random order."""
+    random = random_state(seed, "er", speaker.name, "part")
+    emotions = [str(emotion) for emotion in random.permutation(list(EXPRESSIONS) * UTTERANCES_PER_EMOTION)]
+    name = f"Ses{session:02d}F_{dialog}"
+    utterances = []
+    for index, (emotion, remark) in enumerate(zip(emotions, draw_remarks(len(emotions), random, said), strict=True)):
+        path = f"{FOLDER}/Session{session}/sentences/wav/{name}/{name}_{actor}{index:03d}.wav"
+        utterances.append(
+            Utterance(
+                path=path,
+                split=f"session{session}",
+                text=remark,
+                label=emotion,
+                speaker=speaker,
+                delivery=draw_expression(EXPRESSIONS[emotion], random_state(seed, path, "delivery")),
+                scene=draw_scene(random_state(seed, path, "scene"), CONDITIONS),
+            )
+        )
+    return utterances
+
+
+def draw_expression(expression: Expression, random: RandomState) -> Delivery:
+    """Draw how one utterance of an emotion is said."""
+
+    def draw(field: str, low: float = -np.inf, high: float = np.inf) -> float:
+        value = random.normal(getattr(expression, field), getattr(SCATTER, field))
+        return round(float(np.clip(value, low, high)), 3)
+
+    return Delivery(
+        rate=draw("rate", 0.6),
+        pitch=round(draw("pitch")),
+        pitch_range=round(draw("pitch_range")),
+        pause_ms=round(draw("pause_ms", 0.0)),
+        effort_db=draw("effort_db"),
+        roughness=draw("roughness", 0.0, 0.95),
+        tremor=draw("tremor", 0.0, 0.95),
+        breathiness=draw("breathiness", 0.0),
+        swell_db=draw("swell_db"),
+    )
