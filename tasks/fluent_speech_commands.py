@@ -84,7 +84,9 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
     for values in reader:
         for column in _COLUMNS:
             if not (values[column] or "").strip():
-                raise UserError(f"Expected a {column} in line {reader.line_num} of {file}. Found none. Fill it in.")
+                raise UserError(
+                    f"Expected a value of {column} in line {reader.line_num} of {file}. Found none. Fill it in."
+                )
         if split_label := [slot for slot in SLOTS if ";" in values[slot]]:
             raise UserError(
                 f"Expected {', '.join(SLOTS)} without a semicolon. Line {reader.line_num} of {file} has one in "
