@@ -48,15 +48,14 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "set {thing} lower",
     ),
     "check": (
-        "tell me if {thing} {be} on",
-        "tell me if {thing} {be} off",
-        "I want to know if {thing} {be} on",
-        "{be} {thing} off",
-        "{be} {thing} turned up",
+        "do I have {thing} on",
+        "do I have {thing} off",
+        "did I turn {thing} down",
+        "tell me about {thing}",
+        "I want to know about {thing}",
     ),
 }
-VERBS = {"fan": "is", "heating": "is", "lights": "are", "radio": "is"}
-"""The objects, and the form of "to be" that each takes."""
+OBJECTS = ("fan", "heating", "lights", "radio")
 PLACES = ("none", "kitchen", "bedroom", "bathroom")
 NO_PLACE = "none"
 THINGS_SOMEWHERE = ("the {object} in the {place}", "the {place} {object}")
@@ -75,7 +74,7 @@ class Intent(NamedTuple):
     location: str
 
 
-INTENTS = tuple(Intent(*slots) for slots in product(WORDINGS, VERBS, PLACES))
+INTENTS = tuple(Intent(*slots) for slots in product(WORDINGS, OBJECTS, PLACES))
 
 
 class Intents:
@@ -136,5 +135,5 @@ def _worded(intent: Intent, random: RandomState) -> str:
     somewhere = THINGS_SOMEWHERE[random.randint(len(THINGS_SOMEWHERE))]
     thing = f"the {intent.object}" if intent.location == NO_PLACE else somewhere
     thing = thing.format(object=intent.object, place=intent.location)
-    command = wording.format(thing=thing, be=VERBS[intent.object])
+    command = wording.format(thing=thing)
     return command[0].upper() + command[1:]

@@ -71,8 +71,7 @@ class TestPlan:
             assert {"fan", "heating", "lights", "radio"} & {*words} == {thing}
             assert {"kitchen", "bedroom", "bathroom"} & {*words} == {place} - {"none"}
 
-    def test_no_word_gives_an_action_away_that_is_in_all_its_wordings(self) -> None:
-        """To know the action, at least two words of it have to be heard."""
+    def test_no_word_is_in_all_wordings_of_an_action_and_in_no_others(self) -> None:
         for action, wordings in WORDINGS.items():
             common = set.intersection(*({*wording.split()} for wording in wordings))
             elsewhere = {
