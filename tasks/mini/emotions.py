@@ -27,6 +27,18 @@ ACTORS = ("F", "M")
 """Of every dialog: no two dialogs have a speaker in common."""
 UTTERANCES_PER_EMOTION = 4
 """Of every actor."""
+UNDECIDED = {"F": "fru", "M": "xxx"}
+"""What an actor says once in scripted dialogs: frustrated, or raters disagree. SUPERB leaves both out."""
+RATINGS = {
+    "neu": ("Neutral", 3, 2),
+    "hap": ("Happiness", 4, 3),
+    "exc": ("Excited", 4, 4),
+    "ang": ("Anger", 2, 4),
+    "sad": ("Sadness", 2, 2),
+    "fru": ("Frustration", 2, 3),
+    "xxx": ("Other", 3, 3),
+}
+"""A rater's word for an emotion, its valence and its activation from 1 to 5."""
 CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=3.0)
 
 
@@ -47,21 +59,22 @@ class Expression:
 
 EXPRESSIONS: dict[str, Expression] = {
     "neu": Expression(),
-    "hap": Expression(rate=1.05, pitch=10.0, pitch_range=35.0, effort_db=1.0, swell_db=8.0),
-    "ang": Expression(rate=1.05, pitch=3.0, pitch_range=5.0, effort_db=2.0, roughness=0.9),
+    "hap": Expression(rate=1.06, pitch=14.0, pitch_range=40.0, effort_db=1.0, swell_db=4.0),
+    "ang": Expression(rate=1.06, pitch=4.0, pitch_range=5.0, effort_db=2.0, roughness=0.95),
     "sad": Expression(
-        rate=0.92, pitch=-5.0, pitch_range=-30.0, effort_db=-1.0, breathiness=0.2, tremor=0.6, swell_db=-8.0
+        rate=0.9, pitch=-6.0, pitch_range=-35.0, effort_db=-1.5, breathiness=0.3, tremor=0.5, swell_db=-4.0
     ),
 }
+UNDECIDED_EXPRESSION = Expression(rate=1.03, pitch=2.0, effort_db=1.0, roughness=0.4)
 SCATTER = Expression(
-    rate=0.07,
-    pitch=6.0,
-    pitch_range=10.0,
+    rate=0.06,
+    pitch=5.0,
+    pitch_range=8.0,
     pause_ms=20.0,
     effort_db=1.0,
-    roughness=0.15,
+    roughness=0.1,
     tremor=0.15,
-    breathiness=0.06,
+    breathiness=0.08,
     swell_db=3.0,
 )
 """Standard deviations."""
@@ -82,25 +95,34 @@ class Emotions:
         ]
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write each dialog's evaluation."""
-        dialogs: dict[Path, list[str]] = defaultdict(list)
+        """Write each dialog's evaluation; every other happy utterance counts as excited there."""
+        tables: dict[Path, str] = defaultdict(lambda: "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
         clock_s: dict[Path, float] = defaultdict(float)
+        num_happy = 0
         for utterance, row in zip(utterances, manifest, strict=True):
             audio = folder / utterance.path
-            session = audio.parents[3]
-            table = session / "dialog" / "EmoEvaluation" / f"{audio.parent.name}.txt"
-            start_s = clock_s[table]
+            table = audio.parents[3] / "dialog" / "EmoEvaluation" / f"{audio.parent.name}.txt"
+            num_happy += utterance.label == "hap"
+            emotion = "exc" if utterance.label == "hap" and num_happy % 2 else utterance.label
+            tables[table] += _evaluation(audio.stem, emotion, clock_s[table], clock_s[table] + row.duration_s)
             clock_s[table] += row.duration_s
-            times = f"[{start_s:.4f} - {clock_s[table]:.4f}]"
-            dialogs[table].append(f"{times}\t{audio.stem}\t{utterance.label}\t[2.5000, 2.5000, 2.5000]\n\n")
-        for table, lines in dialogs.items():
+        for table, lines in tables.items():
             table.parent.mkdir(parents=True, exist_ok=True)
-            header = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
-            table.write_text(header + "".join(lines), encoding="utf-8")
+            table.write_text(lines, encoding="utf-8")
 
     def task_data(self, folder: Path) -> dict[str, Any]:
         """Name the archive."""
         return {"layout": "iemocap", "root": folder / FOLDER}
+
+
+def _evaluation(name: str, emotion: str, start_s: float, end_s: float) -> str:
+    """Write an utterance's lines: what is agreed on, and a rater's own words."""
+    category, valence, activation = RATINGS[emotion]
+    return (
+        f"[{start_s:.4f} - {end_s:.4f}]\t{name}\t{emotion}\t[{valence:.4f}, {activation:.4f}, 3.0000]\n"
+        f"C-E1:\t{category};\t()\n"
+        f"A-E1:\tval {valence}; act {activation}; dom  3;\t()\n\n"
+    )
 
 
 def _speakers(num_dialogs: int, seed: int) -> dict[tuple[int, str, str], Speaker]:
@@ -121,7 +143,8 @@ def _speakers(num_dialogs: int, seed: int) -> dict[tuple[int, str, str], Speaker
 def _part(session: int, dialog: str, actor: str, speaker: Speaker, said: set[str], seed: int) -> list[Utterance]:
     """Let one actor of a dialog say every emotion, in a random order."""
     random = random_state(seed, "er", speaker.name, "part")
-    emotions = [str(emotion) for emotion in random.permutation(list(EXPRESSIONS) * UTTERANCES_PER_EMOTION)]
+    undecided = [UNDECIDED[actor]] if dialog.startswith("script") else []
+    emotions = [str(one) for one in random.permutation(list(EXPRESSIONS) * UTTERANCES_PER_EMOTION + undecided)]
     name = f"Ses{session:02d}F_{dialog}"
     utterances = []
     for index, (emotion, remark) in enumerate(zip(emotions, draw_remarks(len(emotions), random, said), strict=True)):
@@ -133,7 +156,9 @@ def _part(session: int, dialog: str, actor: str, speaker: Speaker, said: set[str
                 text=remark,
                 label=emotion,
                 speaker=speaker,
-                delivery=draw_expression(EXPRESSIONS[emotion], random_state(seed, path, "delivery")),
+                delivery=draw_expression(
+                    EXPRESSIONS.get(emotion, UNDECIDED_EXPRESSION), random_state(seed, path, "delivery")
+                ),
                 scene=draw_scene(random_state(seed, path, "scene"), CONDITIONS),
             )
         )

@@ -13,8 +13,8 @@ from tasks.mini.delivery import Delivery
 EFFORT_HZ = (500.0, 8000.0)
 """Effort acts above the lower frequency."""
 _EFFORT_OCTAVES = 4
-ROUGHNESS_HZ = (25.0, 45.0)
-TREMOR_HZ = (4.5, 6.5)
+ROUGHNESS_HZ = (16.0, 26.0)
+TREMOR_HZ = (7.0, 9.0)
 _BREATH_SLOPE = -0.5
 """Breath is brighter than white noise."""
 _ENVELOPE_S = 0.02
