@@ -49,6 +49,11 @@ class Upstream(Protocol):
         ...
 
 
+FeatureProtocol = Literal["cached", "s3prl"]
+"""How a task gets an upstream's features. ``cached``: once an utterance, alone and unpadded, kept on disk and reused
+over steps, learning rates, seeds and tasks. ``s3prl``: at every step anew, in the recipe's own padded batches."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Where and how a compressor or a task runs."""
@@ -57,6 +62,10 @@ class Context:
     """Seeds everything random in the call."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Already resolved and known to exist."""
+    protocol: FeatureProtocol = "cached"
+    """How a task gets its features."""
+    cache_limit_bytes: int | None = None
+    """The most that all cached features may hold together; None is no limit but the disk's."""
 
 
 class AudioSource(Settings):

@@ -167,6 +167,7 @@ class ASR:
             upstream,
             workdir,
             context,
+            features="frames",
         )
         scores = {
             split: error_rates([row["reference"] for row in rows], [row["prediction"] for row in rows])

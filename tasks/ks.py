@@ -122,6 +122,7 @@ class KS:
             upstream,
             workdir,
             context,
+            features="means",
         )
         scores = {
             split: {"accuracy": sum(row["correct"] for row in rows) / len(rows)}

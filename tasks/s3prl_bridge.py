@@ -8,11 +8,13 @@ data-loading workers), and each utterance's prediction is kept.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,8 @@ from bench.contracts import Context, Upstream
 from bench.errors import UserError
 from bench.upstream.checkpoint import weights_hash
 from tasks import s3prl_compat
+from tasks.feature_cache.features import Features, Kind
+from tasks.feature_cache.upstream import CachedUpstream, cached_features, feature_loader_class
 from tasks.fingerprint import claim, data_sha256
 from tasks.head_checkpoints import HeadCheckpoints
 
@@ -68,6 +72,7 @@ def run_recipe(
     upstream: Upstream,
     workdir: Path,
     context: Context,
+    features: Kind,
 ) -> RecipeResult:
     """Train the recipe's head on the frozen upstream, and test it on the whole dev and test sets.
 
@@ -80,6 +85,7 @@ def run_recipe(
         upstream: moved to the context's device, and left in eval mode.
         workdir: keeps its files in the sub-folder ``s3prl``.
         context: its seed initialises the head and orders the batches; seed 0 orders them as s3prl does.
+        features: what the head needs of the hidden states, where the context's protocol is ``cached``.
 
     Raises:
         UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
@@ -89,13 +95,17 @@ def run_recipe(
     problem.splits = splits
     target_dir = workdir / "s3prl"
     run_arguments = _run_arguments(problem.default_config(), arguments, context)
+    weights = weights_hash(problem.upstream)
+    if context.protocol == "cached":
+        problem.features = cached_features(_FrozenUpstream(problem.upstream), weights, features, context)
     versions = {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")}
     claim(
         target_dir,
         {
             "recipe": recipe,
             "arguments": run_arguments,
-            "upstream": weights_hash(problem.upstream),
+            "upstream": weights,
+            "protocol": context.protocol,
             "data": {name: data_sha256(frame) for name, frame in splits.items()},
             "versions": versions,
         },
@@ -115,6 +125,8 @@ def run_recipe(
         **{f"{name}_version": version for name, version in versions.items()},
         **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
         **{f"{name}_recipe_metrics": metrics for name, (metrics, _) in tested.items()},
+        "protocol": context.protocol,
+        **({"features": features} if context.protocol == "cached" else {}),
         "num_threads": torch.get_num_threads(),
         "arguments": run_arguments,
     }
@@ -199,6 +211,8 @@ class _Bridge:
 
     upstream: nn.Module
     splits: Splits
+    features: Features | None = None
+    """Of the upstream, where they are cached."""
     checkpoints: HeadCheckpoints
     results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
     """Of dev and test, once tested: s3prl's metrics, and utterance id to (reference, prediction)."""
@@ -221,9 +235,21 @@ class _Bridge:
         self, build_dataset: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, data_csv: Path, *rest: Any
     ) -> Any:
         """Tell the dataset its utterances' lengths, which s3prl would find by decoding all of it."""
-        dataset = super().build_dataset(build_dataset, target_dir, cache_dir, mode, data_csv, *rest)  # type: ignore[misc]
-        dataset.num_samples = self.splits[Path(data_csv).stem]["num_samples"].tolist()
+        num_samples = self.splits[Path(data_csv).stem]["num_samples"].tolist()
+        with self._audio_or_features(num_samples):
+            dataset = super().build_dataset(build_dataset, target_dir, cache_dir, mode, data_csv, *rest)  # type: ignore[misc]
+        dataset.num_samples = num_samples
         return dataset
+
+    def _audio_or_features(self, num_samples: Sequence[int]) -> AbstractContextManager[None]:
+        """Let the recipe's dataset load audio, or cached features in its place."""
+        if self.features is None:
+            return contextlib.nullcontext()
+        stride = cast(Upstream, self.upstream).stride
+        replacement = functools.partial(
+            feature_loader_class, features=self.features, num_samples=num_samples, stride=stride
+        )
+        return s3prl_compat.replaced_audio_loader(type(self), replacement)
 
     def build_batch_sampler(
         self, build_batch_sampler: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, *rest: Any
@@ -235,9 +261,10 @@ class _Bridge:
         self._batches = _ResumableBatches(batches)
         return self._batches
 
-    def build_upstream(self, _build_upstream: dict[str, Any]) -> _FrozenUpstream:
-        """Give the recipe our upstream."""
-        return _FrozenUpstream(self.upstream)
+    def build_upstream(self, _build_upstream: dict[str, Any]) -> nn.Module:
+        """Give the recipe our upstream, or what unpacks its cached features."""
+        upstream = _FrozenUpstream(self.upstream)
+        return upstream if self.features is None else CachedUpstream(upstream)
 
     def build_task(self, *args: Any, **kwargs: Any) -> Any:
         """Complete checkpoints when the next step begins: s3prl has no hook after it has written one."""

@@ -12,7 +12,8 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -74,6 +75,20 @@ def recipe_class(module_name: str, class_name: str) -> Any:
         if hasattr(module, "get_info"):
             module.get_info = known_lengths
     return recipe
+
+
+@contextmanager
+def replaced_audio_loader(recipe: type, replacement: Callable[[Any], Any]) -> Iterator[None]:
+    """Give the recipe, for as long as the block runs, what ``replacement`` makes of s3prl's class ``LoadAudio``."""
+    modules: list[Any] = [sys.modules[base.__module__] for base in recipe.__mro__]
+    originals = {module: module.LoadAudio for module in modules if hasattr(module, "LoadAudio")}
+    try:
+        for module, original in originals.items():
+            module.LoadAudio = replacement(original)
+        yield
+    finally:
+        for module, original in originals.items():
+            module.LoadAudio = original
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from bench import registry
 from bench.config.run import Choice, Preset, RunConfig, resolve
+from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 
 # What numpy's and torch's generators take.
@@ -43,11 +45,14 @@ def resolved_run(
     tasks: str | None,
     data: str,
     preset: str,
+    protocol: str | None = None,
     seeds: str,
     assignments: Sequence[str],
 ) -> RunConfig:
     """Resolve the options of ``run`` and ``evaluate``; touches neither audio nor weights."""
     one_of(preset, get_args(Preset), "--preset")
+    if protocol is not None:
+        one_of(protocol, get_args(FeatureProtocol), "--protocol")
     choice = Choice(
         compressors=comma_separated(compressors, "--compressor"),
         references=tuple(_absolute(model) for model in comma_separated(models, "--model")) if models else (),
@@ -55,6 +60,7 @@ def resolved_run(
         tasks=_task_names(tasks),
         data=data,
         preset=preset,  # type: ignore[arg-type]
+        protocol=protocol,  # type: ignore[arg-type]
         seeds=_seeds(seeds),
         assignments=tuple(assignments),
     )
@@ -93,3 +99,16 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) < LARGEST_SEED for part in parts):
         raise UserError(f"Expected whole numbers from 0 to 2**32 - 1 in --seeds, comma-separated. Found {text!r}.")
     return tuple(int(part) for part in parts)
+
+
+def parse_size(text: str, option: str) -> int:
+    """Read a size such as ``50GB`` or ``800MB`` in bytes (powers of 1000).
+
+    Raises:
+        UserError: it is none.
+    """
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    if found is None or found[2] not in units:
+        raise UserError(f"Expected a size such as 50GB or 800MB in {option}. Found {text!r}.")
+    return round(float(found[1]) * units[found[2]])

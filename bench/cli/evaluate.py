@@ -14,6 +14,8 @@ def evaluate(
     tasks: options.Tasks,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
+    protocol: options.Protocol = None,
+    cache_limit: options.CacheLimit = None,
     seeds: options.Seeds = "0",
     split: options.Split = "test",
     out: options.Out = None,
@@ -28,5 +30,8 @@ def evaluate(
     from bench.cli.run import execute
 
     assignments = set_ or []
-    config = resolved_run(models=model, tasks=tasks, data=data, preset=preset, seeds=seeds, assignments=assignments)
-    return execute(config, run_folder(out, config, assignments), device, split, dry_run=dry_run, as_json=json)
+    config = resolved_run(
+        models=model, tasks=tasks, data=data, preset=preset, protocol=protocol, seeds=seeds, assignments=assignments
+    )
+    folder = run_folder(out, config, assignments)
+    return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

@@ -22,6 +22,17 @@ Sets = Annotated[
         help="Change a setting: data.*, compressor.*, tasks.<name>.* or a bare key.",
     ),
 ]
+Protocol = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="cached (features once an utterance) or s3prl (at every step anew) "
+        "[default: cached; s3prl with --preset paper]."
+    ),
+]
+CacheLimit = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="SIZE", help="The most that cached features may hold, e.g. 50GB [default: the disk's]."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]

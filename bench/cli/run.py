@@ -22,6 +22,8 @@ def run(
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
+    protocol: options.Protocol = None,
+    cache_limit: options.CacheLimit = None,
     seeds: options.Seeds = "0",
     split: options.Split = "test",
     out: options.Out = None,
@@ -44,15 +46,26 @@ def run(
         tasks=tasks,
         data=data,
         preset=preset,
+        protocol=protocol,
         seeds=seeds,
         assignments=assignments,
     )
-    return execute(config, run_folder(out, config, assignments), device, split, dry_run=dry_run, as_json=json)
+    folder = run_folder(out, config, assignments)
+    return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
 
 
-def execute(config: RunConfig, folder: Path, device: str, split: str, *, dry_run: bool, as_json: bool) -> int:
+def execute(
+    config: RunConfig,
+    folder: Path,
+    device: str,
+    split: str,
+    cache_limit: str | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
     """Show the plan or carry it out; the exit code says whether all of it is done."""
-    from bench.cli.choices import one_of
+    from bench.cli.choices import one_of, parse_size
     from bench.cli.output import leaderboard_rows, print_json, print_rows
     from bench.runner.checks import resolve_device
     from bench.runner.plan import join_run, plan
@@ -60,6 +73,7 @@ def execute(config: RunConfig, folder: Path, device: str, split: str, *, dry_run
     from bench.store.run_folder import RunFolder
 
     one_of(split, ("test", "dev"), "--split")
+    cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     if dry_run:
         join_run(RunFolder(folder), config)
@@ -69,7 +83,7 @@ def execute(config: RunConfig, folder: Path, device: str, split: str, *, dry_run
         ]
         print_json(steps) if as_json else print_rows(steps, f"{folder} on {chosen_device}")
         return 0
-    outcome = Run(config, folder, chosen_device).execute(split)
+    outcome = Run(config, folder, chosen_device, cache_limit_bytes).execute(split)
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:

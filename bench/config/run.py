@@ -14,7 +14,7 @@ from pydantic import Field
 from bench import registry
 from bench.config.data import describe_data
 from bench.config.overrides import nested, parse_overrides, validated
-from bench.contracts import Data, Settings
+from bench.contracts import Data, FeatureProtocol, Settings
 from bench.errors import UserError
 
 Preset = Literal["smoke", "mini", "paper"]
@@ -42,8 +42,8 @@ class RunConfig(Settings):
     """Corpora, with absolute paths."""
     preset: Preset
     """Where every setting not given came from."""
-    protocol: Literal["s3prl"] = "s3prl"
-    """How features are computed: ``s3prl`` recomputes them at every step, in the recipe's own batches."""
+    protocol: FeatureProtocol = "cached"
+    """How features are computed: see `bench.contracts.FeatureProtocol`."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
     models: dict[str, ModelSource]
@@ -58,7 +58,7 @@ class RunConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """What must agree for runs to share a folder; tasks, models and seeds may be added."""
         return self.model_dump(
-            mode="json", include={"teacher", "data", "preset", "protocol"}, exclude={"data": {"tasks"}}
+            mode="json", include={"teacher", "data", "preset", "protocol"}, exclude={"data": {"tasks", "audio_sha256"}}
         )
 
     def run_name(self, assignments: Sequence[str]) -> str:
@@ -84,6 +84,8 @@ class Choice(Settings):
     """Name of embedded corpora, or a YAML file."""
     preset: Preset = "mini"
     """Preset of compressors and tasks."""
+    protocol: FeatureProtocol | None = None
+    """How features are computed; by default ``s3prl`` with the preset ``paper``, else ``cached``."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
     assignments: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         teacher=choice.teacher,
         data=data,
         preset=choice.preset,
+        protocol=choice.protocol or ("s3prl" if choice.preset == "paper" else "cached"),
         seeds=choice.seeds,
         models=models,
         tasks=task_settings,

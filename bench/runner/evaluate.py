@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from bench.config.run import RunConfig
 from bench.contracts import Context, Evaluation, Upstream
@@ -37,7 +37,7 @@ def evaluate(
     folder: RunFolder,
     cell: Cell,
     model: LoadedModel,
-    device: Literal["cpu", "cuda"],
+    context: Context,
     audio_sha256: str | None,
 ) -> Record:
     """Run one cell and keep its record."""
@@ -46,8 +46,8 @@ def evaluate(
     task, data = checks.task_with_data(config, cell.task)
     workdir = folder.cell_workdir(cell.stem())
     workdir.mkdir(parents=True, exist_ok=True)
-    upstream = cast(Upstream, model.upstream.to(device))
-    evaluation: Evaluation = task.evaluate(upstream, data, workdir, Context(seed=cell.seed, device=device))
+    upstream = cast(Upstream, model.upstream.to(context.device))
+    evaluation: Evaluation = task.evaluate(upstream, data, workdir, context)
     seconds = time.monotonic() - started
     record = Record(
         cell=cell,
@@ -61,7 +61,7 @@ def evaluate(
         provenance={
             "finished": now(),
             "seconds": round(seconds, 3),
-            "device": device,
+            "device": context.device,
             "weights_hash": model.weights_hash,
             "versions": versions(),
         },

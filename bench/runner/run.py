@@ -12,6 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from bench.config.run import RunConfig
+from bench.contracts import Context
 from bench.errors import UserError
 from bench.runner import checks
 from bench.runner.compress import compress, compression_context
@@ -43,8 +44,15 @@ class Outcome:
 class Run:
     """One configuration in one folder on one device."""
 
-    def __init__(self, config: RunConfig, folder: Path, device: Literal["cpu", "cuda"]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        device: Literal["cpu", "cuda"],
+        cache_limit_bytes: int | None = None,
+    ) -> None:
         self.config = config
+        self._cache_limit_bytes = cache_limit_bytes
         self.folder = RunFolder(folder)
         self.device = device
         self.failures = Failures(self.folder)
@@ -132,4 +140,5 @@ class Run:
     def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
-                evaluate(self.config, self.folder, cell, model, self.device, self._audio_sha256.get(cell.task))
+                context = Context(cell.seed, self.device, self.config.protocol, self._cache_limit_bytes)
+                evaluate(self.config, self.folder, cell, model, context, self._audio_sha256.get(cell.task))

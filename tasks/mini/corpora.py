@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import platformdirs
-
 from bench.contracts import AudioSource, Data
 from bench.errors import UserError
+from tasks.cache_folder import cache_root
 from tasks.mini.emotions import Emotions
 from tasks.mini.intents import Intents
 from tasks.mini.keywords import Keywords
@@ -35,12 +34,6 @@ CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, SpeakerIdentities(),
 ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
 BYTES_PER_UTTERANCE = 120_000
 """Generously, of the longest utterances."""
-
-
-def cache_root() -> Path:
-    """Where the suite caches: ``$SUPERB_BENCH_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("SUPERB_BENCH_CACHE")
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("superb-bench")
 
 
 def version_of(seed: int, scale: float = 1.0) -> str:

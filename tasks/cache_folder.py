@@ -1,0 +1,14 @@
+"""Where the suite keeps what can be made again: the embedded corpora, and upstreams' features."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_root() -> Path:
+    """Return ``$SUPERB_BENCH_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("SUPERB_BENCH_CACHE")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("superb-bench")

@@ -1,0 +1,101 @@
+"""Features of one frozen upstream: taken from the store, computed where they are missing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.audio import SAMPLE_RATE_HZ
+from bench.errors import UserError
+from tasks.feature_cache.room import make_room
+from tasks.feature_cache.store import PACK_BYTES, FeatureStore
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["means", "frames"]
+"""``means``: over time, of every hidden state, (1, states, dim) float32; exact for heads that are linear up to their
+mean pooling. ``frames``: (frames, states, dim) float16."""
+
+PACK_INTERVAL_S = 60.0
+DTYPES: Mapping[Kind, torch.dtype] = {"means": torch.float32, "frames": torch.float16}
+
+HiddenStates = Callable[[Tensor], Tensor]
+"""Maps one utterance's waveform (samples,) to its hidden states (frames, states, dim), float32."""
+
+
+class Features:
+    """What the cached protocol puts in an upstream's place: features of each utterance, computed alone, unpadded."""
+
+    def __init__(
+        self, hidden_states: HiddenStates, store: FeatureStore, kind: Kind, *, frame_bytes: int, limit_bytes: int | None
+    ) -> None:
+        """Use what the store has.
+
+        Args:
+            hidden_states: computes what is missing.
+            store: of this upstream and kind.
+            kind: what is kept of the hidden states.
+            frame_bytes: size of one frame of all hidden states as stored.
+            limit_bytes: see `make_room`.
+        """
+        self._hidden_states = hidden_states
+        self._store = store
+        self._kind = kind
+        self._frame_bytes = frame_bytes
+        self._limit_bytes = limit_bytes
+
+    def prepare(self, hashes: Sequence[str], num_frames: Sequence[int], waveform: Callable[[int], Tensor]) -> None:
+        """Compute what is missing; interrupted, the same call goes on where it was.
+
+        Args:
+            hashes: of every utterance's waveform.
+            num_frames: of every utterance.
+            waveform: decodes an utterance, by its position.
+
+        Raises:
+            UserError: the features would not fit, or are not finite.
+        """
+        missing = self._store.find(hashes)
+        positions = {name: index for index, name in enumerate(hashes) if name in missing}
+        if not positions:
+            return
+        frames = sum(1 if self._kind == "means" else num_frames[index] for index in positions.values())
+        needed_bytes = frames * self._frame_bytes
+        logger.info("features: %d utterances to compute, %.3g GB to keep", len(positions), needed_bytes / 1e9)
+        make_room(self._store.folder, needed_bytes, self._limit_bytes)
+        pack: dict[str, Tensor] = {}
+        packed_bytes, begun = 0, time.monotonic()
+        for name, index in tqdm(positions.items(), "features", disable=None, leave=False):
+            pack[name] = self._kept(waveform(index))
+            packed_bytes += pack[name].nbytes
+            if packed_bytes >= PACK_BYTES or time.monotonic() - begun > PACK_INTERVAL_S:
+                self._store.add(pack)
+                pack, packed_bytes, begun = {}, 0, time.monotonic()
+        if pack:
+            self._store.add(pack)
+        if self._store.find(hashes):
+            raise UserError(
+                f"Features written to {self._store.folder} cannot be read back. Check the disk, and run again."
+            )
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return (frames or 1, states, dim), float32."""
+        return self._store[name].float()
+
+    def _kept(self, waveform: Tensor) -> Tensor:
+        states = self._hidden_states(waveform)
+        kept = states.mean(dim=0, keepdim=True) if self._kind == "means" else states
+        kept = kept.to("cpu", DTYPES[self._kind]).contiguous()
+        if not torch.isfinite(kept).all():
+            raise UserError(
+                f"Expected finite hidden states that fit {DTYPES[self._kind]}. Found others on speech of "
+                f"{len(waveform) / SAMPLE_RATE_HZ:.2f} s. The upstream's weights are unusable for --protocol cached: "
+                "compress or convert it again, or use --protocol s3prl."
+            )
+        return kept

@@ -1,0 +1,77 @@
+"""Stands in for s3prl's ``LoadAudio``: gives features where that gives waveforms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from bench.audio import SAMPLE_RATE_HZ
+from tasks.feature_cache.features import Features
+from tasks.feature_cache.waveforms import WaveformIndex
+
+
+class AudioLoader(Protocol):
+    """s3prl's ``LoadAudio``: cuts, resamples and applies effects."""
+
+    filepaths: list[str]
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+class FeatureLoader:
+    """Features of the utterances of one table, in its order.
+
+    Where the recipe crops utterances at random, each has one fixed crop here, at a place drawn by its path: a crop
+    that moves could not be cached.
+    """
+
+    def __init__(
+        self,
+        loader: AudioLoader,
+        options: dict[str, Any],
+        features: Features,
+        index: WaveformIndex,
+        num_samples: Sequence[int],
+        stride: int,
+    ) -> None:
+        """Compute what is missing, now.
+
+        Args:
+            loader: decodes an utterance whole, as the recipe prepares it.
+            options: all that the recipe asks of the loader, as plain values; ``max_secs`` is applied here.
+            features: of the upstream.
+            index: of waveforms.
+            num_samples: of every utterance, before cropping.
+            stride: of the upstream, in samples.
+        """
+        self._loader = loader
+        self._features = features
+        self._stride = stride
+        max_secs = options.get("max_secs")
+        self._max_samples = None if max_secs is None else round(max_secs * SAMPLE_RATE_HZ)
+        self._hashes = index.hashes(loader.filepaths, json.dumps(options, sort_keys=True, default=str), self.waveform)
+        longest = self._max_samples
+        lengths = [count if longest is None else min(count, longest) for count in num_samples]
+        features.prepare(self._hashes, [(count - 1) // stride + 1 for count in lengths], self.waveform)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return ``wav``: features (frames, states, dim), and ``wav_len``: samples that give as many frames."""
+        features = self._features[self._hashes[index]]
+        return {"wav": features, "wav_len": len(features) * self._stride, "wav_path": self._loader.filepaths[index]}
+
+    def waveform(self, index: int) -> Tensor:
+        """Decode an utterance, (samples,) float32, cropped."""
+        waveform: Tensor = self._loader[index]["wav"]
+        excess = len(waveform) - self._max_samples if self._max_samples else 0
+        if excess <= 0:
+            return waveform
+        digest = hashlib.sha256(self._loader.filepaths[index].encode()).digest()
+        start = int.from_bytes(digest[:8], "big") % (excess + 1)
+        return waveform[start : start + len(waveform) - excess]

@@ -1,0 +1,94 @@
+"""How much the feature cache holds, and room for more."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UserError
+from tasks.cache_folder import cache_root
+from tasks.feature_cache.store import ABOUT
+
+logger = logging.getLogger(__name__)
+
+SPARE_BYTES = 200_000_000
+"""Left free on the disk."""
+
+
+def features_root() -> Path:
+    """Return the folder of all feature stores."""
+    return cache_root() / "features"
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One store on disk."""
+
+    folder: Path
+    num_bytes: int
+    last_used_s: float
+    """Seconds since the epoch."""
+
+
+def holdings(root: Path) -> list[Holding]:
+    """List the stores, the one used longest ago first."""
+    found = []
+    for about in root.glob(f"*/{ABOUT}"):
+        num_bytes = sum(_size(path) for path in about.parent.iterdir())
+        found.append(Holding(about.parent, num_bytes, about.stat().st_mtime))
+    return sorted(found, key=lambda holding: holding.last_used_s)
+
+
+def prune(root: Path, keep_bytes: int, spare: Path | None = None) -> int:
+    """Remove the stores used longest ago until at most ``keep_bytes`` are left; ``spare`` is never removed.
+
+    Returns:
+        Bytes freed.
+    """
+    stores = holdings(root)
+    excess = sum(store.num_bytes for store in stores) - keep_bytes
+    freed = 0
+    for store in stores:
+        if freed < excess and store.folder != spare:
+            shutil.rmtree(store.folder, ignore_errors=True)
+            freed += store.num_bytes
+    return freed
+
+
+def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
+    """Make sure that a store can grow, removing others where a limit asks for it.
+
+    Args:
+        folder: the store that is to grow.
+        needed_bytes: by how much.
+        limit_bytes: the most that all stores may hold together; None is no limit but the disk's.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    if limit_bytes is not None:
+        mine = sum(_size(path) for path in folder.iterdir())
+        if mine + needed_bytes > limit_bytes:
+            raise UserError(
+                f"Expected features of at most {limit_bytes / 1e9:.3g} GB (--cache-limit). These need "
+                f"{(mine + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which keeps none."
+            )
+        freed = prune(folder.parent, limit_bytes - needed_bytes, spare=folder)
+        if freed:
+            logger.info("features: removed %.3g GB of other upstreams (--cache-limit)", freed / 1e9)
+    free = shutil.disk_usage(folder).free - SPARE_BYTES
+    if needed_bytes > free:
+        raise UserError(
+            f"Expected {needed_bytes / 1e9:.3g} GB for features in {folder.parent}. Found {max(0, free) / 1e9:.3g} GB "
+            "free. Free some (`bench cache --prune`), set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        # Another process has just moved or removed it.
+        return 0

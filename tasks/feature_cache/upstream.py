@@ -1,0 +1,92 @@
+"""The cached protocol in s3prl's terms: features in the place of audio, and a stand-in for the upstream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Context
+from tasks.cache_folder import cache_root
+from tasks.feature_cache.features import DTYPES, Features, Kind
+from tasks.feature_cache.loader import AudioLoader, FeatureLoader
+from tasks.feature_cache.room import features_root
+from tasks.feature_cache.store import FeatureStore
+from tasks.feature_cache.waveforms import WaveformIndex
+
+LENGTH_RULE = "s3prl: the last frame repeated up to one frame a stride begun"
+
+
+class CachedUpstream(nn.Module):
+    """Has s3prl's interface of an upstream, and takes apart what `FeatureLoader` has put in the audio's place."""
+
+    def __init__(self, upstream: Any) -> None:
+        """Take the shape of an s3prl upstream, not the upstream itself."""
+        super().__init__()
+        self.num_layers: int = upstream.num_layers
+        self.hidden_sizes: list[int] = upstream.hidden_sizes
+        self.downsample_rates: list[int] = upstream.downsample_rates
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Split (batch, frames, states, dim) into its states; ``lengths`` (batch,) are in samples."""
+        frame_lengths = lengths // self.downsample_rates[0]
+        return list(features.unbind(dim=2)), [frame_lengths] * self.num_layers
+
+
+def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -> Features:
+    """Open the features of an upstream.
+
+    Args:
+        upstream: in s3prl's interface, in eval mode on the context's device; computes what is missing.
+        weights: what identifies its weights and shape, see `bench.upstream.checkpoint.weights_hash`.
+        kind: what the head needs.
+        context: device and limit of the cache.
+    """
+
+    def hidden_states(waveform: Tensor) -> Tensor:
+        waveforms = waveform[None].to(context.device)
+        with torch.inference_mode():
+            states, _ = upstream(waveforms, torch.tensor([waveforms.shape[1]], device=context.device))
+        return torch.stack([state[0] for state in states], dim=1)
+
+    about = {
+        "weights_hash": weights,
+        "features": kind,
+        "dtype": str(DTYPES[kind]),
+        "length_rule": LENGTH_RULE,
+        "torch": torch.__version__,
+        "device": context.device,
+    }
+    name = hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:40]
+    return Features(
+        hidden_states,
+        FeatureStore(features_root() / name, about),
+        kind,
+        frame_bytes=upstream.num_layers * upstream.hidden_sizes[0] * DTYPES[kind].itemsize,
+        limit_bytes=context.cache_limit_bytes,
+    )
+
+
+def feature_loader_class(
+    audio_loader: Callable[..., AudioLoader], features: Features, num_samples: Sequence[int], stride: int
+) -> Callable[..., FeatureLoader]:
+    """Make what takes the place of s3prl's class ``LoadAudio`` for one table.
+
+    Args:
+        audio_loader: that class.
+        features: of the upstream.
+        num_samples: of every utterance of the table, at 16 kHz.
+        stride: of the upstream, in samples.
+    """
+
+    def load(filepaths: list[str], *arguments: Any, max_secs: float | None = None, **options: Any) -> FeatureLoader:
+        loader = audio_loader(filepaths, *arguments, **options)
+        prepared_by = {"arguments": arguments, "options": options, "max_secs": max_secs}
+        return FeatureLoader(
+            loader, prepared_by, features, WaveformIndex(cache_root() / "waveforms"), num_samples, stride
+        )
+
+    return load
