@@ -71,6 +71,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERB_BENCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def upstream() -> TinyUpstream:
     return TinyUpstream()

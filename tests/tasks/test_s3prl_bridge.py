@@ -31,7 +31,7 @@ SHORT_ASR = ASR.presets["smoke"].model_copy(
 def evaluate_ks(speech_commands: KSData, tmp_path: Path) -> Callable[..., Evaluation]:
     def evaluate(upstream: torch.nn.Module, workdir: str, seed: int = 0, **changes: Any) -> Evaluation:
         task = KS(SHORT_KS.model_copy(update=changes))
-        return task.evaluate(upstream, speech_commands, tmp_path / workdir, Context(seed=seed))
+        return task.evaluate(upstream, speech_commands, tmp_path / workdir, Context(seed=seed, protocol="s3prl"))
 
     return evaluate
 
@@ -143,14 +143,14 @@ class TestKill:
         self, librispeech: LibriSpeechData, make_upstream: Any, tmp_path: Path
     ) -> None:
         task = ASR(SHORT_ASR)
-        straight = task.evaluate(make_upstream(), librispeech, tmp_path / "straight", Context())
+        straight = task.evaluate(make_upstream(), librispeech, tmp_path / "straight", Context(protocol="s3prl"))
         upstream = make_upstream()
         # Steps 1 to 4, six utterances of dev, then step 5 (an epoch has three batches) and a part of step 6.
         upstream.forwards_left = 4 + 6 + 1
         with pytest.raises(KeyboardInterrupt):
-            task.evaluate(upstream, librispeech, tmp_path / "killed", Context())
+            task.evaluate(upstream, librispeech, tmp_path / "killed", Context(protocol="s3prl"))
         upstream.forwards_left = None
-        assert task.evaluate(upstream, librispeech, tmp_path / "killed", Context()) == straight
+        assert task.evaluate(upstream, librispeech, tmp_path / "killed", Context(protocol="s3prl")) == straight
         assert same(head(tmp_path / "killed"), head(tmp_path / "straight"))
 
     def test_no_more_than_one_interval_is_repeated(self, evaluate_ks: Any, upstream: Any) -> None:
