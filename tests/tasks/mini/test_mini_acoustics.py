@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.random import RandomState
 from scipy.signal import welch
 
-from tasks.mini.acoustics import audible_part, coloured_noise, recorded, reverberated, rms, speech_from_pcm
+from tasks.mini.acoustics import (
+    audible_part,
+    coloured_noise,
+    equalised,
+    fluctuating,
+    recorded,
+    reverberated,
+    rms,
+    speech_from_pcm,
+)
 from tasks.mini.scenes import Conditions, Scene, draw_scene
 
 RATE = 16_000
@@ -80,3 +91,50 @@ def test_scenes_fill_their_ranges() -> None:
     assert -3.0 <= min(snrs) < -2.0
     assert 14.0 < max(snrs) <= 15.0
     assert np.mean([scene.reverberation_s > 0 for scene in scenes]) == pytest.approx(0.6, abs=0.06)
+
+
+def test_noise_comes_and_goes_as_often_and_as_much_as_its_scene_says() -> None:
+    steady = coloured_noise(RandomState(0), 60 * RATE, 0.0)
+    noise = fluctuating(steady, RandomState(1), 2.0, 6.0)
+    level_db = 10 * np.log10(np.square(noise).reshape(-1, RATE // 20).mean(axis=1))
+    # Between its turning points the level is interpolated, which takes a third off its variance.
+    assert level_db.std() == pytest.approx(6.0 * np.sqrt(2 / 3), rel=0.15)
+    crossings_hz = np.count_nonzero(np.diff(np.sign(level_db - level_db.mean()))) / 60
+    assert 1.5 < crossings_hz < 3.0
+
+
+def test_signal_to_noise_ratio_holds_in_fluctuating_noise() -> None:
+    steady = Scene(snr_db=3.0, reverberation_s=0.0, noise_slope=0.0, level_dbfs=-25.0)
+    scene = replace(steady, fluctuation_hz=0.5, fluctuation_db=8.0)
+    speech = tone(1000, 0.5)
+    recording = recorded(speech, scene, RandomState(0), start=4000, num_samples=RATE)[4000:12_000] / 32_768
+    spectrum = np.abs(np.fft.rfft(recording)) ** 2
+    voice = spectrum[499:502].sum()
+    assert 10 * np.log10(voice / (spectrum.sum() - voice)) == pytest.approx(3.0, abs=0.3)
+
+
+def test_a_recording_chain_colours_speech_and_noise_alike() -> None:
+    flat = Scene(snr_db=10.0, reverberation_s=0.0, noise_slope=0.0, level_dbfs=-25.0)
+    scene = replace(flat, equaliser_db=(0.0, 0.0, 0.0, 0.0, 0.0, -12.0, -12.0))
+    plain, coloured = (
+        recorded(tone(1000, 4.0), one, RandomState(0), start=0, num_samples=4 * RATE) for one in (flat, scene)
+    )
+    frequencies_hz, before = welch(plain, RATE, nperseg=1024)
+    _, after = welch(coloured, RATE, nperseg=1024)
+    change_db = 10 * np.log10(after / before)
+    kept = change_db[(frequencies_hz > 200) & (frequencies_hz < 1900)].mean()
+    assert change_db[frequencies_hz > 4200].mean() - kept == pytest.approx(-12.0, abs=0.3)
+
+
+def test_equaliser_interpolates_over_octaves() -> None:
+    frequency_hz = 2000.0
+    louder = equalised(tone(frequency_hz, 0.5), (1000.0, 4000.0), (0.0, 6.0))
+    assert 20 * np.log10(rms(louder) / rms(tone(frequency_hz, 0.5))) == pytest.approx(3.0, abs=0.05)
+
+
+def test_half_of_the_scenes_fluctuate_and_chains_differ_where_asked() -> None:
+    scenes = [draw_scene(RandomState(seed), Conditions((0.0, 20.0), 0.6, equaliser_db=4.0)) for seed in range(300)]
+    assert np.mean([scene.fluctuation_db > 0 for scene in scenes]) == pytest.approx(0.5, abs=0.08)
+    assert {scene.fluctuation_hz > 0 for scene in scenes if scene.fluctuation_db} == {True}
+    assert np.std([scene.equaliser_db for scene in scenes]) == pytest.approx(4.0, abs=0.3)
+    assert draw_scene(RandomState(0), Conditions((0.0, 20.0), 0.6)).equaliser_db == ()
