@@ -39,7 +39,7 @@ RATINGS = {
     "xxx": ("Other", 3, 3),
 }
 """A rater's word for an emotion, its valence and its activation from 1 to 5."""
-CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=3.0)
+CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=2.0)
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Expression:
 
 
 EXPRESSIONS: dict[str, Expression] = {
-    "neu": Expression(),
-    "hap": Expression(rate=1.06, pitch=14.0, pitch_range=40.0, effort_db=1.0, swell_db=4.0),
-    "ang": Expression(rate=1.06, pitch=4.0, pitch_range=5.0, effort_db=2.0, roughness=0.95),
+    "neu": Expression(pitch_range=-15.0),
+    "hap": Expression(rate=1.12, pitch=20.0, pitch_range=40.0, effort_db=1.8, swell_db=5.0),
+    "ang": Expression(rate=1.05, pitch=4.0, pitch_range=5.0, effort_db=2.5, roughness=0.8),
     "sad": Expression(
-        rate=0.9, pitch=-6.0, pitch_range=-35.0, effort_db=-1.5, breathiness=0.3, tremor=0.5, swell_db=-4.0
+        rate=0.9, pitch=-6.0, pitch_range=-35.0, effort_db=-1.8, breathiness=0.25, tremor=0.45, swell_db=-5.0
     ),
 }
 UNDECIDED_EXPRESSION = Expression(rate=1.03, pitch=2.0, effort_db=1.0, roughness=0.4)
@@ -72,7 +72,7 @@ SCATTER = Expression(
     pitch_range=8.0,
     pause_ms=20.0,
     effort_db=1.0,
-    roughness=0.1,
+    roughness=0.18,
     tremor=0.15,
     breathiness=0.08,
     swell_db=3.0,

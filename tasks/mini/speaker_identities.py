@@ -26,7 +26,7 @@ VIDEOS: dict[Split, int] = {"train": 8, "dev": 2, "test": 6}
 UTTERANCES_PER_VIDEO = 3
 LEAST_FORMANT_RATIO = 1.06
 """Of the vocal tracts in a pair."""
-CONDITIONS = Conditions(snr_db=(0.0, 20.0), reverberant_share=0.6, equaliser_db=4.0)
+CONDITIONS = Conditions(snr_db=(0.0, 20.0), reverberant_share=0.6, equaliser_db=6.0)
 
 
 class SpeakerIdentities:
