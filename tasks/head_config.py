@@ -21,7 +21,9 @@ class HeadConfig(Settings):
     learning_rate: PositiveFloat
     """Adam's; constant."""
     batch_size: PositiveInt
-    """Utterances a training step."""
+    """Utterances a forward and backward pass."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Such passes an optimizer step."""
     eval_batch_size: PositiveInt
     """Utterances a forward pass on dev and test. Padding changes some upstreams' features, so it is part of the
     protocol."""
@@ -50,6 +52,7 @@ class HeadConfig(Settings):
                 "total_steps": self.total_steps,
                 "eval_step": self.eval_interval_steps,
                 "save_step": self.save_interval_steps,
+                "gradient_accumulate": self.gradient_accumulation_steps,
             },
         }
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
-from pydantic import PositiveInt
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
 from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
 from bench.errors import UserError
-from tasks.head_config import HeadConfig
+from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
@@ -35,7 +34,7 @@ class KSData(Settings):
     """Resample files of another rate to 16 kHz; otherwise they are refused."""
 
 
-class KSConfig(HeadConfig):
+class KSConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
 
     The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
@@ -43,13 +42,6 @@ class KSConfig(HeadConfig):
 
     Source: s3prl 0.4.18, ``SuperbKS.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
-
-    hidden_size: PositiveInt = 256
-    """Width between the two linear layers."""
-
-    def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words."""
-        return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
 
 class KS:
@@ -112,23 +104,8 @@ class KS:
         Raises:
             UserError: the archives are unusable, or audio turned out to be torn or not finite.
         """
-        from tasks.s3prl_bridge import run_recipe
-
-        config = self._config
-        result = run_recipe(
-            ("s3prl.problem.common.superb_ks", "SuperbKS"),
-            config.recipe_arguments(),
-            config.limited(read_speech_commands(data), by="label"),
-            upstream,
-            workdir,
-            context,
-            features="means",
-        )
-        scores = {
-            split: {"accuracy": sum(row["correct"] for row in rows) / len(rows)}
-            for split, rows in result.predictions_by_split().items()
-        }
-        return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
+        recipe = ("s3prl.problem.common.superb_ks", "SuperbKS")
+        return evaluate_pooled(recipe, self._config, read_speech_commands(data), upstream, workdir, context)
 
 
 def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:

@@ -45,7 +45,7 @@ Splits = Mapping[str, pd.DataFrame]
 """``train``, ``dev`` and ``test``: a row an utterance, with the columns ``id``, ``wav_path``, ``num_samples``
 (at 16 kHz) and those the recipe asks for (``label``; ``transcription``; ...). Further columns are left alone."""
 
-_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "transcription", "start_sec", "end_sec")
+_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
 _RNG_STATE = "rng_state.pt"
 _SAMPLER_SEED = 12345678
 
@@ -59,6 +59,8 @@ class RecipeResult:
     columns of the split that no recipe reads."""
     settings: dict[str, Any]
     """Every argument the recipe was run with, its own figures, library versions and split sizes, as plain values."""
+    metrics: dict[str, dict[str, float]]
+    """The recipe's own figures on ``dev`` and ``test``, the loss among them."""
 
     def predictions_by_split(self) -> dict[str, list[dict[str, Any]]]:
         """Part the rows into ``dev`` and ``test``."""
@@ -120,18 +122,19 @@ def run_recipe(
             # A data-loading worker's error carries its traceback in the message.
             raise UserError(str(error).rstrip().rpartition("UserError: ")[2]) from error
     tested = dict(zip(("dev", "test"), problem.results, strict=True))
+    metrics = {name: values for name, (values, _) in tested.items()}
     settings = {
         "recipe": ".".join(recipe),
         **{f"{name}_version": version for name, version in versions.items()},
         **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
-        **{f"{name}_recipe_metrics": metrics for name, (metrics, _) in tested.items()},
+        **{f"{name}_recipe_metrics": values for name, values in metrics.items()},
         "protocol": context.protocol,
         **({"features": features} if context.protocol == "cached" else {}),
         "num_threads": torch.get_num_threads(),
         "arguments": run_arguments,
     }
     predictions = [row for name, (_, said) in tested.items() for row in _prediction_rows(name, splits[name], said)]
-    return RecipeResult(predictions=predictions, settings=settings)
+    return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
 
 
 def _prediction_rows(split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
