@@ -1,0 +1,1 @@
+"""How hard the embedded corpora are: probes that know nothing of any teacher or compressor."""
