@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pandas as pd
 import typer
 from difficulty.items import TASKS, read_items
-from difficulty.probes import CHANCE, PROBES, SUPERVISED, Scored, probes_of, run_probe, tested_items, write_features
+from difficulty.probes import CHANCE, PROBES, Scored, probes_of, run_probe, tested_items, write_features
 from difficulty.tables import gap_rows, markdown, score_rows, score_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -40,20 +40,20 @@ def main(
     tasks: Annotated[str, typer.Option(help="Which tasks, separated by commas.")] = ",".join(TASKS),
     probes: Annotated[str, typer.Option(help="Which probes, separated by commas.")] = ",".join(PROBES),
     seeds: Annotated[str, typer.Option(help="Seeds of the probes, separated by commas.")] = "0,1,2",
-    supervised_seeds: Annotated[str, typer.Option(help="Seeds of the supervised model, which is slow.")] = "0",
+    slow_seeds: Annotated[str, typer.Option(help="Seeds of all that takes minutes: transcribing, supervised.")] = "0",
     out: Annotated[Path | None, typer.Option(help="CSV file for all figures.")] = None,
     features: Annotated[Path | None, typer.Option(help="Keep features there, for other runs.")] = None,
     processes: Annotated[int, typer.Option(help="Probes side by side.")] = os.cpu_count() or 1,
 ) -> None:
     """Measure chance, filter banks, random weights and a small supervised model on each embedded corpus."""
     chosen = _chosen(tasks, TASKS)
-    seeds_of = dict.fromkeys(_chosen(probes, PROBES), seeds) | {CHANCE: "0", SUPERVISED: supervised_seeds}
+    wanted = _chosen(probes, PROBES)
     jobs = [
         (task, probe, int(seed))
         for task in sorted(chosen, key=LONGEST_FIRST.index)
         for probe in reversed(probes_of(task))
-        if probe in probes.split(",")
-        for seed in seeds_of[probe].split(",")
+        if probe in wanted
+        for seed in ("0" if probe == CHANCE else slow_seeds if is_slow(task, probe) else seeds).split(",")
     ]
     with tempfile.TemporaryDirectory() as temporary:
         scored = run(data, jobs, features or Path(temporary), processes)

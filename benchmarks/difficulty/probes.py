@@ -47,6 +47,11 @@ def probes_of(task: str) -> tuple[str, ...]:
     return tuple(probe for probe in PROBES if task in CLASSIFICATION or probe != FBANK_MEAN_STD)
 
 
+def is_slow(task: str, probe: str) -> bool:
+    """Say whether a probe takes minutes."""
+    return probe == SUPERVISED or task not in CLASSIFICATION
+
+
 def tested_items(items: Sequence[Item]) -> list[Item]:
     """List the test utterances, in the order in which `run_probe` counts them."""
     return [items[index] for fold in folds(items) for index in fold.test]

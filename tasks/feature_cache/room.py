@@ -82,7 +82,7 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
     if needed_bytes > free:
         raise UserError(
             f"Expected {needed_bytes / 1e9:.3g} GB for features in {folder.parent}. Found {max(0, free) / 1e9:.3g} GB "
-            "free. Free some (`bench cache --prune`), set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
+            "free. Delete some of its folders, set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
         )
 
 

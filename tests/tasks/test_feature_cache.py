@@ -172,6 +172,6 @@ class TestRoom:
         with pytest.raises(UserError, match=r"--cache-limit.* need .* GB"):
             evaluate_ks(upstream, "w", cache_limit_bytes=1000)
         monkeypatch.setattr("tasks.feature_cache.room.SPARE_BYTES", 10**18)
-        with pytest.raises(UserError, match=r"GB for features in .*bench cache --prune"):
+        with pytest.raises(UserError, match=r"GB for features in .*Delete some"):
             evaluate_ks(upstream, "w")
         assert upstream.lengths == []

@@ -14,6 +14,7 @@ from tasks.mini.phones import read_phones
 from tasks.mini.unlabelled import Unlabelled
 
 HOURS = 0.03
+STRESS = "\N{MODIFIER LETTER VERTICAL LINE}"
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ class TestPhones:
             samples /= np.sqrt(np.mean(np.square(samples)))
             for begun, ended, phone in [(0.0, phones[0][0], "silence"), *phones]:
                 kind = {"s": "none", "p": "plosive", "t": "plosive", "k": "plosive"}.get(phone[0])
-                kind = "none" if phone == "silence" else "vowel" if phone[0] == "ˈ" else kind
+                kind = "none" if phone == "silence" else "vowel" if phone[0] == STRESS else kind
                 part = samples[round(begun * rate) : round(ended * rate)]
                 if kind in levels and len(part) > 160 and phone != "s":
                     levels[kind].append(20 * np.log10(np.std(part)))
