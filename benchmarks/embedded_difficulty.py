@@ -21,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pandas as pd
 import typer
 from difficulty.items import TASKS, read_items
-from difficulty.probes import CHANCE, PROBES, Scored, probes_of, run_probe, tested_items, write_features
+from difficulty.probes import CHANCE, PROBES, Scored, is_slow, probes_of, run_probe, tested_items, write_features
 from difficulty.tables import gap_rows, markdown, score_rows, score_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -176,7 +176,8 @@ def masked(inputs: Tensor) -> Tensor:
 def _logits(model: TDNN, bands: Sequence[Tensor], indices: Sequence[int]) -> Tensor:
     model.eval()
     with torch.no_grad():
-        return torch.cat([model(*padded(bands, indices[start : start + 1])) for start in range(len(indices))])
+        parts = [model(*padded(bands, indices[start : start + 16])) for start in range(0, len(indices), 16)]
+    return torch.cat(parts)
 
 
 class _Best:

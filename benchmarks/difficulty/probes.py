@@ -32,9 +32,9 @@ NUM_CANDIDATES = 200
 
 TDNN_TRAINING = {
     "ks": classification.Training(num_epochs=40),
-    "sid": classification.Training(num_epochs=30),
-    "er": classification.Training(num_epochs=15),
-    "ic": classification.Training(num_epochs=40),
+    "sid": classification.Training(num_epochs=24),
+    "er": classification.Training(num_epochs=10),
+    "ic": classification.Training(num_epochs=36),
 }
 FROZEN_TRAINING = recognition.Training(num_epochs=12)
 SUPERVISED_TRAINING = recognition.Training(num_epochs=20)
