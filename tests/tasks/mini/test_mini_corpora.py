@@ -40,7 +40,7 @@ class TestDeterminism:
         made = []
         for num_processes in (1, 3):
             corpora = small_and_missing(num_processes=num_processes)
-            corpora.prepare()
+            corpora.prepare(["ks", "er"])
             made.append(contents(corpora.folder))
             shutil.rmtree(corpora.folder)
         assert len(made[0]) > 20
@@ -50,7 +50,7 @@ class TestDeterminism:
         self, small_corpora: MiniCorpora, small_and_missing: MakeCorpora
     ) -> None:
         fewer = small_and_missing()
-        fewer.prepare()
+        fewer.prepare(["ks"])
         larger = {row["path"]: row for row in small_corpora.manifests()["ks"]}
         common = [row for row in fewer.manifests()["ks"] if row["path"] in larger and row["split"] == "test"]
         assert len(common) > 20
@@ -60,7 +60,7 @@ class TestDeterminism:
         self, small_corpora: MiniCorpora, small_and_missing: MakeCorpora
     ) -> None:
         other = small_and_missing(seed=1)
-        assert other.prepare().version == f"{GENERATOR_VERSION}-seed1-scale0.001"
+        assert other.prepare(["ks"]).version == f"{GENERATOR_VERSION}-seed1-scale0.001"
         mine, theirs = ({row["sha256"] for row in corpora.manifests()["asr"]} for corpora in (small_corpora, other))
         assert not mine & theirs
 
@@ -80,13 +80,14 @@ class TestManifest:
                 assert float(row["duration_s"]) == pytest.approx(info.duration, abs=1e-3)
 
     def test_noise_level_is_heard(self, small_corpora: MiniCorpora) -> None:
-        """In the first and last 50 ms of a sentence there is only noise: quieter where the manifest says so."""
+        """In the first 50 ms of a sentence there is only noise: quieter where the manifest says so."""
         ratios, told = [], []
         for row in small_corpora.manifests()["asr"]:
             samples, _ = soundfile.read(small_corpora.folder / "asr" / row["path"])
             ratios.append(20 * np.log10(np.std(samples) / np.std(samples[:800])))
             told.append(float(row["snr_db"]))
-        assert np.corrcoef(ratios, told)[0, 1] > 0.9
+        # Half of the noises fluctuate, and may be at any level just then.
+        assert np.corrcoef(ratios, told)[0, 1] > 0.7
 
     def test_nothing_is_silent_or_clipped(self, small_corpora: MiniCorpora) -> None:
         for name, manifest in small_corpora.manifests().items():
@@ -142,22 +143,23 @@ class TestWholeOrNotAtAll:
 
         with monkeypatch.context() as patch, pytest.raises(UserError, match="No space left on device"):
             patch.setattr("tasks.mini.building.write_manifest", full_disk)
-            corpora.prepare()
+            corpora.prepare(["ks"])
         assert not [path for path in corpora.folder.iterdir() if not path.name.startswith(".")]
-        corpora.prepare()
-        assert set(corpora.manifests()) == {corpus.name for corpus in CORPORA}
+        corpora.prepare(["ks"])
+        assert set(corpora.manifests()) == {"ks", "asr"}
 
     def test_two_processes_at_once_make_the_same_corpora(self, small_and_missing: MakeCorpora) -> None:
         corpora = small_and_missing(num_processes=1)
-        together = [multiprocessing.get_context("fork").Process(target=corpora.prepare) for _ in range(2)]
+        context = multiprocessing.get_context("fork")
+        together = [context.Process(target=corpora.prepare, args=(["ks"],)) for _ in range(2)]
         for process in together:
             process.start()
         for process in together:
             process.join()
         assert [process.exitcode for process in together] == [0, 0]
-        corpora.prepare()
+        corpora.prepare(["ks"])
         visible = {path.name for path in corpora.folder.iterdir() if not path.name.endswith(".lock")}
-        assert visible == {corpus.name for corpus in CORPORA}
+        assert visible == {"ks", "asr"}
 
     def test_what_another_version_left_unfinished_is_removed(self, small_and_missing: MakeCorpora) -> None:
         corpora = small_and_missing()
@@ -176,7 +178,8 @@ class TestAudioHash:
         hashes = small_corpora.prepare().audio_sha256
         assert set(hashes) == {corpus.name for corpus in CORPORA}
         assert len(set(hashes.values())) == len(hashes)
-        assert hashes != small_and_missing().prepare().audio_sha256
+        others = small_and_missing().prepare(["ks"]).audio_sha256
+        assert not set(hashes.values()) & set(others.values())
 
     def test_audio_that_differs_from_the_authors_is_told(
         self, small_corpora: MiniCorpora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

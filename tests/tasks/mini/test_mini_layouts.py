@@ -10,6 +10,7 @@ import pytest
 from tasks.mini.corpora import CORPORA, MiniCorpora
 from tasks.mini.keywords import KEYWORDS, OTHER_WORDS, Keywords
 from tasks.mini.transcripts import TEMPLATES, WORDS, Transcripts
+from tasks.mini.utterances import MiniCorpus
 
 UNHEARD = ("sid", "er")
 """Corpora whose voices, training included, compression and pretraining never hear."""
@@ -84,10 +85,10 @@ class TestPlan:
                 splits.setdefault(one.speaker.name, set()).add(one.split)
         assert all(len(found) == 1 for found in splits.values())
 
-    def test_speakers_are_drawn_again_with_another_seed(self, utterances: list) -> None:
-        for corpus in CORPORA:
-            first, second = ({u.speaker for u in corpus.utterances(seed, 1.0) if u.speaker} for seed in (0, 1))
-            assert not first & second
+    @pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.name)
+    def test_speakers_are_drawn_again_with_another_seed(self, corpus: MiniCorpus) -> None:
+        first, second = ({u.speaker for u in corpus.utterances(seed, 0.2) if u.speaker} for seed in (0, 1))
+        assert not first & second
 
     def test_voices_are_in_one_split_of_all_corpora(self) -> None:
         splits: dict[str, set[str]] = {}
