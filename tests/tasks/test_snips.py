@@ -96,12 +96,13 @@ class TestCorpus:
         assert "Ivy-snips-train-99" not in set(tables["train"]["id"])
         assert "Left out 1 files" in caplog.text
 
-    def test_subfolders_do(self, requests: SNIPSData) -> None:
+    def test_subfolders_do_and_change_no_order(self, requests: SNIPSData) -> None:
         moved = requests.root / "train" / "deep" / "Ivy-snips-train-8.wav"
         moved.parent.mkdir()
         (requests.root / "train" / moved.name).rename(moved)
         train = read_snips(requests)["train"].set_index("id")
         assert train.loc["Ivy-snips-train-8", "wav_path"] == str(moved)
+        assert list(train.index) == sorted(train.index)
 
 
 def rewrite(root: Path, old: str, new: str) -> None:
