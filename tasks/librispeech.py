@@ -11,6 +11,7 @@ import pandas as pd
 from bench.audio import read_headers
 from bench.contracts import Settings
 from bench.errors import UserError
+from tasks.text_files import read_text
 
 _PAGE = "openslr.org/12"
 
@@ -109,17 +110,10 @@ def _read_transcripts(chapter: Path) -> dict[str, str]:
         )
     transcripts = {}
     for file in files:
-        for line in _read_text(file).split("\n"):
+        for line in read_text(file).split("\n"):
             name, _, words = line.partition(" ")
             if name and not words.strip():
                 raise UserError(f"Expected words after {name} in {file}. Found none. Correct the line.")
             if name:
                 transcripts[name] = words
     return transcripts
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"Expected UTF-8 in {file}. {error.reason} at byte {error.start}. Save it as UTF-8.") from error
