@@ -36,8 +36,8 @@ TDNN_TRAINING = {
     "er": classification.Training(num_epochs=10),
     "ic": classification.Training(num_epochs=36),
 }
-FROZEN_TRAINING = recognition.Training(num_epochs=12)
-SUPERVISED_TRAINING = recognition.Training(num_epochs=20)
+FROZEN_TRAINING = recognition.Training(num_epochs=16)
+SUPERVISED_TRAINING = recognition.Training(num_epochs=24)
 
 Scored = Mapping[str, Counts]
 

@@ -63,10 +63,7 @@ class WeightedSum(nn.Module):
         weights = self.layer_weights.softmax(0)
         summed = [torch.einsum("l,lfd->fd", weights, (state.float() - self.centre) / self.scale) for state in states]
         lengths = torch.tensor([len(utterance) for utterance in summed])
-        batch = pad_sequence(summed, batch_first=True)
-        if self.training:
-            batch = masked(batch.transpose(1, 2)).transpose(1, 2)
-        return batch, lengths
+        return pad_sequence(summed, batch_first=True), lengths
 
 
 class TrainedFront(nn.Module):
@@ -122,7 +119,7 @@ class Training:
     """How a recognizer is trained."""
 
     num_epochs: int
-    batch_size: int = 8
+    batch_size: int = 4
     learning_rate: float = 3e-3
     hidden_size: int = 160
     num_choices: int = 6
