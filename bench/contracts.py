@@ -100,7 +100,7 @@ class Data(Settings):
     audio: AudioSource | None = None
     """What compression hears."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Each task's entry; its fields are the task's own ``data_type``."""
+    """Each task's entry; its fields are those of one of the task's own ``layouts``."""
 
     @property
     def identity(self) -> str:
@@ -132,13 +132,25 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class SplitSize:
+    """How much there is of one split."""
+
+    num_utterances: int
+    duration_s: float
+    """Of all of them together."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a task found out about one upstream."""
 
     scores: Mapping[str, Mapping[str, float]]
     """Split (``test``, ``dev``) to metric name to value."""
     predictions: Sequence[Mapping[str, Any]]
-    """One row an utterance: id, split, reference, prediction, correct, duration_s, further columns of the data."""
+    """One row an utterance: id, split, reference, prediction, correct, counts, duration_s, further columns of the data.
+
+    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``: over a split, the sum of the numerators
+    by the sum of the denominators is the score, to 1e-9. Models are compared by them, utterance by utterance."""
     settings: Mapping[str, Any]
     """What the recipe really used (steps, learning rate, batch size), as plain values."""
 
@@ -186,16 +198,24 @@ class Task(Protocol):
     """One line with the corpus and the recipe."""
     metrics: ClassVar[tuple[Metric, ...]]
     config_type: ClassVar[type[Settings]]
-    data_type: ClassVar[type[Settings]]
-    """Fields of the task's entry in a data YAML; ``pathlib.Path`` fields are resolved against the YAML's folder."""
+    layouts: ClassVar[Mapping[str, type[Settings]]]
+    """What an entry of the task in a data YAML may be: name of a layout to its fields, of which one is ``layout``, that
+    very name by default. The first is meant where an entry names none; an entry with the key ``manifest`` and no
+    ``layout`` means the layout ``manifest``. ``pathlib.Path`` fields are resolved against the YAML's folder."""
     presets: ClassVar[Mapping[str, Settings]]
 
     def __init__(self, config: Any) -> None:
         """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
         ...
 
-    def check(self, data: Any) -> None:
-        """Refuse a corpus that is missing, incomplete or not 16 kHz, before anything runs.
+    def check(self, data: Any) -> Mapping[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, contradictory or not 16 kHz, before anything runs.
+
+        Args:
+            data: an instance of one of the ``layouts``.
+
+        Returns:
+            What is there, by split: ``train``, ``dev`` and ``test``, or the parts that folds are made of.
 
         Raises:
             UserError: what is missing, and where.

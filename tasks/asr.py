@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+import pandas as pd
+
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.counts import transcript_counts
 from tasks.error_rates import error_rates, texts, word_errors
 from tasks.librispeech import LibriSpeechData, read_librispeech
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.splits import split_sizes
 
 # The recipe halves the batch of every utterance longer than this, which all are.
 _HALVING_SAMPLES = 2000
@@ -41,7 +45,7 @@ class ASR:
         Metric("cer", higher_is_better=False),
     )
     config_type: ClassVar[type[Settings]] = ASRConfig
-    data_type: ClassVar[type[Settings]] = LibriSpeechData
+    layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": LibriSpeechData}
     presets: ClassVar[dict[str, ASRConfig]] = {
         "paper": ASRConfig(
             total_steps=200_000,
@@ -85,13 +89,27 @@ class ASR:
     def __init__(self, config: ASRConfig) -> None:
         self._config = config
 
-    def check(self, data: LibriSpeechData) -> None:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: LibriSpeechData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_librispeech` returns.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_librispeech(data)
+        return read_librispeech(data)
+
+    def check(self, data: LibriSpeechData) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(self, upstream: Upstream, data: LibriSpeechData, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head and score its greedy transcripts of the whole test and dev sets.
@@ -105,11 +123,12 @@ class ASR:
         result = run_recipe(
             ("s3prl.problem.asr.superb_asr", "SuperbASR"),
             config.recipe_arguments(),
-            config.limited(read_librispeech(data), by="speaker"),
+            config.limited(self.read(data), by="speaker"),
             upstream,
             workdir,
             context,
             features="frames",
+            counts=transcript_counts,
         )
         said = {split: texts(rows) for split, rows in result.predictions_by_split().items()}
         return Evaluation(

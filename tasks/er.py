@@ -6,11 +6,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any, ClassVar
 
+import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.counts import with_unit_weight
 from tasks.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
+from tasks.splits import split_sizes
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
 
@@ -35,7 +38,7 @@ class ER:
     summary: ClassVar[str] = "Emotion recognition: IEMOCAP, five folds, s3prl's SuperbER (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = ERConfig
-    data_type: ClassVar[type[Settings]] = IEMOCAPData
+    layouts: ClassVar[dict[str, type[Settings]]] = {"iemocap": IEMOCAPData}
     presets: ClassVar[dict[str, ERConfig]] = {
         "paper": ERConfig(
             total_steps=30_000,
@@ -73,13 +76,27 @@ class ER:
     def __init__(self, config: ERConfig) -> None:
         self._config = config
 
-    def check(self, data: IEMOCAPData) -> None:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: IEMOCAPData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_iemocap` returns, parted into ``session1`` to ``session5``.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_iemocap(data)
+        return {f"session{session}": table for session, table in read_iemocap(data).groupby("session")}
+
+    def check(self, data: IEMOCAPData) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of each session.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(self, upstream: Upstream, data: IEMOCAPData, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head for each fold, and average the folds' accuracies.
@@ -89,7 +106,7 @@ class ER:
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
-        table = read_iemocap(data)
+        table = pd.concat(self.read(data).values(), ignore_index=True)
         recipe = ("s3prl.problem.common.superb_er", "SuperbER")
         folds: dict[int, Evaluation] = {}
         for fold in self._config.folds:
@@ -100,7 +117,7 @@ class ER:
             for split in ("dev", "test")
         }
         predictions: list[dict[str, Any]] = [
-            {**row, "fold": fold} for fold, one in folds.items() for row in one.predictions
+            {**row, "fold": fold} for fold, one in folds.items() for row in with_unit_weight(one.predictions)
         ]
         settings = {
             "fold_scores": {

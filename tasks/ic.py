@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+import pandas as pd
+
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
+from tasks.splits import split_sizes
 
 
 class ICConfig(PooledHeadConfig):
@@ -27,7 +30,7 @@ class IC:
     summary: ClassVar[str] = "Intent classification: Fluent Speech Commands, s3prl's SuperbIC (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = ICConfig
-    data_type: ClassVar[type[Settings]] = FluentSpeechCommandsData
+    layouts: ClassVar[dict[str, type[Settings]]] = {"fluent_speech_commands": FluentSpeechCommandsData}
     presets: ClassVar[dict[str, ICConfig]] = {
         "paper": ICConfig(
             total_steps=200_000,
@@ -63,13 +66,27 @@ class IC:
     def __init__(self, config: ICConfig) -> None:
         self._config = config
 
-    def check(self, data: FluentSpeechCommandsData) -> None:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: FluentSpeechCommandsData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_fluent_speech_commands` returns.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_fluent_speech_commands(data)
+        return read_fluent_speech_commands(data)
+
+    def check(self, data: FluentSpeechCommandsData) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(
         self, upstream: Upstream, data: FluentSpeechCommandsData, workdir: Path, context: Context
@@ -80,5 +97,5 @@ class IC:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
         recipe = ("s3prl.problem.common.superb_ic", "SuperbIC")
-        splits = read_fluent_speech_commands(data)
+        splits = self.read(data)
         return evaluate_pooled(recipe, self._config, splits, upstream, workdir, context, balance="labels")

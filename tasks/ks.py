@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from bench.errors import UserError
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
+from tasks.splits import split_sizes
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
@@ -51,7 +52,7 @@ class KS:
     summary: ClassVar[str] = "Keyword spotting: Speech Commands v0.01, s3prl's SuperbKS (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = KSConfig
-    data_type: ClassVar[type[Settings]] = KSData
+    layouts: ClassVar[dict[str, type[Settings]]] = {"speech_commands": KSData}
     presets: ClassVar[dict[str, KSConfig]] = {
         "paper": KSConfig(
             total_steps=200_000,
@@ -87,13 +88,27 @@ class KS:
     def __init__(self, config: KSConfig) -> None:
         self._config = config
 
-    def check(self, data: KSData) -> None:
-        """Refuse archives that are missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: KSData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_speech_commands` returns.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_speech_commands(data)
+        return read_speech_commands(data)
+
+    def check(self, data: KSData) -> dict[str, SplitSize]:
+        """Refuse archives that are missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(self, upstream: Upstream, data: KSData, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head and score it on the whole test and dev sets.
@@ -105,7 +120,7 @@ class KS:
             UserError: the archives are unusable, or audio turned out to be torn or not finite.
         """
         recipe = ("s3prl.problem.common.superb_ks", "SuperbKS")
-        return evaluate_pooled(recipe, self._config, read_speech_commands(data), upstream, workdir, context)
+        return evaluate_pooled(recipe, self._config, self.read(data), upstream, workdir, context)
 
 
 def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+import pandas as pd
+
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.counts import slot_counts
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
 from tasks.snips import SNIPSData, read_snips
+from tasks.splits import split_sizes
 
 
 class SFConfig(RecurrentHeadConfig):
@@ -30,7 +34,7 @@ class SF:
         Metric("slot_value_cer", higher_is_better=False, primary=True),
     )
     config_type: ClassVar[type[Settings]] = SFConfig
-    data_type: ClassVar[type[Settings]] = SNIPSData
+    layouts: ClassVar[dict[str, type[Settings]]] = {"snips": SNIPSData}
     presets: ClassVar[dict[str, SFConfig]] = {
         "paper": SFConfig(
             total_steps=200_000,
@@ -74,13 +78,27 @@ class SF:
     def __init__(self, config: SFConfig) -> None:
         self._config = config
 
-    def check(self, data: SNIPSData) -> None:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: SNIPSData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_snips` returns.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_snips(data)
+        return read_snips(data)
+
+    def check(self, data: SNIPSData) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(self, upstream: Upstream, data: SNIPSData, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head, and score the slots of the whole test and dev sets by s3prl's own metrics.
@@ -94,11 +112,12 @@ class SF:
         result = run_recipe(
             ("s3prl.problem.asr.superb_sf", "SuperbSF"),
             config.recipe_arguments(),
-            config.limited(read_snips(data), by="speaker"),
+            config.limited(self.read(data), by="speaker"),
             upstream,
             workdir,
             context,
             features="frames",
+            counts=slot_counts,
         )
         names = [metric.name for metric in self.metrics]
         scores: dict[str, dict[str, Any]] = {

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 from pydantic import PositiveFloat
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
+from tasks.splits import split_sizes
 from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 
 
@@ -36,7 +38,7 @@ class SID:
     summary: ClassVar[str] = "Speaker identification: VoxCeleb1, s3prl's SuperbSID (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = SIDConfig
-    data_type: ClassVar[type[Settings]] = VoxCeleb1Data
+    layouts: ClassVar[dict[str, type[Settings]]] = {"voxceleb1": VoxCeleb1Data}
     presets: ClassVar[dict[str, SIDConfig]] = {
         "paper": SIDConfig(
             total_steps=200_000,
@@ -73,13 +75,27 @@ class SID:
     def __init__(self, config: SIDConfig) -> None:
         self._config = config
 
-    def check(self, data: VoxCeleb1Data) -> None:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+    def read(self, data: VoxCeleb1Data) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            What `read_voxceleb1` returns.
 
         Raises:
             UserError: what is missing, and where.
         """
-        read_voxceleb1(data)
+        return read_voxceleb1(data)
+
+    def check(self, data: VoxCeleb1Data) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
 
     def evaluate(self, upstream: Upstream, data: VoxCeleb1Data, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head and score it on the whole test and dev sets.
@@ -88,4 +104,4 @@ class SID:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
         recipe = ("s3prl.problem.common.superb_sid", "SuperbSID")
-        return evaluate_pooled(recipe, self._config, read_voxceleb1(data), upstream, workdir, context)
+        return evaluate_pooled(recipe, self._config, self.read(data), upstream, workdir, context)

@@ -10,8 +10,9 @@ import yaml
 
 from bench import registry
 from bench.config.overrides import nested, validated
-from bench.contracts import AudioSource, Corpora, Data, Settings
+from bench.contracts import AudioSource, Corpora, Data, Settings, Task
 from bench.errors import UserError
+from bench.registry import nearest
 
 Entry = TypeVar("Entry", bound=Settings)
 
@@ -68,16 +69,34 @@ def _resolved(data: Data, base: Path, tasks: Mapping[str, Any], choice: str) -> 
         )
     entries = {}
     for name, task in tasks.items():
-        values = dict(data.tasks[name])
-        if "resample" in task.data_type.model_fields:
-            values.setdefault("resample", data.resample)
-        entry = validated(task.data_type, values, f"the data {choice}, tasks.{name}")
+        entry = task_entry(task, data.tasks[name], f"the data {choice}, tasks.{name}", resample=data.resample)
         entries[name] = absolute(entry, base).model_dump(mode="json")
     audio = None
     if data.audio is not None:
         inherited = data.audio.model_copy(update={"resample": data.audio.resample or data.resample})
         audio = absolute(inherited, base)
     return data.model_copy(update={"audio": audio, "tasks": entries})
+
+
+def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resample: bool = False) -> Settings:
+    """Validate a task's entry as the layout that it names.
+
+    Args:
+        task: the task's class.
+        values: the entry.
+        where: what an error calls it.
+        resample: for entries that do not say.
+
+    Raises:
+        UserError: no such layout, unknown or missing keys, wrong types.
+    """
+    default = "manifest" if "manifest" in values and "manifest" in task.layouts else next(iter(task.layouts))
+    layout = values.get("layout", default)
+    if layout not in task.layouts:
+        raise UserError(f"In the settings of {where}: unknown layout {layout!r}. {nearest(str(layout), task.layouts)}")
+    kind = task.layouts[layout]
+    inherited = {"resample": resample} if "resample" in kind.model_fields else {}
+    return validated(kind, {**inherited, **values}, where)
 
 
 def absolute(entry: Entry, base: Path) -> Entry:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from bench import registry
-from bench.config.data import embedded, required_audio
+from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
 from bench.contracts import Compressor, Context, Data, Task
 from bench.errors import UserError
@@ -95,4 +95,4 @@ def task_with_data(config: RunConfig, name: str) -> tuple[Task, Any]:
     """Instantiate a task with its configuration, and its entry of the data."""
     plugin = registry.load("bench.tasks", name)
     task: Task = plugin(plugin.config_type.model_validate(config.tasks[name]))
-    return task, plugin.data_type.model_validate(config.data.tasks[name])
+    return task, task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")

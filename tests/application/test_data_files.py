@@ -65,6 +65,10 @@ def test_a_file_may_name_embedded_corpora_that_lie_elsewhere(tmp_path: Path) -> 
         ("just words", "Expected the keys audio and tasks"),
         ("taks: {}", "unknown key 'taks'. Did you mean 'tasks'"),
         ("tasks: {asr: {}}", "say nothing about ks"),
+        (
+            "tasks: {ks: {layout: speech_comands}}",
+            "tasks.ks: unknown layout 'speech_comands'. Did you mean 'speech_commands'",
+        ),
         ("tasks: {ks: {layout: speech_commands, rot: x}}", "unknown key 'rot'. Did you mean 'root'"),
     ],
 )

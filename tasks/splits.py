@@ -1,0 +1,18 @@
+"""What every corpus must have once it is read, whatever its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from bench.audio import SAMPLE_RATE_HZ
+from bench.contracts import SplitSize
+
+
+def split_sizes(splits: Mapping[str, pd.DataFrame]) -> dict[str, SplitSize]:
+    """Count utterances and sum up durations, by split."""
+    return {
+        split: SplitSize(num_utterances=len(table), duration_s=int(table["num_samples"].sum()) / SAMPLE_RATE_HZ)
+        for split, table in splits.items()
+    }
