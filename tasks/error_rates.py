@@ -8,7 +8,7 @@ from typing import Any
 import jiwer
 
 
-class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
+class SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
     """Words as s3prl counts them: two spaces in a row have an empty word between them."""
 
     def process_string(self, s: str) -> list[str]:
@@ -18,7 +18,7 @@ class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
         return [self.process_string(text) for text in inp]
 
 
-class _Characters(_SplitAtSpaces):
+class SplitIntoCharacters(SplitAtSpaces):
     """Every character counts, spaces too."""
 
     def process_string(self, s: str) -> list[str]:
@@ -30,7 +30,7 @@ def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[s
 
     Texts are taken as they are: no normalisation, spaces count as characters, as in s3prl.
     """
-    words, characters = _SplitAtSpaces(), _Characters()
+    words, characters = SplitAtSpaces(), SplitIntoCharacters()
     return {
         "wer": jiwer.wer(list(references), list(predictions), words, words),
         "cer": jiwer.cer(list(references), list(predictions), characters, characters),
@@ -39,7 +39,7 @@ def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[s
 
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, int]:
     """Count the substitutions, deletions and insertions that make up the word error rate, and the words said right."""
-    words = _SplitAtSpaces()
+    words = SplitAtSpaces()
     found = jiwer.process_words(list(references), list(predictions), words, words)
     return {
         "substitutions": found.substitutions,

@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import PositiveInt
 
 from bench.contracts import Context, Evaluation, Upstream
+from tasks.counts import accuracy_counts
 from tasks.head_config import HeadConfig
 
 
@@ -61,6 +62,7 @@ def evaluate_pooled(
         workdir,
         context,
         features="means",
+        counts=accuracy_counts,
     )
     scores = {
         split: {"accuracy": sum(row["correct"] for row in rows) / len(rows)}

@@ -13,7 +13,7 @@ import functools
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from bench.contracts import Context, Upstream
 from bench.errors import UserError
 from bench.upstream.checkpoint import weights_hash
 from tasks import s3prl_compat
+from tasks.counts import Counts
 from tasks.feature_cache.features import Features, Kind
 from tasks.feature_cache.upstream import CachedUpstream, cached_features, feature_loader_class
 from tasks.fingerprint import claim, data_sha256
@@ -55,8 +56,8 @@ class RecipeResult:
     """What a recipe found out about the whole dev and test sets, with the head that was best on dev."""
 
     predictions: list[dict[str, Any]]
-    """A row an utterance: id, split, reference and prediction as the recipe scored them, correct, duration_s, and the
-    columns of the split that no recipe reads."""
+    """A row an utterance: id, split, reference and prediction as the recipe scored them, correct, counts, duration_s,
+    and the columns of the split that no recipe reads."""
     settings: dict[str, Any]
     """Every argument the recipe was run with, its own figures, library versions and split sizes, as plain values."""
     metrics: dict[str, dict[str, float]]
@@ -75,6 +76,7 @@ def run_recipe(
     workdir: Path,
     context: Context,
     features: Kind,
+    counts: Callable[[Any, Any], Counts],
 ) -> RecipeResult:
     """Train the recipe's head on the frozen upstream, and test it on the whole dev and test sets.
 
@@ -88,6 +90,7 @@ def run_recipe(
         workdir: keeps its files in the sub-folder ``s3prl``.
         context: its seed initialises the head and orders the batches; seed 0 orders them as s3prl does.
         features: what the head needs of the hidden states, where the context's protocol is ``cached``.
+        counts: an utterance's share of every metric, given its reference and its prediction.
 
     Raises:
         UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
@@ -133,11 +136,15 @@ def run_recipe(
         "num_threads": torch.get_num_threads(),
         "arguments": run_arguments,
     }
-    predictions = [row for name, (_, said) in tested.items() for row in _prediction_rows(name, splits[name], said)]
+    predictions = [
+        row for name, (_, said) in tested.items() for row in _prediction_rows(name, splits[name], said, counts)
+    ]
     return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
 
 
-def _prediction_rows(split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]]) -> Iterator[dict[str, Any]]:
+def _prediction_rows(
+    split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
+) -> Iterator[dict[str, Any]]:
     for row in frame.to_dict("records"):
         reference, prediction = said[row["id"]]
         yield {
@@ -146,6 +153,7 @@ def _prediction_rows(split: str, frame: pd.DataFrame, said: Mapping[str, tuple[A
             "reference": reference,
             "prediction": prediction,
             "correct": prediction == reference,
+            "counts": counts(reference, prediction),
             "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
             **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
         }

@@ -1,0 +1,47 @@
+"""Every prediction's counts: they bear the record's scores out, and are those of the metrics they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contracts import Context
+from tasks.asr import ASR
+from tasks.counts import slot_counts, transcript_counts
+from tasks.er import ER
+from tasks.ic import IC
+from tasks.ks import KS
+from tasks.mini.corpora import MiniCorpora
+from tasks.sf import SF
+from tasks.sid import SID
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [ASR, ER, IC, KS, SF, SID], ids=lambda task: task.name)
+def test_the_ratio_of_sums_is_the_score(
+    task: Any, small_corpora: MiniCorpora, make_upstream: Any, tmp_path: Path
+) -> None:
+    config = task.presets["smoke"].model_copy(update={"folds": (0, 3)} if task is ER else {})
+    (layout, *_) = task.layouts.values()
+    data = layout.model_validate(small_corpora.data().tasks[task.name])
+    evaluation = task(config).evaluate(make_upstream(), data, tmp_path, Context())
+    for split, scores in evaluation.scores.items():
+        counts = [row["counts"] for row in evaluation.predictions if row["split"] == split]
+        assert {name for row in counts for name in row} == scores.keys()
+        for name, value in scores.items():
+            numerator, denominator = (sum(row[name][place] for row in counts) for place in (0, 1))
+            assert numerator / denominator == pytest.approx(value, abs=1e-9)
+
+
+def test_edits_of_transcripts() -> None:
+    assert transcript_counts("A CAB", "A CAR NOW") == {"wer": [2, 2], "cer": [5, 5]}
+
+
+def test_slots_that_were_not_said_count_whole() -> None:
+    meant = "PLAY B-artist ANNA E-artist ON B-day MONDAY E-day"
+    said = "PLAY B-artist ANNE E-artist"
+    counts = slot_counts(meant, said)
+    assert counts["slot_type_f1"] == [pytest.approx(2 / 3), 1]
+    assert counts["slot_value_cer"] == [1 + len("MONDAY"), len("ANNA") + len("MONDAY")]
