@@ -149,8 +149,8 @@ class Evaluation:
     predictions: Sequence[Mapping[str, Any]]
     """One row an utterance: id, split, reference, prediction, correct, counts, duration_s, further columns of the data.
 
-    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``: over a split, the sum of the numerators
-    by the sum of the denominators is the score, to 1e-9. Models are compared by them, utterance by utterance."""
+    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``: over a split, the sum of the
+    numerators by the sum of the denominators is the score, to 1e-9. Models are compared by them."""
     settings: Mapping[str, Any]
     """What the recipe really used (steps, learning rate, batch size), as plain values."""
 

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-import jiwer
-
-from tasks.error_rates import SplitAtSpaces, SplitIntoCharacters
+from tasks.error_rates import character_counts, word_counts
 
 Counts = dict[str, list[float]]
 """Metric to its numerator and denominator."""
@@ -21,16 +19,6 @@ Counts = dict[str, list[float]]
 def accuracy_counts(reference: object, prediction: object) -> Counts:
     """Count a right answer: one of one, or none of one."""
     return {"accuracy": [int(reference == prediction), 1]}
-
-
-def word_counts(reference: str, prediction: str) -> list[float]:
-    """Count the edits and the reference's words, as in a word error rate."""
-    return _edits(reference, prediction, SplitAtSpaces())
-
-
-def character_counts(reference: str, prediction: str) -> list[float]:
-    """Count the edits and the reference's characters, spaces among them, as in a character error rate."""
-    return _edits(reference, prediction, SplitIntoCharacters())
 
 
 def transcript_counts(reference: str, prediction: str) -> Counts:
@@ -83,9 +71,3 @@ def with_unit_weight(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def _edits(reference: str, prediction: str, split: jiwer.AbstractTransform) -> list[float]:
-    found = jiwer.process_words([reference], [prediction], split, split)
-    edits = found.substitutions + found.deletions + found.insertions
-    return [edits, found.hits + found.substitutions + found.deletions]

@@ -8,7 +8,7 @@ from typing import Any
 import jiwer
 
 
-class SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
+class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
     """Words as s3prl counts them: two spaces in a row have an empty word between them."""
 
     def process_string(self, s: str) -> list[str]:
@@ -18,7 +18,7 @@ class SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
         return [self.process_string(text) for text in inp]
 
 
-class SplitIntoCharacters(SplitAtSpaces):
+class _Characters(_SplitAtSpaces):
     """Every character counts, spaces too."""
 
     def process_string(self, s: str) -> list[str]:
@@ -30,7 +30,7 @@ def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[s
 
     Texts are taken as they are: no normalisation, spaces count as characters, as in s3prl.
     """
-    words, characters = SplitAtSpaces(), SplitIntoCharacters()
+    words, characters = _SplitAtSpaces(), _Characters()
     return {
         "wer": jiwer.wer(list(references), list(predictions), words, words),
         "cer": jiwer.cer(list(references), list(predictions), characters, characters),
@@ -39,7 +39,7 @@ def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[s
 
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, int]:
     """Count the substitutions, deletions and insertions that make up the word error rate, and the words said right."""
-    words = SplitAtSpaces()
+    words = _SplitAtSpaces()
     found = jiwer.process_words(list(references), list(predictions), words, words)
     return {
         "substitutions": found.substitutions,
@@ -47,6 +47,22 @@ def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[s
         "insertions": found.insertions,
         "hits": found.hits,
     }
+
+
+def word_counts(reference: str, prediction: str) -> list[float]:
+    """Count the edits and the reference's words: an utterance's share of a word error rate."""
+    return _edits_by_length(reference, prediction, _SplitAtSpaces())
+
+
+def character_counts(reference: str, prediction: str) -> list[float]:
+    """Count the edits and the reference's characters: an utterance's share of a character error rate."""
+    return _edits_by_length(reference, prediction, _Characters())
+
+
+def _edits_by_length(reference: str, prediction: str, split: _SplitAtSpaces) -> list[float]:
+    found = jiwer.process_words([reference], [prediction], split, split)
+    edits = found.substitutions + found.deletions + found.insertions
+    return [edits, found.hits + found.substitutions + found.deletions]
 
 
 def texts(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
