@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, find_audio, hours, read_headers, read_waveform
 from bench.contracts import AudioSource
 from bench.errors import UserError
+from bench.manifest import read_manifest
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -74,30 +74,15 @@ def _place(source: AudioSource) -> str:
 
 def _manifest_paths(source: AudioSource) -> list[Path]:
     manifest = source.manifest
-    if manifest is None or not manifest.is_file():
-        raise UserError(f"Expected a manifest, CSV or JSON lines. Found no file at {manifest}. Correct the path.")
-    table = _read_manifest(manifest)
-    if "path" not in table.columns:
-        raise UserError(
-            f"Expected a column `path` in {manifest}. Found: {', '.join(map(str, table.columns)) or 'none'}."
-        )
-    if source.splits and "split" not in table.columns:
-        raise UserError(f"Expected a column `split` in {manifest}, as splits are named. Found none.")
+    if manifest is None:
+        raise UserError("Expected the file of the manifest. Found none. Add manifest: FILE to audio in the data file.")
+    table = read_manifest(manifest, ("path", "split") if source.splits else ("path",))
     splits = source.splits or ("train",)
     if "split" in table.columns:
         table = table[table["split"].isin(splits)]
     if table.empty:
         raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
     return [manifest.parent / path for path in table["path"]]
-
-
-def _read_manifest(manifest: Path) -> pd.DataFrame:
-    try:
-        if manifest.suffix.lower() == ".csv":
-            return pd.read_csv(manifest, dtype=str, keep_default_na=False)
-        return pd.read_json(manifest, lines=True, dtype=False)
-    except ValueError as error:  # What pandas' and Unicode's errors have in common.
-        raise UserError(f"Expected CSV or JSON lines in {manifest}. It cannot be read: {error}.") from error
 
 
 def audio_hash(files: Sequence[AudioFile]) -> str:

@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
+from pydantic import Field
 
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
-from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
+from bench.errors import UserError
+from tasks.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.own_data import ManifestData, read_own_data
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import split_sizes
+from tasks.splits import check_classes, split_sizes
+
+
+class IntentManifestData(ManifestData):
+    """One's own commands."""
+
+    intent_columns: tuple[str, ...] = Field(default=SLOTS, min_length=1)
+    """Columns that make up the intent, each learned by itself; right is who has all of them right."""
 
 
 class ICConfig(PooledHeadConfig):
@@ -30,7 +40,10 @@ class IC:
     summary: ClassVar[str] = "Intent classification: Fluent Speech Commands, s3prl's SuperbIC (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = ICConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"fluent_speech_commands": FluentSpeechCommandsData}
+    layouts: ClassVar[dict[str, type[Settings]]] = {
+        "fluent_speech_commands": FluentSpeechCommandsData,
+        "manifest": IntentManifestData,
+    }
     presets: ClassVar[dict[str, ICConfig]] = {
         "paper": ICConfig(
             total_steps=200_000,
@@ -66,18 +79,26 @@ class IC:
     def __init__(self, config: ICConfig) -> None:
         self._config = config
 
-    def read(self, data: FluentSpeechCommandsData) -> dict[str, pd.DataFrame]:
+    def read(self, data: FluentSpeechCommandsData | IntentManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_fluent_speech_commands` returns.
+            Tables ``train``, ``dev`` and ``test``, with all intent columns in one as labels.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return read_fluent_speech_commands(data)
+        if isinstance(data, IntentManifestData):
+            place, columns = data.manifest, data.intent_columns
+            splits = {split: _with_labels(table, data) for split, table in read_own_data(data, columns).items()}
+        else:
+            place, columns = data.root, SLOTS
+            splits = read_fluent_speech_commands(data)
+        for column in columns:
+            check_classes(splits, column, place)
+        return splits
 
-    def check(self, data: FluentSpeechCommandsData) -> dict[str, SplitSize]:
+    def check(self, data: FluentSpeechCommandsData | IntentManifestData) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
@@ -89,7 +110,11 @@ class IC:
         return split_sizes(self.read(data))
 
     def evaluate(
-        self, upstream: Upstream, data: FluentSpeechCommandsData, workdir: Path, context: Context
+        self,
+        upstream: Upstream,
+        data: FluentSpeechCommandsData | IntentManifestData,
+        workdir: Path,
+        context: Context,
     ) -> Evaluation:
         """Train SUPERB's head and score it on the whole test and dev sets.
 
@@ -99,3 +124,15 @@ class IC:
         recipe = ("s3prl.problem.common.superb_ic", "SuperbIC")
         splits = self.read(data)
         return evaluate_pooled(recipe, self._config, splits, upstream, workdir, context, balance="labels")
+
+
+def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:
+    """Join the intent's columns as s3prl's recipe takes them apart."""
+    for column in data.intent_columns:
+        if (parted := table[table[column].str.contains(";", regex=False)]).size:
+            raise UserError(
+                f"Expected {column} without a semicolon in {data.manifest}. Found {parted[column].iloc[0]!r} at "
+                f"{parted['path'].iloc[0]}. Use another sign."
+            )
+    columns = [table[column].str.strip() for column in data.intent_columns]
+    return table.assign(labels=[" ; ".join(values) for values in zip(*columns, strict=True)])

@@ -13,8 +13,9 @@ import pandas as pd
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from bench.errors import UserError
+from tasks.own_data import ManifestData, read_own_data
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import split_sizes
+from tasks.splits import check_classes, split_sizes
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
@@ -52,7 +53,7 @@ class KS:
     summary: ClassVar[str] = "Keyword spotting: Speech Commands v0.01, s3prl's SuperbKS (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = KSConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"speech_commands": KSData}
+    layouts: ClassVar[dict[str, type[Settings]]] = {"speech_commands": KSData, "manifest": ManifestData}
     presets: ClassVar[dict[str, KSConfig]] = {
         "paper": KSConfig(
             total_steps=200_000,
@@ -88,18 +89,27 @@ class KS:
     def __init__(self, config: KSConfig) -> None:
         self._config = config
 
-    def read(self, data: KSData) -> dict[str, pd.DataFrame]:
+    def read(self, data: KSData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_speech_commands` returns.
+            Tables ``train``, ``dev`` and ``test``. The classes of a manifest are exactly its labels.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return read_speech_commands(data)
+        if isinstance(data, ManifestData):
+            place = data.manifest
+            own = read_own_data(data, ("label",))
+            # The recipe asks which stretch of a file is heard: all of it.
+            splits = {split: table.assign(start_sec=None, end_sec=None) for split, table in own.items()}
+        else:
+            place = data.test_root
+            splits = read_speech_commands(data)
+        check_classes(splits, "label", place)
+        return splits
 
-    def check(self, data: KSData) -> dict[str, SplitSize]:
+    def check(self, data: KSData | ManifestData) -> dict[str, SplitSize]:
         """Refuse archives that are missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
@@ -110,7 +120,7 @@ class KS:
         """
         return split_sizes(self.read(data))
 
-    def evaluate(self, upstream: Upstream, data: KSData, workdir: Path, context: Context) -> Evaluation:
+    def evaluate(self, upstream: Upstream, data: KSData | ManifestData, workdir: Path, context: Context) -> Evaluation:
         """Train SUPERB's head and score it on the whole test and dev sets.
 
         The recipe chooses the best head on a class-balanced sample of dev; the dev accuracy reported is over all of

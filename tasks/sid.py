@@ -9,8 +9,9 @@ import pandas as pd
 from pydantic import PositiveFloat
 
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.own_data import ManifestData, read_own_data
 from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import split_sizes
+from tasks.splits import check_classes, split_sizes
 from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 
 
@@ -38,7 +39,7 @@ class SID:
     summary: ClassVar[str] = "Speaker identification: VoxCeleb1, s3prl's SuperbSID (mean-pooled linear head)"
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
     config_type: ClassVar[type[Settings]] = SIDConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"voxceleb1": VoxCeleb1Data}
+    layouts: ClassVar[dict[str, type[Settings]]] = {"voxceleb1": VoxCeleb1Data, "manifest": ManifestData}
     presets: ClassVar[dict[str, SIDConfig]] = {
         "paper": SIDConfig(
             total_steps=200_000,
@@ -75,18 +76,26 @@ class SID:
     def __init__(self, config: SIDConfig) -> None:
         self._config = config
 
-    def read(self, data: VoxCeleb1Data) -> dict[str, pd.DataFrame]:
+    def read(self, data: VoxCeleb1Data | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_voxceleb1` returns.
+            Tables ``train``, ``dev`` and ``test``, with the speaker as label.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return read_voxceleb1(data)
+        if isinstance(data, ManifestData):
+            place = data.manifest
+            own = read_own_data(data, ("speaker",))
+            splits = {split: table.assign(label=table["speaker"]) for split, table in own.items()}
+        else:
+            place = data.root
+            splits = read_voxceleb1(data)
+        check_classes(splits, "speaker", place)
+        return splits
 
-    def check(self, data: VoxCeleb1Data) -> dict[str, SplitSize]:
+    def check(self, data: VoxCeleb1Data | ManifestData) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
@@ -97,7 +106,9 @@ class SID:
         """
         return split_sizes(self.read(data))
 
-    def evaluate(self, upstream: Upstream, data: VoxCeleb1Data, workdir: Path, context: Context) -> Evaluation:
+    def evaluate(
+        self, upstream: Upstream, data: VoxCeleb1Data | ManifestData, workdir: Path, context: Context
+    ) -> Evaluation:
         """Train SUPERB's head and score it on the whole test and dev sets.
 
         Raises:

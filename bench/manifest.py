@@ -1,0 +1,82 @@
+"""Manifests: tables of audio files that users write, as CSV or JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.registry import nearest
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_JSON_LINES = ".jsonl"
+
+
+def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a manifest, every value as the text it is: ``NULL``, ``nan`` and ``007`` stay words.
+
+    Args:
+        file: ``.csv`` or ``.tsv`` with a header, or ``.jsonl`` with an object a line, where a number is the text that
+            it is written as, null is no text, and a list is its items with a space between them.
+        columns: those that it must have.
+
+    Returns:
+        A row an utterance, all columns.
+
+    Raises:
+        UserError: no such file, a file of another kind, encoding or structure, or a missing column.
+    """
+    if not file.is_file():
+        raise UserError(f"Expected a manifest, CSV or JSON lines. Found no file at {file}. Correct the path.")
+    suffix = file.suffix.lower()
+    if suffix != _JSON_LINES and suffix not in _SEPARATORS:
+        raise UserError(
+            f"Expected a manifest with the suffix .csv, .tsv or .jsonl (JSON lines). Found {file}. Save it as one."
+        )
+    try:
+        table = _read_json_lines(file) if suffix == _JSON_LINES else _read_csv(file, _SEPARATORS[suffix])
+    except ValueError as error:  # What pandas', JSON's and Unicode's errors have in common.
+        kind = "JSON lines" if suffix == _JSON_LINES else f"CSV in UTF-8, columns parted by {_SEPARATORS[suffix]!r},"
+        raise UserError(f"Expected {kind} in {file}. It cannot be read: {' '.join(str(error).split())}.") from error
+    found = list(table.columns)
+    if missing := [column for column in columns if column not in found]:
+        raise UserError(
+            f"Expected the columns {', '.join(columns)} in {file}. Found no column `{missing[0]}`. "
+            f"{nearest(missing[0], found)} Add it, or rename one."
+        )
+    return table
+
+
+def _read_csv(file: Path, separator: str) -> pd.DataFrame:
+    table = pd.read_csv(file, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
+    # What pandas makes of a first row that is longer than the header.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"rows have more than the header's {len(table.columns)} columns; quote text that has the sign")
+    return table
+
+
+def _read_json_lines(file: Path) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_int=str, parse_float=str)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number} is no object")
+        rows.append({name: _text(value) for name, value in row.items()})
+    return pd.DataFrame(rows, dtype=object).fillna("")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_text(item) for item in value)
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value)

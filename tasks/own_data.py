@@ -1,0 +1,141 @@
+"""The layout ``manifest``: one's own recordings, listed in a table."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from bench.audio import read_headers
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.manifest import read_manifest
+from bench.registry import nearest
+from tasks.splits import SPLITS
+
+logger = logging.getLogger(__name__)
+
+_TABLE_COLUMNS = {"wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec"}
+_PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s", "fold"}
+
+
+class ManifestData(Settings):
+    """One's own recordings."""
+
+    layout: Literal["manifest"] = "manifest"
+    """A table with a row an utterance."""
+    manifest: Path
+    """CSV (``.csv``, ``.tsv``) or JSON lines (``.jsonl``) with the columns ``path`` (of the audio, relative to this
+    file), ``split`` (``train``, ``dev`` or ``test``) and those of the task. A column ``id`` names utterances otherwise
+    than by their paths. Further columns are kept with the predictions."""
+    resample: bool = False
+    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+
+
+def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Read one's own recordings into ``train``, ``dev`` and ``test``.
+
+    Args:
+        data: the entry in the data file.
+        columns: what the task asks for; every utterance must have a value in each.
+
+    Returns:
+        Tables with the columns id (unless given, the path without suffix), path, wav_path, num_samples, those that are
+        asked for and those that are there besides, sorted by id.
+
+    Raises:
+        UserError: no such file or column, an unknown or empty split, a missing value, an id or a file that is there
+            twice, or audio that is missing, unreadable or not 16 kHz.
+    """
+    file = data.manifest
+    table = read_manifest(file, ("path", "split", *columns))
+    for column in ("path", *columns, *(["id"] if "id" in table else [])):
+        _check_filled(table, column, file)
+    _check_splits(table, file)
+    if "id" not in table:
+        table["id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
+    audio = _find(table, file)
+    headers = read_headers(audio, resample=data.resample)
+    taken = {"id", "path", "split", *columns} | _TABLE_COLUMNS | _PREDICTION_KEYS
+    further = [name for name in table if name not in taken]
+    kept = table[["id", "path", *columns, *further]].assign(
+        wav_path=[str(path) for path in audio], num_samples=[header.num_samples for header in headers]
+    )
+    return {split: kept[table["split"] == split].sort_values("id", ignore_index=True) for split in SPLITS}
+
+
+def read_texts(data: ManifestData, *columns: str) -> dict[str, pd.DataFrame]:
+    """Read transcribed recordings: like `read_own_data`, with the column ``text`` as ``transcription``.
+
+    Runs of white space count as one space. Signs that only dev or test have are told as a warning: a head cannot
+    write what it never saw.
+    """
+    splits = {
+        split: table.rename(columns={"text": "transcription"})
+        for split, table in read_own_data(data, ("text", *columns)).items()
+    }
+    for table in splits.values():
+        table["transcription"] = [" ".join(text.split()) for text in table["transcription"]]
+    signs = {split: set("".join(table["transcription"])) for split, table in splits.items()}
+    if unseen := sorted((signs["dev"] | signs["test"]) - signs["train"]):
+        logger.warning(
+            "The texts of dev and test in %s have signs that no training text has: %s. None of them will be "
+            "recognised. Spell all texts alike, e.g. in capitals without punctuation.",
+            data.manifest,
+            " ".join(unseen),
+        )
+    return splits
+
+
+def _check_filled(table: pd.DataFrame, column: str, file: Path) -> None:
+    empty = table[column].str.strip() == ""
+    if empty.any():
+        row = table[empty].iloc[0]
+        which = f"the row of {row['path']}" if column != "path" else f"row {empty.tolist().index(True) + 1}"
+        raise UserError(
+            f"Expected a value of {column} in every row of {file}. Found none in {which} ({empty.sum()} in all). "
+            "Fill it in, or remove the row."
+        )
+
+
+def _check_splits(table: pd.DataFrame, file: Path) -> None:
+    unknown = table[~table["split"].isin(SPLITS)]
+    if not unknown.empty:
+        row = unknown.iloc[0]
+        raise UserError(
+            f"Expected train, dev or test as split in {file}. Found {row['split']!r} at {row['path']} "
+            f"({len(unknown)} rows). {nearest(row['split'], SPLITS)}"
+        )
+    found = set(table["split"])
+    remedy = {
+        "train": "Mark those to learn from as train.",
+        "dev": "Mark a tenth of the training rows as dev: they choose the best head.",
+        "test": "Mark those to be scored on as test, best of speakers that are not in train.",
+    }
+    if empty := [split for split in SPLITS if split not in found]:
+        raise UserError(f"Expected rows of train, dev and test in {file}. Found none of {empty[0]}. {remedy[empty[0]]}")
+
+
+def _find(table: pd.DataFrame, file: Path) -> list[Path]:
+    """Name the audio of every row, which must be there, and once."""
+    audio = [file.parent / path for path in table["path"]]
+    if missing := [path for path in audio if not path.is_file()]:
+        raise UserError(
+            f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
+            "Paths are relative to the manifest: correct them, or restore the files."
+        )
+    resolved = pd.Series([str(path.resolve()) for path in audio], index=table.index)
+    for values, what in ((resolved, "audio file"), (table["id"], "id")):
+        name, count = Counter(values).most_common(1)[0]
+        if count > 1:
+            rows = table[values == name]
+            raise UserError(
+                f"Expected every {what} once in {file}. Found {rows['path'].iloc[0]} and {rows['path'].iloc[1]} (in "
+                f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same. Remove one"
+                f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
+            )
+    return audio
