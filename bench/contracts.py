@@ -66,6 +66,9 @@ class Context:
     """How a task gets its features."""
     cache_limit_bytes: int | None = None
     """The most that all cached features may hold together; None is no limit but the disk's."""
+    shared_workdir: Path | None = None
+    """Where a task keeps what all seeds of one model share, such as a learning rate it has searched; claims guard it
+    from processes that run other seeds. None: nothing is shared."""
 
 
 class AudioSource(Settings):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +12,9 @@ import pandas as pd
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from tasks.counts import transcript_counts
 from tasks.error_rates import error_rates, texts, word_errors
+from tasks.learning_rate import evaluate_head
 from tasks.librispeech import LibriSpeechData, read_librispeech
+from tasks.own_data import ManifestData, read_texts
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
 from tasks.splits import split_sizes
 
@@ -45,7 +49,7 @@ class ASR:
         Metric("cer", higher_is_better=False),
     )
     config_type: ClassVar[type[Settings]] = ASRConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": LibriSpeechData}
+    layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": LibriSpeechData, "manifest": ManifestData}
     presets: ClassVar[dict[str, ASRConfig]] = {
         "paper": ASRConfig(
             total_steps=200_000,
@@ -89,18 +93,18 @@ class ASR:
     def __init__(self, config: ASRConfig) -> None:
         self._config = config
 
-    def read(self, data: LibriSpeechData) -> dict[str, pd.DataFrame]:
+    def read(self, data: LibriSpeechData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_librispeech` returns.
+            Tables ``train``, ``dev`` and ``test``, with the words as transcription.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return read_librispeech(data)
+        return read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
 
-    def check(self, data: LibriSpeechData) -> dict[str, SplitSize]:
+    def check(self, data: LibriSpeechData | ManifestData) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
@@ -111,24 +115,39 @@ class ASR:
         """
         return split_sizes(self.read(data))
 
-    def evaluate(self, upstream: Upstream, data: LibriSpeechData, workdir: Path, context: Context) -> Evaluation:
+    def evaluate(
+        self, upstream: Upstream, data: LibriSpeechData | ManifestData, workdir: Path, context: Context
+    ) -> Evaluation:
         """Train SUPERB's head and score its greedy transcripts of the whole test and dev sets.
 
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
+        corpus = self.read(data)
+        train = partial(self._train, upstream, corpus)
+        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
+
+    def _train(
+        self,
+        upstream: Upstream,
+        corpus: dict[str, pd.DataFrame],
+        config: ASRConfig,
+        workdir: Path,
+        context: Context,
+        scored: Sequence[str],
+    ) -> Evaluation:
         from tasks.s3prl_bridge import run_recipe
 
-        config = self._config
         result = run_recipe(
             ("s3prl.problem.asr.superb_asr", "SuperbASR"),
             config.recipe_arguments(),
-            config.limited(self.read(data), by="speaker"),
+            config.limited(corpus, by="speaker"),
             upstream,
             workdir,
             context,
             features="frames",
             counts=transcript_counts,
+            scored=scored,
         )
         said = {split: texts(rows) for split, rows in result.predictions_by_split().items()}
         return Evaluation(

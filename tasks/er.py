@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any, ClassVar
@@ -12,10 +14,14 @@ from pydantic import Field
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
 from tasks.counts import with_unit_weight
 from tasks.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
-from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import split_sizes
+from tasks.learning_rate import evaluate_head
+from tasks.own_data import ManifestData, read_own_data
+from tasks.pooled_head import ACCURACY, PooledHeadConfig, evaluate_pooled, train_pooled
+from tasks.splits import check_classes, split_sizes
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
+
+_RECIPE = ("s3prl.problem.common.superb_er", "SuperbER")
 
 
 class ERConfig(PooledHeadConfig):
@@ -28,7 +34,8 @@ class ERConfig(PooledHeadConfig):
     """
 
     folds: tuple[Fold, ...] = (0, 1, 2, 3, 4)
-    """Fold k is tested on session k + 1; the score is the mean over the folds, as SUPERB reports it."""
+    """Fold k is tested on session k + 1; the score is the mean over the folds, as SUPERB reports it. A manifest has no
+    sessions: it is one fold, tested on its split ``test``, whatever stands here."""
 
 
 class ER:
@@ -36,9 +43,9 @@ class ER:
 
     name: ClassVar[str] = "er"
     summary: ClassVar[str] = "Emotion recognition: IEMOCAP, five folds, s3prl's SuperbER (mean-pooled linear head)"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     config_type: ClassVar[type[Settings]] = ERConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"iemocap": IEMOCAPData}
+    layouts: ClassVar[dict[str, type[Settings]]] = {"iemocap": IEMOCAPData, "manifest": ManifestData}
     presets: ClassVar[dict[str, ERConfig]] = {
         "paper": ERConfig(
             total_steps=30_000,
@@ -76,50 +83,77 @@ class ER:
     def __init__(self, config: ERConfig) -> None:
         self._config = config
 
-    def read(self, data: IEMOCAPData) -> dict[str, pd.DataFrame]:
+    def read(self, data: IEMOCAPData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_iemocap` returns, parted into ``session1`` to ``session5``.
+            Tables ``session1`` to ``session5``, or of a manifest ``train``, ``dev`` and ``test``, with the emotion's
+            class as label.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return {f"session{session}": table for session, table in read_iemocap(data).groupby("session")}
+        if isinstance(data, ManifestData):
+            own = read_own_data(data, ("emotion",))
+            check_classes(own, "emotion", data.manifest)
+            return {split: table.assign(label=table["emotion"]) for split, table in own.items()}
+        sessions = {f"session{session}": table for session, table in read_iemocap(data).groupby("session")}
+        # A split that is unreadable in the last fold is told before the first.
+        for fold in self._config.folds:
+            split_for_session(data, pd.concat(sessions.values(), ignore_index=True), SESSIONS[fold])
+        return sessions
 
-    def check(self, data: IEMOCAPData) -> dict[str, SplitSize]:
+    def check(self, data: IEMOCAPData | ManifestData) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
-            What there is of each session.
+            What there is of each session, or of each split of a manifest.
 
         Raises:
             UserError: what is missing, and where.
         """
         return split_sizes(self.read(data))
 
-    def evaluate(self, upstream: Upstream, data: IEMOCAPData, workdir: Path, context: Context) -> Evaluation:
-        """Train SUPERB's head for each fold, and average the folds' accuracies.
+    def evaluate(
+        self, upstream: Upstream, data: IEMOCAPData | ManifestData, workdir: Path, context: Context
+    ) -> Evaluation:
+        """Train SUPERB's head for each fold, and average the folds' accuracies; a manifest is one fold.
 
         The predictions of all folds are kept, each with its fold; the settings have each fold's scores.
 
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
-        table = pd.concat(self.read(data).values(), ignore_index=True)
-        recipe = ("s3prl.problem.common.superb_er", "SuperbER")
+        corpus = self.read(data)
+        if isinstance(data, ManifestData):
+            return evaluate_pooled(_RECIPE, self._config, corpus, upstream, workdir, context)
+        train = partial(self._train, upstream, data, pd.concat(corpus.values(), ignore_index=True))
+        return evaluate_head(train, self._config, ACCURACY, upstream, corpus, workdir, context)
+
+    def _train(
+        self,
+        upstream: Upstream,
+        data: IEMOCAPData,
+        table: pd.DataFrame,
+        config: ERConfig,
+        workdir: Path,
+        context: Context,
+        scored: Sequence[str],
+    ) -> Evaluation:
         folds: dict[int, Evaluation] = {}
-        for fold in self._config.folds:
+        for fold in config.folds:
             splits = split_for_session(data, table, SESSIONS[fold])
-            folds[fold] = evaluate_pooled(recipe, self._config, splits, upstream, workdir / f"fold{fold}", context)
+            folds[fold] = train_pooled(
+                _RECIPE, splits, upstream, "label", config, workdir / f"fold{fold}", context, scored
+            )
         scores = {
-            split: {"accuracy": mean(one.scores[split]["accuracy"] for one in folds.values())}
-            for split in ("dev", "test")
+            split: {"accuracy": mean(one.scores[split]["accuracy"] for one in folds.values())} for split in scored
         }
         predictions: list[dict[str, Any]] = [
             {**row, "fold": fold} for fold, one in folds.items() for row in with_unit_weight(one.predictions)
         ]
         settings = {
+            "loss": {split: mean(one.settings["loss"][split] for one in folds.values()) for split in scored},
             "fold_scores": {
                 fold: {split: dict(values) for split, values in one.scores.items()} for fold, one in folds.items()
             },

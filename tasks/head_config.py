@@ -5,10 +5,10 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from bench.contracts import Settings
 
@@ -18,8 +18,10 @@ class HeadConfig(Settings):
 
     total_steps: PositiveInt
     """Optimizer steps."""
-    learning_rate: PositiveFloat
-    """Adam's; constant."""
+    learning_rate: PositiveFloat | Literal["auto"]
+    """Adam's; constant. ``auto`` takes the one of ``learning_rates`` whose head, with seed 0, does best on dev."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1), min_length=1)
+    """Candidates of ``learning_rate: auto``."""
     batch_size: PositiveInt
     """Utterances a forward and backward pass."""
     gradient_accumulation_steps: PositiveInt = 1
@@ -57,7 +59,7 @@ class HeadConfig(Settings):
         }
 
     def limited(self, splits: dict[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
-        """Cut the splits to the configured sizes, taking from each value of the column ``by`` in turn."""
+        """Cut the splits to the configured sizes, taking from each value of the column ``by``, if any, in turn."""
         return {
             name: _stratified(frame, by, self.max_train_utterances if name == "train" else self.max_eval_utterances)
             for name, frame in splits.items()
@@ -70,6 +72,6 @@ def _stratified(frame: pd.DataFrame, by: str, limit: int | None) -> pd.DataFrame
         return frame
     # Short utterances keep a smoke test short on any corpus.
     shortest_first = frame.sort_values(["num_samples", "id"], kind="stable")
-    turn = shortest_first.groupby(by).cumcount()
+    turn = shortest_first.groupby(by if by in frame else lambda _: 0).cumcount()
     chosen = turn.sort_values(kind="stable").index[:limit]
     return frame.loc[chosen.sort_values()].reset_index(drop=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pydantic import PositiveInt
 
-from bench.contracts import Context, Evaluation, Upstream
+from bench.contracts import Context, Evaluation, Metric, Upstream
 from tasks.counts import accuracy_counts
 from tasks.head_config import HeadConfig
+from tasks.learning_rate import evaluate_head
+
+ACCURACY = Metric("accuracy", higher_is_better=True, primary=True)
 
 
 class PooledHeadConfig(HeadConfig):
@@ -52,6 +56,21 @@ def evaluate_pooled(
     Raises:
         UserError: audio turned out to be torn or not finite.
     """
+    train = partial(train_pooled, recipe, splits, upstream, balance)
+    return evaluate_head(train, config, ACCURACY, upstream, splits, workdir, context)
+
+
+def train_pooled(
+    recipe: tuple[str, str],
+    splits: Mapping[str, pd.DataFrame],
+    upstream: Upstream,
+    balance: str,
+    config: PooledHeadConfig,
+    workdir: Path,
+    context: Context,
+    scored: Sequence[str],
+) -> Evaluation:
+    """Train the head at a learning rate that is known, and score it on the splits named; see `evaluate_pooled`."""
     from tasks.s3prl_bridge import run_recipe
 
     result = run_recipe(
@@ -63,6 +82,7 @@ def evaluate_pooled(
         context,
         features="means",
         counts=accuracy_counts,
+        scored=scored,
     )
     scores = {
         split: {"accuracy": sum(row["correct"] for row in rows) / len(rows)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from bench.contracts import Settings
 from tasks.head_config import HeadConfig
@@ -42,6 +42,8 @@ class RecurrentHeadConfig(HeadConfig):
     Source: s3prl 0.4.18, ``SuperbASR.default_config`` and ``SuperbSF.default_config``.
     """
 
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 3e-3, 1e-2), min_length=1)
+    """Candidates of ``learning_rate: auto``."""
     projection_size: PositiveInt = 1024
     """Width of the linear layer before the LSTM."""
     hidden_size: PositiveInt = 1024

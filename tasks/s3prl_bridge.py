@@ -53,7 +53,7 @@ _SAMPLER_SEED = 12345678
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """What a recipe found out about the whole dev and test sets, with the head that was best on dev."""
+    """What a recipe found out about whole splits, with the head that was best on dev."""
 
     predictions: list[dict[str, Any]]
     """A row an utterance: id, split, reference and prediction as the recipe scored them, correct, counts, duration_s,
@@ -61,11 +61,11 @@ class RecipeResult:
     settings: dict[str, Any]
     """Every argument the recipe was run with, its own figures, library versions and split sizes, as plain values."""
     metrics: dict[str, dict[str, float]]
-    """The recipe's own figures on ``dev`` and ``test``, the loss among them."""
+    """The recipe's own figures on the splits that were scored, the loss among them."""
 
     def predictions_by_split(self) -> dict[str, list[dict[str, Any]]]:
-        """Part the rows into ``dev`` and ``test``."""
-        return {split: [row for row in self.predictions if row["split"] == split] for split in ("dev", "test")}
+        """Part the rows into the splits that were scored."""
+        return {split: [row for row in self.predictions if row["split"] == split] for split in self.metrics}
 
 
 def run_recipe(
@@ -77,8 +77,9 @@ def run_recipe(
     context: Context,
     features: Kind,
     counts: Callable[[Any, Any], Counts],
+    scored: Sequence[str] = ("dev", "test"),
 ) -> RecipeResult:
-    """Train the recipe's head on the frozen upstream, and test it on the whole dev and test sets.
+    """Train the recipe's head on the frozen upstream, and score it on the whole dev and test sets.
 
     Interrupted, the same call goes on from the last checkpoint; what another call left in ``workdir`` is removed.
 
@@ -91,6 +92,7 @@ def run_recipe(
         context: its seed initialises the head and orders the batches; seed 0 orders them as s3prl does.
         features: what the head needs of the hidden states, where the context's protocol is ``cached``.
         counts: an utterance's share of every metric, given its reference and its prediction.
+        scored: the splits to score the head on; ``dev`` alone leaves test untouched.
 
     Raises:
         UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
@@ -98,6 +100,7 @@ def run_recipe(
     problem = _bridged(*recipe)()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
     problem.splits = splits
+    problem.scored = scored
     target_dir = workdir / "s3prl"
     run_arguments = _run_arguments(problem.default_config(), arguments, context)
     weights = weights_hash(problem.upstream)
@@ -124,13 +127,14 @@ def run_recipe(
         except UserError as error:
             # A data-loading worker's error carries its traceback in the message.
             raise UserError(str(error).rstrip().rpartition("UserError: ")[2]) from error
-    tested = dict(zip(("dev", "test"), problem.results, strict=True))
+    tested = dict(zip(scored, problem.results, strict=True))
     metrics = {name: values for name, (values, _) in tested.items()}
     settings = {
         "recipe": ".".join(recipe),
         **{f"{name}_version": version for name, version in versions.items()},
         **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
         **{f"{name}_recipe_metrics": values for name, values in metrics.items()},
+        "loss": {name: values["loss"] for name, values in metrics.items()},
         "protocol": context.protocol,
         **({"features": features} if context.protocol == "cached" else {}),
         "num_threads": torch.get_num_threads(),
@@ -222,11 +226,12 @@ class _Bridge:
 
     upstream: nn.Module
     splits: Splits
+    scored: Sequence[str]
     features: Features | None = None
     """Of the upstream, where they are cached."""
     checkpoints: HeadCheckpoints
     results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
-    """Of dev and test, once tested: s3prl's metrics, and utterance id to (reference, prediction)."""
+    """Of the splits to score, once they are: s3prl's metrics, and utterance id to (reference, prediction)."""
 
     _batches: _ResumableBatches
     _task_arguments: Mapping[str, Any]
@@ -240,7 +245,7 @@ class _Bridge:
         if not get_path_only:
             for name, path in paths.items():
                 self.splits[name].to_csv(path, index=False, encoding="utf-8")
-        return paths["train"], paths["dev"], [paths["dev"], paths["test"]]
+        return paths["train"], paths["dev"], [paths[name] for name in self.scored]
 
     def build_dataset(
         self, build_dataset: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, data_csv: Path, *rest: Any

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.errors import UserError
 from tasks.counts import slot_counts
+from tasks.learning_rate import evaluate_head
+from tasks.own_data import ManifestData, read_texts
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
 from tasks.snips import SNIPSData, read_snips
-from tasks.splits import split_sizes
+from tasks.splits import check_labels, split_sizes
 
 
 class SFConfig(RecurrentHeadConfig):
@@ -34,7 +39,7 @@ class SF:
         Metric("slot_value_cer", higher_is_better=False, primary=True),
     )
     config_type: ClassVar[type[Settings]] = SFConfig
-    layouts: ClassVar[dict[str, type[Settings]]] = {"snips": SNIPSData}
+    layouts: ClassVar[dict[str, type[Settings]]] = {"snips": SNIPSData, "manifest": ManifestData}
     presets: ClassVar[dict[str, SFConfig]] = {
         "paper": SFConfig(
             total_steps=200_000,
@@ -78,18 +83,26 @@ class SF:
     def __init__(self, config: SFConfig) -> None:
         self._config = config
 
-    def read(self, data: SNIPSData) -> dict[str, pd.DataFrame]:
+    def read(self, data: SNIPSData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            What `read_snips` returns.
+            Tables ``train``, ``dev`` and ``test``, with the words as transcription and their slots as iob.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return read_snips(data)
+        if isinstance(data, ManifestData):
+            place = data.manifest
+            splits = {split: _with_slots(table, place) for split, table in read_texts(data, "slots").items()}
+        else:
+            place = data.root
+            splits = read_snips(data)
+        slots = {split: set(" ".join(table["iob"]).split(" ")) for split, table in splits.items()}
+        check_labels(slots, "slot", place)
+        return splits
 
-    def check(self, data: SNIPSData) -> dict[str, SplitSize]:
+    def check(self, data: SNIPSData | ManifestData) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
 
         Returns:
@@ -100,27 +113,64 @@ class SF:
         """
         return split_sizes(self.read(data))
 
-    def evaluate(self, upstream: Upstream, data: SNIPSData, workdir: Path, context: Context) -> Evaluation:
+    def evaluate(
+        self, upstream: Upstream, data: SNIPSData | ManifestData, workdir: Path, context: Context
+    ) -> Evaluation:
         """Train SUPERB's head, and score the slots of the whole test and dev sets by s3prl's own metrics.
 
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
+        corpus = self.read(data)
+        train = partial(self._train, upstream, corpus)
+        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
+
+    def _train(
+        self,
+        upstream: Upstream,
+        corpus: dict[str, pd.DataFrame],
+        config: SFConfig,
+        workdir: Path,
+        context: Context,
+        scored: Sequence[str],
+    ) -> Evaluation:
         from tasks.s3prl_bridge import run_recipe
 
-        config = self._config
         result = run_recipe(
             ("s3prl.problem.asr.superb_sf", "SuperbSF"),
             config.recipe_arguments(),
-            config.limited(self.read(data), by="speaker"),
+            config.limited(corpus, by="speaker"),
             upstream,
             workdir,
             context,
             features="frames",
             counts=slot_counts,
+            scored=scored,
         )
         names = [metric.name for metric in self.metrics]
         scores: dict[str, dict[str, Any]] = {
             split: {name: metrics[name] for name in names} for split, metrics in result.metrics.items()
         }
         return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
+
+
+def _with_slots(table: pd.DataFrame, manifest: Path) -> pd.DataFrame:
+    """Check that every word has a slot, and that s3prl's metrics can read both."""
+    slots = [" ".join(slots.split()) for slots in table["slots"]]
+    for path, words, tags in zip(table["path"], table["transcription"], slots, strict=True):
+        if len(words.split(" ")) != len(tags.split(" ")):
+            raise UserError(
+                f"Expected a slot for every word in {manifest}, O for none. Found {len(words.split(' '))} words and "
+                f"{len(tags.split(' '))} slots at {path}. Correct the row."
+            )
+        if signs := sorted(set(":;") & set(words + tags)):
+            raise UserError(
+                f"Expected text and slots without colon and semicolon in {manifest}: s3prl's slot metrics part values "
+                f"there. Found {signs[0]!r} at {path}. Spell it otherwise."
+            )
+        if prefixed := [tag for tag in tags.split(" ") if tag.startswith(("B-", "I-", "E-"))]:
+            raise UserError(
+                f"Expected bare names of slots in {manifest}: words in a row with one name are one value. Found "
+                f"{prefixed[0]!r} at {path}. Leave out the prefix."
+            )
+    return table.assign(iob=slots).drop(columns="slots")

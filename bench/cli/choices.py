@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import get_args
 
@@ -77,9 +79,55 @@ def resolved_run(
     return config
 
 
-def run_folder(out: Path | None, config: RunConfig, assignments: Sequence[str]) -> Path:
+def run_folder(
+    out: Path | None, config: RunConfig, assignments: Sequence[str], *, lr: str | None, folds: str | None
+) -> Path:
     """The run's folder: ``--out``, or a name derived from the configuration."""
-    return out if out is not None else Path("results") / "runs" / config.run_name(assignments)
+    # As typed, not as one assignment a task: a further task extends the run, and must find its folder.
+    shorthands = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
+    return out if out is not None else Path("results") / "runs" / config.run_name([*assignments, *shorthands])
+
+
+def head_shorthands(tasks: str, lr: str | None, folds: str | None) -> list[str]:
+    """Spell ``--lr`` and ``--folds`` as ``--set`` for every chosen task that has such a setting.
+
+    Raises:
+        UserError: a value of the wrong kind, or no chosen task that it concerns.
+    """
+    if lr is None and folds is None:
+        return []
+    names = _task_names(tasks)
+    settings = {name: registry.load("bench.tasks", name).config_type.model_fields for name in names}
+    assignments = []
+    for option, field, value in (
+        ("--lr", "learning_rate", None if lr is None else _learning_rate(lr)),
+        ("--folds", "folds", None if folds is None else _folds(folds)),
+    ):
+        concerned = [name for name, fields in settings.items() if field in fields]
+        if value is not None and not concerned:
+            raise UserError(f"{option}: none of the chosen tasks ({', '.join(names)}) has {field}. Leave it out.")
+        assignments += [f"tasks.{name}.{field}={value}" for name in concerned if value is not None]
+    return assignments
+
+
+def _learning_rate(text: str) -> str:
+    if text == "auto":
+        return text
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise UserError(f"Expected auto or a positive number in --lr. Found {text!r}.")
+    # YAML takes 1e-4, without a point, for a text.
+    return f"{Decimal(repr(rate)):f}"
+
+
+def _folds(text: str) -> str:
+    parts = comma_separated(text, "--folds")
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"Expected whole numbers from 0 in --folds, comma-separated. Found {text!r}.")
+    return f"[{', '.join(parts)}]"
 
 
 def _task_names(text: str | None) -> tuple[str, ...]:

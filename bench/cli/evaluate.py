@@ -17,6 +17,8 @@ def evaluate(
     protocol: options.Protocol = None,
     cache_limit: options.CacheLimit = None,
     seeds: options.Seeds = "0",
+    lr: options.LearningRate = None,
+    folds: options.Folds = None,
     split: options.Split = "test",
     out: options.Out = None,
     set_: options.Sets = None,
@@ -26,12 +28,18 @@ def evaluate(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Evaluate models on downstream tasks, and collate a leaderboard."""
-    from bench.cli.choices import resolved_run, run_folder
+    from bench.cli.choices import head_shorthands, resolved_run, run_folder
     from bench.cli.run import execute
 
     assignments = set_ or []
     config = resolved_run(
-        models=model, tasks=tasks, data=data, preset=preset, protocol=protocol, seeds=seeds, assignments=assignments
+        models=model,
+        tasks=tasks,
+        data=data,
+        preset=preset,
+        protocol=protocol,
+        seeds=seeds,
+        assignments=[*assignments, *head_shorthands(tasks, lr, folds)],
     )
-    folder = run_folder(out, config, assignments)
+    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

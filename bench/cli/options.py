@@ -33,6 +33,19 @@ CacheLimit = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(metavar="SIZE", help="The most that cached features may hold, e.g. 50GB [default: the disk's]."),
 ]
+LearningRate = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--lr",
+        metavar="RATE|auto",
+        help="Learning rate of all downstream heads; auto searches a grid on dev, once a model and task "
+        "[default: the preset's].",
+    ),
+]
+Folds = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="Folds of the task er, comma-separated, from 0 to 4 [default: the preset's]."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]

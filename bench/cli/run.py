@@ -25,6 +25,8 @@ def run(
     protocol: options.Protocol = None,
     cache_limit: options.CacheLimit = None,
     seeds: options.Seeds = "0",
+    lr: options.LearningRate = None,
+    folds: options.Folds = None,
     split: options.Split = "test",
     out: options.Out = None,
     set_: options.Sets = None,
@@ -37,7 +39,7 @@ def run(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import resolved_run, run_folder
+    from bench.cli.choices import head_shorthands, resolved_run, run_folder
 
     assignments = set_ or []
     config = resolved_run(
@@ -48,9 +50,9 @@ def run(
         preset=preset,
         protocol=protocol,
         seeds=seeds,
-        assignments=assignments,
+        assignments=[*assignments, *head_shorthands(tasks, lr, folds)],
     )
-    folder = run_folder(out, config, assignments)
+    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
 
 

@@ -140,5 +140,11 @@ class Run:
     def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
-                context = Context(cell.seed, self.device, self.config.protocol, self._cache_limit_bytes)
+                context = Context(
+                    seed=cell.seed,
+                    device=self.device,
+                    protocol=self.config.protocol,
+                    cache_limit_bytes=self._cache_limit_bytes,
+                    shared_workdir=self.folder.shared_workdir(cell.model, cell.task),
+                )
                 evaluate(self.config, self.folder, cell, model, context, self._audio_sha256.get(cell.task))

@@ -1,0 +1,116 @@
+"""The search of the learning rate: on dev, once for all seeds, going on where it was interrupted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contracts import Context, Evaluation
+from bench.errors import UserError
+from tasks.ks import KS, KSConfig, KSData
+
+CONFIG = KS.presets["smoke"].model_copy(
+    update={"total_steps": 12, "eval_interval_steps": 4, "save_interval_steps": 4, "learning_rate": "auto"}
+)
+RATES = (1e-6, 1e-2, 1e4)
+"""The first learns nothing in 12 steps, the last throws the weights about."""
+
+
+@pytest.fixture
+def evaluate(speech_commands: KSData, log_mel: Any, tmp_path: Path) -> Callable[..., Evaluation]:
+    def evaluate_seed(seed: int = 0, **changes: Any) -> Evaluation:
+        config = KSConfig.model_validate(CONFIG.model_dump() | {"learning_rates": RATES} | changes)
+        context = Context(seed=seed, shared_workdir=tmp_path / "shared")
+        return KS(config).evaluate(log_mel, speech_commands, tmp_path / f"seed{seed}", context)
+
+    return evaluate_seed
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, tuple[str, ...]]]:
+    """Learning rate and scored splits of every head that is trained."""
+    from tasks import s3prl_bridge
+
+    seen: list[tuple[float, tuple[str, ...]]] = []
+    run_recipe = s3prl_bridge.run_recipe
+
+    def counting(recipe: Any, arguments: Any, *rest: Any, **options: Any) -> Any:
+        seen.append((arguments["build_optimizer"]["conf"]["lr"], tuple(options["scored"])))
+        return run_recipe(recipe, arguments, *rest, **options)
+
+    monkeypatch.setattr(s3prl_bridge, "run_recipe", counting)
+    return seen
+
+
+def test_takes_what_does_best_on_dev(evaluate: Any) -> None:
+    alone = {rate: evaluate(learning_rate=rate).scores["dev"]["accuracy"] for rate in RATES}
+    found = evaluate()
+    assert found.settings["learning_rate_search"]["scores"] == {str(rate): alone[rate] for rate in RATES}
+    assert found.settings["learning_rate"] == max(RATES, key=lambda rate: alone[rate]) == 1e-2
+    assert found.settings["arguments"]["build_optimizer"]["conf"]["lr"] == 1e-2
+
+
+def test_the_result_is_that_of_the_rate_given(evaluate: Any) -> None:
+    for seed in (0, 1):
+        searched, given = evaluate(seed), evaluate(seed, learning_rate=1e-2)
+        assert searched.scores == given.scores
+        assert searched.predictions == given.predictions
+
+
+def test_test_is_not_touched_by_the_search_and_seeds_share_it(evaluate: Any, trainings: Any) -> None:
+    evaluate(seed=1)
+    assert trainings == [*((rate, ("dev",)) for rate in RATES), (1e-2, ("dev", "test"))]
+    evaluate(seed=2)
+    evaluate(seed=0)
+    assert trainings[4:] == [(1e-2, ("dev", "test"))] * 2
+
+
+def test_interrupted_it_goes_on(evaluate: Any, trainings: Any, log_mel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import learning_rate
+
+    kept = learning_rate.write_atomically
+
+    def killed(path: Path, text: str) -> None:
+        if path.name == "10000.0.json":
+            raise KeyboardInterrupt
+        kept(path, text)
+
+    monkeypatch.setattr(learning_rate, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate()
+    monkeypatch.setattr(learning_rate, "write_atomically", kept)
+    trainings.clear()
+    evaluate()
+    assert [rate for rate, scored in trainings if scored == ("dev",)] == [1e4]
+
+
+def test_a_wider_grid_repeats_nothing(evaluate: Any, trainings: Any) -> None:
+    evaluate()
+    trainings.clear()
+    evaluate(learning_rates=(*RATES, 1e-3))
+    assert [rate for rate, scored in trainings if scored == ("dev",)] == [1e-3]
+
+
+def test_a_rate_at_which_the_loss_is_not_finite_loses(evaluate: Any) -> None:
+    found = evaluate(learning_rates=(1e-2, 1e30))
+    assert found.settings["learning_rate_search"]["scores"][str(1e30)] is None
+    assert found.settings["learning_rate"] == 1e-2
+    with pytest.raises(UserError, match="not finite at 1e\\+30"):
+        evaluate(learning_rates=(1e30,))
+
+
+def test_a_winner_at_the_edge_is_told(evaluate: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate()
+        assert caplog.messages == []
+        evaluate(learning_rates=(1e-6, 1e-2))
+    assert ["0.01 is at the edge of the grid" in message for message in caplog.messages] == [True]
+
+
+def test_only_the_best_training_is_kept(evaluate: Any, tmp_path: Path) -> None:
+    evaluate()
+    assert [path.name for path in (tmp_path / "shared").glob("*/*/*") if path.is_dir()] == ["0.01"]
