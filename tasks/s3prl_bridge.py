@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -212,7 +213,8 @@ class _ResumableBatches:
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, skipped = self._resumed
-        yield from list(self._batches)[skipped if epoch == self._epoch else 0 :]
+        # Not list(self._batches): that asks for the length first, which draws an order of the epoch and drops it.
+        yield from itertools.islice(iter(self._batches), skipped if epoch == self._epoch else 0, None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
