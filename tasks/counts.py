@@ -26,6 +26,11 @@ def transcript_counts(reference: str, prediction: str) -> Counts:
     return {"wer": word_counts(reference, prediction), "cer": character_counts(reference, prediction)}
 
 
+def phone_counts(reference: str, prediction: str) -> Counts:
+    """Count what makes up the phone error rate."""
+    return {"per": word_counts(reference, prediction)}
+
+
 def slot_counts(reference: str, prediction: str) -> Counts:
     """Take s3prl's slot metrics apart.
 

@@ -37,6 +37,13 @@ def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[s
     }
 
 
+def phone_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float:
+    """Compute the phone error rate over a whole set of phones parted by spaces: edits by reference phones."""
+    phones = _SplitAtSpaces()
+    rate: float = jiwer.wer(list(references), list(predictions), phones, phones)
+    return rate
+
+
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, int]:
     """Count the substitutions, deletions and insertions that make up the word error rate, and the words said right."""
     words = _SplitAtSpaces()

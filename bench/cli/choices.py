@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench import registry
+from bench.config.data import tasks_with_data
 from bench.config.run import Choice, Preset, RunConfig, resolve
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
@@ -59,7 +60,7 @@ def resolved_run(
         compressors=comma_separated(compressors, "--compressor"),
         references=tuple(_absolute(model) for model in comma_separated(models, "--model")) if models else (),
         teacher=_absolute(teacher) if teacher else None,
-        tasks=_task_names(tasks),
+        tasks=_task_names(tasks, data),
         data=data,
         preset=preset,  # type: ignore[arg-type]
         protocol=protocol,  # type: ignore[arg-type]
@@ -88,7 +89,7 @@ def run_folder(
     return out if out is not None else Path("results") / "runs" / config.run_name([*assignments, *shorthands])
 
 
-def head_shorthands(tasks: str, lr: str | None, folds: str | None) -> list[str]:
+def head_shorthands(tasks: str, data: str, lr: str | None, folds: str | None) -> list[str]:
     """Spell ``--lr`` and ``--folds`` as ``--set`` for every chosen task that has such a setting.
 
     Raises:
@@ -96,7 +97,7 @@ def head_shorthands(tasks: str, lr: str | None, folds: str | None) -> list[str]:
     """
     if lr is None and folds is None:
         return []
-    names = _task_names(tasks)
+    names = _task_names(tasks, data)
     settings = {name: registry.load("bench.tasks", name).config_type.model_fields for name in names}
     assignments = []
     for option, field, value in (
@@ -130,10 +131,10 @@ def _folds(text: str) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _task_names(text: str | None) -> tuple[str, ...]:
+def _task_names(text: str | None, data: str) -> tuple[str, ...]:
     if text is None:
         return ()
-    return tuple(registry.names("bench.tasks")) if text == "all" else comma_separated(text, "--tasks")
+    return tuple(tasks_with_data(data)) if text == "all" else comma_separated(text, "--tasks")
 
 
 def _absolute(reference: str) -> str:

@@ -39,7 +39,7 @@ def evaluate(
         preset=preset,
         protocol=protocol,
         seeds=seeds,
-        assignments=[*assignments, *head_shorthands(tasks, lr, folds)],
+        assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
     )
     folder = run_folder(out, config, assignments, lr=lr, folds=folds)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
-Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all'; see `bench list tasks`.")]
+Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
 Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
 DataChoice = Annotated[str, typer.Option("--data", help="'mini' (embedded corpora) or a YAML file about yours.")]
 PresetName = Annotated[str, typer.Option("--preset", help="smoke (seconds), mini (CPU, minutes) or paper.")]

@@ -28,15 +28,33 @@ def describe_data(choice: str, overrides: Mapping[str, Any], tasks: Mapping[str,
     Raises:
         UserError: no such file or corpora, unknown keys, a chosen task without an entry.
     """
+    data = _validated(choice, overrides)
+    return _resolved(data, Path(choice).resolve().parent, tasks, choice)
+
+
+def tasks_with_data(choice: str) -> list[str]:
+    """List the tasks that the data have an entry for: what ``--tasks all`` means.
+
+    Args:
+        choice: see `describe_data`.
+
+    Raises:
+        UserError: no such file or corpora, unknown keys, an entry of a task that no plug-in provides, or no entry.
+    """
+    entries = _validated(choice, {}).tasks
+    if not entries:
+        raise UserError(f"--tasks all means every task of the data, and {choice} has none. Add tasks to it.")
+    registry.require("bench.tasks", entries)
+    return sorted(entries)
+
+
+def _validated(choice: str, overrides: Mapping[str, Any]) -> Data:
     if choice in registry.names("bench.corpora"):
         values = embedded(choice).data().model_dump(mode="json")
-        base = Path.cwd()
     else:
         path = Path(choice)
         values = {"name": path.stem, **_read_yaml(path)}
-        base = path.resolve().parent
-    data = validated(Data, nested(overrides, values), f"the data {choice}")
-    return _resolved(data, base, tasks, choice)
+    return validated(Data, nested(overrides, values), f"the data {choice}")
 
 
 def embedded(name: str) -> Corpora:

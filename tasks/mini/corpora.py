@@ -23,7 +23,7 @@ from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.slots import Slots
 from tasks.mini.speaker_identities import SpeakerIdentities
 from tasks.mini.synthesis import check_synthesizer
-from tasks.mini.transcripts import Transcripts
+from tasks.mini.transcripts import LEXICON, Transcripts
 from tasks.mini.unlabelled import Unlabelled
 from tasks.mini.utterances import MiniCorpus
 
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 TRANSCRIPTS = Transcripts()
 CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, SpeakerIdentities(), Emotions(), Intents(), Slots())
+PHONEME_TASK = "pr"
+"""Has no corpus of its own: it hears what ASR hears, with a lexicon."""
 ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
 BYTES_PER_UTTERANCE = 120_000
 """Generously, of the longest utterances."""
@@ -75,8 +77,16 @@ class MiniCorpora:
             embedded=self.name,
             version=self.identity,
             audio=TRANSCRIPTS.training_audio(self.folder / TRANSCRIPTS.name),
-            tasks={corpus.name: corpus.task_data(self.folder / corpus.name) for corpus in CORPORA},
+            tasks=self._task_data(CORPORA),
         )
+
+    def _task_data(self, corpora: Iterable[MiniCorpus]) -> dict[str, dict[str, Any]]:
+        """Name the archives of these corpora by task."""
+        entries = {corpus.name: corpus.task_data(self.folder / corpus.name) for corpus in corpora}
+        if TRANSCRIPTS.name in entries:
+            entry = entries[TRANSCRIPTS.name]
+            entries[PHONEME_TASK] = {**entry, "lexicon": Path(entry["root"]) / LEXICON}
+        return entries
 
     def prepare(self, tasks: Collection[str] | None = None) -> Data:
         """Make what is missing, with a progress bar on standard error, and say where it is.
@@ -125,7 +135,7 @@ class MiniCorpora:
         audio = everything.audio if TRANSCRIPTS in made else None
         if (self.folder / Unlabelled.name / IDENTITY).is_file():
             audio = Unlabelled.training_audio(self.folder / Unlabelled.name)
-        tasks = {corpus.name: everything.tasks[corpus.name] for corpus in made}
+        tasks = self._task_data(made)
         return everything.model_copy(update={"audio": audio, "tasks": tasks, "audio_sha256": self._audio_sha256(made)})
 
     def manifests(self) -> dict[str, list[dict[str, str]]]:
@@ -134,7 +144,8 @@ class MiniCorpora:
         return {name: read_manifest(self.folder / name) for name in names if (self.folder / name / IDENTITY).is_file()}
 
     def _audio_sha256(self, corpora: Iterable[MiniCorpus]) -> dict[str, str]:
-        return {corpus.name: str(self.read_identity(corpus.name)["audio_sha256"]) for corpus in corpora}
+        hashes = {corpus.name: str(self.read_identity(corpus.name)["audio_sha256"]) for corpus in corpora}
+        return {**hashes, PHONEME_TASK: hashes[TRANSCRIPTS.name]} if TRANSCRIPTS.name in hashes else hashes
 
     def read_identity(self, name: str) -> dict[str, Any]:
         """Read what ``corpus.json`` says of a corpus: version, hash of the audio, what made it."""

@@ -1,0 +1,158 @@
+"""Phoneme recognition on LibriSpeech, by SUPERB's recipe: a linear head and CTC on every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from pydantic import PositiveInt
+
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.counts import phone_counts
+from tasks.error_rates import phone_error_rate, texts
+from tasks.head_config import HeadConfig
+from tasks.learning_rate import evaluate_head
+from tasks.librispeech import LibriSpeechData, read_librispeech
+from tasks.own_data import ManifestData, read_texts
+from tasks.pronunciations import pronounced
+from tasks.splits import split_sizes
+
+
+class PRLibriSpeechData(LibriSpeechData):
+    """LibriSpeech with a lexicon."""
+
+    lexicon: Path
+    """A line `WORD PHONE PHONE ...` for every word; of several pronunciations the first is taken."""
+
+
+class PRManifestData(ManifestData):
+    """One's own transcribed recordings, with a lexicon."""
+
+    lexicon: Path
+    """A line `WORD PHONE PHONE ...` for every word; of several pronunciations the first is taken."""
+
+
+class PRConfig(HeadConfig):
+    """SUPERB's head: weighted sum of hidden states, two linear layers on every frame, CTC.
+
+    The preset ``paper`` is the recipe as it is, its learning rate included.
+
+    Source: s3prl 0.4.18, ``SuperbPR.default_config``.
+    """
+
+    hidden_size: PositiveInt = 256
+    """Width between the two linear layers."""
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words."""
+        return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
+
+
+class PR:
+    """Phoneme recognition."""
+
+    name: ClassVar[str] = "pr"
+    summary: ClassVar[str] = "Phoneme recognition: LibriSpeech train-clean-100, s3prl's SuperbPR (linear head, CTC)"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("per", higher_is_better=False, primary=True),)
+    config_type: ClassVar[type[Settings]] = PRConfig
+    layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": PRLibriSpeechData, "manifest": PRManifestData}
+    presets: ClassVar[dict[str, PRConfig]] = {
+        "paper": PRConfig(
+            total_steps=100_000,
+            learning_rate=1e-2,
+            batch_size=16,
+            gradient_accumulation_steps=2,
+            eval_batch_size=1,
+            eval_interval_steps=1_000,
+            save_interval_steps=100,
+            num_workers=6,
+        ),
+        "mini": PRConfig(
+            total_steps=600,
+            learning_rate=1e-2,
+            batch_size=16,
+            eval_batch_size=8,
+            eval_interval_steps=100,
+            save_interval_steps=100,
+            num_workers=0,
+        ),
+        "smoke": PRConfig(
+            total_steps=20,
+            learning_rate=1e-2,
+            batch_size=4,
+            eval_batch_size=1,
+            eval_interval_steps=10,
+            save_interval_steps=10,
+            num_workers=0,
+            max_train_utterances=16,
+            max_eval_utterances=8,
+        ),
+    }
+
+    def __init__(self, config: PRConfig) -> None:
+        self._config = config
+
+    def read(self, data: PRLibriSpeechData | PRManifestData) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            Tables ``train``, ``dev`` and ``test``, with the phones as transcription and the words as text.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        splits = read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
+        return pronounced(splits, data.lexicon)
+
+    def check(self, data: PRLibriSpeechData | PRManifestData) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz, and words that are not in the lexicon.
+
+        Returns:
+            What there is of train, dev and test.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
+
+    def evaluate(
+        self, upstream: Upstream, data: PRLibriSpeechData | PRManifestData, workdir: Path, context: Context
+    ) -> Evaluation:
+        """Train SUPERB's head and score the phones it hears in the whole test and dev sets.
+
+        Raises:
+            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
+        """
+        corpus = self.read(data)
+        train = partial(self._train, upstream, corpus)
+        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
+
+    def _train(
+        self,
+        upstream: Upstream,
+        corpus: dict[str, pd.DataFrame],
+        config: PRConfig,
+        workdir: Path,
+        context: Context,
+        scored: Sequence[str],
+    ) -> Evaluation:
+        from tasks.s3prl_bridge import run_recipe
+
+        result = run_recipe(
+            ("s3prl.problem.asr.superb_pr", "SuperbPR"),
+            config.recipe_arguments(),
+            config.limited(corpus, by="speaker"),
+            upstream,
+            workdir,
+            context,
+            features="frames",
+            counts=phone_counts,
+            scored=scored,
+        )
+        scores = {
+            split: {"per": phone_error_rate(*texts(rows))} for split, rows in result.predictions_by_split().items()
+        }
+        return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
