@@ -36,8 +36,10 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
 
     Returns:
         The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with
-        ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed).
+        ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed), and
+        ``<task>_learning_rate`` of the heads where the records tell it.
     """
+    records = list(records)
     long = pd.DataFrame(
         [
             _identity(record) | {"metric": f"{record.cell.task}_{metric}", "value": 100 * value}
@@ -54,6 +56,7 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
     for metric in mean.columns:
         scores[metric] = mean[metric]
         scores[f"{metric}_std"] = spread[metric]
+    scores = scores.join(_learning_rates(records))
     rows = long[IDENTITY].drop_duplicates("model").merge(scores.reset_index(), on="model", how="left")
     rank = {model: position for position, model in enumerate(order)}
     return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
@@ -64,6 +67,16 @@ def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
     path = run_folder / "leaderboard.csv"
     write_atomically(path, table.to_csv(index=False))
     return path
+
+
+def _learning_rates(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a model; the seeds of a model and task share a rate."""
+    rates: dict[str, dict[str, float]] = {}
+    for record in records:
+        if "learning_rate" in record.settings:
+            column = f"{record.cell.task}_learning_rate"
+            rates.setdefault(record.cell.model, {})[column] = record.settings["learning_rate"]
+    return pd.DataFrame.from_dict(rates, orient="index")
 
 
 def _identity(record: Record) -> dict[str, object]:

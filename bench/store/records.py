@@ -99,6 +99,21 @@ class RecordStore:
         write_atomically(self.folder / f"{record.cell.stem()}.predictions.jsonl", lines)
         write_atomically(self.path(record.cell), record.model_dump_json(indent=1) + "\n")
 
+    def predictions(self, cell: Cell) -> list[dict[str, Any]]:
+        """Read what a finished cell said about every utterance.
+
+        Raises:
+            UserError: the file is missing or torn.
+        """
+        path = self.folder / f"{cell.stem()}.predictions.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Expected the predictions of {cell} in {path}. Found none that can be read. Delete "
+                f"{self.path(cell)}, and run again."
+            ) from error
+
     def __iter__(self) -> Iterator[Record]:
         """Read every record, sorted by path."""
         for path in sorted(self.folder.glob("*/*.json")):

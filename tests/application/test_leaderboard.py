@@ -51,6 +51,13 @@ def test_rows_are_means_in_percent_with_sample_deviation(store: RecordStore) -> 
     assert pd.isna(table.loc["teacher", "ks_accuracy_std"])
 
 
+def test_learning_rates_stand_beside_the_scores(store: RecordStore) -> None:
+    searched = record(STUDENT, "dphubert", "ks", 2, accuracy=0.6)
+    table = leaderboard([*store, searched.model_copy(update={"settings": {"learning_rate": 0.01}})])
+    assert list(table["ks_learning_rate"].dropna()) == [0.01]
+    assert "asr_learning_rate" not in table.columns
+
+
 def test_dev_scores_are_another_split(store: RecordStore) -> None:
     table = leaderboard(store, "dev").set_index("model")
     assert table.loc["teacher", "ks_accuracy"] == pytest.approx(180.0)

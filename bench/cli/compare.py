@@ -1,0 +1,93 @@
+"""``bench compare``: which differences between models are real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from bench.report.comparison import Comparison, Score
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="A B..", help="Rows of the leaderboard, or DIR/cells/MODEL; each is compared with A."),
+    ],
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--run", metavar="DIR", help="The run's folder [default: the newest in results/runs]."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Whose utterances: test or dev.")] = "test",
+    by: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="COLUMN", help="Resample whole speakers (or another column), not utterances."),
+    ] = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
+    from bench.cli.choices import one_of
+    from bench.cli.output import print_json, print_rows
+    from bench.report.bootstrap import NUM_RESAMPLES
+    from bench.report.comparison import compare as compare_rows
+    from bench.report.rows import find_rows
+
+    one_of(split, ("test", "dev"), "--split")
+    found = compare_rows(find_rows(models, run, Path("results") / "runs"), split, by)  # type: ignore[arg-type]
+    if json:
+        print_json([_as_json(comparison, split) for comparison in found])
+        return 0
+    print_rows([_for_the_eye(comparison) for comparison in found], f"{split}, {NUM_RESAMPLES} resamples, in percent")
+    typer.echo("* the interval excludes 0; ** after Holm's correction over all lines of the two models")
+    return 0
+
+
+def _for_the_eye(comparison: Comparison) -> dict[str, str]:
+    difference = comparison.difference
+    mark = "**" if comparison.is_real_after_holm else "*" if comparison.better else ""
+    return {
+        "task": comparison.task,
+        "metric": comparison.metric,
+        "A": f"{comparison.first} {_score(comparison.first_score)}",
+        "B": f"{comparison.other} {_score(comparison.other_score)}",
+        "B - A": f"{100 * difference.value:+.2f}",
+        "95 % interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
+        "p": f"{difference.p_value:.4f}",
+        "real": mark,
+        "better": comparison.better or "",
+        "resampled": f"{comparison.num_units} {comparison.unit}s",
+    }
+
+
+def _score(score: Score) -> str:
+    return f"{100 * score.mean:.2f}" + ("" if score.std is None else f" ± {100 * score.std:.2f}")
+
+
+def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
+    difference = comparison.difference
+    return {
+        "task": comparison.task,
+        "metric": comparison.metric,
+        "split": split,
+        "a": comparison.first,
+        "b": comparison.other,
+        "a_score": comparison.first_score.mean,
+        "a_std": comparison.first_score.std,
+        "b_score": comparison.other_score.mean,
+        "b_std": comparison.other_score.std,
+        "seeds": list(comparison.seeds),
+        "difference": difference.value,
+        "interval": [difference.low, difference.high],
+        "p_value": difference.p_value,
+        "p_holm": comparison.p_holm,
+        "is_real": comparison.better is not None,
+        "is_real_after_holm": comparison.is_real_after_holm,
+        "better": comparison.better,
+        "resampled": comparison.unit,
+        "num_resampled": comparison.num_units,
+    }

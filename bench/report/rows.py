@@ -1,0 +1,140 @@
+"""Rows of the leaderboard to compare: found by name or folder, and refused where they cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import registry
+from bench.errors import UserError
+from bench.store.records import Record, RecordStore
+from bench.store.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model with its records."""
+
+    name: str
+    store: RecordStore
+    task_settings: Mapping[str, Any]
+    """Each task's whole configuration in that run."""
+    records: Mapping[str, Mapping[int, Record]]
+    """Task to seed to record."""
+
+
+def newest_run(root: Path) -> Path:
+    """Find the run below ``root`` that ended last.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = [path.parent for path in root.glob("*/leaderboard.csv")]
+    if not runs:
+        raise UserError(f"Expected runs in {root}. Found none. Name the folder of one with --run DIR.")
+    return max(runs, key=lambda run: (run / "leaderboard.csv").stat().st_mtime)
+
+
+def find_rows(models: Sequence[str], run: Path | None, default_root: Path) -> list[Row]:
+    """Find the rows that the user means.
+
+    Args:
+        models: names of rows of ``run``, or folders ``DIR/cells/MODEL``.
+        run: a run's folder; the newest one below ``default_root`` where none is given and a name needs it.
+        default_root: the folder of all runs.
+
+    Raises:
+        UserError: fewer than two, no such row, or a row without records.
+    """
+    if len(models) < 2:
+        raise UserError("Expected two models or more to compare. Found one. Name another row of the leaderboard.")
+    folders = []
+    for model in models:
+        path = Path(model)
+        if path.resolve().parent.name == "cells" and path.is_dir():
+            folders.append(path.resolve())
+        else:
+            run = run or newest_run(default_root)
+            folders.append(_named(model, run))
+    if len(set(folders)) < len(folders):
+        raise UserError(f"Expected different models to compare. Found one twice in {', '.join(models)}.")
+    names = [folder.name for folder in folders]
+    runs = [folder.parent.parent for folder in folders]
+    return [
+        _row(folder, name if names.count(name) == 1 else f"{run.name}/{name}")
+        for folder, name, run in zip(folders, names, runs, strict=True)
+    ]
+
+
+def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], names: tuple[str, str]) -> None:
+    """Refuse two records of a task whose scores differ for other reasons than the model.
+
+    Args:
+        first: record of one model.
+        other: record of the other.
+        settings: the task's configuration in either run.
+        names: of the models.
+
+    Raises:
+        UserError: data, audio, preset, protocol or a setting of the task differs.
+    """
+    found: dict[str, tuple[Any, Any]] = {
+        "data": (first.data, other.data),
+        "preset": (first.preset, other.preset),
+        "protocol": (first.protocol, other.protocol),
+    }
+    if first.audio_sha256 and other.audio_sha256:
+        found["audio (hash)"] = (first.audio_sha256[:8], other.audio_sha256[:8])
+    mine, theirs = (_flat(one) for one in settings)
+    found |= {f"tasks.{first.cell.task}.{key}": (mine.get(key), theirs.get(key)) for key in mine.keys() | theirs.keys()}
+    for what in sorted(found):
+        here, there = found[what]
+        if here != there:
+            raise UserError(
+                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {here} for the one "
+                f"and {there} for the other. Evaluate both alike."
+            )
+
+
+def _named(model: str, run: Path) -> Path:
+    if not (run / "cells").is_dir():
+        raise UserError(f"Expected a run's folder, with cells in it, at {run}. Found none. Correct --run.")
+    folder = run / "cells" / model
+    if not folder.is_dir():
+        known = [path.name for path in (run / "cells").iterdir() if path.is_dir()]
+        raise UserError(f"Unknown model {model!r} in {run}. {registry.nearest(model, known)}")
+    return folder
+
+
+def _row(folder: Path, name: str) -> Row:
+    run = folder.parent.parent
+    store = RecordStore(run)
+    records: dict[str, dict[int, Record]] = {}
+    for record in store:
+        if record.cell.model == folder.name:
+            records.setdefault(record.cell.task, {})[record.cell.seed] = record
+    if not records:
+        raise UserError(f"Expected records of finished cells in {folder}. Found none. Finish the run first.")
+    return Row(name, store, _task_settings(RunFolder(run).config_path), records)
+
+
+def _task_settings(config: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["tasks"]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise UserError(f"Expected a run's configuration in {config}. Found none. Name another run.") from error
+    return settings
+
+
+def _flat(settings: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(settings, Mapping):
+        return {name: settings}
+    return {
+        key: value
+        for inner, content in settings.items()
+        for key, value in _flat(content, f"{name}.{inner}" if name else str(inner)).items()
+    }

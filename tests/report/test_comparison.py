@@ -1,0 +1,189 @@
+"""Rows of runs, compared: what is compared with what, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.errors import UserError
+from bench.report.comparison import compare
+from bench.report.rows import find_rows, newest_run
+from bench.store.records import Cell, ModelCard, Record, RecordStore
+from tests.application.test_command_line import bench
+
+CARD = ModelCard(params=1, size_bytes=4)
+
+
+@pytest.fixture
+def write_cell(tmp_path: Path) -> Callable[..., None]:
+    """Write a finished cell of KS: 200 answers, right or wrong."""
+
+    def write(
+        model: str, right: Sequence[int], *, seed: int = 0, run: str = "run", steps: int = 10, **record: Any
+    ) -> None:
+        folder = tmp_path / run
+        folder.mkdir(exist_ok=True, parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {"total_steps": steps}}}))
+        rows = [
+            {
+                "id": f"clip{index}",
+                "split": split,
+                "reference": "yes",
+                "counts": {"accuracy": [answer if split == "test" else 1, 1]},
+                "speaker": f"s{index // 50}",
+            }
+            for split in ("test", "dev")
+            for index, answer in enumerate(right)
+        ]
+        RecordStore(folder).write(
+            Record(
+                cell=Cell(model=model, task="ks", seed=seed),
+                card=CARD,
+                scores={"test": {"accuracy": sum(right) / len(right)}, "dev": {"accuracy": 1.0}},
+                settings={},
+                provenance={},
+                **({"preset": "mini", "data": "mini-1", "protocol": "cached"} | record),
+            ),
+            rows,
+        )
+
+    return write
+
+
+def right(count: int) -> list[int]:
+    return [1] * count + [0] * (200 - count)
+
+
+class TestCompared:
+    def test_means_over_seeds_and_their_difference(self, write_cell: Any, tmp_path: Path) -> None:
+        for seed, count in enumerate((100, 110)):
+            write_cell("a", right(count), seed=seed)
+            write_cell("b", right(count + 40), seed=seed)
+        (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert (found.task, found.metric, found.first, found.other, found.seeds) == ("ks", "accuracy", "a", "b", (0, 1))
+        assert found.first_score.mean == pytest.approx(0.525)
+        assert found.first_score.std == pytest.approx(0.05 / 2**0.5)
+        assert found.difference.value == pytest.approx(0.2)
+        assert found.better == "b"
+        assert found.is_real_after_holm
+        (same,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "dev")
+        assert same.difference.value == 0
+        assert same.better is None
+
+    def test_lower_is_better_for_error_rates(self, write_cell: Any, tmp_path: Path) -> None:
+        for model, errors in (("a", 2), ("b", 1)):
+            write_cell(model, right(0))
+            path = tmp_path / "run" / "cells" / model / "ks-seed0"
+            record = json.loads(path.with_suffix(".json").read_text())
+            record["cell"]["task"] = "asr"
+            record["scores"]["test"] = {"wer": errors / 10, "cer": errors / 10}
+            rows = [json.loads(line) for line in path.with_suffix(".predictions.jsonl").read_text().splitlines()]
+            for row in rows:
+                row["counts"] = {"wer": [errors, 10], "cer": [errors, 10]}
+            path.with_suffix(".json").unlink()
+            RecordStore(tmp_path / "run").write(Record.model_validate(record), rows)
+        found = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert [(one.metric, one.better) for one in found] == [("wer", "b"), ("cer", "b")]
+
+    def test_speakers_are_resampled_where_there_are_some(self, write_cell: Any, tmp_path: Path) -> None:
+        """All gains are one speaker's: a chance among four, whatever the number of clips."""
+        write_cell("a", right(100))
+        write_cell("b", right(150))
+        rows = find_rows(["a", "b"], tmp_path / "run", tmp_path)
+        (by_utterance,), (by_speaker,) = compare(rows, "test"), compare(rows, "test", by="speaker")
+        assert (by_utterance.num_units, by_utterance.better) == (200, "b")
+        assert (by_speaker.num_units, by_speaker.unit, by_speaker.better) == (4, "speaker", None)
+        with pytest.raises(UserError, match="no column room"):
+            compare(rows, "test", by="room")
+
+    def test_the_seeds_that_both_have(self, write_cell: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        write_cell("a", right(100), seed=0)
+        write_cell("a", right(0), seed=1)
+        write_cell("b", right(100), seed=0)
+        with caplog.at_level(logging.WARNING):
+            (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert found.difference.value == 0
+        assert caplog.messages == ["ks: only the seeds that all have are compared (a: 0 1, b: 0)"]
+
+    def test_rows_of_two_runs(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("a", right(100))
+        write_cell("a", right(120), run="other")
+        rows = find_rows([str(tmp_path / run / "cells" / "a") for run in ("run", "other")], None, tmp_path)
+        (found,) = compare(rows, "test")
+        assert (found.first, found.other) == ("run/a", "other/a")
+        assert found.difference.value == pytest.approx(0.1)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("difference", "told"),
+        [
+            ({"data": "mini-2"}, "data is mini-1 for the one and mini-2"),
+            ({"protocol": "s3prl"}, "protocol is cached"),
+            ({"preset": "smoke"}, "preset is mini"),
+            ({"audio_sha256": "b" * 64}, r"audio \(hash\) is aaaaaaaa for the one and bbbbbbbb"),
+            ({"steps": 20}, "tasks.ks.total_steps is 10 for the one and 20"),
+        ],
+    )
+    def test_other_conditions(self, difference: dict[str, Any], told: str, write_cell: Any, tmp_path: Path) -> None:
+        conditions = {"audio_sha256": "a" * 64}
+        write_cell("a", right(100), **conditions)
+        write_cell("b", right(100), run="other", **(conditions | difference))
+        rows = find_rows([str(tmp_path / "run/cells/a"), str(tmp_path / "other/cells/b")], None, tmp_path)
+        with pytest.raises(UserError, match=told):
+            compare(rows, "test")
+
+    def test_other_utterances(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("a", right(100))
+        write_cell("b", right(100)[:-1])
+        with pytest.raises(UserError, match=r"clip199 is only in one of them \(1 such\)"):
+            compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+
+    def test_no_common_seed(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("a", right(100), seed=0)
+        write_cell("b", right(100), seed=1)
+        with pytest.raises(UserError, match=r"no seed of ks in common \(a: 0, b: 1\)"):
+            compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+
+    def test_predictions_of_an_earlier_version(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("a", right(1))
+        write_cell("b", right(1))
+        path = tmp_path / "run/cells/b/ks-seed0.predictions.jsonl"
+        path.write_text(path.read_text().replace('"counts"', '"other"'))
+        with pytest.raises(UserError, match=r"Expected counts .*Delete .*ks-seed0\.json"):
+            compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        path.unlink()
+        with pytest.raises(UserError, match="Expected the predictions of b ks seed 0"):
+            compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+
+    def test_unknown_rows(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("dphubert", right(1))
+        with pytest.raises(UserError, match="Did you mean 'dphubert'"):
+            find_rows(["dphuber", "dphubert"], tmp_path / "run", tmp_path)
+        with pytest.raises(UserError, match="Found one"):
+            find_rows(["dphubert"], tmp_path / "run", tmp_path)
+        with pytest.raises(UserError, match="Found one twice"):
+            find_rows(["dphubert", "dphubert"], tmp_path / "run", tmp_path)
+        with pytest.raises(UserError, match="Expected runs in"):
+            newest_run(tmp_path / "nowhere")
+
+
+def test_the_command_takes_the_newest_run(write_cell: Any, tmp_path: Path) -> None:
+    write_cell("a", right(100), run="results/runs/new")
+    write_cell("b", right(140), run="results/runs/new")
+    (tmp_path / "results/runs/new/leaderboard.csv").write_text("")
+    result = bench("compare", "a", "b", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (line,) = json.loads(result.stdout)
+    assert line["difference"] == pytest.approx(0.2)
+    assert line["interval"][0] > 0.14
+    assert (line["better"], line["is_real"], line["a_std"]) == ("b", True, None)
+    table = bench("compare", "a", "b", cwd=tmp_path).stdout
+    assert "+20.00" in table
+    assert "b 70.00" in table
