@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 AUDIO_SHA256: dict[str, dict[str, str]] = {
-    "2-seed0": {
+    "3-seed0": {
         "ks": "0d157c1e29e2713a864aee1e0775fd76d54c86e46383ed3a3b10e2793907dfd8",
-        "asr": "4834ff04077efa9822b7a18e974626daabbefa0243d468f4505e23bc241a2ae2",
+        "asr": "3284117b60dbbcfea7586539656ddf0c32f426b639ccf62159684301a34628c3",
         "sid": "a20ba432b893f7b997daf1388b99c74280b98c3620ae779f0b0a7742eb797e10",
         "er": "1413084c4d50c664e1a2d14a5468a01cc29d683001540becc4b242ddc2b6b4a6",
         "ic": "d9a59055ee00c4d3346a2581be0609a689d6ca11b31742e00920c84f25c4b5ec",
-        "sf": "e4484bc67748857824ee138f8a4b9c47a557bbe66aeef0d0af7779e3a1860b60",
+        "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
     },
 }
 """Version, to corpus, to the hash of its audio."""

@@ -44,7 +44,7 @@ SLOTS: dict[str, tuple[str, ...]] = {
 }
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "PlayMusic": (
-        "play {song} by {artist} {day}",
+        "play {song} by {artist}",
         "i want to hear {artist} sing {song} at {time}",
         "put on {song} by {artist} for {contact}",
     ),
@@ -55,25 +55,25 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "GetWeather": (
         "will it rain in {city} {day} at {time}",
-        "what is the weather in {city} {day} at {time}",
-        "tell me if it is cold in {city} at {time} {day}",
+        "what is the weather in {city} {day}",
+        "tell me if it is cold in {city} at {time}",
     ),
     "BookTrip": (
         "book a train from {origin} to {destination} {day}",
-        "i want to go to {destination} from {origin} {day} at {time}",
+        "i want to go to {destination} from {origin} at {time}",
         "find a trip to {destination} {day} for {party_size}",
     ),
     "BookTable": (
         "book a table at {restaurant} for {party_size} {day}",
-        "find a table in {city} for {party_size} {day} at {time}",
-        "i want to meet {contact} at {restaurant} {day} at {time}",
+        "find a table in {city} for {party_size} at {time}",
+        "i want to meet {contact} at {restaurant} {day}",
     ),
 }
 OUTSIDE = "O"
 SPLIT_FOLDERS: dict[Split, str] = {"train": "train", "dev": "valid", "test": "test"}
-NUM_SPEAKERS: dict[Split, int] = {"train": 50, "dev": 8, "test": 15}
+NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 8, "test": 20}
 REQUESTS_PER_SPEAKER = 14
-CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6)
+CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
 
 
 @dataclass(frozen=True, kw_only=True)

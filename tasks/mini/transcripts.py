@@ -46,11 +46,11 @@ WORDS: dict[str, tuple[str, ...]] = {
 FOLDER = "LibriSpeech"
 LEXICON = "lexicon.txt"
 SUBSETS: dict[Split, str] = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
-NUM_SPEAKERS: dict[Split, int] = {"train": 60, "dev": 12, "test": 15}
+NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 12, "test": 15}
 SENTENCES_PER_SPEAKER = 10
 FIRST_SPEAKER_ID: dict[Split, int] = {"train": 10_000, "dev": 20_000, "test": 30_000}
 CHAPTER = 1
-CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6)
+CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
 
 
 class Transcripts:

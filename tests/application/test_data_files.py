@@ -52,9 +52,9 @@ def test_overrides_reach_a_task(data_file: Path) -> None:
 def test_a_file_may_name_embedded_corpora_that_lie_elsewhere(tmp_path: Path) -> None:
     """As `bench data synth` writes it: the same rows as --data mini, and nothing is made anew."""
     path = tmp_path / "data.yaml"
-    path.write_text(f"{YAML}\nname: mini\nversion: 2-seed0\naudio_sha256: {{ks: abc}}\n")
+    path.write_text(f"{YAML}\nname: mini\nversion: 3-seed0\naudio_sha256: {{ks: abc}}\n")
     data = describe_data(str(path), {}, TASKS)
-    assert data.identity == "mini-2-seed0"
+    assert data.identity == "mini-3-seed0"
     assert prepare_data(data) == {"ks": "abc"}
 
 
