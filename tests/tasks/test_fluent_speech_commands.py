@@ -13,6 +13,7 @@ import pytest
 from bench.errors import UserError
 from tasks import s3prl_compat
 from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.ic import IC
 
 HEADER = ("", "path", "speakerId", "transcription", "action", "object", "location")
 COMMANDS = (
@@ -154,3 +155,19 @@ def test_another_rate_is_refused_or_resampled(
         read_fluent_speech_commands(commands)
     table = read_fluent_speech_commands(commands.model_copy(update={"resample": True}))["train"]
     assert table.set_index("id")["num_samples"][path.stem] == 8000
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("Washroom", "Expected one spelling of every location in .*Found 'Washroom' and 'washroom'"),
+        ("kitchen", "Expected every location of test in train too, in .*Found 'washroom' in test"),
+    ],
+)
+def test_intents_that_cannot_be_learned_are_told(commands: FluentSpeechCommandsData, other: str, told: str) -> None:
+    task = IC(IC.presets["paper"])
+    task.check(commands)
+    table = commands.root / "data" / NAMES["train"]
+    table.write_text(table.read_text(encoding="utf-8").replace("washroom", other), encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        task.check(commands)

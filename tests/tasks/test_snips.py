@@ -11,6 +11,7 @@ import pytest
 
 from bench.errors import UserError
 from tasks import s3prl_compat
+from tasks.sf import SF
 from tasks.snips import SNIPSData, read_snips
 
 # Words, slots and intents; awkward as the real ones are.
@@ -191,3 +192,14 @@ def test_another_rate_is_refused_or_resampled(requests: SNIPSData, write_tone: C
         read_snips(requests)
     table = read_snips(requests.model_copy(update={"resample": True}))["test"]
     assert table.set_index("id")["num_samples"]["Emma-snips-test-8"] == 8000
+
+
+def test_a_slot_that_training_never_sees_is_told(requests: SNIPSData) -> None:
+    task = SF(SF.presets["paper"])
+    task.check(requests)
+    transcripts = requests.root / "all.iob.snips.txt"
+    lines = transcripts.read_text(encoding="utf-8").splitlines(keepends=True)
+    changed = [line.replace("O city", "O place") if "-snips-train-" in line else line for line in lines]
+    transcripts.write_text("".join(changed), encoding="utf-8")
+    with pytest.raises(UserError, match=r"Expected every slot of test in train too, in .*Found 'city' in test"):
+        task.check(requests)

@@ -11,6 +11,7 @@ import pytest
 
 from bench.errors import UserError
 from tasks import s3prl_compat
+from tasks.sid import SID
 from tasks.voxceleb1 import SPLIT_FILE, VoxCeleb1Data, read_voxceleb1
 
 LINES = (
@@ -131,3 +132,15 @@ def test_another_rate_is_refused_or_resampled(voxceleb1: VoxCeleb1Data, write_to
         read_voxceleb1(voxceleb1)
     table = read_voxceleb1(voxceleb1.model_copy(update={"resample": True}))["train"]
     assert table.set_index("id")["num_samples"]["id10003-K5zRxtXc27s-00012"] == 8000
+
+
+def test_a_speaker_whom_training_never_hears_is_told(voxceleb1: VoxCeleb1Data) -> None:
+    task = SID(SID.presets["paper"])
+    assert {split: size.num_utterances for split, size in task.check(voxceleb1).items()} == {
+        "train": 3,
+        "dev": 2,
+        "test": 2,
+    }
+    (voxceleb1.root / SPLIT_FILE).write_text("\n".join(line for line in LINES if not line.startswith("1 id10270")))
+    with pytest.raises(UserError, match=r"Expected every speaker of test in train too, in .*Found 'id10270' in test"):
+        task.check(voxceleb1)
