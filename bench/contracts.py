@@ -64,6 +64,8 @@ class Context:
     """Already resolved and known to exist."""
     protocol: FeatureProtocol = "cached"
     """How a task gets its features."""
+    model: str = ""
+    """Name of the row that a task evaluates, for people who look at what it keeps."""
     cache_limit_bytes: int | None = None
     """The most that all cached features may hold together; None is no limit but the disk's."""
     shared_workdir: Path | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -148,16 +147,3 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) < LARGEST_SEED for part in parts):
         raise UserError(f"Expected whole numbers from 0 to 2**32 - 1 in --seeds, comma-separated. Found {text!r}.")
     return tuple(int(part) for part in parts)
-
-
-def parse_size(text: str, option: str) -> int:
-    """Read a size such as ``50GB`` or ``800MB`` in bytes (powers of 1000).
-
-    Raises:
-        UserError: it is none.
-    """
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
-    if found is None or found[2] not in units:
-        raise UserError(f"Expected a size such as 50GB or 800MB in {option}. Found {text!r}.")
-    return round(float(found[1]) * units[found[2]])

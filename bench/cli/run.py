@@ -67,11 +67,12 @@ def execute(
     as_json: bool,
 ) -> int:
     """Show the plan or carry it out; the exit code says whether all of it is done."""
-    from bench.cli.choices import one_of, parse_size
+    from bench.cli.choices import one_of
     from bench.cli.output import leaderboard_rows, print_json, print_rows
     from bench.runner.checks import resolve_device
     from bench.runner.plan import join_run, plan
     from bench.runner.run import Run
+    from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
 
     one_of(split, ("test", "dev"), "--split")

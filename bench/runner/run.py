@@ -144,6 +144,7 @@ class Run:
                     seed=cell.seed,
                     device=self.device,
                     protocol=self.config.protocol,
+                    model=cell.model,
                     cache_limit_bytes=self._cache_limit_bytes,
                     shared_workdir=self.folder.shared_workdir(cell.model, cell.task),
                 )

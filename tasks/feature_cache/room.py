@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +33,25 @@ class Holding:
     num_bytes: int
     last_used_s: float
     """Seconds since the epoch."""
+    about: Mapping[str, str]
+    """What is kept in it; empty where nothing tells."""
 
 
 def holdings(root: Path) -> list[Holding]:
     """List the stores, the one used longest ago first."""
     found = []
-    for about in root.glob(f"*/{ABOUT}"):
-        num_bytes = sum(_size(path) for path in about.parent.iterdir())
-        found.append(Holding(about.parent, num_bytes, about.stat().st_mtime))
+    for folder in root.glob("*/"):
+        # Another process may remove it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            about = folder / ABOUT
+            last_used_s = (about if about.is_file() else folder).stat().st_mtime
+            found.append(Holding(folder, folder_bytes(folder), last_used_s, _read_about(about)))
     return sorted(found, key=lambda holding: holding.last_used_s)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Sum up the sizes of all files below a folder."""
+    return sum(_size(path) for path in folder.rglob("*"))
 
 
 def prune(root: Path, keep_bytes: int, spare: Path | None = None) -> int:
@@ -68,8 +81,10 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
     Raises:
         UserError: it does not fit.
     """
+    # Another process may have pruned it.
+    folder.mkdir(parents=True, exist_ok=True)
     if limit_bytes is not None:
-        mine = sum(_size(path) for path in folder.iterdir())
+        mine = folder_bytes(folder)
         if mine + needed_bytes > limit_bytes:
             raise UserError(
                 f"Expected features of at most {limit_bytes / 1e9:.3g} GB (--cache-limit). These need "
@@ -86,9 +101,17 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
         )
 
 
+def _read_about(path: Path) -> dict[str, str]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: str(value) for name, value in about.items()} if isinstance(about, dict) else {}
+
+
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.stat().st_size if path.is_file() else 0
     except FileNotFoundError:
         # Another process has just moved or removed it.
         return 0

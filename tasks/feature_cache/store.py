@@ -38,8 +38,8 @@ class FeatureStore:
             about: what is kept in it, for people; its file's time of change tells when the store was last used.
         """
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / ABOUT, json.dumps(dict(about), indent=1) + "\n")
+        self._about = json.dumps(dict(about), indent=1) + "\n"
+        write_atomically(folder / ABOUT, self._about)
         self._packs: dict[Path, _Pack] = {}
         self._found: dict[str, _Pack] = {}
 
@@ -71,6 +71,17 @@ class FeatureStore:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         with replacing(path) as draft:
             save_file(dict(tensors), draft, metadata={"crc32": json.dumps(checksums)})
+        # Open from now on, so that it can be read even where another process prunes the store; that would also have
+        # removed what names the store.
+        self._packs[path] = _Pack(path)
+        if not (self.folder / ABOUT).is_file():
+            write_atomically(self.folder / ABOUT, self._about)
+
+
+def count_tensors(folder: Path) -> int:
+    """Count the tensors of a store, from the heads of its files; a damaged file has none."""
+    packs = [_Pack(path) for path in folder.glob("*.safetensors")]
+    return len({name for pack in packs for name in pack.checksums})
 
 
 class _Pack:

@@ -61,6 +61,8 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
         "device": context.device,
     }
     name = hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:40]
+    # For people only: the same weights may go by several names.
+    about["model"] = context.model
     return Features(
         hidden_states,
         FeatureStore(features_root() / name, about),

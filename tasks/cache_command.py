@@ -1,0 +1,110 @@
+"""``bench cache``: what is kept of upstreams' features, and room again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.feature_cache.room import Holding
+
+cache = typer.Typer(help="Show what the cache folder holds, and remove features.")
+
+
+@cache.callback(invoke_without_command=True)
+def show(
+    prune: Annotated[bool, typer.Option("--prune", help="Remove features; corpora are kept.")] = False,
+    keep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="With --prune: keep so much, e.g. 10GB, of what was used last [default: 0]."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> int:
+    """Show the features of every upstream, the one used longest ago first, and the embedded corpora.
+
+    Removing features that a running process uses does it no harm.
+    """
+    from bench.errors import UserError
+    from bench.sizes import parse_size, size_text
+    from tasks.cache_folder import cache_root
+    from tasks.feature_cache import room
+
+    if keep is not None and not prune:
+        raise UserError("--keep says how much --prune leaves. Add --prune, or leave --keep out.")
+    root = room.features_root()
+    rows = {holding.folder: _row(holding) for holding in room.holdings(root)}
+    if prune:
+        room.prune(root, 0 if keep is None else parse_size(keep, "--keep"))
+    left = {holding.folder for holding in room.holdings(root)}
+    removed = [row for folder, row in rows.items() if folder not in left]
+    kept = [row for folder, row in rows.items() if folder in left] + _corpora()
+    total = sum(row["size_bytes"] for row in kept)
+    if json:
+        _print_json({"folder": str(cache_root()), "kept": kept, "removed": removed, "total_bytes": total})
+        return 0
+    if removed:
+        _print_table(f"Removed from {root}", removed)
+    _print_table(f"{cache_root()}: {size_text(total)}", kept)
+    return 0
+
+
+def _row(holding: Holding) -> dict[str, Any]:
+    from tasks.feature_cache.store import count_tensors
+
+    about = holding.about
+    return {
+        "what": about.get("model") or about.get("weights_hash", "")[:12] or "unknown",
+        "kind": about.get("features", "unknown"),
+        "utterances": count_tensors(holding.folder),
+        "size_bytes": holding.num_bytes,
+        "last_used": _day(holding.last_used_s),
+        "folder": str(holding.folder),
+    }
+
+
+def _corpora() -> list[dict[str, Any]]:
+    """List the embedded corpora that were made here."""
+    from tasks.cache_folder import cache_root
+    from tasks.feature_cache.room import folder_bytes
+
+    return [
+        {
+            "what": f"{folder.parent.name}-{folder.name}",
+            "kind": "corpora",
+            "utterances": None,
+            "size_bytes": folder_bytes(folder),
+            "last_used": _day(folder.stat().st_mtime),
+            "folder": str(folder),
+        }
+        for folder in sorted(cache_root().glob("mini/*/"))
+    ]
+
+
+def _day(seconds: float) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bench.sizes import size_text
+
+    table = Table(title=title, title_justify="left")
+    for column in ("what", "kind", "last used"):
+        table.add_column(column, overflow="fold")
+    for column in ("utterances", "size"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        utterances = "" if row["utterances"] is None else str(row["utterances"])
+        table.add_row(row["what"], row["kind"], row["last_used"], utterances, size_text(row["size_bytes"]))
+    Console().print(table)
