@@ -145,6 +145,27 @@ class SplitSize:
     """Of all of them together."""
 
 
+@runtime_checkable
+class KeepsFeatures(Protocol):
+    """What the configuration of a task may have beside its settings, where the task keeps features on disk."""
+
+    def feature_store(
+        self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
+    ) -> tuple[Path, int]:
+        """Say where the features are kept and how many bytes they take at most, so that a run can say it beforehand.
+
+        Args:
+            upstream: the model, or one of its shape.
+            weights: hash of the model's weights, see `bench.upstream.checkpoint.weights_hash`.
+            sizes: what the task's ``check`` returned.
+            context: of the evaluation.
+
+        Returns:
+            The folder, which need not exist and may serve several tasks, and the size.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a task found out about one upstream."""

@@ -145,7 +145,7 @@ class ASR:
             upstream,
             workdir,
             context,
-            features="frames",
+            features=config.features,
             counts=transcript_counts,
             scored=scored,
         )

@@ -5,16 +5,22 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from bench.contracts import Settings
+from bench.audio import SAMPLE_RATE_HZ
+from bench.contracts import Context, Settings, SplitSize, Upstream
 
 
 class HeadConfig(Settings):
     """Training of a downstream head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
+
+    features: ClassVar[Literal["means", "frames"]] = "frames"
+    """What the head needs of the hidden states, see `tasks.feature_cache.features.Kind`."""
 
     total_steps: PositiveInt
     """Optimizer steps."""
@@ -57,6 +63,28 @@ class HeadConfig(Settings):
                 "gradient_accumulate": self.gradient_accumulation_steps,
             },
         }
+
+    def feature_store(
+        self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
+    ) -> tuple[Path, int]:
+        """Say where the features for this head are kept and how many bytes they take at most.
+
+        See `bench.contracts.KeepsFeatures`.
+        """
+        from tasks.feature_cache.features import DTYPES
+        from tasks.feature_cache.upstream import store_folder
+
+        limits = {"train": self.max_train_utterances, "dev": self.max_eval_utterances, "test": self.max_eval_utterances}
+        frames = 0.0
+        for split, size in sizes.items():
+            num_utterances = min(size.num_utterances, limits.get(split) or size.num_utterances)
+            frames += num_utterances
+            if self.features == "frames":
+                # One frame a stride begun, of utterances of the mean length.
+                share = num_utterances / max(1, size.num_utterances)
+                frames += share * size.duration_s * SAMPLE_RATE_HZ / upstream.stride
+        frame_bytes = (upstream.num_layers + 1) * upstream.dim * DTYPES[self.features].itemsize
+        return store_folder(weights, self.features, context), round(frames * frame_bytes)
 
     def limited(self, splits: dict[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
         """Cut the splits to the configured sizes, taking from each value of the column ``by``, if any, in turn."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import PositiveInt
@@ -23,6 +23,8 @@ class PooledHeadConfig(HeadConfig):
 
     Source: s3prl 0.4.18, ``MeanPoolingLinear``.
     """
+
+    features: ClassVar[Literal["means", "frames"]] = "means"
 
     hidden_size: PositiveInt = 256
     """Width between the two linear layers."""
@@ -80,7 +82,7 @@ def train_pooled(
         upstream,
         workdir,
         context,
-        features="means",
+        features=config.features,
         counts=accuracy_counts,
         scored=scored,
     )

@@ -148,7 +148,7 @@ class PR:
             upstream,
             workdir,
             context,
-            features="frames",
+            features=config.features,
             counts=phone_counts,
             scored=scored,
         )

@@ -143,7 +143,7 @@ class SF:
             upstream,
             workdir,
             context,
-            features="frames",
+            features=config.features,
             counts=slot_counts,
             scored=scored,
         )

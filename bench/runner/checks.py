@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import torch
 from bench import registry
 from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
-from bench.contracts import Compressor, Context, Data, Task
+from bench.contracts import Compressor, Context, Data, Settings, SplitSize, Task
 from bench.errors import UserError
 from bench.upstream import AnyUpstream, UpstreamModel
 
@@ -41,13 +42,18 @@ def check_disk(folder: Path, teacher: AnyUpstream | None) -> None:
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values()) if teacher else 0
     needed = COPIES_OF_WEIGHTS_ON_DISK * weights + SPARE_BYTES
-    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < needed:
         raise UserError(
             f"Expected {needed / 1e9:.1f} GB of free disk space for --out {folder}. Found {free / 1e9:.1f} GB. "
             "Free some, or choose an --out elsewhere."
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """Measure the free space of the disk that a folder is or will be on."""
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def prepare_data(data: Data) -> dict[str, str]:
@@ -59,11 +65,17 @@ def prepare_data(data: Data) -> dict[str, str]:
     return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
 
 
-def check_tasks(config: RunConfig) -> None:
-    """Let every task look at its corpus."""
+def check_tasks(config: RunConfig) -> dict[str, Mapping[str, SplitSize]]:
+    """Let every task look at its corpus.
+
+    Returns:
+        What each task has of every split.
+    """
+    sizes = {}
     for name in config.tasks:
         task, entry = task_with_data(config, name)
-        task.check(entry)
+        sizes[name] = task.check(entry)
+    return sizes
 
 
 def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
@@ -91,8 +103,14 @@ def compressor(config: RunConfig, name: str) -> Compressor:
     return instance
 
 
+def task_settings(config: RunConfig, name: str) -> Settings:
+    """Read a task's configuration."""
+    settings: Settings = registry.load("bench.tasks", name).config_type.model_validate(config.tasks[name])
+    return settings
+
+
 def task_with_data(config: RunConfig, name: str) -> tuple[Task, Any]:
     """Instantiate a task with its configuration, and its entry of the data."""
     plugin = registry.load("bench.tasks", name)
-    task: Task = plugin(plugin.config_type.model_validate(config.tasks[name]))
+    task: Task = plugin(task_settings(config, name))
     return task, task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")

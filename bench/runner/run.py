@@ -18,6 +18,7 @@ from bench.runner import checks
 from bench.runner.compress import compress, compression_context
 from bench.runner.evaluate import LoadedModel, evaluate
 from bench.runner.failures import Failures
+from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
 from bench.runner.plan import cells, join_run
 from bench.store.claims import claimed
 from bench.store.leaderboard import leaderboard, write_leaderboard
@@ -83,9 +84,34 @@ class Run:
         self._check_records(teacher)
         checks.check_disk(self.folder.path, teacher)
         self._audio_sha256 = checks.prepare_data(self.config.data)
-        checks.check_tasks(self.config)
+        sizes = checks.check_tasks(self.config)
         if teacher is not None:
             checks.check_compressors(self.config, teacher, compression_context(self.device))
+        if self.config.protocol == "cached":
+            check_room(self._feature_needs(teacher, sizes), self._cache_limit_bytes)
+
+    def _feature_needs(self, teacher: AnyUpstream | None, sizes: TaskSizes) -> list[FeatureNeed]:
+        """Ask the tasks what they will keep of every model that they are not done with."""
+        needs: list[FeatureNeed] = []
+        for name, source in self.config.models.items():
+            finished = self.folder.finished_compression(name) if source.compressor else None
+            if source.compressor and not finished and teacher is not None:
+                # Not made yet; no compressor changes the number or the width of the hidden states.
+                needs += self._feature_needs_of(name, teacher, f"of {name}", sizes)
+                continue
+            for model in finished.models if finished else (name,):
+                loaded = self._load(model) if self._missing_cells(model) else None
+                if loaded is not None:
+                    needs += self._feature_needs_of(model, loaded.upstream, loaded.weights_hash, sizes)
+        return needs
+
+    def _feature_needs_of(self, model: str, shape: AnyUpstream, weights: str, sizes: TaskSizes) -> list[FeatureNeed]:
+        missing = {cell.task: cell for cell in self._missing_cells(model)}
+        return [
+            need
+            for task, cell in missing.items()
+            if (need := feature_need(self.config, cell, shape, weights, sizes[task], self._context(cell)))
+        ]
 
     def _check_records(self, teacher: AnyUpstream | None) -> None:
         """Read all records now, so that a torn one is told before hours of work, and weights that changed are."""
@@ -125,7 +151,7 @@ class Run:
         if not missing:
             logger.info("evaluate %s: done before", model)
             return
-        loaded = self.failures.guard(f"load {model}", partial(LoadedModel, self.config, self.folder, model))
+        loaded = self._load(model)
         if loaded is None:
             return
         # First what nobody works on; then, once they are done, what others have not finished.
@@ -134,18 +160,24 @@ class Run:
                 if str(cell) not in self.failures.reasons:
                     self.failures.guard(str(cell), partial(self._evaluate, cell, loaded, wait=wait))
 
+    def _load(self, model: str) -> LoadedModel | None:
+        return self.failures.guard(f"load {model}", partial(LoadedModel, self.config, self.folder, model))
+
     def _missing_cells(self, model: str) -> list[Cell]:
         return [cell for cell in cells((model,), self.config) if self.folder.records.read(cell) is None]
 
     def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
-                context = Context(
-                    seed=cell.seed,
-                    device=self.device,
-                    protocol=self.config.protocol,
-                    model=cell.model,
-                    cache_limit_bytes=self._cache_limit_bytes,
-                    shared_workdir=self.folder.shared_workdir(cell.model, cell.task),
-                )
-                evaluate(self.config, self.folder, cell, model, context, self._audio_sha256.get(cell.task))
+                audio_sha256 = self._audio_sha256.get(cell.task)
+                evaluate(self.config, self.folder, cell, model, self._context(cell), audio_sha256)
+
+    def _context(self, cell: Cell) -> Context:
+        return Context(
+            seed=cell.seed,
+            device=self.device,
+            protocol=self.config.protocol,
+            model=cell.model,
+            cache_limit_bytes=self._cache_limit_bytes,
+            shared_workdir=self.folder.shared_workdir(cell.model, cell.task),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,7 +53,25 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
             states, _ = upstream(waveforms, torch.tensor([waveforms.shape[1]], device=context.device))
         return torch.stack([state[0] for state in states], dim=1)
 
-    about = {
+    # The name is for people only: the same weights may go by several.
+    about = {**_identity(weights, kind, context), "model": context.model}
+    return Features(
+        hidden_states,
+        FeatureStore(store_folder(weights, kind, context), about),
+        kind,
+        frame_bytes=upstream.num_layers * upstream.hidden_sizes[0] * DTYPES[kind].itemsize,
+        limit_bytes=context.cache_limit_bytes,
+    )
+
+
+def store_folder(weights: str, kind: Kind, context: Context) -> Path:
+    """Name the folder of an upstream's features; arguments are those of `cached_features`."""
+    identity = repr(sorted(_identity(weights, kind, context).items()))
+    return features_root() / hashlib.sha256(identity.encode()).hexdigest()[:40]
+
+
+def _identity(weights: str, kind: Kind, context: Context) -> dict[str, str]:
+    return {
         "weights_hash": weights,
         "features": kind,
         "dtype": str(DTYPES[kind]),
@@ -60,16 +79,6 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
         "torch": torch.__version__,
         "device": context.device,
     }
-    name = hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:40]
-    # For people only: the same weights may go by several names.
-    about["model"] = context.model
-    return Features(
-        hidden_states,
-        FeatureStore(features_root() / name, about),
-        kind,
-        frame_bytes=upstream.num_layers * upstream.hidden_sizes[0] * DTYPES[kind].itemsize,
-        limit_bytes=context.cache_limit_bytes,
-    )
 
 
 def feature_loader_class(
