@@ -100,6 +100,19 @@ class CropBatch(NamedTuple):
     """(batch, samples) float32 at 16 kHz."""
 
 
+class Crop(NamedTuple):
+    """A stretch of a file."""
+
+    file: AudioFile
+    start: int
+    """First sample, at 16 kHz."""
+    num_samples: int
+
+    def waveform(self) -> Tensor:
+        """Read it, (samples,) float32."""
+        return torch.from_numpy(read_waveform(self.file, start=self.start, num_samples=self.num_samples))
+
+
 class CropBatches(Dataset[CropBatch]):
     """An endless sequence of batches in which batch ``k`` depends on the seed and ``k`` alone.
 
@@ -110,9 +123,18 @@ class CropBatches(Dataset[CropBatch]):
     Source: DPHuBERT's recipe (bucketing and cropping).
     """
 
-    def __init__(self, files: Sequence[AudioFile], config: TrainingConfig, seed: int) -> None:
+    def __init__(self, files: Sequence[AudioFile], config: TrainingConfig, seed: int, alignment: int = 1) -> None:
+        """Plan the batches.
+
+        Args:
+            files: what is heard.
+            config: says how long batches and crops are.
+            seed: of orders and places.
+            alignment: samples of which every crop's start is a multiple.
+        """
         self.files = files
         self.seed = seed
+        self.alignment = alignment
         self.max_samples = round(min(config.max_duration_s, config.seconds_per_batch) * SAMPLE_RATE_HZ)
         self.batches = self._packed(round(config.seconds_per_batch * SAMPLE_RATE_HZ))
 
@@ -128,8 +150,8 @@ class CropBatches(Dataset[CropBatch]):
             filled += length
         return batches
 
-    def __getitem__(self, index: int) -> CropBatch:
-        """Read batch ``index``, counted over all epochs."""
+    def crops(self, index: int) -> list[Crop]:
+        """Say what batch ``index`` holds, counted over all epochs, without reading it."""
         epoch, position = divmod(index, len(self.batches))
         order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.batches))
         batch = self.batches[order[position]]
@@ -137,6 +159,10 @@ class CropBatches(Dataset[CropBatch]):
         generator = np.random.default_rng((self.seed, 1, index))
         crops = []
         for file in batch:
-            start = int(generator.integers(file.num_samples - num_samples + 1))
-            crops.append(torch.from_numpy(read_waveform(file, start=start, num_samples=num_samples)))
-        return CropBatch(index, torch.stack(crops))
+            places = (file.num_samples - num_samples) // self.alignment + 1
+            crops.append(Crop(file, self.alignment * int(generator.integers(places)), num_samples))
+        return crops
+
+    def __getitem__(self, index: int) -> CropBatch:
+        """Read batch ``index``, counted over all epochs."""
+        return CropBatch(index, torch.stack([crop.waveform() for crop in self.crops(index)]))

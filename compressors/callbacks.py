@@ -15,6 +15,7 @@ from tqdm import tqdm
 from bench.errors import UserError
 from bench.files import replacing
 from compressors.audio import CropBatch
+from compressors.divergence import ROWS, suspicious_rows
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,13 @@ class History(Callback):
         is_due = update % self.config.log_updates == 0 or update == trainer.max_steps
         if is_due and update_ends(trainer, batch):
             self._add_row(update, pl_module.last_update())
+            self._require_learning(is_last=update == trainer.max_steps)
+
+    @property
+    def suspicious_rows(self) -> int:
+        """The latest rows on end that look like divergence."""
+        ratio = self.config.max_loss_ratio
+        return 0 if ratio is None else suspicious_rows(self.rows, ratio)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - lightning's signature
         """Let no checkpoint be written of a stage that has gone wrong."""
@@ -72,6 +80,15 @@ class History(Callback):
         self.sums, self.count = {}, 0
         _write_rows(self.path, [*self.earlier_stages, *self.rows])
         logger.info("stage %s, update %d: loss %.4f", self.stage, update, row["loss"])
+
+    def _require_learning(self, *, is_last: bool) -> None:
+        if self.suspicious_rows >= (1 if is_last else ROWS):
+            last, lowest = self.rows[-1], min(row["loss"] for row in self.rows)
+            raise UserError(
+                f"Expected the loss to fall. Found stage {self.stage} diverging: loss {last['loss']:.3f} after "
+                f"{lowest:.3f}, gradient norm {last['gradient_norm']:.1f}, at update {last['update']}. The last "
+                "checkpoint from before is kept. Lower the learning rate."
+            )
 
     def _require_finite(self, values: dict[str, float], update: int) -> None:
         wrong = [key for key, value in values.items() if not math.isfinite(value)]
@@ -101,11 +118,12 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 class Checkpoints(Callback):
-    """One file a stage, written over every few updates and at the end."""
+    """One file a stage, written over every few updates and at the end, but not while the stage may be diverging."""
 
-    def __init__(self, path: Path, every_updates: int) -> None:
+    def __init__(self, path: Path, every_updates: int, history: History) -> None:
         self.path = path
         self.every_updates = every_updates
+        self.history = history
 
     def on_train_batch_end(
         self,
@@ -117,7 +135,8 @@ class Checkpoints(Callback):
     ) -> None:
         """Save where due."""
         update = trainer.global_step
-        if update_ends(trainer, batch) and (update % self.every_updates == 0 or update == trainer.max_steps):
+        is_due = update % self.every_updates == 0 or update == trainer.max_steps
+        if is_due and update_ends(trainer, batch) and not self.history.suspicious_rows:
             trainer.save_checkpoint(self.path)
 
 

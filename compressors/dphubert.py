@@ -121,7 +121,7 @@ class DPHuBERT:
         require_precision(self.config, context)
         layer_groups(self.config, teacher.num_layers)
         require_reachable(teacher.config, self.config)
-        training_files(audio, self.config, shortest_samples(teacher))
+        training_files(audio, self.config, teacher.config.window)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
@@ -129,7 +129,7 @@ class DPHuBERT:
         """Run both stages, or what is left of them; see `bench.contracts.Compressor`."""
         from compressors.training import Training  # Here, for lightning takes seconds to import.
 
-        files = training_files(audio, self.config, shortest_samples(teacher))
+        files = training_files(audio, self.config, teacher.config.window)
         claim(
             workdir,
             {
@@ -149,14 +149,6 @@ class DPHuBERT:
         training.run("final", self.config.final, final)
         final.projections.save(beside / "distillation_projections.safetensors")
         return {self.name: final.student.eval()}
-
-
-def shortest_samples(teacher: UpstreamModel) -> int:
-    """Return the fewest samples that give the teacher a frame."""
-    samples = 1
-    for layer in reversed(teacher.config.conv_layers):
-        samples = (samples - 1) * layer.stride + layer.kernel
-    return samples
 
 
 class JointDistillationPruning(Objective):

@@ -66,6 +66,9 @@ class TrainingConfig(Settings):
     """Updates between two checkpoints: what an interruption loses at most."""
     log_updates: int = Field(default=50, ge=1)
     """Updates that one row of ``training.csv`` averages."""
+    max_loss_ratio: float | None = Field(default=None, gt=1)
+    """A stage stops where three rows of ``training.csv`` on end have a loss this many times the lowest before them.
+    None: only where it is not finite, for losses that may rise or change their sign."""
 
 
 def require_precision(config: TrainingConfig, context: Context) -> None:
@@ -85,12 +88,13 @@ class Objective(nn.Module, ABC):
     """Everything that a stage trains, and the loss it trains it with. Its state is the stage's checkpoint."""
 
     @abstractmethod
-    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+    def forward(self, *inputs: Any, **named: Any) -> dict[str, Tensor | float]:
         """Compute the loss.
 
         Args:
-            waveforms: (batch, samples) float32 at 16 kHz, without padding.
-            update: finished optimiser updates of this stage.
+            inputs: what the stage's batches hold beside their number, waveforms (batch, samples) float32 at 16 kHz
+                without padding as the first; then the finished optimiser updates of this stage.
+            named: none.
 
         Returns:
             ``loss``, a scalar to minimise, and further scalars for ``training.csv``.

@@ -10,7 +10,7 @@ import logging
 import math
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from bench.audio import AudioFile
 from bench.contracts import Context
@@ -53,11 +53,25 @@ class Training:
     """The CSV of what was logged in all stages."""
     context: Context
 
-    def run(self, name: str, stage: StageConfig, objective: Objective) -> None:
+    def run(
+        self,
+        name: str,
+        stage: StageConfig,
+        objective: Objective,
+        batches: Callable[[int], Dataset[Any]] | None = None,
+    ) -> None:
         """Train ``objective`` in place to the end of a stage; at once where the stage is finished already.
 
+        Args:
+            name: of the stage.
+            stage: its length and learning rate.
+            objective: what to minimise.
+            batches: makes the endless dataset from the stage's seed: named tuples of ``number`` and what ``objective``
+                takes. Plain crops of the files by default.
+
         Raises:
-            UserError: the loss or its gradient is not finite, or audio turns out to be unreadable.
+            UserError: the loss or its gradient is not finite or the training diverges, or audio turns out to be
+                unreadable.
         """
         seed = derived_seed(self.context.seed, name)
         module = StageModule(objective, stage, seed)
@@ -69,13 +83,16 @@ class Training:
         with _quiet(), _plain_errors():
             self._trainer(name, stage, checkpoint).fit(
                 module,
-                train_dataloaders=self._batches(finished * self.config.accumulate_batches, seed),
+                train_dataloaders=self._loader(
+                    batches(seed) if batches else CropBatches(self.files, self.config, seed),
+                    first=finished * self.config.accumulate_batches,
+                ),
                 ckpt_path=checkpoint if finished else None,
             )
 
-    def _batches(self, first: int, seed: int) -> DataLoader[CropBatch]:
+    def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
         return DataLoader(
-            CropBatches(self.files, self.config, seed),
+            dataset,
             batch_size=None,
             # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
             sampler=itertools.count(first),
@@ -84,6 +101,7 @@ class Training:
         )
 
     def _trainer(self, name: str, stage: StageConfig, checkpoint: Path) -> Trainer:
+        history = History(self.history, name, self.config)
         return Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
             devices=1,
@@ -93,8 +111,8 @@ class Training:
             gradient_clip_val=self.config.max_gradient_norm,
             # A checkpoint comes after the row of its update, which it contains.
             callbacks=[
-                History(self.history, name, self.config),
-                Checkpoints(checkpoint, self.config.checkpoint_updates),
+                history,
+                Checkpoints(checkpoint, self.config.checkpoint_updates, history),
                 ProgressBar(name),
             ],
             # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
@@ -135,7 +153,8 @@ class StageModule(LightningModule):
 
     def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
         """Compute the loss, and what is logged of it."""
-        parts = self.objective(batch.waveforms, self.global_step)
+        _, *inputs = batch
+        parts = self.objective(*inputs, self.global_step)
         # Cloned, for a logged parameter would change with the update.
         logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
         return {"loss": parts["loss"], "logged": logged}

@@ -37,13 +37,20 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def nested(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay dotted keys over nested mappings: ``{"a.b": 1}`` over ``{"a": {"b": 0, "c": 2}}`` changes ``b`` alone."""
+    """Lay dotted keys over nested mappings: ``{"a.b": 1}`` over ``{"a": {"b": 0, "c": 2}}`` changes ``b`` alone.
+
+    An item of a list goes by its place: ``a.0.b``.
+    """
     result = dict(base)
     for key, value in values.items():
         head, dot, rest = key.partition(".")
         if dot:
             inner = result.get(head)
-            result[head] = nested({rest: value}, inner if isinstance(inner, Mapping) else {})
+            if isinstance(inner, list):
+                items = nested({rest: value}, {str(place): item for place, item in enumerate(inner)})
+                result[head] = list(items.values())
+            else:
+                result[head] = nested({rest: value}, inner if isinstance(inner, Mapping) else {})
         else:
             result[head] = value
     return result

@@ -47,6 +47,8 @@ class DropoutRates(_Shape):
     """Inside the feed-forward block, after its activation (``activation_dropout`` elsewhere)."""
     hidden: float = 0.1
     """On the residual branches and after the positional convolution."""
+    layer: float = 0.0
+    """Share of whole transformer layers that are skipped (``layerdrop`` elsewhere)."""
 
 
 class RelativePosition(_Shape):
@@ -125,6 +127,14 @@ class UpstreamConfig(_Shape):
         for layer in self.conv_layers:
             stride *= layer.stride
         return stride
+
+    @property
+    def window(self) -> int:
+        """Samples that one frame hears: the fewest that the model takes."""
+        samples = 1
+        for layer in reversed(self.conv_layers):
+            samples = (samples - 1) * layer.stride + layer.kernel
+        return samples
 
     def num_frames(self, num_samples: int) -> int:
         """Frames that the feature extractor yields for ``num_samples`` samples; 0 where they are too few."""

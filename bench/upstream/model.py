@@ -71,11 +71,8 @@ class UpstreamModel(nn.Module):
         Raises:
             ValueError: an utterance is too short for a single frame (400 samples).
         """
-        projected, frame_lengths = self._project(waveforms, lengths)
-        states = self._transform(projected, frame_lengths)
-        if self.config.layer_norm_first:
-            states[-1] = self.layer_norm(states[-1])
-        return states, frame_lengths
+        features, frame_lengths = self.extract(waveforms, lengths)
+        return self.contextualise(self.project(features, frame_lengths), frame_lengths), frame_lengths
 
     def distillation_states(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Compute DPHuBERT's hidden states: arguments and shapes as in `forward`.
@@ -85,7 +82,8 @@ class UpstreamModel(nn.Module):
 
         Source: DPHuBERT (arXiv 2305.17651) section 3.1, and its reference implementation.
         """
-        projected, frame_lengths = self._project(waveforms, lengths)
+        features, frame_lengths = self.extract(waveforms, lengths)
+        projected = self.project(features, frame_lengths)
         return [projected, *self._transform(projected, frame_lengths)[1:]], frame_lengths
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
@@ -94,7 +92,11 @@ class UpstreamModel(nn.Module):
             lengths = ((lengths - layer.kernel).div(layer.stride, rounding_mode="floor") + 1).clamp(min=0)
         return lengths
 
-    def _project(self, waveforms: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    def extract(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the extractor's features (batch, frames, channels): the first of the three steps of `forward`.
+
+        Arguments, frame lengths and errors are those of `forward`.
+        """
         if lengths is None:
             lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
         if self.config.normalize_waveform:
@@ -102,12 +104,26 @@ class UpstreamModel(nn.Module):
         frame_lengths = self.frame_lengths(lengths)
         if frame_lengths.device.type != "meta" and int(frame_lengths.min()) < 1:
             raise ValueError(f"an utterance of {int(lengths.min())} samples is too short for a single frame")
-        features = self.feature_extractor(waveforms)  # (B, T, C)
-        projected = self.feature_projection(features)  # (B, T, D)
+        features: Tensor = self.feature_extractor(waveforms)  # (B, T, C)
+        return features, frame_lengths
+
+    def project(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Project features to the transformer's width, (batch, frames, dim): the second step, zero in the padding.
+
+        What masks frames, as masked prediction does, replaces them in the result.
+        """
+        projected: Tensor = self.feature_projection(features)  # (B, T, D)
         mask = valid_frames(frame_lengths, projected.shape[1])
         if mask is not None:
             projected = projected.masked_fill(~mask[:, :, None], 0.0)
-        return projected, frame_lengths
+        return projected
+
+    def contextualise(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
+        """Compute SUPERB's hidden states of projected features: the last step of `forward`."""
+        states = self._transform(projected, frame_lengths)
+        if self.config.layer_norm_first:
+            states[-1] = self.layer_norm(states[-1])
+        return states
 
     def _transform(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
         hidden = projected + self.positional_convolution(projected)
@@ -119,9 +135,14 @@ class UpstreamModel(nn.Module):
         key_mask = None if mask is None else mask[:, None, None, :]
         position_bias = None if self.position_bias is None else self.position_bias(hidden.shape[1])
         for layer in cast("Iterable[TransformerLayer]", self.layers):
-            hidden = layer(hidden, key_mask, position_bias)
+            if not self._drops_layer():
+                hidden = layer(hidden, key_mask, position_bias)
             states.append(hidden)
         return states
+
+    def _drops_layer(self) -> bool:
+        rate = self.config.dropout.layer
+        return self.training and rate > 0 and torch.rand(()).item() < rate
 
 
 def normalized(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -214,8 +235,19 @@ class PositionalConvolution(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (batch, frames, dim) to the same shape."""
         frames = hidden.shape[1]
+        convolved = self._convolved(hidden.transpose(1, 2))
         # An even kernel yields one frame too many.
-        return F.gelu(self.conv(hidden.transpose(1, 2))[:, :, :frames]).transpose(1, 2)
+        return F.gelu(convolved[:, :, :frames]).transpose(1, 2)
+
+    def _convolved(self, hidden: Tensor) -> Tensor:
+        convolved: Tensor
+        if hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # In bf16, oneDNN gets even kernels with few channels a group wrong on some CPUs, without a word.
+            with torch.autocast("cpu", enabled=False):
+                convolved = self.conv(hidden.float())
+        else:
+            convolved = self.conv(hidden)
+        return convolved
 
 
 class TransformerLayer(nn.Module):

@@ -31,8 +31,8 @@ Source: the parameters of torchaudio's bundles; DistilHuBERT (arXiv 2110.01900) 
 SEED = 0
 
 
-def random_model(config: UpstreamConfig) -> UpstreamModel:
-    """Build a model whose weights are random but always the same, in evaluation mode.
+def random_model(config: UpstreamConfig, seed: int = SEED) -> UpstreamModel:
+    """Build a model whose weights are random but the same for the same seed, in evaluation mode.
 
     The caller's random state stays as it was.
 
@@ -40,7 +40,7 @@ def random_model(config: UpstreamConfig) -> UpstreamModel:
     linear layers by N(0, 0.02), biases zero, the positional convolution by its fan-in.
     """
     model = uninitialised(config)
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     positional = model.positional_convolution.conv
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Embedding)):

@@ -1,0 +1,34 @@
+"""Span masks: which frames a model has to guess from the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def span_mask(batch: int, num_frames: int, *, span: int, start_probability: float, device: torch.device) -> Tensor:
+    """Mask random spans of frames; spans may overlap.
+
+    Every utterance gets equally many spans, at distinct random starts, none of which reaches over the end. Draws from
+    torch's generator of the CPU, whatever the device.
+
+    Args:
+        batch: utterances.
+        num_frames: frames of each.
+        span: length of a span, in frames; utterances shorter than it are one span.
+        start_probability: share of the frames at which a span starts.
+        device: of the mask.
+
+    Returns:
+        (batch, num_frames) bool, True where masked; at least one span in every utterance.
+
+    Source: wav2vec 2.0 (arXiv 2006.11477) section 3.1 and HuBERT (arXiv 2106.07447) section II-B; the number of spans
+    is rounded at random, as in the reference implementation.
+    """
+    span = min(span, num_frames)
+    num_starts = num_frames - span + 1
+    wanted = int(start_probability * num_frames + torch.rand(()).item())
+    num_spans = min(max(wanted, 1), num_starts)
+    starts = torch.rand(batch, num_starts).topk(num_spans, dim=1).indices  # (batch, spans)
+    frames = (starts[:, :, None] + torch.arange(span)).flatten(1)
+    return torch.zeros(batch, num_frames, dtype=torch.bool).scatter(1, frames, True).to(device)

@@ -1,0 +1,1 @@
+"""Pretraining by HuBERT's recipe: ``bench pretrain``."""

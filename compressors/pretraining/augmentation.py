@@ -1,0 +1,66 @@
+"""What is done to training audio while its units stay those of the clean speech."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LONGEST_MIXED_SHARE = 0.5
+"""Of an utterance: what is mixed into it is shorter, so that it stays the main one. Source: WavLM section III-B."""
+MIXING_RATIO_DB = (-5.0, 5.0)
+"""Energy of the utterance over what is mixed into it. Source: WavLM section III-B."""
+NOISE_RATIO_DB = (0.0, 30.0)
+"""Energy of the utterance over that of the noise."""
+NOISE_SLOPE = (0.0, 2.0)
+"""Exponents of the noise's power over frequency: 0 is white, 1 pink, 2 brown."""
+
+
+def mixed(waveforms: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
+    """Mix stretches of other utterances of the batch into some.
+
+    Args:
+        waveforms: (batch, samples).
+        probability: of each utterance to be changed.
+        generator: of all that is random.
+
+    Returns:
+        (batch, samples); the argument stays as it is.
+
+    Source: WavLM (arXiv 2110.13900) section III-B, algorithm 1, without its recorded noises.
+    """
+    result = waveforms.clone()
+    batch, num_samples = waveforms.shape
+    for index in np.flatnonzero(generator.random(batch) < probability):
+        length = int(generator.integers(1, int(LONGEST_MIXED_SHARE * num_samples) + 1))
+        other = waveforms[generator.integers(batch)]
+        heard_from, put_at = generator.integers(num_samples - length + 1, size=2)
+        ratio_db = float(generator.uniform(*MIXING_RATIO_DB))
+        stretch = other[heard_from : heard_from + length] * _gain(waveforms[index], other, ratio_db)
+        result[index, put_at : put_at + length] += stretch
+    return result
+
+
+def noisy(waveforms: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
+    """Add coloured noise to some utterances; arguments and result as in `mixed`."""
+    result = waveforms.clone()
+    batch, num_samples = waveforms.shape
+    for index in np.flatnonzero(generator.random(batch) < probability):
+        noise = _coloured_noise(num_samples, float(generator.uniform(*NOISE_SLOPE)), generator)
+        result[index] += noise * _gain(waveforms[index], noise, float(generator.uniform(*NOISE_RATIO_DB)))
+    return result
+
+
+def _coloured_noise(num_samples: int, slope: float, generator: np.random.Generator) -> Tensor:
+    spectrum = torch.fft.rfft(torch.from_numpy(generator.standard_normal(num_samples, dtype=np.float32)))
+    bins = torch.arange(len(spectrum)).clamp(min=1)
+    noise: Tensor = torch.fft.irfft(spectrum * bins ** (-slope / 2), n=num_samples)
+    return noise
+
+
+def _gain(wanted: Tensor, added: Tensor, ratio_db: float) -> float:
+    """Return what brings ``added`` to ``ratio_db`` below ``wanted``; 0 where it is silent."""
+    energy = added.square().mean().item()
+    return math.sqrt(wanted.square().mean().item() / energy / 10 ** (ratio_db / 10)) if energy > 0 else 0.0

@@ -1,0 +1,230 @@
+"""The settings of ``bench pretrain`` and its presets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from bench.contracts import Settings
+from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
+from compressors.masked_prediction import MaskedPredictionConfig
+from compressors.stages import StageConfig, TrainingConfig
+
+UnitKind = Literal["mfcc", "hidden", "phones", "speakers"]
+
+
+class ShapeConfig(Settings):
+    """The model that is trained; the defaults are HuBERT Base's.
+
+    Source: HuBERT (arXiv 2106.07447) table I.
+    """
+
+    architecture: Architecture = "hubert"
+    """``hubert``, ``wav2vec2`` (the same network) or ``wavlm``."""
+    dim: int = Field(default=768, ge=1)
+    """Width of the residual stream."""
+    num_layers: int = Field(default=12, ge=1)
+    """Transformer layers."""
+    heads: int = Field(default=12, ge=1)
+    """Attention heads of each layer."""
+    feed_forward: int = Field(default=3072, ge=1)
+    """Width of each feed-forward block."""
+    conv_channels: int | tuple[int, ...] = 512
+    """Channels of the seven convolutions: of all, or of each."""
+    positional_kernel: int = Field(default=128, ge=1)
+    """Kernel of the positional convolution, in frames."""
+    positional_groups: int = Field(default=16, ge=1)
+    """Its groups."""
+    large: bool = False
+    """Layer-norm extractor, pre-norm transformer and normalised waveforms, as in the Large models."""
+    dropout: DropoutRates = DropoutRates()
+    """While it trains."""
+
+    @model_validator(mode="after")
+    def _is_a_model(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        self.upstream_config()
+        return self
+
+    def upstream_config(self) -> UpstreamConfig:
+        """Describe the model layer by layer."""
+        return uniform_config(
+            self.architecture,
+            self.dim,
+            self.num_layers,
+            self.heads,
+            self.feed_forward,
+            self.conv_channels,
+            large=self.large,
+            positional_kernel=self.positional_kernel,
+            positional_groups=self.positional_groups,
+            dropout=self.dropout,
+        )
+
+
+class PredictionConfig(Settings):
+    """Units, and the hidden state that they are predicted from."""
+
+    units: UnitKind = "mfcc"
+    """``mfcc``: k-means clusters of MFCCs. ``hidden``: k-means clusters of a hidden state of the iteration before.
+    ``phones``: from ``phones.jsonl`` beside the audio. ``speakers``: from the manifest's column ``speaker``."""
+    layer: int = Field(default=12, ge=1)
+    """The hidden state that predicts them, 1 to ``shape.num_layers``."""
+    weight: float = Field(default=1.0, gt=0)
+    """Of their loss among those of all predictions."""
+    num_units: int = Field(default=100, ge=2, le=30_000)
+    """Clusters; phones and speakers are as many as there are."""
+    hidden_layer: int | None = Field(default=None, ge=0)
+    """The hidden state that is clustered (``hidden``)."""
+
+    @model_validator(mode="after")
+    def _names_a_layer(self) -> Self:
+        if (self.units == "hidden") != (self.hidden_layer is not None):
+            raise ValueError(f"hidden_layer {self.hidden_layer} does not go with units {self.units}")
+        return self
+
+
+class IterationConfig(StageConfig):
+    """One training from random weights."""
+
+    predictions: tuple[PredictionConfig, ...] = Field(min_length=1)
+    """What is predicted; the accuracies of ``training.csv`` are those of the last."""
+
+
+class PretrainingConfig(TrainingConfig, MaskedPredictionConfig):
+    """HuBERT's recipe."""
+
+    shape: ShapeConfig = ShapeConfig()
+    """The model."""
+    iterations: tuple[IterationConfig, ...] = Field(min_length=1)
+    """Trainings one after the other; the last one's model is kept."""
+    kmeans_share: float = Field(default=0.1, gt=0, le=1)
+    """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
+    held_out_s: float = Field(default=600.0, gt=0)
+    """Speech that is not trained on, in seconds, a tenth of all at most: whole speakers where folders tell them."""
+    mixing_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of the utterances that another one is mixed into. Source: WavLM (arXiv 2110.13900) section III-B."""
+    noise_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of the utterances that noise is added to."""
+
+    @model_validator(mode="after")
+    def _layers_are_there(self) -> Self:
+        for number, iteration in enumerate(self.iterations):
+            for prediction in iteration.predictions:
+                _require_layers(prediction, self.shape.num_layers, is_first=number == 0)
+        return self
+
+
+def _require_layers(prediction: PredictionConfig, num_layers: int, *, is_first: bool) -> None:
+    if max(prediction.layer, prediction.hidden_layer or 0) > num_layers:
+        raise ValueError(f"layers {prediction.layer}, {prediction.hidden_layer} do not fit a model of {num_layers}")
+    if is_first and prediction.units == "hidden":
+        raise ValueError("the first iteration has no model before it whose hidden states could be clustered")
+
+
+BASE = PretrainingConfig(
+    shape=ShapeConfig(dropout=DropoutRates(layer=0.05)),
+    iterations=(
+        IterationConfig(
+            updates=250_000,
+            warmup_updates=20_000,
+            learning_rate=5e-4,
+            predictions=(PredictionConfig(units="mfcc", num_units=100, layer=12),),
+        ),
+        IterationConfig(
+            updates=400_000,
+            warmup_updates=32_000,
+            learning_rate=5e-4,
+            predictions=(PredictionConfig(units="hidden", hidden_layer=6, num_units=500, layer=12),),
+        ),
+    ),
+    seconds_per_batch=87.5,
+    accumulate_batches=32,
+    min_duration_s=2.0,
+    max_duration_s=15.625,
+    num_workers=6,
+    precision="fp16",
+    max_gradient_norm=10.0,
+    max_loss_ratio=1.3,
+)
+"""HuBERT Base on LibriSpeech; the batches of its 32 GPUs follow each other here.
+
+Source: HuBERT section IV-B; the reference implementation's ``hubert_base_librispeech`` recipe."""
+
+MINI_SHAPE = ShapeConfig(
+    dim=128,
+    num_layers=12,
+    heads=4,
+    feed_forward=512,
+    conv_channels=48,
+    positional_kernel=32,
+    dropout=DropoutRates(projection=0.0, attention=0.0, feed_forward=0.0, hidden=0.0),
+)
+
+MINI = PretrainingConfig(
+    shape=MINI_SHAPE,
+    iterations=(
+        IterationConfig(
+            updates=3_600,
+            warmup_updates=300,
+            learning_rate=1e-3,
+            predictions=(
+                PredictionConfig(units="phones", layer=6, weight=0.5),
+                PredictionConfig(units="phones", layer=12),
+            ),
+        ),
+    ),
+    unmasked_loss_weight=0.4,
+    feature_penalty_weight=0.0,
+    extractor_gradient_scale=1.0,
+    projection_dim=64,
+    seconds_per_batch=30.0,
+    max_duration_s=2.5,
+    max_gradient_norm=1.0,
+    checkpoint_updates=100,
+    log_updates=50,
+    max_loss_ratio=1.3,
+    held_out_s=300.0,
+    mixing_probability=0.1,
+    noise_probability=0.5,
+)
+
+SMOKE = PretrainingConfig(
+    shape=ShapeConfig(
+        dim=32,
+        num_layers=2,
+        heads=2,
+        feed_forward=64,
+        conv_channels=16,
+        positional_kernel=16,
+        dropout=MINI_SHAPE.dropout,
+    ),
+    iterations=(
+        IterationConfig(
+            updates=8,
+            warmup_updates=2,
+            learning_rate=2e-3,
+            predictions=(PredictionConfig(units="mfcc", num_units=8, layer=2),),
+        ),
+        IterationConfig(
+            updates=8,
+            warmup_updates=2,
+            learning_rate=2e-3,
+            predictions=(PredictionConfig(units="hidden", hidden_layer=1, num_units=8, layer=2),),
+        ),
+    ),
+    unmasked_loss_weight=0.5,
+    projection_dim=16,
+    kmeans_share=1.0,
+    seconds_per_batch=4.0,
+    min_duration_s=0.5,
+    max_duration_s=1.0,
+    checkpoint_updates=4,
+    log_updates=2,
+    held_out_s=3.0,
+)
+
+PRESETS: dict[str, PretrainingConfig] = {"mini": MINI, "base": BASE, "smoke": SMOKE}

@@ -1,0 +1,79 @@
+"""How well a pretrained model guesses the units of speech that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
+from bench.contracts import Context
+from compressors.masked_prediction import MaskedPrediction
+from compressors.pretraining.config import PredictionConfig, PretrainingConfig
+from compressors.pretraining.units import FrameUnits, perplexity, shares
+
+MASK_SEED = 0
+
+
+@torch.no_grad()
+def held_out_figures(
+    objective: MaskedPrediction,
+    predictions: Sequence[PredictionConfig],
+    targets: Sequence[FrameUnits],
+    files: Sequence[AudioFile],
+    config: PretrainingConfig,
+    context: Context,
+) -> list[dict[str, Any]]:
+    """Score the predictions of an iteration on held-out files, one by one, with the same masks at every call.
+
+    Returns:
+        A row a prediction: units and layer; ``frames`` of the held-out files; ``chance``, the share of the most
+        frequent unit in them; ``perplexity`` of their units; ``masked_loss`` in nats; and the accuracies on masked
+        frames, on the others, and where nothing is masked.
+    """
+    objective.to(context.device).eval()
+    sums = [dict.fromkeys(("masked", "masked_loss", "unmasked", "plain"), 0.0) for _ in targets]
+    num_frames, num_masked = 0, 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(MASK_SEED)
+        for file in files:
+            longest = round(config.max_duration_s * SAMPLE_RATE_HZ)
+            waveform = torch.from_numpy(read_waveform(file, num_samples=min(longest, file.num_samples)))
+            features, lengths = objective.upstream.extract(waveform[None].to(context.device))
+            mask = objective.draw_mask(features)
+            hidden = objective.logits(features, lengths, mask)
+            heard = objective.logits(features, lengths, None)
+            num_frames += mask.shape[1]
+            num_masked += int(mask.sum())
+            for index, units in enumerate(targets):
+                labels = units.of(file, 0, mask.shape[1]).to(context.device)
+                _add(sums[index], hidden[index][0], heard[index][0], labels, mask[0])
+    rows = []
+    for prediction, units, total in zip(predictions, targets, sums, strict=True):
+        heard_shares = shares(units, files)
+        rows.append(
+            {
+                "units": prediction.units,
+                "layer": prediction.layer,
+                "frames": num_frames,
+                "chance": float(heard_shares.max()),
+                "perplexity": perplexity(heard_shares),
+                "masked_loss": total["masked_loss"] / num_masked,
+                "masked_accuracy": total["masked"] / num_masked,
+                "unmasked_accuracy": total["unmasked"] / max(num_frames - num_masked, 1),
+                "accuracy_without_mask": total["plain"] / num_frames,
+            }
+        )
+    return rows
+
+
+def _add(sums: dict[str, float], hidden: Tensor, heard: Tensor, labels: Tensor, mask: Tensor) -> None:
+    """Add an utterance's counts; logits (frames, units), labels and mask (frames,)."""
+    is_right = hidden.argmax(-1) == labels
+    sums["masked"] += is_right[mask].sum().item()
+    sums["unmasked"] += is_right[~mask].sum().item()
+    sums["plain"] += (heard.argmax(-1) == labels).sum().item()
+    sums["masked_loss"] += F.cross_entropy(hidden[mask], labels[mask], reduction="sum").item()

@@ -1,0 +1,158 @@
+"""HuBERT's recipe from audio to a model folder: units, masked prediction, and again with better units."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.contracts import AudioSource, Context
+from bench.files import write_atomically
+from bench.upstream import UpstreamModel
+from bench.upstream.random_shapes import random_model
+from compressors.audio import audio_hash, training_files
+from compressors.masked_prediction import MaskedPrediction, Target
+from compressors.pretraining.annotations import phone_units, speaker_units
+from compressors.pretraining.batches import UnitBatches, split_held_out
+from compressors.pretraining.clusters import cluster_units
+from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
+from compressors.pretraining.evaluation import held_out_figures
+from compressors.pretraining.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
+from compressors.pretraining.units import FrameUnits
+from compressors.stages import require_precision
+from compressors.training import Training, derived_seed
+from compressors.workdir import claim
+
+logger = logging.getLogger(__name__)
+
+HISTORY = "training.csv"
+FIGURES = "held_out.json"
+SUPERVISED = {"phones": "phone", "speakers": "speaker"}
+
+
+class Pretraining:
+    """One pretraining, which goes on where an earlier call with the same ``workdir`` stopped."""
+
+    def __init__(self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context) -> None:
+        """Look at the audio.
+
+        Raises:
+            UserError: unusable audio, or a precision that the device does not have.
+        """
+        require_precision(config, context)
+        self.config = config
+        self.shape = config.shape.upstream_config()
+        self.audio = audio
+        self.workdir = workdir
+        self.context = context
+        self.files = training_files(audio, config, self.shape.window)
+        self.train_files, self.held_out = split_held_out(self.files, config.held_out_s, context.seed)
+        self.figures: dict[str, list[dict[str, Any]]] = {}
+
+    @property
+    def beside(self) -> Path:
+        """The folder of what belongs beside the model."""
+        return self.workdir / "beside"
+
+    def run(self) -> UpstreamModel:
+        """Train all iterations, or what is left of them, and return the last one's model in evaluation mode.
+
+        Raises:
+            UserError: units that the audio does not come with, or a training that diverges.
+        """
+        claim(
+            self.workdir,
+            {
+                "configuration": self.config.model_dump(mode="json"),
+                "seed": self.context.seed,
+                "audio": audio_hash(self.files),
+            },
+        )
+        training = Training(self.config, self.train_files, self.workdir, self.beside / HISTORY, self.context)
+        model: UpstreamModel | None = None
+        for number, iteration in enumerate(self.config.iterations, start=1):
+            model = self._iterate(f"iteration-{number}", iteration, training, previous=model)
+        write_atomically(self.beside / FIGURES, json.dumps(self.figures, indent=1) + "\n")
+        if model is None:
+            raise ValueError("a recipe without iterations")
+        return model
+
+    def provenance(self) -> dict[str, Any]:
+        """Say how the model was made; after `run`."""
+        return {
+            "supervision": supervision(self.config),
+            "recipe": self.config.model_dump(mode="json"),
+            "seed": self.context.seed,
+            "audio_hash": audio_hash(self.files),
+            "training_audio_s": round(sum(file.duration_s for file in self.train_files), 1),
+            "held_out_audio_s": round(sum(file.duration_s for file in self.held_out), 1),
+            "held_out": self.figures,
+        }
+
+    def _iterate(
+        self, name: str, iteration: IterationConfig, training: Training, previous: UpstreamModel | None
+    ) -> UpstreamModel:
+        seed = derived_seed(self.context.seed, name)
+        kinds = self._units(name, iteration.predictions, previous)
+        targets = [kinds[_units_key(prediction)] for prediction in iteration.predictions]
+        torch.manual_seed(seed)
+        objective = MaskedPrediction(
+            random_model(self.shape, seed).train(),
+            [
+                Target(prediction.layer, units.num_units, prediction.weight)
+                for prediction, units in zip(iteration.predictions, targets, strict=True)
+            ],
+            self.config,
+        )
+        batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config)
+        training.run(name, iteration, objective, batches)
+        self.figures[name] = held_out_figures(
+            objective, iteration.predictions, targets, self.held_out, self.config, self.context
+        )
+        return objective.upstream.cpu().eval()
+
+    def _units(
+        self, name: str, predictions: Sequence[PredictionConfig], previous: UpstreamModel | None
+    ) -> Mapping[str, FrameUnits]:
+        """Make the units of an iteration, each kind once."""
+        return {_units_key(prediction): self._made(name, prediction, previous) for prediction in predictions}
+
+    def _made(self, name: str, prediction: PredictionConfig, previous: UpstreamModel | None) -> FrameUnits:
+        if prediction.units == "phones":
+            return phone_units(self.files, self.audio, self.shape)
+        if prediction.units == "speakers":
+            return speaker_units(self.files, self.audio, self.shape)
+        return cluster_units(
+            self._features(prediction, previous),
+            prediction.num_units,
+            self.files,
+            config=self.shape,
+            share=self.config.kmeans_share,
+            seed=derived_seed(self.context.seed, name, "units"),
+            folder=self.workdir / "units" / name / _units_key(prediction),
+        )
+
+    def _features(self, prediction: PredictionConfig, previous: UpstreamModel | None) -> FrameFeatures:
+        if previous is None or prediction.hidden_layer is None:
+            return MfccFeatures(self.shape, self.config.num_workers)
+        return HiddenFeatures(previous, prediction.hidden_layer, self.context, self.config.num_workers)
+
+
+def _units_key(prediction: PredictionConfig) -> str:
+    """Name the units of a prediction: equal names, equal units."""
+    if prediction.units in SUPERVISED:
+        return prediction.units
+    layer = "" if prediction.hidden_layer is None else f"-{prediction.hidden_layer}"
+    return f"{prediction.units}{layer}-{prediction.num_units}"
+
+
+def supervision(config: PretrainingConfig) -> str:
+    """Say what labels the model learnt from: ``self-supervised``, or e.g. ``phone-supervised``."""
+    kinds = {prediction.units for iteration in config.iterations for prediction in iteration.predictions}
+    labels = [label for kind, label in SUPERVISED.items() if kind in kinds]
+    return " and ".join(f"{label}-supervised" for label in labels) or "self-supervised"

@@ -1,0 +1,206 @@
+# ruff: noqa: RUF001 - IPA looks like other letters
+"""Units: MFCCs and clusters against torchaudio and scikit-learn, phones against their times, what is kept on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from torchaudio.compliance.kaldi import mfcc
+
+from bench.audio import AudioFile, find_audio, read_header, read_headers, read_waveform
+from bench.contracts import AudioSource, Context
+from bench.errors import UserError
+from bench.upstream.config import uniform_config
+from bench.upstream.random_shapes import random_model
+from compressors.pretraining.annotations import folded, phone_units, speaker_units
+from compressors.pretraining.clusters import cluster_units, fitted_centroids, nearest_units
+from compressors.pretraining.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
+from compressors.pretraining.units import perplexity
+
+SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)
+
+
+@pytest.fixture
+def files(speech_folder: Path) -> list[AudioFile]:
+    return read_headers(find_audio(speech_folder))
+
+
+class TestMfcc:
+    def test_frames_hear_what_the_models_frames_hear(self) -> None:
+        """MFCCs of the model's window alone are the frame's: the first 13 know no neighbours."""
+        waveform = torch.randn(9000, generator=torch.Generator().manual_seed(0))
+        features = aligned_mfcc(waveform, SHAPE)
+        assert features.shape == (SHAPE.num_frames(9000), 39)
+        for frame in (0, 1, 13, len(features) - 1):
+            window = waveform[320 * frame : 320 * frame + 400]
+            alone = mfcc(window[None], sample_frequency=16_000, use_energy=False)[0]
+            np.testing.assert_allclose(features[frame, :13], alone.numpy(), atol=1e-3)
+
+    def test_a_click_is_in_the_frames_that_the_model_hears_it_in(self) -> None:
+        waveform = torch.zeros(16_000)
+        waveform[8000] = 1.0
+        loud = aligned_mfcc(waveform, SHAPE)[:, 0]
+        heard = {frame for frame in range(len(loud)) if 320 * frame <= 8000 < 320 * frame + 400}
+        assert set(np.flatnonzero(loud > loud.min() + 1)) == heard
+
+    @pytest.mark.parametrize("num_samples", [400, 719, 720, 721, 16_000, 16_081])
+    def test_there_are_as_many_as_the_models(self, num_samples: int) -> None:
+        assert len(aligned_mfcc(torch.randn(num_samples), SHAPE)) == SHAPE.num_frames(num_samples)
+
+    def test_differences_are_regression_slopes(self) -> None:
+        """First differences by their definition (HTK book, equation 5.16, window 2), on 10-ms frames."""
+        waveform = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+        coefficients = mfcc(waveform[None], sample_frequency=16_000, use_energy=False).numpy()
+        frame = 10
+        slope = sum(n * (coefficients[2 * frame + n] - coefficients[2 * frame - n]) for n in (1, 2)) / 10
+        np.testing.assert_allclose(aligned_mfcc(waveform, SHAPE)[frame, 13:26], slope, atol=1e-3)
+
+
+class TestHidden:
+    def test_are_the_models_states(self, files: list[AudioFile]) -> None:
+        model = random_model(SHAPE)
+        for file, features in zip(files, HiddenFeatures(model, 1, Context()).of(files), strict=True):
+            states, _ = model(torch.from_numpy(read_waveform(file))[None])
+            np.testing.assert_allclose(features, states[1][0].detach().numpy(), atol=1e-5)
+
+    def test_long_files_are_heard_in_stretches(self, tmp_path: Path) -> None:
+        soundfile.write(tmp_path / "long.wav", 0.1 * np.random.default_rng(0).standard_normal(16_000 * 61), 16_000)
+        file = read_header(tmp_path / "long.wav")
+        (features,) = HiddenFeatures(random_model(SHAPE), 2, Context()).of([file])
+        assert len(features) == SHAPE.num_frames(file.num_samples) > 3000
+
+
+class TestClusters:
+    def test_are_scikit_learns(self) -> None:
+        features = np.random.default_rng(0).standard_normal((3000, 5)).astype(np.float32)
+        expected = MiniBatchKMeans(
+            6,
+            batch_size=10_000,
+            n_init=20,
+            random_state=3,
+            tol=0.0,
+            max_no_improvement=100,
+            reassignment_ratio=0.0,
+            compute_labels=False,
+        ).fit(features)
+        centroids = fitted_centroids(features, 6, seed=3)
+        np.testing.assert_allclose(centroids, expected.cluster_centers_, atol=1e-4)
+        distances = ((features[:, None] - centroids) ** 2).sum(-1)
+        np.testing.assert_array_equal(nearest_units(features, centroids), distances.argmin(1))
+
+    def test_label_every_frame_once_and_are_kept(self, files: list[AudioFile], tmp_path: Path) -> None:
+        counting = _Counting()
+        made = [
+            cluster_units(counting, 5, files, config=SHAPE, share=0.5, seed=0, folder=tmp_path / "units")
+            for _ in range(2)
+        ]
+        assert counting.computed == 3 + 6  # Half of the files for the clusters, all for the labels, nothing again.
+        for file in files:
+            labels = made[0].labels[file.path]
+            assert len(labels) == SHAPE.num_frames(file.num_samples)
+            assert set(labels) <= set(range(5))
+            np.testing.assert_array_equal(labels, made[1].labels[file.path])
+        assert not [path for path in (tmp_path / "units").iterdir() if path.name.startswith((".", "tmp"))]
+
+    def test_an_interrupted_labelling_goes_on(
+        self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.pretraining.clusters.FILES_A_SHARD", 2)
+        whole = cluster_units(_Counting(), 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "whole")
+        with pytest.raises(KeyError):
+            cluster_units(
+                _Counting(stops_at=6 + 3), 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "again"
+            )
+        rest = _Counting()
+        resumed = cluster_units(rest, 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "again")
+        assert rest.computed == 4
+        for file in files:
+            np.testing.assert_array_equal(resumed.labels[file.path], whole.labels[file.path])
+
+    def test_more_clusters_than_frames_are_refused(self, files: list[AudioFile], tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"^Expected at least 20000 frames .* Found \d+ in 6 files"):
+            cluster_units(_Counting(), 20_000, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path)
+
+
+class _Counting(MfccFeatures):
+    """MFCCs that count the files they were computed of."""
+
+    def __init__(self, stops_at: int | None = None) -> None:
+        super().__init__(SHAPE)
+        self.computed = 0
+        self.stops_at = stops_at
+
+    def of(self, files: Sequence[AudioFile]) -> Iterator[Features]:
+        for features in super().of(files):
+            if self.computed == self.stops_at:
+                raise KeyError("stopped here")
+            self.computed += 1
+            yield features
+
+
+class TestPhones:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> AudioSource:
+        soundfile.write(tmp_path / "one.wav", 0.1 * np.random.default_rng(0).standard_normal(16_000), 16_000)
+        (tmp_path / "manifest.csv").write_text("path,speaker\none.wav,anna\n")
+        self._write(tmp_path, [[0.1, 0.3, "ˈɑː"], [0.3, 0.32, "ɑ"], [0.5, 0.9, "s"]])
+        return AudioSource(layout="manifest", manifest=tmp_path / "manifest.csv")
+
+    def _write(self, folder: Path, phones: object) -> None:
+        (folder / "phones.jsonl").write_text(json.dumps({"path": "one.wav", "phones": phones}) + "\n")
+
+    def test_a_frame_has_the_phone_that_is_heard_at_its_centre(self, source: AudioSource, tmp_path: Path) -> None:
+        file = read_header(tmp_path / "one.wav")
+        units = phone_units([file], source, SHAPE)
+        assert units.names == ("silence", "rare", "s", "ɑ")
+        for frame, label in enumerate(units.labels[file.path]):
+            centre_s = (320 * frame + 200) / 16_000
+            expected = "ɑ" if 0.1 <= centre_s < 0.32 else "s" if 0.5 <= centre_s < 0.9 else "silence"
+            assert units.names[label] == expected, frame
+
+    def test_variants_of_accents_are_one_class(self) -> None:
+        assert {folded(phone) for phone in ("oʊ", "ˈəʊ", "ˌəu")} == {"oʊ"}
+        assert {folded(phone) for phone in ("ɹ", "r")} == {"ɹ"}
+        assert folded("ˈæ") != folded("ɛ")
+
+    def test_rare_phones_share_a_unit(self, source: AudioSource, tmp_path: Path) -> None:
+        many = [[index / 4000, (index + 1) / 4000, "s"] for index in range(3000)]
+        self._write(tmp_path, [*many, [0.8, 0.9, "ʘ"]])
+        file = read_header(tmp_path / "one.wav")
+        units = phone_units([file], source, SHAPE)
+        assert units.names == ("silence", "rare", "s")
+        assert units.names[units.labels[file.path][42]] == "rare"  # At 0.8525 s.
+
+    def test_without_a_file_or_a_line_of_phones_it_is_said(self, source: AudioSource, tmp_path: Path) -> None:
+        file = read_header(tmp_path / "one.wav")
+        (tmp_path / "phones.jsonl").write_text('{"path": "two.wav", "phones": []}\n')
+        with pytest.raises(UserError, match=r"^Expected the phones of .*one.wav in .*phones.jsonl. Found none"):
+            phone_units([file], source, SHAPE)
+        (tmp_path / "phones.jsonl").write_text('{"path": "one.wav", "phones": [[0.1, "s"]]}\n')
+        with pytest.raises(UserError, match=r"in line 1 of .*phones.jsonl. It cannot be read"):
+            phone_units([file], source, SHAPE)
+        (tmp_path / "phones.jsonl").unlink()
+        with pytest.raises(UserError, match=r"units=phones. Found no such file. Make speech with `bench data synth"):
+            phone_units([file], source, SHAPE)
+
+    def test_speakers_are_the_manifests(self, source: AudioSource, tmp_path: Path) -> None:
+        file = read_header(tmp_path / "one.wav")
+        units = speaker_units([file], source, SHAPE)
+        assert units.names == ("anna",)
+        assert units.labels[file.path].tolist() == [0] * 49
+        with pytest.raises(
+            UserError, match=r"^Expected audio with layout manifest for units=speakers. Found .* folder"
+        ):
+            speaker_units([file], AudioSource(root=tmp_path), SHAPE)
+
+
+def test_perplexity_of_equally_likely_units_is_their_number() -> None:
+    assert perplexity(np.array([0.25, 0.25, 0.0, 0.5])) == pytest.approx(2**1.5)
+    assert perplexity(np.full(9, 1 / 9)) == pytest.approx(9)
