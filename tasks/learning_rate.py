@@ -102,7 +102,8 @@ def _search(
             is_finite = math.isfinite(evaluation.settings["loss"]["dev"])
             write_atomically(result, json.dumps(evaluation.scores["dev"][metric.name] if is_finite else None))
         scores[rate] = json.loads(result.read_text(encoding="utf-8"))
-        logger.info("learning rate %g: %s %s on dev", rate, metric.name, scores[rate])
+        told = "no finite loss" if scores[rate] is None else f"{metric.name} {scores[rate]:.4f} on dev"
+        logger.info("learning rate %g: %s", rate, told)
         best = _best(scores, metric)
         for loser in scores.keys() - {best}:
             shutil.rmtree(folder / str(loser), ignore_errors=True)

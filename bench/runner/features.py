@@ -75,13 +75,12 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
     sizes = {folder: sum(need.num_bytes for need in sharing) for folder, sharing in by_folder.items()}
     missing = {folder: max(0, size - _present_bytes(folder)) for folder, size in sizes.items()}
     by_task = {need.task: max(n.num_bytes for n in needs if n.task == need.task) for need in needs}
-    num_models = len({need.model for need in needs})
     logger.info(
-        "features: at most %s for each of %d models (%s); of all of them, %s still to be computed",
+        "features: at most %s a model (%s); %s still to be computed, of %s",
         size_text(sum(by_task.values())),
-        num_models,
         ", ".join(f"{task} {size_text(size)}" for task, size in by_task.items()),
         size_text(sum(missing.values())),
+        ", ".join(dict.fromkeys(need.model for need in needs)),
     )
     largest = max(sizes, key=lambda folder: sizes[folder])
     if limit_bytes is not None and sizes[largest] > limit_bytes:
