@@ -119,8 +119,9 @@ class PretrainingConfig(TrainingConfig, MaskedPredictionConfig):
 
 
 def _require_layers(prediction: PredictionConfig, num_layers: int, *, is_first: bool) -> None:
-    if max(prediction.layer, prediction.hidden_layer or 0) > num_layers:
-        raise ValueError(f"layers {prediction.layer}, {prediction.hidden_layer} do not fit a model of {num_layers}")
+    for layer in (prediction.layer, prediction.hidden_layer or 0):
+        if layer > num_layers:
+            raise ValueError(f"there is no layer {layer} in a model of {num_layers}")
     if is_first and prediction.units == "hidden":
         raise ValueError("the first iteration has no model before it whose hidden states could be clustered")
 
@@ -168,10 +169,11 @@ MINI = PretrainingConfig(
     shape=MINI_SHAPE,
     iterations=(
         IterationConfig(
-            updates=3_600,
+            updates=3_000,
             warmup_updates=300,
-            learning_rate=1e-3,
+            learning_rate=7e-4,
             predictions=(
+                PredictionConfig(units="speakers", layer=4, weight=0.25),
                 PredictionConfig(units="phones", layer=6, weight=0.5),
                 PredictionConfig(units="phones", layer=12),
             ),

@@ -30,9 +30,9 @@ def held_out_figures(
     """Score the predictions of an iteration on held-out files, one by one, with the same masks at every call.
 
     Returns:
-        A row a prediction: units and layer; ``frames`` of the held-out files; ``chance``, the share of the most
-        frequent unit in them; ``perplexity`` of their units; ``masked_loss`` in nats; and the accuracies on masked
-        frames, on the others, and where nothing is masked.
+        A row a prediction, but for speakers, who are others in training: units and layer; ``frames`` of the held-out
+        files; ``chance``, the share of the most frequent unit in them; ``perplexity`` of their units; ``masked_loss``
+        in nats; and the accuracies on masked frames, on the others, and where nothing is masked.
     """
     objective.to(context.device).eval()
     sums = [dict.fromkeys(("masked", "masked_loss", "unmasked", "plain"), 0.0) for _ in targets]
@@ -53,6 +53,8 @@ def held_out_figures(
                 _add(sums[index], hidden[index][0], heard[index][0], labels, mask[0])
     rows = []
     for prediction, units, total in zip(predictions, targets, sums, strict=True):
+        if prediction.units == "speakers":
+            continue
         heard_shares = shares(units, files)
         rows.append(
             {
