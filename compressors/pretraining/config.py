@@ -170,8 +170,8 @@ MINI = PretrainingConfig(
     iterations=(
         IterationConfig(
             updates=3_000,
-            warmup_updates=300,
-            learning_rate=7e-4,
+            warmup_updates=200,
+            learning_rate=1e-3,
             predictions=(
                 PredictionConfig(units="speakers", layer=4, weight=0.25),
                 PredictionConfig(units="phones", layer=6, weight=0.5),
