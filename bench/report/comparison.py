@@ -151,8 +151,8 @@ def _utterances(row: Row, records: Sequence[Record], split: str, by: str | None)
                 continue
             if "counts" not in prediction:
                 raise UserError(
-                    f"Expected counts in the predictions of {row.name}, {record.cell}. Found none: an earlier version "
-                    f"wrote them. Delete {row.store.path(record.cell)}, and run again."
+                    f"Expected counts in the predictions of {row.name}, {record.cell}. Found none: an earlier version, "
+                    f"or a task without them, wrote these. Delete {row.store.path(record.cell)}, and run again."
                 )
             first.setdefault(prediction["id"], prediction)
             total = sums.setdefault(prediction["id"], {})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import s3prl_compat
+from tasks.counts import accuracy_counts, slot_counts, transcript_counts
 
 NUM_RESAMPLES = 2000
 
@@ -37,33 +35,26 @@ class Counts:
 
 def correct(labels: Sequence[str], predictions: Sequence[str]) -> dict[str, Counts]:
     """Count right answers."""
-    right = np.array([label == said for label, said in zip(labels, predictions, strict=True)], dtype=float)
-    return {"accuracy": Counts(right, np.ones_like(right))}
+    return _by_metric(accuracy_counts, labels, predictions)
 
 
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, Counts]:
     """Count edits and words."""
-    measures = [jiwer.process_words(*pair) for pair in zip(references, predictions, strict=True)]
-    edits = [measure.substitutions + measure.deletions + measure.insertions for measure in measures]
-    words = [measure.hits + measure.substitutions + measure.deletions for measure in measures]
-    return {"wer": Counts(np.array(edits, dtype=float), np.array(words, dtype=float))}
+    counts = _by_metric(transcript_counts, references, predictions)
+    return {"wer": counts["wer"]}
 
 
 def slot_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, Counts]:
-    """Take s3prl's slot-type F1 (a mean over utterances) and slot-value CER (edits by characters) apart."""
-    s3prl_compat.install()
-    metric: Any = import_module("s3prl.metric.slot_filling")
-    f1 = [metric.slot_type_f1([said], [meant]) for meant, said in zip(references, predictions, strict=True)]
-    characters, edits = [], []
-    for meant, said in zip(references, predictions, strict=True):
-        slots, _ = metric.get_slot_dict(meant, meant)
-        length = sum(len(value) for values in slots.values() for value in values)
-        characters.append(length)
-        edits.append(round(metric.slot_value_cer([said], [meant]) * length) if length else 0)
-    return {
-        "slot_type_f1": Counts(np.array(f1), np.ones(len(f1))),
-        "slot_value_cer": Counts(np.array(edits, dtype=float), np.array(characters, dtype=float)),
-    }
+    """Take s3prl's slot metrics apart."""
+    return _by_metric(slot_counts, references, predictions)
+
+
+def _by_metric(
+    count: Callable[[str, str], Mapping[str, Sequence[float]]], references: Sequence[str], predictions: Sequence[str]
+) -> dict[str, Counts]:
+    rows = [count(*pair) for pair in zip(references, predictions, strict=True)]
+    pairs = {metric: np.array([row[metric] for row in rows], dtype=float) for metric in rows[0]}
+    return {metric: Counts(values[:, 0], values[:, 1]) for metric, values in pairs.items()}
 
 
 def mean_counts(counts: Sequence[Counts]) -> Counts:
