@@ -16,6 +16,7 @@ from bench import registry
 from bench.config.data import task_entry
 from bench.contracts import Context, SplitSize, Task
 from bench.errors import UserError
+from bench.manifest import read_manifest
 
 Write = Callable[..., Path]
 
@@ -117,6 +118,14 @@ class TestReading:
         assert test["transcription"].tolist() == ["PLAY NULL", "PLAY NA BY NULL", "STOP"]
         assert test["take"].tolist() == ["1.5"] * 3
         assert test["microphone"].tolist() == ["m0", "m1", ""]
+
+    def test_json_numbers_are_the_text_they_are_written_as(self, tmp_path: Path) -> None:
+        (tmp_path / "own.jsonl").write_text('{"path": "a.wav", "speaker": 12345678901234567890, "take": 1.50}\n')
+        assert read_manifest(tmp_path / "own.jsonl", ("path",)).iloc[0].to_dict() == {
+            "path": "a.wav",
+            "speaker": "12345678901234567890",
+            "take": "1.50",
+        }
 
     def test_ids_may_be_given(self, rows_of: Callable[..., Any], write_manifest: Write) -> None:
         rows = [{**row, "id": f"{99 - index:03d}"} for index, row in enumerate(rows_of("ks"))]
