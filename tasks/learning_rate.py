@@ -68,7 +68,7 @@ def evaluate_head(
         evaluation = train(config, workdir, context, scored)
         return _with_settings(evaluation, learning_rate=config.learning_rate)
     folder = (context.shared_workdir or workdir) / "learning_rates" / _identity(config, upstream, corpus, context)
-    with claimed(folder / "search.lock", wait=True):
+    with claimed(folder / "learning rates.lock", wait=True):
         scores = _search(train, config, metric, folder, context)
     rate = _best(scores, metric)
     if rate is None:
