@@ -77,7 +77,8 @@ def _corpora() -> list[dict[str, Any]]:
             "last_used": _day(folder.stat().st_mtime),
             "folder": str(folder),
         }
-        for folder in sorted(cache_root().glob("mini/*/"))
+        for folder in sorted(cache_root().glob("mini/*"))
+        if folder.is_dir()
     ]
 
 

@@ -40,7 +40,7 @@ class Holding:
 def holdings(root: Path) -> list[Holding]:
     """List the stores, the one used longest ago first."""
     found = []
-    for folder in root.glob("*/"):
+    for folder in (path for path in root.glob("*") if path.is_dir()):
         # Another process may remove it meanwhile.
         with contextlib.suppress(FileNotFoundError):
             about = folder / ABOUT

@@ -40,6 +40,7 @@ def stores() -> list[FeatureStore]:
     corpus = cache_root() / "mini" / "3-seed0"
     corpus.mkdir(parents=True)
     (corpus / "a.wav").write_bytes(b"0" * 5000)
+    (corpus.parent / ".3-seed0.lock").touch()
     return made
 
 
