@@ -128,14 +128,19 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
             f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
             "Paths are relative to the manifest: correct them, or restore the files."
         )
-    resolved = pd.Series([str(path.resolve()) for path in audio], index=table.index)
-    for values, what in ((resolved, "audio file"), (table["id"], "id")):
+    for values, what in (([_identity(path) for path in audio], "audio file"), (table["id"].tolist(), "id")):
         name, count = Counter(values).most_common(1)[0]
         if count > 1:
-            rows = table[values == name]
+            rows = table[[value == name for value in values]]
             raise UserError(
                 f"Expected every {what} once in {file}. Found {rows['path'].iloc[0]} and {rows['path'].iloc[1]} (in "
                 f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same. Remove one"
                 f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
             )
     return audio
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Name a file as the file system does: the same for every path and link to it."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
