@@ -14,12 +14,13 @@ from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
 from tasks.mini.corpora import MiniCorpora
+from tasks.pr import PR
 from tasks.sf import SF
 from tasks.sid import SID
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [ASR, ER, IC, KS, SF, SID], ids=lambda task: task.name)
+@pytest.mark.parametrize("task", [ASR, ER, IC, KS, PR, SF, SID], ids=lambda task: task.name)
 def test_the_ratio_of_sums_is_the_score(
     task: Any, small_corpora: MiniCorpora, make_upstream: Any, tmp_path: Path
 ) -> None:
