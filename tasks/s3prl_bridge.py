@@ -238,6 +238,7 @@ class _Bridge:
     _batches: _ResumableBatches
     _task_arguments: Mapping[str, Any]
     _rng_state: Mapping[str, Tensor] | None = None
+    _has_draft: bool = False
 
     def prepare_data(
         self, _prepare_data: dict[str, Any], target_dir: Path, _cache_dir: Path, get_path_only: bool = False
@@ -291,7 +292,8 @@ class _Bridge:
         return task
 
     def save_task(self, *_args: Any) -> None:
-        """Save nothing: the task has no state, and s3prl would pickle its arguments."""
+        """Note that a checkpoint is being written, and save nothing: the task has no state."""
+        self._has_draft = True
 
     def load_task(self, _task_ckpt_dir: Path, model: nn.Module, task_overrides: Mapping[str, Any] | None = None) -> Any:
         """Build the task anew."""
@@ -358,7 +360,9 @@ class _Bridge:
             self._rng_state = None
 
     def _commit(self) -> None:
-        draft = self.checkpoints.draft()
+        # Before every step, so it must not ask the file system.
+        draft = self.checkpoints.draft() if self._has_draft else None
+        self._has_draft = False
         if draft is None:
             return
         state = {"cpu": torch.get_rng_state()}

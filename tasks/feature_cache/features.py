@@ -85,14 +85,15 @@ class Features:
             )
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return (frames or 1, states, dim), float32."""
-        return self._store[name].float()
+        """Return (frames or 1, states, dim), in the precision that is kept."""
+        return self._store[name]
 
     def _kept(self, waveform: Tensor) -> Tensor:
         states = self._hidden_states(waveform)
         kept = states.mean(dim=0, keepdim=True) if self._kind == "means" else states
         kept = kept.to("cpu", DTYPES[self._kind]).contiguous()
-        if not torch.isfinite(kept).all():
+        # What is not finite shows in the sum, which takes a tenth of the time of looking at every number.
+        if not torch.isfinite(kept.float().sum()):
             raise UserError(
                 f"Expected finite hidden states that fit {DTYPES[self._kind]}. Found others on speech of "
                 f"{len(waveform) / SAMPLE_RATE_HZ:.2f} s. The upstream's weights are unusable for --protocol cached: "

@@ -32,9 +32,10 @@ class CachedUpstream(nn.Module):
         self.downsample_rates: list[int] = upstream.downsample_rates
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Split (batch, frames, states, dim) into its states; ``lengths`` (batch,) are in samples."""
+        """Split (batch, frames, states, dim) into its states, float32; ``lengths`` (batch,) are in samples."""
         frame_lengths = lengths // self.downsample_rates[0]
-        return list(features.unbind(dim=2)), [frame_lengths] * self.num_layers
+        # Only here, since half precision is quicker to pad and to move to a device.
+        return [states.float() for states in features.unbind(dim=2)], [frame_lengths] * self.num_layers
 
 
 def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -> Features:
