@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from bench.audio import SAMPLE_RATE_HZ, AudioFile, find_audio, hours, read_headers, read_waveform
+from bench.audio import SAMPLE_RATE_HZ, AudioFile, hours, read_headers, read_waveform
+from bench.audio_source import source_paths
 from bench.contracts import AudioSource
 from bench.errors import UserError
-from bench.manifest import read_manifest
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
     Raises:
         UserError: nothing there, an unreadable or empty file, another sample rate, or all files too short.
     """
-    files = read_headers(_paths(source), resample=source.resample)
+    files = read_headers(source_paths(source), resample=source.resample)
     shortest = max(shortest_samples, round(config.min_duration_s * SAMPLE_RATE_HZ))
     usable = [file for file in files if file.num_samples >= shortest]
     if not usable:
@@ -48,41 +47,8 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
     return usable
 
 
-def _paths(source: AudioSource) -> list[Path]:
-    if source.layout == "manifest":
-        return _manifest_paths(source)
-    if source.root is None or not source.root.is_dir():
-        raise UserError(f"Expected a folder of audio as `root`. Found nothing at {source.root}. Correct the path.")
-    if source.layout == "folder" and not source.splits:
-        return find_audio(source.root)
-    splits = source.splits or sorted(path.name for path in source.root.glob("train-*"))
-    if not splits:
-        raise UserError(f"Expected LibriSpeech's folders train-* in {source.root}. Found none. Name the splits.")
-    return [path for split in splits for path in _split_paths(source.root, split)]
-
-
-def _split_paths(root: Path, split: str) -> list[Path]:
-    if not (root / split).is_dir():
-        present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no folder"
-        raise UserError(f"Expected split {split!r} in {root}. Found {present}. Correct the splits.")
-    return find_audio(root / split)
-
-
 def _place(source: AudioSource) -> str:
     return str(source.manifest if source.layout == "manifest" else source.root)
-
-
-def _manifest_paths(source: AudioSource) -> list[Path]:
-    manifest = source.manifest
-    if manifest is None:
-        raise UserError("Expected the file of the manifest. Found none. Add manifest: FILE to audio in the data file.")
-    table = read_manifest(manifest, ("path", "split") if source.splits else ("path",))
-    splits = source.splits or ("train",)
-    if "split" in table.columns:
-        table = table[table["split"].isin(splits)]
-    if table.empty:
-        raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
-    return [manifest.parent / path for path in table["path"]]
 
 
 def audio_hash(files: Sequence[AudioFile]) -> str:

@@ -41,11 +41,20 @@ def tasks_with_data(choice: str) -> list[str]:
     Raises:
         UserError: no such file or corpora, unknown keys, an entry of a task that no plug-in provides, or no entry.
     """
-    entries = _validated(choice, {}).tasks
+    entries = named_tasks(choice)
     if not entries:
         raise UserError(f"--tasks all means every task of the data, and {choice} has none. Add tasks to it.")
     registry.require("bench.tasks", entries)
-    return sorted(entries)
+    return entries
+
+
+def named_tasks(choice: str) -> list[str]:
+    """List the tasks that the data have an entry for, whether or not a plug-in provides them.
+
+    Raises:
+        UserError: no such file or corpora, or unknown keys.
+    """
+    return sorted(_validated(choice, {}).tasks)
 
 
 def _validated(choice: str, overrides: Mapping[str, Any]) -> Data:
