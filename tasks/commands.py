@@ -1,9 +1,9 @@
-"""``bench data``: the embedded corpora."""
+"""``bench data``: the embedded corpora, and a check of one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from bench.contracts import Data
     from tasks.mini.corpora import MiniCorpora
 
-data = typer.Typer(no_args_is_help=True, help="Make speech corpora.")
+data = typer.Typer(no_args_is_help=True, help="Make speech corpora, and check them.")
 
 
 @data.callback()
 def _verbs() -> None:
-    """Make speech corpora."""
+    """Make speech corpora, and check them."""
 
 
 @data.command()
@@ -48,6 +48,38 @@ def synth(
     data_file = corpora.folder / "data.yaml"
     _write_data_file(corpora.there(), data_file)
     _print_sizes(corpora, data_file)
+
+
+@data.command()
+def check(
+    file: Annotated[str, typer.Argument(metavar="FILE.yaml", help="The data file, as for --data.")],
+    tasks: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Tasks, comma-separated [default: all of the file, and the audio of compression]."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Decode every file; otherwise headers are read.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> int:
+    """Show what is there of every corpus beside the real one's size, what is missing, and what is odd.
+
+    The exit code is 1 if a run would refuse any of them.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench.cli.choices import comma_separated
+    from bench.cli.output import print_json
+    from tasks.data_check.checking import check_data
+    from tasks.data_check.output import json_report, print_reports
+
+    names = None if tasks in (None, "all") else comma_separated(tasks, "--tasks")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        reports = check_data(file, names, full=full, progress=progress)
+    if json:
+        print_json(json_report(file, reports))
+    else:
+        print_reports(file, reports)
+    return 0 if all(report.usable for report in reports) else 1
 
 
 def _write_data_file(made: Data, data_file: Path) -> None:

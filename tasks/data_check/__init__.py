@@ -1,0 +1,1 @@
+"""``bench data check``: what is there of every corpus, what is missing, and what is odd."""

@@ -1,0 +1,351 @@
+"""``bench data check``: sizes beside the known ones, every corpus by itself, and each remark where it is due."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+from typer.testing import CliRunner
+
+from bench.contracts import SplitSize
+from bench.errors import UserError
+from tasks import ks
+from tasks.commands import data
+from tasks.data_check.known_corpora import known_size
+from tasks.ks import KSData
+from tasks.librispeech import LibriSpeechData
+from tasks.snips import SNIPSData
+
+Check = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Check a data file of these entries; return what is told of each corpus, and the exit code."""
+
+    def run(entries: Mapping[str, Any], *options: str, audio: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        content: dict[str, Any] = {"tasks": {task: _plain(entry) for task, entry in entries.items()}}
+        if audio:
+            content["audio"] = _plain(audio)
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        done = CliRunner().invoke(
+            data, ["check", str(tmp_path / "mine.yaml"), "--json", *options], standalone_mode=False
+        )
+        if done.exception:
+            raise done.exception
+        report = json.loads(done.stdout)
+        assert report["usable"] == all(corpus["usable"] for corpus in report["corpora"])
+        assert done.return_value == (0 if report["usable"] else 1)
+        return {corpus["name"]: corpus for corpus in report["corpora"]}
+
+    return run
+
+
+def _plain(entry: Any) -> dict[str, Any]:
+    values = dict(entry) if isinstance(entry, Mapping) else entry.model_dump(exclude_defaults=True)
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, write_tone: Callable[..., None]) -> Callable[..., Path]:
+    """Write a manifest of tones: six utterances of two classes in train, two in dev and test, all different."""
+
+    def write(change: Callable[[list[dict[str, str]]], None] = lambda _: None, name: str = "own.csv") -> Path:
+        rows: list[dict[str, str]] = []
+        for split, count in (("train", 12), ("dev", 2), ("test", 2)):
+            for index in range(count):
+                path = f"audio/{split}-{index}.wav"
+                write_tone(tmp_path / path, 0.5, 100.0 * (len(rows) + 1))
+                text = ("YES", "NO")[index % 2]
+                rows.append({"path": path, "split": split, "label": text, "text": text, "speaker": f"{split}{index}"})
+        change(rows)
+        pd.DataFrame(rows).to_csv(tmp_path / name, index=False)
+        return tmp_path / name
+
+    return write
+
+
+def only_remark(report: Mapping[str, Any], task: str) -> str:
+    assert report[task]["usable"]
+    assert len(report[task]["remarks"]) == 1, report[task]["remarks"]
+    return str(report[task]["remarks"][0])
+
+
+class TestSizes:
+    def test_nothing_to_remark(self, check: Check, manifest: Callable[..., Path]) -> None:
+        corpus = check({"ks": {"manifest": manifest()}})["ks"]
+        assert (corpus["usable"], corpus["errors"], corpus["remarks"], corpus["bad_files"]) == (True, [], [], [])
+        assert [(split["split"], split["num_utterances"]) for split in corpus["splits"]] == [
+            ("train", 12),
+            ("dev", 2),
+            ("test", 2),
+        ]
+        assert corpus["splits"][0]["hours"] == pytest.approx(12 * 0.5 / 3600)
+
+    def test_known_ones_beside_them(self, check: Check, speech_commands: KSData) -> None:
+        corpus = check({"ks": speech_commands})["ks"]
+        assert [split["known_num_utterances"] for split in corpus["splits"]] == [None, None, 3081]
+        assert "8 of 3,081 utterances in test" in corpus["remarks"][0]
+
+    def test_splits_of_a_corpus_are_known_by_what_they_are_made_of(self) -> None:
+        entry = LibriSpeechData(root=Path())
+        both = pd.DataFrame({"corpus_split": ["test-clean", "test-other"]})
+        assert known_size(entry, "test", both) == (2620 + 2939, None)
+        assert known_size(entry, "train", both[:1]) == (2620, 5.4)
+        assert known_size(entry, "test", pd.DataFrame({"corpus_split": ["test-clean", "mine"]})) is None
+
+    def test_other_speakers_are_no_known_corpus(self) -> None:
+        table = pd.DataFrame({"corpus_split": ["valid"]})
+        assert known_size(SNIPSData(root=Path()), "dev", table) == (2800, None)
+        assert known_size(SNIPSData(root=Path(), dev_speakers=()), "dev", table) is None
+
+    def test_a_table_for_people(self, tmp_path: Path, speech_commands: KSData) -> None:
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"tasks": {"ks": _plain(speech_commands)}}))
+        done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml")])
+        test_row = next(line for line in done.stdout.splitlines() if "test" in line)
+        assert [cell.strip() for cell in test_row.split("│")[1:-1]] == [
+            "ks",
+            "speech_commands",
+            "test",
+            "8",
+            "3,081",
+            "0.00",
+            "",
+        ]
+        assert "\nks: remark: It is not the real corpus" in done.stdout
+
+
+class TestUnusable:
+    def test_one_does_not_hide_the_others(
+        self, check: Check, speech_commands: KSData, librispeech: LibriSpeechData
+    ) -> None:
+        shutil.rmtree(librispeech.root / "dev-clean")
+        entries = {"asr": librispeech, "ks": speech_commands, "sid": {"rooot": "x"}, "kss": {"root": "x"}}
+        report = check(entries, audio={"root": librispeech.root / "nowhere"})
+        assert {name: corpus["usable"] for name, corpus in report.items()} == {
+            "audio": False,
+            "asr": False,
+            "ks": True,
+            "sid": False,
+            "kss": False,
+        }
+        assert "dev-clean.tar.gz from openslr.org/12" in report["asr"]["errors"][0]
+        assert "nowhere" in report["audio"]["errors"][0]
+        assert "rooot" in report["sid"]["errors"][0]
+        assert "Unknown task 'kss'" in report["kss"]["errors"][0]
+
+    def test_tasks_may_be_chosen(self, check: Check, manifest: Callable[..., Path]) -> None:
+        entries = {"ks": {"manifest": manifest()}, "asr": {"manifest": "missing.csv"}}
+        assert list(check(entries, "--tasks", "ks")) == ["ks"]
+        with pytest.raises(UserError, match=r"--tasks sid: .* no entry for it. Known: asr, ks"):
+            check(entries, "--tasks", "sid")
+
+    @pytest.mark.parametrize("content", ["tasks: [", "- a list", "surprise: 1", "{}"])
+    def test_a_broken_data_file_is_wrong_use(self, content: str, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text(content)
+        done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml")])
+        assert isinstance(done.exception, UserError)
+
+    def test_embedded_corpora_are_not_the_user_s(self) -> None:
+        with pytest.raises(UserError, match="bench data synth DIR"):
+            CliRunner().invoke(data, ["check", "mini"], catch_exceptions=False)
+
+    def test_exit_codes_of_the_program(self, tmp_path: Path, manifest: Callable[..., Path]) -> None:
+        codes = []
+        for name, entry in {"good": str(manifest()), "bad": "missing.csv"}.items():
+            file = tmp_path / f"{name}.yaml"
+            file.write_text(yaml.safe_dump({"tasks": {"ks": {"manifest": entry}}}))
+            codes.append(_program("check", str(file)))
+        assert [*codes, _program("check", str(tmp_path / "none.yaml"))] == [0, 1, 2]
+
+
+def _program(*arguments: str) -> int:
+    script = "import sys; from bench.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", script, "data", *arguments], capture_output=True, check=False
+    ).returncode
+
+
+class TestOtherTasks:
+    """Tasks of other packages are known by the contract alone."""
+
+    def test_their_check_is_told(self, check: Check, monkeypatch: pytest.MonkeyPatch, speech_commands: KSData) -> None:
+        class Other(ks.KS):
+            read = None  # type: ignore[assignment]
+
+            def check(self, data: Any) -> dict[str, SplitSize]:
+                return {"test": SplitSize(3, 7200.0)}
+
+        monkeypatch.setattr(ks, "KS", Other)
+        corpus = check({"ks": speech_commands}, "--full")["ks"]
+        assert [(split["split"], split["num_utterances"], split["hours"]) for split in corpus["splits"]] == [
+            ("test", 3, 2.0)
+        ]
+        assert "none was decoded" in corpus["remarks"][0]
+
+    def test_their_bugs_hide_nothing(
+        self, check: Check, monkeypatch: pytest.MonkeyPatch, speech_commands: KSData, manifest: Callable[..., Path]
+    ) -> None:
+        monkeypatch.setattr(ks.KS, "read", lambda _, __: 1 / 0)
+        report = check({"ks": speech_commands, "asr": {"manifest": manifest()}})
+        assert report["ks"]["errors"] == ["ZeroDivisionError: division by zero"]
+        assert report["asr"]["usable"]
+
+
+class TestRemarks:
+    def test_the_same_recording_in_two_splits(
+        self, check: Check, manifest: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        own = manifest()
+        shutil.copy(tmp_path / "audio/train-3.wav", tmp_path / "audio/test-1.wav")
+        remark = only_remark(check({"ks": {"manifest": own}}), "ks")
+        assert remark.startswith("train and test share 1 recording, such as ")
+        assert "train-3.wav" in remark
+        assert "test-1.wav" in remark
+
+    def test_recordings_that_differ_in_a_sample_are_two(
+        self, check: Check, manifest: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        own = manifest()
+        samples, rate = soundfile.read(tmp_path / "audio/train-3.wav", dtype="int16")
+        samples[-1] += 1
+        soundfile.write(tmp_path / "audio/test-1.wav", samples, rate)
+        assert check({"ks": {"manifest": own}})["ks"]["remarks"] == []
+
+    def test_noise_that_the_recipe_shares_is_no_overlap(self, check: Check, speech_commands: KSData) -> None:
+        remarks = check({"ks": speech_commands})["ks"]["remarks"]
+        assert not any("_background_noise_" in remark for remark in remarks)
+
+    def test_the_same_speaker_in_train_and_test(self, check: Check, manifest: Callable[..., Path]) -> None:
+        own = manifest(lambda rows: rows[-1].update(speaker="train3"))
+        remark = only_remark(check({"ks": {"manifest": own}}), "ks")
+        assert remark.startswith("1 of 2 speakers of test is heard in train too (train3)")
+
+    def test_speakers_are_the_same_where_they_are_the_classes(
+        self, check: Check, manifest: Callable[..., Path]
+    ) -> None:
+        own = manifest(lambda rows: [row.update(speaker=row["label"]) for row in rows])
+        assert check({"sid": {"manifest": own}})["sid"]["remarks"] == []
+
+    def test_sessions_are_compared_with_each_other(self, tmp_path: Path) -> None:
+        from tasks.data_check.remarks import same_speakers
+
+        tables = {f"session{number}": pd.DataFrame({"speaker": [f"{number}F", "5M"]}) for number in (1, 2)}
+        assert [remark[:53] for remark in same_speakers(tables)] == [
+            "1 of 2 speakers of session2 is heard in session1 too "
+        ]
+
+    def test_lengths(
+        self, check: Check, manifest: Callable[..., Path], tmp_path: Path, write_tone: Callable[..., None]
+    ) -> None:
+        own = manifest()
+        write_tone(tmp_path / "audio/dev-0.wav", 0.02, 200.0)
+        write_tone(tmp_path / "audio/test-0.wav", 31.0, 200.0)
+        short, long = check({"ks": {"manifest": own}})["ks"]["remarks"]
+        assert short.startswith("1 utterance of dev shorter than one frame (25 ms): audio/dev-0.")
+        assert long.startswith("1 utterance of test longer than 30 s, up to 31 s")
+
+    def test_rare_classes_and_those_not_tested(self, check: Check, manifest: Callable[..., Path]) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            rows[0]["label"] = "MAYBE"
+
+        rare, untested_in_dev, untested_in_test = check({"ks": {"manifest": manifest(change)}})["ks"]["remarks"]
+        assert rare.startswith("1 class with fewer than 5 utterances in train: MAYBE.")
+        assert untested_in_dev.startswith("1 class of 3 without an utterance in dev: MAYBE.")
+        assert untested_in_test.startswith("1 class of 3 without an utterance in test: MAYBE.")
+
+    def test_case_of_texts(self, check: Check, librispeech: LibriSpeechData) -> None:
+        file = next((librispeech.root / "test-clean").rglob("*.trans.txt"))
+        names = [line.split(" ")[0] for line in file.read_text().splitlines()]
+        file.write_text("".join(f"{name} cab\n" for name in names))
+        remarks = check({"asr": librispeech})["asr"]["remarks"]
+        assert any(
+            remark.startswith("Texts of test have signs that no text of train has: a b c.")
+            and remark.endswith("Spell all splits in one case.")
+            for remark in remarks
+        )
+
+    def test_what_a_reader_warns_of(self, check: Check, manifest: Callable[..., Path]) -> None:
+        own = manifest(lambda rows: rows[-1].update(text="No!"))
+        assert "signs that no training text has: ! o." in only_remark(check({"asr": {"manifest": own}}), "asr")
+
+    def test_words_that_s3prl_loses(self, check: Check, speech_commands: KSData, librispeech: LibriSpeechData) -> None:
+        report = check({"ks": speech_commands, "asr": librispeech})
+        (asr,) = [remark for remark in report["asr"]["remarks"] if "missing values" in remark]
+        (ks_remark,) = [remark for remark in report["ks"]["remarks"] if "missing values" in remark]
+        assert ": NA, NULL." in asr
+        assert ": NULL." in ks_remark
+
+    def test_transcripts_without_end(self, check: Check, librispeech: LibriSpeechData) -> None:
+        def told() -> list[str]:
+            remarks: list[str] = check({"asr": librispeech})["asr"]["remarks"]
+            return [remark for remark in remarks if "newline" in remark]
+
+        assert told()[0].startswith("3 transcripts without a newline at the end")
+        for file in librispeech.root.rglob("*.trans.txt"):
+            file.write_text(file.read_text() + "\n")
+        assert told() == []
+
+    def test_compression_hears_what_is_tested(self, check: Check, librispeech: LibriSpeechData) -> None:
+        heard = {"root": librispeech.root}
+        remark = check({"asr": librispeech}, audio=heard)["audio"]["remarks"][0]
+        assert remark.startswith("Compression hears 6 recordings that asr is tested on")
+        assert check({"asr": librispeech}, audio={"layout": "librispeech", **heard})["audio"]["remarks"] == []
+
+
+class TestFull:
+    def test_what_headers_do_not_tell(self, check: Check, manifest: Callable[..., Path], tmp_path: Path) -> None:
+        own = manifest()
+        speech = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+        soundfile.write(tmp_path / "torn.mp3", speech, 16_000)
+        whole = (tmp_path / "torn.mp3").read_bytes()
+        (tmp_path / "torn.mp3").write_bytes(whole[: len(whole) // 2])
+        soundfile.write(tmp_path / "nan.wav", np.full(8_000, np.nan), 16_000, subtype="FLOAT")
+        soundfile.write(tmp_path / "zeros.wav", np.zeros(8_000), 16_000)
+        soundfile.write(tmp_path / "clipped.wav", np.clip(10 * speech, -1, 1), 16_000)
+        table = pd.read_csv(own)
+        table.loc[:3, "path"] = ["torn.mp3", "nan.wav", "zeros.wav", "clipped.wav"]
+        table.to_csv(own, index=False)
+        assert check({"ks": {"manifest": own}})["ks"]["usable"]
+        corpus = check({"ks": {"manifest": own}}, "--full")["ks"]
+        torn, not_finite = sorted(corpus["bad_files"], key=lambda told: "torn" not in told)
+        assert "Expected 2.00 s of audio" in torn
+        assert "cut off" in torn
+        assert "NaN or infinity" in not_finite
+        assert not corpus["usable"]
+        silent, clipped = corpus["remarks"]
+        assert silent.startswith("1 of 16 files hold nothing but zeros")
+        assert clipped.startswith("1 of 16 files are clipped")
+
+    def test_every_bad_file_is_counted(self, manifest: Callable[..., Path], tmp_path: Path) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            for index in range(25):
+                soundfile.write(tmp_path / f"nan{index}.wav", np.full(8_000, np.nan), 16_000, subtype="FLOAT")
+                rows.append({**rows[0], "path": f"nan{index}.wav"})
+
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {"manifest": str(manifest(change))}}}))
+        done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml"), "--full"])
+        assert done.stdout.count("ks: bad file: ") == 20
+        assert "ks: 25 bad files in all" in done.stdout
+
+
+@pytest.mark.real_speech
+def test_real_speech(check: Check, real_speech: Path) -> None:
+    table = {"librispeech": "asr", "speech_commands_v1": "ks", "fluent_speech_commands": "ic", "voxceleb1": "sid"}
+    entries = {task: {"root": real_speech / folder} for folder, task in table.items()}
+    entries["ks"]["test_root"] = real_speech / "speech_commands_test_set_v1"
+    report = check(entries, "--full")
+    assert {task: corpus["usable"] for task, corpus in report.items()} == dict.fromkeys(sorted(table.values()), True)
+    assert [split["num_utterances"] for split in report["sid"]["splits"]] == [60, 12, 18]
+    assert any("6 of 6 speakers" in remark for remark in report["asr"]["remarks"])
+    assert not any("share" in remark for corpus in report.values() for remark in corpus["remarks"])
