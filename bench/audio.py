@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from bench.errors import UserError
+from bench.threads import map_in_threads
 
 SAMPLE_RATE_HZ = 16_000
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
@@ -88,8 +88,7 @@ def _check_riff_size(path: Path) -> None:
 
 def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:
     """Read many headers, in the order given, with the errors of `read_header`."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda path: read_header(path, resample=resample), paths))
+    return map_in_threads(lambda path: read_header(path, resample=resample), paths)
 
 
 def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from bench.threads import map_in_threads
+
 _SAMPLE_BYTES = 4096
-_NUM_THREADS = 8
 
 
 class _Recording(NamedTuple):
@@ -31,18 +31,19 @@ def shared_recordings(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str
     longer file are left out: SUPERB's keyword spotting takes its silence from the same noises in train and dev.
 
     Returns:
-        For every two splits that share any, the pairs of files.
+        For every two splits that share any: each such file of the second, with one of the first that equals it.
     """
-    groups = [[_Recording(split, *row) for split, table in tables.items() for row in _files(table)]]
+    alike: dict[Hashable, list[_Recording]] = {
+        (): [_Recording(split, *row) for split, table in tables.items() for row in _files(table)]
+    }
     keys: tuple[Callable[[_Recording], Hashable], ...] = (_length, _size, _middle, _content)
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        for key in keys:
-            groups = [part for group in groups for part in _parted(group, list(pool.map(key, group)))]
+    for key in keys:
+        alike = _parted(alike, key)
     shared = defaultdict(list)
-    for group in groups:
-        for one, other in combinations(group, 2):
-            if one.split != other.split:
-                shared[one.split, other.split].append((one.path, other.path))
+    for group in alike.values():
+        paths = {split: [recording.path for recording in group if recording.split == split] for split in tables}
+        for one, other in combinations([split for split in tables if paths[split]], 2):
+            shared[one, other] += [(paths[one][0], path) for path in paths[other]]
     return dict(shared)
 
 
@@ -51,12 +52,16 @@ def _files(table: pd.DataFrame) -> list[tuple[Path, int]]:
     return [(Path(path), int(length)) for path, length in zip(whole["wav_path"], whole["num_samples"], strict=True)]
 
 
-def _parted(group: Sequence[_Recording], keys: Sequence[Hashable]) -> list[list[_Recording]]:
-    """Part a group by the keys of its files, and drop the parts that are of one split alone."""
+def _parted(
+    alike: Mapping[Hashable, Sequence[_Recording]], key: Callable[[_Recording], Hashable]
+) -> dict[Hashable, list[_Recording]]:
+    """Part groups by a further key, and drop the parts that are of one split alone."""
+    recordings = [(known, recording) for known, group in alike.items() for recording in group]
+    keys = map_in_threads(lambda pair: key(pair[1]), recordings)
     parts = defaultdict(list)
-    for recording, key in zip(group, keys, strict=True):
-        parts[key].append(recording)
-    return [part for part in parts.values() if len({recording.split for recording in part}) > 1]
+    for (known, recording), value in zip(recordings, keys, strict=True):
+        parts[known, value].append(recording)
+    return {name: part for name, part in parts.items() if len({recording.split for recording in part}) > 1}
 
 
 def _length(recording: _Recording) -> int:
