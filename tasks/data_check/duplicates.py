@@ -39,7 +39,7 @@ def shared_recordings(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str
     keys: tuple[Callable[[_Recording], Hashable], ...] = (_length, _size, _middle, _content)
     for key in keys:
         alike = _parted(alike, key)
-    shared = defaultdict(list)
+    shared: dict[tuple[str, str], list[tuple[Path, Path]]] = defaultdict(list)
     for group in alike.values():
         paths = {split: [recording.path for recording in group if recording.split == split] for split in tables}
         for one, other in combinations([split for split in tables if paths[split]], 2):
