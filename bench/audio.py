@@ -17,6 +17,16 @@ SAMPLE_RATE_HZ = 16_000
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 
 
+class UnusableFilesError(UserError):
+    """Some files cannot be used; the message tells of the first, and how many there are."""
+
+    def __init__(self, reasons: Sequence[str], num_files: int) -> None:
+        others = f" (And {len(reasons) - 1:,} more of {num_files:,} files.)" if len(reasons) > 1 else ""
+        super().__init__(f"{reasons[0]}{others}")
+        self.reasons = list(reasons)
+        """What is wrong with each."""
+
+
 @dataclass(frozen=True)
 class AudioFile:
     """A readable file, as its header describes it."""
@@ -58,18 +68,30 @@ def read_header(path: Path, *, resample: bool = False) -> AudioFile:
         with soundfile.SoundFile(path) as file:
             num_frames, sample_rate_hz = file.frames, file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
-        what = "is missing" if not path.exists() else f"cannot be read ({error})"
-        raise UserError(f"Expected an audio file. {path} {what}. Replace it, or take it out of the data.") from error
+        raise UserError(
+            f"Expected an audio file. {_what_is_wrong(path, error)}, or take it out of the data."
+        ) from error
     if num_frames <= 0:
         raise UserError(f"Expected speech. Found an empty file: {path}. Replace it, or take it out of the data.")
     if sample_rate_hz != SAMPLE_RATE_HZ and not resample:
         raise UserError(
             f"Expected 16 kHz audio. Found {sample_rate_hz} Hz in {path}. "
-            "Resample it, or set data.resample=true (`bench features`: --resample)."
+            "Resample it, or let the suite do it: resample: true in the data file, or --set data.resample=true "
+            "(`bench features`: --resample)."
         )
     _check_riff_size(path)
     num_samples = -(-num_frames * SAMPLE_RATE_HZ // sample_rate_hz)
     return AudioFile(path=path, num_samples=num_samples, sample_rate_hz=sample_rate_hz)
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return f"{path} is missing. Restore it"
+    if path.is_dir():
+        return f"{path} is a folder. Name its files"
+    if path.stat().st_size == 0:
+        return f"{path} is empty. Replace it"
+    return f"{path} cannot be read ({error}). Convert it to WAV or FLAC"
 
 
 def _check_riff_size(path: Path) -> None:
@@ -87,8 +109,23 @@ def _check_riff_size(path: Path) -> None:
 
 
 def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:
-    """Read many headers, in the order given, with the errors of `read_header`."""
-    return map_in_threads(lambda path: read_header(path, resample=resample), paths)
+    """Read many headers, in the order given.
+
+    Raises:
+        UnusableFilesError: as `read_header`, with what is wrong with every file.
+    """
+    headers = map_in_threads(lambda path: _header_or_error(path, resample=resample), paths)
+    reasons = [str(header) for header in headers if isinstance(header, UserError)]
+    if reasons:
+        raise UnusableFilesError(reasons, len(paths))
+    return [header for header in headers if isinstance(header, AudioFile)]
+
+
+def _header_or_error(path: Path, *, resample: bool) -> AudioFile | UserError:
+    try:
+        return read_header(path, resample=resample)
+    except UserError as error:
+        return error
 
 
 def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:

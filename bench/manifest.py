@@ -13,6 +13,7 @@ from bench.errors import UserError
 from bench.registry import nearest
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_SIGNS = (",", ";", "\t")
 _JSON_LINES = ".jsonl"
 
 
@@ -31,7 +32,10 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         UserError: no such file, a file of another kind, encoding or structure, or a missing column.
     """
     if not file.is_file():
-        raise UserError(f"Expected a manifest, CSV or JSON lines. Found no file at {file}. Correct the path.")
+        raise UserError(
+            f"Expected a manifest, CSV or JSON lines. Found {'a folder' if file.is_dir() else 'no file'} at {file}. "
+            "Correct the path."
+        )
     suffix = file.suffix.lower()
     if suffix != _JSON_LINES and suffix not in _SEPARATORS:
         raise UserError(
@@ -41,7 +45,10 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = _read_json_lines(file) if suffix == _JSON_LINES else _read_csv(file, _SEPARATORS[suffix])
     except ValueError as error:  # What pandas', JSON's and Unicode's errors have in common.
         kind = "JSON lines" if suffix == _JSON_LINES else f"CSV in UTF-8, columns parted by {_SEPARATORS[suffix]!r},"
-        raise UserError(f"Expected {kind} in {file}. It cannot be read: {' '.join(str(error).split())}.") from error
+        remedy = " Save it as UTF-8." if isinstance(error, UnicodeError) else ""
+        raise UserError(
+            f"Expected {kind} in {file}. It cannot be read: {' '.join(str(error).split())}.{remedy}"
+        ) from error
     found = list(table.columns)
     if missing := [column for column in columns if column not in found]:
         raise UserError(
@@ -53,6 +60,10 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _read_csv(file: Path, separator: str) -> pd.DataFrame:
     table = pd.read_csv(file, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
+    if len(table.columns) == 1 and (
+        other := [sign for sign in _SIGNS if sign != separator and sign in table.columns[0]]
+    ):
+        raise ValueError(f"its columns are parted by {other[0]!r}")
     # What pandas makes of a first row that is longer than the header.
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"rows have more than the header's {len(table.columns)} columns; quote text that has the sign")

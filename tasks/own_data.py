@@ -56,9 +56,10 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
     for column in ("path", *columns, *(["id"] if "id" in table else [])):
         _check_filled(table, column, file)
     _check_splits(table, file)
+    audio = _find(table, file)
     if "id" not in table:
         table["id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
-    audio = _find(table, file)
+    _check_unique(table, audio, file)
     headers = read_headers(audio, resample=data.resample)
     taken = {"id", "path", "split", *columns} | _TABLE_COLUMNS | _PREDICTION_KEYS
     further = [name for name in table if name not in taken]
@@ -121,13 +122,17 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
 
 
 def _find(table: pd.DataFrame, file: Path) -> list[Path]:
-    """Name the audio of every row, which must be there, and once."""
+    """Name the audio of every row, which must be there."""
     audio = [file.parent / path for path in table["path"]]
     if missing := [path for path in audio if not path.is_file()]:
         raise UserError(
             f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
             "Paths are relative to the manifest: correct them, or restore the files."
         )
+    return audio
+
+
+def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> None:
     for values, what in (([_identity(path) for path in audio], "audio file"), (table["id"].tolist(), "id")):
         name, count = Counter(values).most_common(1)[0]
         if count > 1:
@@ -137,7 +142,6 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
                 f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same. Remove one"
                 f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
             )
-    return audio
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -84,6 +84,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"Expected YAML in {path}. {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"Expected the keys audio and tasks in {path}. Found {type(values).__name__}.")
+    if stray := [key for key in registry.names("bench.tasks") if key in values]:
+        raise UserError(
+            f"Expected {stray[0]} below tasks in {path}. Found it beside them. Write tasks: {{{stray[0]}: ...}}."
+        )
+    tasks = values.get("tasks")
+    if isinstance(tasks, dict) and (plain := [name for name, entry in tasks.items() if not isinstance(entry, dict)]):
+        raise UserError(
+            f"Expected settings of the task {plain[0]} in {path}, such as {{manifest: mine.csv}}. "
+            f"Found {tasks[plain[0]]!r}."
+        )
     return values
 
 
@@ -123,7 +133,15 @@ def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resam
         raise UserError(f"In the settings of {where}: unknown layout {layout!r}. {nearest(str(layout), task.layouts)}")
     kind = task.layouts[layout]
     inherited = {"resample": resample} if "resample" in kind.model_fields else {}
-    return validated(kind, {**inherited, **values}, where)
+    try:
+        return validated(kind, {**inherited, **values}, where)
+    except UserError as error:
+        if "manifest" not in task.layouts or "layout" in values or "manifest" in values:
+            raise
+        raise UserError(
+            f"{error} These are the settings of layout {layout}; list recordings of your own in a table, and write "
+            "manifest: FILE.csv instead."
+        ) from error
 
 
 def absolute(entry: Entry, base: Path) -> Entry:

@@ -15,7 +15,7 @@ import pandas as pd
 from rich.progress import Progress
 
 from bench import registry
-from bench.audio import hours, read_headers
+from bench.audio import UnusableFilesError, hours, read_headers
 from bench.audio_source import source_paths
 from bench.config.data import describe_data, named_tasks, required_audio, task_entry
 from bench.errors import UserError
@@ -110,6 +110,9 @@ def _check_audio(choice: str) -> _Corpus:
     corpus = _Corpus(CorpusReport(AUDIO, source.layout), resample=source.resample)
     try:
         files = read_headers(source_paths(source), resample=source.resample)
+    except UnusableFilesError as error:
+        corpus.report.bad_files += error.reasons
+        return corpus
     except (UserError, OSError) as error:
         corpus.report.errors.append(_one_line(error))
         return corpus
@@ -127,6 +130,8 @@ def _check_task(choice: str, name: str) -> _Corpus:
         corpus.report.layout = getattr(entry, "layout", "")
         corpus.resample = getattr(entry, "resample", False)
         _check_entry(plugin(next(iter(plugin.presets.values()))), entry, corpus)
+    except UnusableFilesError as error:
+        corpus.report.bad_files += error.reasons
     except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and the other corpora are to be told
         corpus.report.errors.append(_one_line(error))
     return corpus

@@ -31,7 +31,7 @@ class CorpusReport:
     remarks: list[str] = field(default_factory=list)
     """What is odd about it, and may be meant."""
     bad_files: list[str] = field(default_factory=list)
-    """What is wrong with each file that cannot be decoded."""
+    """What is wrong with each file that cannot be used."""
 
     @property
     def usable(self) -> bool:

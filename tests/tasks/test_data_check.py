@@ -24,6 +24,7 @@ from tasks.commands import data
 from tasks.data_check.known_corpora import known_size
 from tasks.ks import KSData
 from tasks.librispeech import LibriSpeechData
+from tasks.own_data import ManifestData
 from tasks.snips import SNIPSData
 
 Check = Callable[..., dict[str, Any]]
@@ -174,6 +175,59 @@ def _program(*arguments: str) -> int:
     return subprocess.run(
         [sys.executable, "-c", script, "data", *arguments], capture_output=True, check=False
     ).returncode
+
+
+class TestNewcomers:
+    """What is easily done wrong with a first table of one's own says how to mend it."""
+
+    @pytest.mark.parametrize(
+        ("entry", "answer"),
+        [
+            ({"manifest": "."}, "Found a folder at"),
+            ({"root": "."}, "list recordings of your own in a table, and write manifest: FILE.csv"),
+            ({"manifest": "semicolons.csv"}, "its columns are parted by ';'"),
+            ({"manifest": "tabs.csv"}, r"its columns are parted by '\t'"),
+            ({"manifest": "latin1.csv"}, "Save it as UTF-8."),
+            ({"manifest": "folder.csv"}, "Found no "),
+        ],
+    )
+    def test_tables(
+        self, entry: dict[str, str], answer: str, check: Check, manifest: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        table = pd.read_csv(manifest(lambda rows: rows[0].update(label="Jürgen")))
+        table.to_csv(tmp_path / "semicolons.csv", sep=";", index=False)
+        table.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
+        table.to_csv(tmp_path / "latin1.csv", encoding="latin1", index=False)
+        table.assign(path=".").to_csv(tmp_path / "folder.csv", index=False)
+        (error,) = check({"ks": entry})["ks"]["errors"]
+        assert answer in error
+
+    @pytest.mark.parametrize(
+        ("content", "answer"),
+        [
+            ("ks: {manifest: own.csv}", r"Expected ks below tasks in .* Write tasks: {ks: ...}"),
+            ("tasks: {ks: own.csv}", r"such as {manifest: mine.csv}\. Found 'own.csv'"),
+        ],
+    )
+    def test_data_files(self, content: str, answer: str, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text(content)
+        with pytest.raises(UserError, match=answer):
+            CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml")], catch_exceptions=False)
+
+    def test_all_unusable_files_are_told_at_once(
+        self, check: Check, manifest: Callable[..., Path], tmp_path: Path, write_tone: Callable[..., None]
+    ) -> None:
+        own = manifest()
+        write_tone(tmp_path / "audio/train-0.wav", 0.5, 100.0, 8_000)
+        (tmp_path / "audio/train-1.wav").write_bytes(b"")
+        (tmp_path / "audio/dev-0.wav").write_text("no audio")
+        corpus = check({"ks": {"manifest": own}})["ks"]
+        rate, empty, text = corpus["bad_files"]
+        assert "8000 Hz" in rate
+        assert "is empty. Replace it" in empty
+        assert "Convert it to WAV or FLAC" in text
+        with pytest.raises(UserError, match=r"8000 Hz .*resample: true in the data file.*And 2 more of 16 files"):
+            ks.KS(ks.KS.presets["smoke"]).check(ManifestData(manifest=own))
 
 
 class TestOtherTasks:
