@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from bench.audio import AudioFile, find_audio, read_headers
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
-from bench.upstream import load_upstream
+from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import read_manifest, weights_hash
 from bench.upstream.random_shapes import SHAPES
 from compressors.divergence import suspicious_rows
@@ -138,7 +139,10 @@ class TestFolder:
         with pytest.raises(UserError, match=r"^Expected the loss to fall. Found stage iteration-1 diverging: loss"):
             pretrain_into(tmp_path / "model", "smoke", str(data_file), settings, seed=0, device="cpu")
         assert not (tmp_path / "model").exists()
-        assert (tmp_path / ".model.work" / "iteration-1.ckpt").exists()
+        kept = torch.load(tmp_path / ".model.work" / "iteration-1.ckpt", weights_only=True)
+        (rows,) = (state["rows"] for state in kept["callbacks"].values() if "rows" in state)
+        assert 0 < kept["global_step"] == len(rows) < 60
+        assert suspicious_rows(rows, 1.1) == 0
 
 
 class TestDivergence:
@@ -199,13 +203,11 @@ class TestBatches:
         assert noisy(silence, 1.0, np.random.default_rng(0)).equal(silence)
 
 
-def _waveform(file: AudioFile) -> Any:
+def _waveform(file: AudioFile) -> torch.Tensor:
     return _tensor(soundfile.read(file.path, dtype="float32")[0])
 
 
-def _tensor(values: Any) -> Any:
-    import torch
-
+def _tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float32)
 
 
@@ -262,17 +264,11 @@ class TestRecipe:
         assert shape.num_layers == 12
         assert shape.extractor_norm == "group_norm"
         assert not shape.layer_norm_first
-        assert 4 * sum(value.numel() for value in _model(shape).state_dict().values()) <= 10_000_000
+        assert 4 * sum(value.numel() for value in UpstreamModel(shape).state_dict().values()) <= 10_000_000
 
     def test_says_what_it_was_supervised_by(self) -> None:
         assert supervision(BASE) == "self-supervised"
         assert supervision(MINI) == "phone-supervised and speaker-supervised"
-
-
-def _model(shape: Any) -> Any:
-    from bench.upstream import UpstreamModel
-
-    return UpstreamModel(shape)
 
 
 class TestRefusals:
