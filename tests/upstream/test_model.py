@@ -140,6 +140,31 @@ class TestContracts:
         model.train()
         assert not torch.equal(model(waveforms)[0][-1], model(waveforms)[0][-1])
 
+    def test_layers_are_skipped_in_training_mode_alone_and_as_often_as_asked(self) -> None:
+        rates = {"projection": 0, "attention": 0, "feed_forward": 0, "hidden": 0, "layer": 0.3}
+        model = random_model(small(dropout=rates)).train()
+        waveforms = torch.randn(1, 800)
+        counts = []
+        for _ in range(200):
+            states = model(waveforms)[0]
+            counts += [torch.equal(states[index], states[index + 1]) for index in range(3)]
+        assert sum(counts) / len(counts) == pytest.approx(0.3, abs=0.07)
+        states = model.eval()(waveforms)[0]
+        assert not any(torch.equal(states[index], states[index + 1]) for index in range(3))
+
+    def test_its_three_steps_are_the_whole(self) -> None:
+        model = random_model(small(layer_norm_first=True))
+        waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 2500])
+        features, frame_lengths = model.extract(waveforms, lengths)
+        steps = model.contextualise(model.project(features, frame_lengths), frame_lengths)
+        for ours, whole in zip(steps, model(waveforms, lengths)[0], strict=True):
+            assert torch.equal(ours, whole)
+
+    def test_a_window_is_the_fewest_samples(self) -> None:
+        config = small()
+        assert config.window == 400
+        assert (config.num_frames(config.window - 1), config.num_frames(config.window)) == (0, 1)
+
 
 class TestShapeValidation:
     @pytest.mark.parametrize(
