@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -127,9 +129,18 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
     if missing := [path for path in audio if not path.is_file()]:
         raise UserError(
             f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
-            "Paths are relative to the manifest: correct them, or restore the files."
+            f"{_namesake(missing[0])}Paths are relative to the manifest: correct them, or restore the files."
         )
     return audio
+
+
+def _namesake(path: Path) -> str:
+    """Say which file beside a missing one may be meant."""
+    names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    if normalize("NFC", path.name) in {normalize("NFC", name) for name in names}:
+        return "One there has this name with its accents in another encoding (Unicode NFC or NFD): rename it. "
+    near = get_close_matches(path.name, names, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
 
 
 def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> None:

@@ -190,6 +190,8 @@ class TestNewcomers:
             ({"manifest": "tabs.csv"}, r"its columns are parted by '\t'"),
             ({"manifest": "latin1.csv"}, "Save it as UTF-8."),
             ({"manifest": "folder.csv"}, "Found no "),
+            ({"manifest": "no_suffix.csv"}, "(1 of 16 missing). Did you mean 'train-0.wav'?"),
+            ({"manifest": "mac.csv"}, "in another encoding (Unicode NFC or NFD): rename it."),
         ],
     )
     def test_tables(
@@ -200,6 +202,9 @@ class TestNewcomers:
         table.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
         table.to_csv(tmp_path / "latin1.csv", encoding="latin1", index=False)
         table.assign(path=".").to_csv(tmp_path / "folder.csv", index=False)
+        table.replace("audio/train-0.wav", "audio/train-0").to_csv(tmp_path / "no_suffix.csv", index=False)
+        table.replace("audio/train-0.wav", "audio/J\u00fcrgen.wav").to_csv(tmp_path / "mac.csv", index=False)
+        shutil.copy(tmp_path / "audio/train-0.wav", tmp_path / "audio/Ju\u0308rgen.wav")
         (error,) = check({"ks": entry})["ks"]["errors"]
         assert answer in error
 
