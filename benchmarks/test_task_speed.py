@@ -29,7 +29,7 @@ from tasks.er import ER
 from tasks.head_config import HeadConfig
 from tasks.ic import IC
 from tasks.ks import KS
-from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
+from tasks.pooled_head import PooledHeadConfig
 from tasks.sid import SID
 
 LARGEST_WARM_STEP_RATIO = 1 / 100
@@ -44,19 +44,18 @@ WARM_STEPS = 300
 
 @dataclass(frozen=True)
 class Corpus:
-    """A recipe with utterances as long as those of its corpus are on average, or as its crops."""
+    """A task with utterances as long as those of its corpus are on average, or as its crops."""
 
-    recipe: tuple[str, str]
-    config: PooledHeadConfig
+    task: type[KS | IC | ER | SID]
     duration_s: float
 
+    @property
+    def config(self) -> PooledHeadConfig:
+        """SUPERB's recipe as it is."""
+        return self.task.presets["paper"]
 
-POOLED = {
-    "ks": Corpus(("s3prl.problem.common.superb_ks", "SuperbKS"), KS.presets["paper"], 1.0),
-    "ic": Corpus(("s3prl.problem.common.superb_ic", "SuperbIC"), IC.presets["paper"], 2.3),
-    "er": Corpus(("s3prl.problem.common.superb_er", "SuperbER"), ER.presets["paper"], 4.5),
-    "sid": Corpus(("s3prl.problem.common.superb_sid", "SuperbSID"), SID.presets["paper"], 8.0),
-}
+
+POOLED = {"ks": Corpus(KS, 1.0), "ic": Corpus(IC, 2.3), "er": Corpus(ER, 4.5), "sid": Corpus(SID, 8.0)}
 
 
 @dataclass
@@ -159,7 +158,8 @@ def pooled(
 ) -> Evaluation:
     """Train and test a pooled head."""
     config = training(corpus.config, total_steps)
-    return evaluate_pooled(corpus.recipe, config, tables, upstream, workdir, Context(protocol=protocol))
+    context = Context(protocol=protocol)
+    return corpus.task(config).train(upstream, tables, config, workdir, context, ("dev", "test"))
 
 
 def say(text: str) -> None:

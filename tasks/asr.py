@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Evaluation, Metric, Settings
 from tasks.counts import transcript_counts
-from tasks.error_rates import error_rates, texts, word_errors
-from tasks.learning_rate import evaluate_head
+from tasks.error_rates import texts, word_errors
+from tasks.head_task import HeadTask
 from tasks.librispeech import LibriSpeechData, read_librispeech
 from tasks.own_data import ManifestData, read_texts
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
-from tasks.splits import split_sizes
+
+if TYPE_CHECKING:
+    from tasks.s3prl_bridge import RecipeResult
 
 # The recipe halves the batch of every utterance longer than this, which all are.
 _HALVING_SAMPLES = 2000
@@ -39,7 +39,7 @@ class ASRConfig(RecurrentHeadConfig):
         return arguments
 
 
-class ASR:
+class ASR(HeadTask[ASRConfig, LibriSpeechData | ManifestData]):
     """Speech recognition."""
 
     name: ClassVar[str] = "asr"
@@ -50,6 +50,9 @@ class ASR:
     )
     config_type: ClassVar[type[Settings]] = ASRConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": LibriSpeechData, "manifest": ManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_asr", "SuperbASR")
+    balance: ClassVar[str] = "speaker"
+    counts = staticmethod(transcript_counts)
     presets: ClassVar[dict[str, ASRConfig]] = {
         "paper": ASRConfig(
             total_steps=200_000,
@@ -90,9 +93,6 @@ class ASR:
         ),
     }
 
-    def __init__(self, config: ASRConfig) -> None:
-        self._config = config
-
     def read(self, data: LibriSpeechData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -104,54 +104,8 @@ class ASR:
         """
         return read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
 
-    def check(self, data: LibriSpeechData | ManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(
-        self, upstream: Upstream, data: LibriSpeechData | ManifestData, workdir: Path, context: Context
-    ) -> Evaluation:
-        """Train SUPERB's head and score its greedy transcripts of the whole test and dev sets.
-
-        Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
-        """
-        corpus = self.read(data)
-        train = partial(self._train, upstream, corpus)
-        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
-
-    def _train(
-        self,
-        upstream: Upstream,
-        corpus: dict[str, pd.DataFrame],
-        config: ASRConfig,
-        workdir: Path,
-        context: Context,
-        scored: Sequence[str],
-    ) -> Evaluation:
-        from tasks.s3prl_bridge import run_recipe
-
-        result = run_recipe(
-            ("s3prl.problem.asr.superb_asr", "SuperbASR"),
-            config.recipe_arguments(),
-            config.limited(corpus, by="speaker"),
-            upstream,
-            workdir,
-            context,
-            features=config.features,
-            counts=transcript_counts,
-            scored=scored,
-        )
-        said = {split: texts(rows) for split, rows in result.predictions_by_split().items()}
-        return Evaluation(
-            scores={split: error_rates(*pair) for split, pair in said.items()},
-            predictions=result.predictions,
-            settings={**result.settings, "word_errors": {split: word_errors(*pair) for split, pair in said.items()}},
-        )
+    def score(self, result: RecipeResult) -> Evaluation:
+        """Score the head's greedy transcripts, with the kinds of word errors among the settings."""
+        evaluation = super().score(result)
+        errors = {split: word_errors(*texts(rows)) for split, rows in result.predictions_by_split().items()}
+        return replace(evaluation, settings={**evaluation.settings, "word_errors": errors})

@@ -54,6 +54,14 @@ def slot_counts(reference: str, prediction: str) -> Counts:
     }
 
 
+def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Score predictions: of every metric, the sum of their numerators by the sum of their denominators."""
+    return {
+        metric: sum(row["counts"][metric][0] for row in rows) / sum(row["counts"][metric][1] for row in rows)
+        for metric in rows[0]["counts"]
+    }
+
+
 def with_unit_weight(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Scale the counts of a part (a fold) so that the ratio of sums over several parts is the mean of their scores.
 

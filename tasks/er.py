@@ -11,17 +11,16 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
-from tasks.counts import with_unit_weight
+from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+from tasks.counts import accuracy_counts, with_unit_weight
+from tasks.head_task import HeadTask
 from tasks.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.learning_rate import evaluate_head
 from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import ACCURACY, PooledHeadConfig, evaluate_pooled, train_pooled
-from tasks.splits import check_classes, split_sizes
+from tasks.pooled_head import ACCURACY, PooledHeadConfig
+from tasks.splits import check_classes
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
-
-_RECIPE = ("s3prl.problem.common.superb_er", "SuperbER")
 
 
 class ERConfig(PooledHeadConfig):
@@ -38,7 +37,7 @@ class ERConfig(PooledHeadConfig):
     sessions: it is one fold, tested on its split ``test``, whatever stands here."""
 
 
-class ER:
+class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
     """Emotion recognition: neutral, happy (and excited), angry, sad."""
 
     name: ClassVar[str] = "er"
@@ -46,6 +45,9 @@ class ER:
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     config_type: ClassVar[type[Settings]] = ERConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"iemocap": IEMOCAPData, "manifest": ManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_er", "SuperbER")
+    balance: ClassVar[str] = "label"
+    counts = staticmethod(accuracy_counts)
     presets: ClassVar[dict[str, ERConfig]] = {
         "paper": ERConfig(
             total_steps=30_000,
@@ -80,9 +82,6 @@ class ER:
         ),
     }
 
-    def __init__(self, config: ERConfig) -> None:
-        self._config = config
-
     def read(self, data: IEMOCAPData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -103,34 +102,23 @@ class ER:
             split_for_session(data, pd.concat(sessions.values(), ignore_index=True), SESSIONS[fold])
         return sessions
 
-    def check(self, data: IEMOCAPData | ManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of each session, or of each split of a manifest.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
     def evaluate(
         self, upstream: Upstream, data: IEMOCAPData | ManifestData, workdir: Path, context: Context
     ) -> Evaluation:
-        """Train SUPERB's head for each fold, and average the folds' accuracies; a manifest is one fold.
+        """Train a head for each fold, and average the folds' accuracies; a manifest is one fold.
 
         The predictions of all folds are kept, each with its fold; the settings have each fold's scores.
 
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
-        corpus = self.read(data)
         if isinstance(data, ManifestData):
-            return evaluate_pooled(_RECIPE, self._config, corpus, upstream, workdir, context)
-        train = partial(self._train, upstream, data, pd.concat(corpus.values(), ignore_index=True))
+            return super().evaluate(upstream, data, workdir, context)
+        corpus = self.read(data)
+        train = partial(self._train_folds, upstream, data, pd.concat(corpus.values(), ignore_index=True))
         return evaluate_head(train, self._config, ACCURACY, upstream, corpus, workdir, context)
 
-    def _train(
+    def _train_folds(
         self,
         upstream: Upstream,
         data: IEMOCAPData,
@@ -143,9 +131,7 @@ class ER:
         folds: dict[int, Evaluation] = {}
         for fold in config.folds:
             splits = split_for_session(data, table, SESSIONS[fold])
-            folds[fold] = train_pooled(
-                _RECIPE, splits, upstream, "label", config, workdir / f"fold{fold}", context, scored
-            )
+            folds[fold] = self.train(upstream, splits, config, workdir / f"fold{fold}", context, scored)
         scores = {
             split: {"accuracy": mean(one.scores[split]["accuracy"] for one in folds.values())} for split in scored
         }

@@ -25,25 +25,6 @@ class _Characters(_SplitAtSpaces):
         return list(s)
 
 
-def error_rates(references: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
-    """Compute word and character error rate over a whole set: edits by reference words, and by characters.
-
-    Texts are taken as they are: no normalisation, spaces count as characters, as in s3prl.
-    """
-    words, characters = _SplitAtSpaces(), _Characters()
-    return {
-        "wer": jiwer.wer(list(references), list(predictions), words, words),
-        "cer": jiwer.cer(list(references), list(predictions), characters, characters),
-    }
-
-
-def phone_error_rate(references: Sequence[str], predictions: Sequence[str]) -> float:
-    """Compute the phone error rate over a whole set of phones parted by spaces: edits by reference phones."""
-    phones = _SplitAtSpaces()
-    rate: float = jiwer.wer(list(references), list(predictions), phones, phones)
-    return rate
-
-
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, int]:
     """Count the substitutions, deletions and insertions that make up the word error rate, and the words said right."""
     words = _SplitAtSpaces()

@@ -86,7 +86,7 @@ class HeadConfig(Settings):
         frame_bytes = (upstream.num_layers + 1) * upstream.dim * DTYPES[self.features].itemsize
         return store_folder(weights, self.features, context), round(frames * frame_bytes)
 
-    def limited(self, splits: dict[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
+    def limited(self, splits: Mapping[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
         """Cut the splits to the configured sizes, taking from each value of the column ``by``, if any, in turn."""
         return {
             name: _stratified(frame, by, self.max_train_utterances if name == "train" else self.max_eval_utterances)

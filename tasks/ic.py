@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Metric, Settings
 from bench.errors import UserError
+from tasks.counts import accuracy_counts
 from tasks.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.head_task import HeadTask
 from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import check_classes, split_sizes
+from tasks.pooled_head import ACCURACY, PooledHeadConfig
+from tasks.splits import check_classes
 
 
 class IntentManifestData(ManifestData):
@@ -33,17 +34,20 @@ class ICConfig(PooledHeadConfig):
     """
 
 
-class IC:
+class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
     """Intent classification; right is who has action, object and location right."""
 
     name: ClassVar[str] = "ic"
     summary: ClassVar[str] = "Intent classification: Fluent Speech Commands, s3prl's SuperbIC (mean-pooled linear head)"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     config_type: ClassVar[type[Settings]] = ICConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {
         "fluent_speech_commands": FluentSpeechCommandsData,
         "manifest": IntentManifestData,
     }
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_ic", "SuperbIC")
+    balance: ClassVar[str] = "labels"
+    counts = staticmethod(accuracy_counts)
     presets: ClassVar[dict[str, ICConfig]] = {
         "paper": ICConfig(
             total_steps=200_000,
@@ -76,9 +80,6 @@ class IC:
         ),
     }
 
-    def __init__(self, config: ICConfig) -> None:
-        self._config = config
-
     def read(self, data: FluentSpeechCommandsData | IntentManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -97,33 +98,6 @@ class IC:
         for column in columns:
             check_classes(splits, column, place)
         return splits
-
-    def check(self, data: FluentSpeechCommandsData | IntentManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(
-        self,
-        upstream: Upstream,
-        data: FluentSpeechCommandsData | IntentManifestData,
-        workdir: Path,
-        context: Context,
-    ) -> Evaluation:
-        """Train SUPERB's head and score it on the whole test and dev sets.
-
-        Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
-        """
-        recipe = ("s3prl.problem.common.superb_ic", "SuperbIC")
-        splits = self.read(data)
-        return evaluate_pooled(recipe, self._config, splits, upstream, workdir, context, balance="labels")
 
 
 def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:

@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Metric, Settings
 from bench.errors import UserError
+from tasks.counts import accuracy_counts
+from tasks.head_task import HeadTask
 from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import check_classes, split_sizes
+from tasks.pooled_head import ACCURACY, PooledHeadConfig
+from tasks.splits import check_classes
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
@@ -46,14 +48,21 @@ class KSConfig(PooledHeadConfig):
     """
 
 
-class KS:
-    """Keyword spotting."""
+class KS(HeadTask[KSConfig, KSData | ManifestData]):
+    """Keyword spotting.
+
+    The recipe chooses the best head on a class-balanced sample of dev; the dev accuracy reported is over all of dev,
+    each clip once.
+    """
 
     name: ClassVar[str] = "ks"
     summary: ClassVar[str] = "Keyword spotting: Speech Commands v0.01, s3prl's SuperbKS (mean-pooled linear head)"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     config_type: ClassVar[type[Settings]] = KSConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"speech_commands": KSData, "manifest": ManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_ks", "SuperbKS")
+    balance: ClassVar[str] = "label"
+    counts = staticmethod(accuracy_counts)
     presets: ClassVar[dict[str, KSConfig]] = {
         "paper": KSConfig(
             total_steps=200_000,
@@ -86,9 +95,6 @@ class KS:
         ),
     }
 
-    def __init__(self, config: KSConfig) -> None:
-        self._config = config
-
     def read(self, data: KSData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -108,29 +114,6 @@ class KS:
             splits = read_speech_commands(data)
         check_classes(splits, "label", place)
         return splits
-
-    def check(self, data: KSData | ManifestData) -> dict[str, SplitSize]:
-        """Refuse archives that are missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(self, upstream: Upstream, data: KSData | ManifestData, workdir: Path, context: Context) -> Evaluation:
-        """Train SUPERB's head and score it on the whole test and dev sets.
-
-        The recipe chooses the best head on a class-balanced sample of dev; the dev accuracy reported is over all of
-        dev, each clip once.
-
-        Raises:
-            UserError: the archives are unusable, or audio turned out to be torn or not finite.
-        """
-        recipe = ("s3prl.problem.common.superb_ks", "SuperbKS")
-        return evaluate_pooled(recipe, self._config, self.read(data), upstream, workdir, context)
 
 
 def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import PositiveInt
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Metric, Settings
 from tasks.counts import phone_counts
-from tasks.error_rates import phone_error_rate, texts
 from tasks.head_config import HeadConfig
-from tasks.learning_rate import evaluate_head
+from tasks.head_task import HeadTask
 from tasks.librispeech import LibriSpeechData, read_librispeech
 from tasks.own_data import ManifestData, read_texts
 from tasks.pronunciations import pronounced
-from tasks.splits import split_sizes
 
 
 class PRLibriSpeechData(LibriSpeechData):
@@ -51,7 +47,7 @@ class PRConfig(HeadConfig):
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
 
-class PR:
+class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
     """Phoneme recognition."""
 
     name: ClassVar[str] = "pr"
@@ -59,6 +55,9 @@ class PR:
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("per", higher_is_better=False, primary=True),)
     config_type: ClassVar[type[Settings]] = PRConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"librispeech": PRLibriSpeechData, "manifest": PRManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_pr", "SuperbPR")
+    balance: ClassVar[str] = "speaker"
+    counts = staticmethod(phone_counts)
     presets: ClassVar[dict[str, PRConfig]] = {
         "paper": PRConfig(
             total_steps=100_000,
@@ -92,9 +91,6 @@ class PR:
         ),
     }
 
-    def __init__(self, config: PRConfig) -> None:
-        self._config = config
-
     def read(self, data: PRLibriSpeechData | PRManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -106,53 +102,3 @@ class PR:
         """
         splits = read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
         return pronounced(splits, data.lexicon)
-
-    def check(self, data: PRLibriSpeechData | PRManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz, and words that are not in the lexicon.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(
-        self, upstream: Upstream, data: PRLibriSpeechData | PRManifestData, workdir: Path, context: Context
-    ) -> Evaluation:
-        """Train SUPERB's head and score the phones it hears in the whole test and dev sets.
-
-        Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
-        """
-        corpus = self.read(data)
-        train = partial(self._train, upstream, corpus)
-        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
-
-    def _train(
-        self,
-        upstream: Upstream,
-        corpus: dict[str, pd.DataFrame],
-        config: PRConfig,
-        workdir: Path,
-        context: Context,
-        scored: Sequence[str],
-    ) -> Evaluation:
-        from tasks.s3prl_bridge import run_recipe
-
-        result = run_recipe(
-            ("s3prl.problem.asr.superb_pr", "SuperbPR"),
-            config.recipe_arguments(),
-            config.limited(corpus, by="speaker"),
-            upstream,
-            workdir,
-            context,
-            features=config.features,
-            counts=phone_counts,
-            scored=scored,
-        )
-        scores = {
-            split: {"per": phone_error_rate(*texts(rows))} for split, rows in result.predictions_by_split().items()
-        }
-        return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)

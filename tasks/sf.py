@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Evaluation, Metric, Settings
 from bench.errors import UserError
 from tasks.counts import slot_counts
-from tasks.learning_rate import evaluate_head
+from tasks.head_task import HeadTask
 from tasks.own_data import ManifestData, read_texts
 from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
 from tasks.snips import SNIPSData, read_snips
-from tasks.splits import check_labels, split_sizes
+from tasks.splits import check_labels
+
+if TYPE_CHECKING:
+    from tasks.s3prl_bridge import RecipeResult
 
 
 class SFConfig(RecurrentHeadConfig):
@@ -29,7 +30,7 @@ class SFConfig(RecurrentHeadConfig):
     """
 
 
-class SF:
+class SF(HeadTask[SFConfig, SNIPSData | ManifestData]):
     """Slot filling."""
 
     name: ClassVar[str] = "sf"
@@ -40,6 +41,9 @@ class SF:
     )
     config_type: ClassVar[type[Settings]] = SFConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"snips": SNIPSData, "manifest": ManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_sf", "SuperbSF")
+    balance: ClassVar[str] = "speaker"
+    counts = staticmethod(slot_counts)
     presets: ClassVar[dict[str, SFConfig]] = {
         "paper": SFConfig(
             total_steps=200_000,
@@ -80,9 +84,6 @@ class SF:
         ),
     }
 
-    def __init__(self, config: SFConfig) -> None:
-        self._config = config
-
     def read(self, data: SNIPSData | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -102,54 +103,11 @@ class SF:
         check_labels(slots, "slot", place)
         return splits
 
-    def check(self, data: SNIPSData | ManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(
-        self, upstream: Upstream, data: SNIPSData | ManifestData, workdir: Path, context: Context
-    ) -> Evaluation:
-        """Train SUPERB's head, and score the slots of the whole test and dev sets by s3prl's own metrics.
-
-        Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
-        """
-        corpus = self.read(data)
-        train = partial(self._train, upstream, corpus)
-        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
-
-    def _train(
-        self,
-        upstream: Upstream,
-        corpus: dict[str, pd.DataFrame],
-        config: SFConfig,
-        workdir: Path,
-        context: Context,
-        scored: Sequence[str],
-    ) -> Evaluation:
-        from tasks.s3prl_bridge import run_recipe
-
-        result = run_recipe(
-            ("s3prl.problem.asr.superb_sf", "SuperbSF"),
-            config.recipe_arguments(),
-            config.limited(corpus, by="speaker"),
-            upstream,
-            workdir,
-            context,
-            features=config.features,
-            counts=slot_counts,
-            scored=scored,
-        )
-        names = [metric.name for metric in self.metrics]
-        scores: dict[str, dict[str, Any]] = {
-            split: {name: metrics[name] for name in names} for split, metrics in result.metrics.items()
+    def score(self, result: RecipeResult) -> Evaluation:
+        """Score the slots by s3prl's own metrics."""
+        scores = {
+            split: {metric.name: values[metric.name] for metric in self.metrics}
+            for split, values in result.metrics.items()
         }
         return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
 

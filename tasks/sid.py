@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import PositiveFloat
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Metric, Settings
+from tasks.counts import accuracy_counts
+from tasks.head_task import HeadTask
 from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import PooledHeadConfig, evaluate_pooled
-from tasks.splits import check_classes, split_sizes
+from tasks.pooled_head import ACCURACY, PooledHeadConfig
+from tasks.splits import check_classes
 from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 
 
@@ -32,14 +33,17 @@ class SIDConfig(PooledHeadConfig):
         return {**super().recipe_arguments(), "build_dataset": {"train": {"max_secs": self.max_train_s}}}
 
 
-class SID:
+class SID(HeadTask[SIDConfig, VoxCeleb1Data | ManifestData]):
     """Speaker identification."""
 
     name: ClassVar[str] = "sid"
     summary: ClassVar[str] = "Speaker identification: VoxCeleb1, s3prl's SuperbSID (mean-pooled linear head)"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", higher_is_better=True, primary=True),)
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
     config_type: ClassVar[type[Settings]] = SIDConfig
     layouts: ClassVar[dict[str, type[Settings]]] = {"voxceleb1": VoxCeleb1Data, "manifest": ManifestData}
+    recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_sid", "SuperbSID")
+    balance: ClassVar[str] = "label"
+    counts = staticmethod(accuracy_counts)
     presets: ClassVar[dict[str, SIDConfig]] = {
         "paper": SIDConfig(
             total_steps=200_000,
@@ -73,9 +77,6 @@ class SID:
         ),
     }
 
-    def __init__(self, config: SIDConfig) -> None:
-        self._config = config
-
     def read(self, data: VoxCeleb1Data | ManifestData) -> dict[str, pd.DataFrame]:
         """Read the corpus, with all that can be wrong about it told.
 
@@ -94,25 +95,3 @@ class SID:
             splits = read_voxceleb1(data)
         check_classes(splits, "speaker", place)
         return splits
-
-    def check(self, data: VoxCeleb1Data | ManifestData) -> dict[str, SplitSize]:
-        """Refuse a corpus that is missing, incomplete, unreadable or not 16 kHz.
-
-        Returns:
-            What there is of train, dev and test.
-
-        Raises:
-            UserError: what is missing, and where.
-        """
-        return split_sizes(self.read(data))
-
-    def evaluate(
-        self, upstream: Upstream, data: VoxCeleb1Data | ManifestData, workdir: Path, context: Context
-    ) -> Evaluation:
-        """Train SUPERB's head and score it on the whole test and dev sets.
-
-        Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
-        """
-        recipe = ("s3prl.problem.common.superb_sid", "SuperbSID")
-        return evaluate_pooled(recipe, self._config, self.read(data), upstream, workdir, context)

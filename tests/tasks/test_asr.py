@@ -15,7 +15,8 @@ import soundfile
 from bench.contracts import Context
 from bench.errors import UserError
 from tasks import s3prl_compat
-from tasks.asr import ASR, error_rates
+from tasks.asr import ASR
+from tasks.counts import ratios, transcript_counts
 from tasks.librispeech import LibriSpeechData, read_librispeech
 
 TEXTS = ["NULL", "A CAB", "NAN", "BAD DAD", "NA", "CAB"]
@@ -24,6 +25,11 @@ TEXTS = ["NULL", "A CAB", "NAN", "BAD DAD", "NA", "CAB"]
 @pytest.fixture
 def real_librispeech(real_speech: Path) -> LibriSpeechData:
     return LibriSpeechData(root=real_speech / "librispeech")
+
+
+def error_rates(references: list[str], predictions: list[str]) -> dict[str, float]:
+    pairs = zip(references, predictions, strict=True)
+    return ratios([{"counts": transcript_counts(*pair)} for pair in pairs])
 
 
 class TestErrorRates:

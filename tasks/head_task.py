@@ -1,0 +1,124 @@
+"""What all tasks of the suite do alike: read, check, limit, train a head by s3prl's recipe, score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+import pandas as pd
+
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.counts import Counts, ratios
+from tasks.head_config import HeadConfig
+from tasks.learning_rate import evaluate_head
+from tasks.splits import split_sizes
+
+if TYPE_CHECKING:
+    from tasks.s3prl_bridge import RecipeResult
+
+Config = TypeVar("Config", bound=HeadConfig)
+Data = TypeVar("Data", bound=Settings)
+
+
+class HeadTask(ABC, Generic[Config, Data]):
+    """A downstream head on a frozen upstream, trained by one of s3prl's recipes and scored on all of dev and test.
+
+    A task gives what it is (the class variables), its corpus (`read`) and an utterance's share of its metrics
+    (`counts`). This is one way to fulfil `bench.contracts.Task`; tasks of other packages have their own.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    """The first one decides between learning rates."""
+    config_type: ClassVar[type[Settings]]
+    layouts: ClassVar[Mapping[str, type[Settings]]]
+    presets: ClassVar[Mapping[str, Settings]]
+    recipe: ClassVar[tuple[str, str]]
+    """Module and class in s3prl."""
+    balance: ClassVar[str]
+    """The column whose values share a limited number of utterances."""
+
+    def __init__(self, config: Config) -> None:
+        """Keep the configuration."""
+        self._config = config
+
+    @abstractmethod
+    def read(self, data: Data) -> dict[str, pd.DataFrame]:
+        """Read the corpus, with all that can be wrong about it told.
+
+        Returns:
+            Tables ``train``, ``dev`` and ``test``, see `tasks.s3prl_bridge.Splits`.
+
+        Raises:
+            UserError: what is missing, unreadable or contradictory, and where.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def counts(reference: str, prediction: str) -> Counts:
+        """Count an utterance's share of every metric, see `tasks.counts`."""
+
+    def check(self, data: Data) -> dict[str, SplitSize]:
+        """Refuse a corpus that is missing, incomplete, contradictory, unreadable or not 16 kHz.
+
+        Returns:
+            What there is of each table of `read`.
+
+        Raises:
+            UserError: what is missing, and where.
+        """
+        return split_sizes(self.read(data))
+
+    def evaluate(self, upstream: Upstream, data: Data, workdir: Path, context: Context) -> Evaluation:
+        """Train the head and score it on the whole dev and test sets.
+
+        Raises:
+            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
+        """
+        corpus = self.read(data)
+        train = partial(self.train, upstream, corpus)
+        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
+
+    def train(
+        self,
+        upstream: Upstream,
+        corpus: Mapping[str, pd.DataFrame],
+        config: Config,
+        workdir: Path,
+        context: Context,
+        scored: Sequence[str],
+    ) -> Evaluation:
+        """Train a head whose learning rate is known, and score it on the splits named.
+
+        Args:
+            upstream: frozen.
+            corpus: ``train``, ``dev`` and ``test``.
+            config: of the head.
+            workdir: for checkpoints.
+            context: seed, device and protocol.
+            scored: ``dev`` and ``test``, or ``dev`` alone.
+        """
+        # It takes torch and s3prl with it, which those who only list tasks need not wait for.
+        from tasks.s3prl_bridge import run_recipe
+
+        result = run_recipe(
+            self.recipe,
+            config.recipe_arguments(),
+            config.limited(corpus, by=self.balance),
+            upstream,
+            workdir,
+            context,
+            features=config.features,
+            counts=self.counts,
+            scored=scored,
+        )
+        return self.score(result)
+
+    def score(self, result: RecipeResult) -> Evaluation:
+        """Score what the head said: by default, by the sums of all utterances' counts."""
+        scores = {split: ratios(rows) for split, rows in result.predictions_by_split().items()}
+        return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)
