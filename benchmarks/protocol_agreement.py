@@ -34,7 +34,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "asr": {"total_steps": 100, "batch_size": 4},
     "sf": {"total_steps": 100, "batch_size": 4},
 }
-"""What differs from the preset ``mini``."""
+"""What differs from the preset ``mini``, unless told."""
 
 
 def main(
@@ -45,11 +45,13 @@ def main(
     upstream: Annotated[str, typer.Option(help="A model reference.")] = "random:mini-hubert",
     max_train_utterances: Annotated[int, typer.Option(help="The shortest of each class.")] = 240,
     max_eval_utterances: Annotated[int, typer.Option(help="The same of dev, and of test.")] = 80,
+    total_steps: Annotated[int | None, typer.Option(help="Of every training; 80 or 100 by default.")] = None,
 ) -> None:
     """Score the tasks by both protocols, and print the differences as a Markdown table."""
     rows = _read(out)
     chosen = tasks.split(",") if tasks else tasks_with_data(data)
     limits = {"max_train_utterances": max_train_utterances, "max_eval_utterances": max_eval_utterances}
+    limits |= {"total_steps": total_steps} if total_steps else {}
     for seed in map(int, seeds.split(",")):
         for task in chosen:
             for protocol in get_args(FeatureProtocol):
@@ -69,9 +71,9 @@ def _scores(
     described = describe_data(data, {}, {name: task_class})
     entry = described.tasks[name]
     layout = task_class.layouts[entry.get("layout", next(iter(task_class.layouts)))]
-    training = TRAININGS[name]
-    interval = training["total_steps"] // 2
-    changes = {**training, **limits, "eval_interval_steps": interval, "save_interval_steps": training["total_steps"]}
+    changes = {**TRAININGS[name], **limits}
+    num_steps = changes["total_steps"]
+    changes |= {"eval_interval_steps": num_steps // 2, "save_interval_steps": num_steps}
     task = task_class(task_class.presets["mini"].model_copy(update=changes))
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as workdir:

@@ -100,7 +100,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
 
     from bench.sizes import size_text
 
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for column in ("what", "kind", "last used"):
         table.add_column(column, overflow="fold")
     for column in ("utterances", "size"):
@@ -108,4 +108,6 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         utterances = "" if row["utterances"] is None else str(row["utterances"])
         table.add_row(row["what"], row["kind"], row["last_used"], utterances, size_text(row["size_bytes"]))
-    Console().print(table)
+    console = Console()
+    console.print(title, soft_wrap=True, highlight=False)
+    console.print(table)

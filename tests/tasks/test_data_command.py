@@ -83,7 +83,7 @@ def test_the_whole_set_as_a_user_makes_it(tmp_path: Path) -> None:
         ("ks", "train"): 1006,
         ("ks", "dev"): 200,
         ("ks", "test"): 480,
-        ("asr", "train"): 600,
+        ("asr", "train"): 800,
         ("asr", "dev"): 120,
         ("asr", "test"): 150,
     }

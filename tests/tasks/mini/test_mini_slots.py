@@ -81,7 +81,7 @@ class TestPlan:
         assert Counter(one.split for one in requests) == {"train": 1120, "dev": 112, "test": 280}
         intents = Counter((one.split, one.intent) for one in requests)
         assert len(intents) == 3 * len(TEMPLATES) == 15
-        assert min(intents["test", intent] for intent in TEMPLATES) >= 30
+        assert min(intents["test", intent] for intent in TEMPLATES) >= 20
         assert len(SLOTS) == 10
 
     def test_no_sentence_is_said_twice(self, requests: list[Request]) -> None:
