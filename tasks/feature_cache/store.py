@@ -6,7 +6,7 @@ import json
 import logging
 import uuid
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ logger = logging.getLogger(__name__)
 
 PACK_BYTES = 256 * 2**20
 ABOUT = "about.json"
+_VERIFIED = ".verified"
+"""Ends the name of the file beside a pack that tells the pack's state when all of it was found sound."""
 
 
 class FeatureStore:
     """Tensors by name, for one upstream and one kind of features.
 
     Every writer adds packs of its own, moved into place at once; packs are never changed. Two writers that add the
-    same tensor do no harm. A pack that is torn or damaged is removed, and what it held is missing again.
+    same tensor do no harm. A pack is verified by checksums before it is used, and again once its file was touched. One
+    that is torn or damaged is removed, and what it held is missing again.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, object]) -> None:
@@ -52,14 +55,13 @@ class FeatureStore:
         for path in sorted(self.folder.glob("*.safetensors")):
             if path not in self._packs:
                 self._packs[path] = _Pack(path)
+        missing = set(wanted) - self._found.keys()
         for pack in self._packs.values():
-            names = [name for name in wanted if name in pack.checksums and name not in self._found]
-            if reason := pack.damage(names):
-                logger.warning("Features in %s are damaged (%s): computed again", pack.path, reason)
-                pack.path.unlink(missing_ok=True)
-            else:
-                self._found.update(dict.fromkeys(names, pack))
-        return set(wanted) - self._found.keys()
+            held = missing & pack.checksums.keys()
+            if held and pack.is_sound():
+                self._found.update(dict.fromkeys(held, pack))
+                missing -= held
+        return missing
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a tensor that `find` has found, mapped from the disk."""
@@ -85,29 +87,71 @@ def count_tensors(folder: Path) -> int:
 
 
 class _Pack:
-    """One file of tensors, opened once; the tensors are mapped, not read."""
+    """One file of tensors, opened once; the tensors are mapped, not read. A damaged one is removed, and holds none."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.checksums: dict[str, int] = {}
-        self._reason = ""
+        self._path = path
+        self._is_sound = False
         try:
             tensors: Any = safetensors.safe_open(path, framework="pt")
             self._tensors = tensors
             self.checksums = json.loads(tensors.metadata()["crc32"])
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            self._reason = str(error) or "no checksums"
+        except FileNotFoundError:
+            # Another process has just pruned it; or it is a link to a disk that is away, and no damage either.
+            logger.debug("No %s any more", path)
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            self._remove(str(error) or "no checksums")
 
     def tensor(self, name: str) -> Tensor:
         tensor: Tensor = self._tensors.get_tensor(name)
         return tensor
 
-    def damage(self, names: Iterable[str]) -> str:
-        """Say what is wrong with the file, or with these tensors in it; empty where nothing is."""
-        if self._reason:
-            return self._reason
-        wrong = next((name for name in names if _checksum(self.tensor(name)) != self.checksums[name]), None)
-        return f"wrong checksum of {wrong}" if wrong else ""
+    def is_sound(self) -> bool:
+        """Compare all tensors with their checksums: once, for as long as the file is not touched."""
+        if self._is_sound:
+            return True
+        note = self._path.with_suffix(_VERIFIED)
+        # Before reading, so that no change meanwhile is missed.
+        state = _state(self._path)
+        if state is None or _read_text(note) != state:
+            wrong = next((name for name in self.checksums if not self._is_tensor_sound(name)), None)
+            if wrong is not None:
+                self._remove(f"wrong checksum of {wrong}")
+                return False
+            if state is not None:
+                write_atomically(note, state)
+        self._is_sound = True
+        return True
+
+    def _is_tensor_sound(self, name: str) -> bool:
+        try:
+            return _checksum(self.tensor(name)) == self.checksums[name]
+        except safetensors.SafetensorError:
+            # The file's head is damaged: no such tensor.
+            return False
+
+    def _remove(self, reason: str) -> None:
+        logger.warning("Features in %s are damaged (%s): computed again", self._path, reason)
+        self.checksums = {}
+        self._path.unlink(missing_ok=True)
+        self._path.with_suffix(_VERIFIED).unlink(missing_ok=True)
+
+
+def _state(path: Path) -> str | None:
+    """Describe a file so that every change shows, even one that sets the time of change back; None where it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n"
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def _checksum(tensor: Tensor) -> int:

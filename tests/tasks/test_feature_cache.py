@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.asr import ASR
+from tasks.feature_cache import store as store_module
 from tasks.feature_cache.room import features_root, holdings, make_room, prune
 from tasks.feature_cache.store import FeatureStore
 from tasks.ks import KS, KSData
@@ -125,6 +126,42 @@ class TestDamage:
         assert evaluate_ks(upstream, "second") == sound
         assert upstream.lengths
         assert damaged not in packs()
+
+    def test_a_pack_is_verified_once_and_again_when_touched(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        FeatureStore(tmp_path, {}).add({"a": torch.ones(3), "b": torch.zeros(3)})
+        checked: list[Any] = []
+        checksum = store_module._checksum
+        monkeypatch.setattr(store_module, "_checksum", lambda tensor: checked.append(tensor) or checksum(tensor))
+        for wanted in ("a", "b", "a"):
+            assert FeatureStore(tmp_path, {}).find([wanted]) == set()
+        assert len(checked) == 2
+        (pack,) = tmp_path.glob("*.safetensors")
+        status = pack.stat()
+        content = pack.read_bytes()
+        pack.write_bytes(content[:-1] + bytes([content[-1] ^ 64]))
+        # A careful copy keeps the times, and must not hide the damage.
+        os.utime(pack, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert FeatureStore(tmp_path, {}).find(["a"]) == {"a"}
+        assert [path.name for path in tmp_path.iterdir()] == ["about.json"]
+
+    def test_damage_is_told_once_and_what_replaces_it_is_found(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # The head's checksums name a tensor that is not there.
+        save_file({"x": torch.ones(3)}, tmp_path / "0.safetensors", metadata={"crc32": '{"a": 1}'})
+        features = FeatureStore(tmp_path, {})
+        assert features.find(["a"]) == {"a"}
+        features.add({"a": torch.ones(3)})
+        assert features.find(["a"]) == set()
+        assert ["damaged" in message for message in caplog.messages] == [True]
+
+    def test_a_pack_that_cannot_be_opened_now_is_missing_and_not_removed(self, tmp_path: Path) -> None:
+        away = tmp_path / "0.safetensors"
+        away.symlink_to(tmp_path / "disk that is not mounted" / "0.safetensors")
+        assert FeatureStore(tmp_path, {}).find(["a"]) == {"a"}
+        assert away.is_symlink()
 
     def test_features_that_are_not_finite_are_told(self, evaluate_ks: Any, make_upstream: Any) -> None:
         upstream = make_upstream()
