@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 PACK_BYTES = 256 * 2**20
 ABOUT = "about.json"
-_VERIFIED = ".verified"
-"""Ends the name of the file beside a pack that tells the pack's state when all of it was found sound."""
 
 
 class FeatureStore:
@@ -56,9 +54,16 @@ class FeatureStore:
             if path not in self._packs:
                 self._packs[path] = _Pack(path)
         missing = set(wanted) - self._found.keys()
-        for pack in self._packs.values():
+        for path, pack in list(self._packs.items()):
             held = missing & pack.checksums.keys()
-            if held and pack.is_sound():
+            if held:
+                pack.verify()
+            if pack.damage:
+                logger.warning("Features in %s are damaged (%s): computed again", path, pack.damage)
+                path.unlink(missing_ok=True)
+                _note(path).unlink(missing_ok=True)
+                del self._packs[path]
+            elif held:
                 self._found.update(dict.fromkeys(held, pack))
                 missing -= held
         return missing
@@ -87,12 +92,14 @@ def count_tensors(folder: Path) -> int:
 
 
 class _Pack:
-    """One file of tensors, opened once; the tensors are mapped, not read. A damaged one is removed, and holds none."""
+    """One file of tensors, opened once; the tensors are mapped, not read."""
 
     def __init__(self, path: Path) -> None:
         self.checksums: dict[str, int] = {}
+        self.damage = ""
+        """What is wrong with the file; empty where nothing is known to be."""
         self._path = path
-        self._is_sound = False
+        self._is_verified = False
         try:
             tensors: Any = safetensors.safe_open(path, framework="pt")
             self._tensors = tensors
@@ -101,41 +108,38 @@ class _Pack:
             # Another process has just pruned it; or it is a link to a disk that is away, and no damage either.
             logger.debug("No %s any more", path)
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-            self._remove(str(error) or "no checksums")
+            self.damage = str(error) or "no checksums"
 
     def tensor(self, name: str) -> Tensor:
         tensor: Tensor = self._tensors.get_tensor(name)
         return tensor
 
-    def is_sound(self) -> bool:
+    def verify(self) -> None:
         """Compare all tensors with their checksums: once, for as long as the file is not touched."""
-        if self._is_sound:
-            return True
-        note = self._path.with_suffix(_VERIFIED)
+        if self._is_verified:
+            return
         # Before reading, so that no change meanwhile is missed.
         state = _state(self._path)
-        if state is None or _read_text(note) != state:
-            wrong = next((name for name in self.checksums if not self._is_tensor_sound(name)), None)
+        if state is None or _read_text(_note(self._path)) != state:
+            wrong = next((name for name in self.checksums if not self._is_sound(name)), None)
             if wrong is not None:
-                self._remove(f"wrong checksum of {wrong}")
-                return False
+                self.damage = f"wrong checksum of {wrong}"
+                return
             if state is not None:
-                write_atomically(note, state)
-        self._is_sound = True
-        return True
+                write_atomically(_note(self._path), state)
+        self._is_verified = True
 
-    def _is_tensor_sound(self, name: str) -> bool:
+    def _is_sound(self, name: str) -> bool:
         try:
             return _checksum(self.tensor(name)) == self.checksums[name]
         except safetensors.SafetensorError:
             # The file's head is damaged: no such tensor.
             return False
 
-    def _remove(self, reason: str) -> None:
-        logger.warning("Features in %s are damaged (%s): computed again", self._path, reason)
-        self.checksums = {}
-        self._path.unlink(missing_ok=True)
-        self._path.with_suffix(_VERIFIED).unlink(missing_ok=True)
+
+def _note(pack: Path) -> Path:
+    """Name the file that tells the state of a pack when all of it was found sound."""
+    return pack.with_suffix(".verified")
 
 
 def _state(path: Path) -> str | None:
