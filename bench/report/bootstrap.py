@@ -72,7 +72,8 @@ def paired_differences(counts: Floats) -> list[Difference]:
     """
     num_units, num_models, _ = counts.shape
     sums = resampled_sums(counts.reshape(num_units, -1)).reshape(-1, num_models, 2)
-    resampled = _ratios(sums)
+    # A draw of units that all have a denominator of 0 (utterances without a slot) has no score.
+    resampled = _ratios(sums[(sums[..., 1] > 0).all(axis=1)])
     scores = _ratios(counts.sum(axis=0))
     return [
         _difference(float(scores[model] - scores[0]), resampled[:, model] - resampled[:, 0])

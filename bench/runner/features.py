@@ -90,7 +90,7 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
             f"need {size_text(sizes[largest])}. Raise the limit, or use --protocol s3prl, which keeps none."
         )
     # Where there is a limit, features of other models make room.
-    needed = sum(missing.values()) if limit_bytes is None else missing[largest]
+    needed = sum(missing.values()) if limit_bytes is None else max(missing.values())
     free = free_bytes(largest) - SPARE_BYTES
     if needed > free:
         raise UserError(

@@ -49,6 +49,19 @@ def test_all_stores_must_fit_the_disk(needs: list[FeatureNeed], monkeypatch: pyt
     check_room(needs, limit_bytes=450_000)
 
 
+def test_a_model_that_is_done_does_not_hide_what_another_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "pack").write_bytes(b"0" * 400_000)
+    needs = [
+        FeatureNeed("teacher", "asr", tmp_path / "done", 400_000),
+        FeatureNeed("student", "asr", tmp_path / "absent", 300_000),
+    ]
+    monkeypatch.setattr("bench.runner.features.SPARE_BYTES", 0)
+    monkeypatch.setattr("bench.runner.features.free_bytes", lambda _folder: 100_000)
+    with pytest.raises(UserError, match=r"Expected 300 KB for features .*Found 100 KB free"):
+        check_room(needs, limit_bytes=1_000_000)
+
+
 def test_nothing_to_keep_is_nothing_to_tell(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         check_room([], limit_bytes=1)

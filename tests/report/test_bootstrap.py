@@ -93,3 +93,12 @@ def test_resamples_have_as_many_units_and_repeat_themselves() -> None:
 def test_holms_correction() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_resamples_without_a_denominator_do_not_count() -> None:
+    """Half of the utterances have no slot; of four, one resample in 16 has none at all."""
+    edits, characters = np.array([2.0, 4.0, 0.0, 0.0]), np.array([10.0, 10.0, 0.0, 0.0])
+    counts = np.stack([np.stack([errors, characters], axis=1) for errors in (edits, 2 * edits)], axis=1)
+    (difference,) = paired_differences(counts)
+    assert (difference.low, difference.value, difference.high) == pytest.approx((0.2, 0.3, 0.4))
+    assert difference.p_value < 0.001

@@ -1,0 +1,28 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.files import replacing
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first, and longer")
+        second.write_text("second")
+    assert path.read_text() == "first, and longer"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_writer_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as draft:
+        draft.write_text("half of the n")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
