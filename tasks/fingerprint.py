@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.files import write_atomically
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,10 +31,7 @@ def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
     if target_dir.exists():
         logger.warning("Started anew: %s was left by another configuration, upstream or corpus", target_dir)
         shutil.rmtree(target_dir)
-    (target_dir / "train").mkdir(parents=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(wanted, encoding="utf-8")
-    draft.replace(path)
+    write_atomically(path, wanted)
 
 
 def data_sha256(frame: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
 The recipes' own code builds, trains, selects and tests the head. What is replaced is what a trustworthy number needs:
 the corpus is a table per split, the upstream is any `bench.contracts.Upstream`, checkpoints hold the head alone and
 survive a kill (`tasks.head_checkpoints`), a resumed training is the uninterrupted one bit for bit (on a CPU, without
-data-loading workers), and each utterance's prediction is kept.
+data-loading workers and s3prl's random crops), and each utterance's prediction is kept.
 """
 
 from __future__ import annotations
