@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
+from tqdm import tqdm
 
 from bench.files import write_atomically
 
@@ -35,7 +36,8 @@ class WaveformIndex:
         try:
             hashes: list[str] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            hashes = [waveform_sha256(waveform(index)) for index in range(len(paths))]
+            positions = tqdm(range(len(paths)), "audio", disable=None, leave=False)
+            hashes = [waveform_sha256(waveform(index)) for index in positions]
             write_atomically(path, json.dumps(hashes))
         return hashes
 
