@@ -78,7 +78,7 @@ def _is_complete(checkpoint: Path) -> bool:
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         return all(_sha256(checkpoint / name) == expected for name, expected in manifest.items())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return False
 
 

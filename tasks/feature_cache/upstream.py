@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _identity(weights: str, kind: Kind, context: Context) -> dict[str, str]:
         "features": kind,
         "dtype": str(DTYPES[kind]),
         "length_rule": LENGTH_RULE,
-        "torch": torch.__version__,
+        **{name: version(name) for name in ("superb-bench", "torch", "torchaudio")},
         "device": context.device,
     }
 
