@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from bench.audio import SAMPLE_RATE_HZ
 from tasks.feature_cache.features import Features
-from tasks.feature_cache.waveforms import WaveformIndex
+from tasks.feature_cache.waveforms import WaveformIndex, waveform_sha256
 
 
 class AudioLoader(Protocol):
@@ -25,8 +24,8 @@ class AudioLoader(Protocol):
 class FeatureLoader:
     """Features of the utterances of one table, in its order.
 
-    Where the recipe crops utterances at random, each has one fixed crop here, at a place drawn by its path: a crop
-    that moves could not be cached.
+    Where the recipe crops utterances at random, each has one fixed crop here, at a place drawn by its samples: a crop
+    that moves could not be cached, and one drawn by the path would move with the corpus.
     """
 
     def __init__(
@@ -53,7 +52,8 @@ class FeatureLoader:
         self._stride = stride
         max_secs = options.get("max_secs")
         self._max_samples = None if max_secs is None else round(max_secs * SAMPLE_RATE_HZ)
-        self._hashes = index.hashes(loader.filepaths, json.dumps(options, sort_keys=True, default=str), self.waveform)
+        preparation = json.dumps({**options, "crop": "by samples"}, sort_keys=True, default=str)
+        self._hashes = index.hashes(loader.filepaths, preparation, self.waveform)
         longest = self._max_samples
         lengths = [count if longest is None else min(count, longest) for count in num_samples]
         features.prepare(self._hashes, [(count - 1) // stride + 1 for count in lengths], self.waveform)
@@ -72,6 +72,5 @@ class FeatureLoader:
         excess = len(waveform) - self._max_samples if self._max_samples else 0
         if excess <= 0:
             return waveform
-        digest = hashlib.sha256(self._loader.filepaths[index].encode()).digest()
-        start = int.from_bytes(digest[:8], "big") % (excess + 1)
+        start = int(waveform_sha256(waveform)[:16], 16) % (excess + 1)
         return waveform[start : start + len(waveform) - excess]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -19,6 +22,8 @@ from tasks.feature_cache.room import features_root, holdings, make_room, prune
 from tasks.feature_cache.store import FeatureStore
 from tasks.ks import KS, KSData
 from tasks.librispeech import LibriSpeechData
+from tasks.own_data import ManifestData
+from tasks.sid import SID
 
 SHORT_KS = KS.presets["smoke"].model_copy(
     update={"total_steps": 9, "batch_size": 1, "eval_batch_size": 1, "eval_interval_steps": 3, "save_interval_steps": 3}
@@ -95,6 +100,25 @@ class TestComputedOnce:
         upstream = make_upstream()
         evaluate_ks(upstream, "second")
         assert len(upstream.lengths) == 1
+
+    def test_crops_stay_where_they_are_in_a_moved_corpus(self, make_upstream: Any, tmp_path: Path) -> None:
+        rows = ["path,split,speaker"]
+        for index, split in enumerate(["train"] * 4 + ["dev", "test"] * 2):
+            name = f"{index}.wav"
+            noise = np.random.RandomState(index).uniform(-0.5, 0.5, 16_000)
+            (tmp_path / "here").mkdir(exist_ok=True)
+            soundfile.write(tmp_path / "here" / name, noise, 16_000, subtype="PCM_16")
+            rows.append(f"{name},{split},{'ab'[index // 2 % 2]}")
+        (tmp_path / "here" / "speakers.csv").write_text("\n".join(rows))
+        config = SID.presets["smoke"].model_copy(update={"total_steps": 2, "max_train_s": 0.5})
+        first, second = make_upstream(), make_upstream()
+        for upstream, folder in ((first, "here"), (second, "there")):
+            data = ManifestData(manifest=tmp_path / folder / "speakers.csv")
+            SID(config).evaluate(upstream, data, tmp_path / f"work {folder}", Context())
+            if folder == "here":
+                shutil.copytree(tmp_path / "here", tmp_path / "there")
+        assert sorted(first.lengths) == [8_000] * 4 + [16_000] * 4
+        assert second.lengths == []
 
     def test_interrupted_extraction_goes_on(
         self, evaluate_ks: Any, make_upstream: Any, monkeypatch: pytest.MonkeyPatch
