@@ -228,7 +228,7 @@ def test_a_warm_recurrent_step_costs_what_its_head_does(
     """ASR's head as in the paper, and a light one; batches of 4 x 3 s, since a CPU is slow at the former."""
     from tasks import s3prl_bridge
 
-    total_steps = {"paper": 4, "mini": 40}[preset]
+    total_steps = {"paper": 8, "mini": 40}[preset]
     config = training(ASR.presets[preset], total_steps).model_copy(update={"batch_size": 4})
     tables = splits(tmp_path, 3.0, 8)
     head_alone_s: list[float] = []
