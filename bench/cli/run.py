@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(
     tasks: options.Tasks,
     compressor: Annotated[
-        str, typer.Option(help="Compressors, comma-separated, or 'none' for the teacher's row alone.")
+        str, typer.Option(help="Compressors, comma-separated; 'none' is the teacher's row, which is always there.")
     ] = "none",
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     data: options.DataChoice = "mini",

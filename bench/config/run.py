@@ -73,7 +73,7 @@ class Choice(Settings):
     """What the user chose on the command line, before anything is resolved."""
 
     compressors: tuple[str, ...] = ()
-    """Names; ``none`` alone stands for no compression."""
+    """Names; ``none`` stands for the teacher, whose row is always there."""
     references: tuple[str, ...] = ()
     """Models evaluated as they are."""
     teacher: str | None = None
@@ -103,8 +103,6 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
     """
     overrides = parse_overrides(choice.assignments)
-    if "none" in choice.compressors and len(choice.compressors) > 1:
-        raise UserError("--compressor none stands for the teacher's row alone. Name it alone, or leave it out.")
     compressors = {name: registry.load("bench.compressors", name) for name in choice.compressors if name != "none"}
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, others = _split(overrides, "data")

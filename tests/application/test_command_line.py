@@ -45,6 +45,17 @@ def test_help_is_quick_and_names_the_main_job() -> None:
     assert time.monotonic() - started < 5
 
 
+def test_the_teachers_row_may_be_named_among_compressors(tmp_path: Path) -> None:
+    result = bench(*"run --compressor none,dphubert --tasks all --dry-run --json".split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    subjects = [step["subject"] for step in json.loads(result.stdout)]
+    assert subjects[0] == "dphubert"
+    tasks = ["asr", "er", "ic", "ks", "pr", "sf", "sid"]
+    assert sorted(subjects[1:]) == [
+        f"{row} {task} seed 0" for row in ("dphubert", "random-mini-hubert") for task in tasks
+    ]
+
+
 class TestWrongUse:
     def test_unknown_option(self) -> None:
         assert "--compresor" in error_of("run", "--compresor", "dphubert", "--tasks", "ks")
