@@ -46,7 +46,7 @@ def test_help_is_quick_and_names_the_main_job() -> None:
 
 
 def test_the_teachers_row_may_be_named_among_compressors(tmp_path: Path) -> None:
-    result = bench(*"run --compressor none,dphubert --tasks all --dry-run --json".split(), cwd=tmp_path)
+    result = bench("run", "--compressor", "none,dphubert", "--tasks", "all", "--dry-run", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     subjects = [step["subject"] for step in json.loads(result.stdout)]
     assert subjects[0] == "dphubert"
