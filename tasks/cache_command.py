@@ -41,7 +41,9 @@ def show(
     kept = [row for folder, row in rows.items() if folder in left] + _corpora()
     total = sum(row["size_bytes"] for row in kept)
     if json:
-        _print_json({"folder": str(cache_root()), "kept": kept, "removed": removed, "total_bytes": total})
+        from bench.cli.output import print_json
+
+        print_json({"folder": str(cache_root()), "kept": kept, "removed": removed, "total_bytes": total})
         return 0
     if removed:
         _print_table(f"Removed from {root}", removed)
@@ -86,12 +88,6 @@ def _day(seconds: float) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
