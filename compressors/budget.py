@@ -1,0 +1,93 @@
+"""How small a model has to become: a share of its teacher's parameters or MACs, or a number of parameters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from typing_extensions import Self
+
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.upstream import UpstreamConfig
+from bench.upstream.cost import count_dphubert_parameters, count_parameters, superb_macs
+
+_POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def _number_of_parameters(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?)", value.strip().lower())
+    if found is None:
+        raise ValueError("expected a number of parameters such as 23.6M, 900k or 23600000")
+    return round(float(found[1]) * _POWERS[found[2]])
+
+
+class BudgetConfig(Settings):
+    """How small the model becomes; a compressor's configuration inherits it."""
+
+    target: Literal["params", "macs"] = "params"
+    """What ``sparsity`` is a fraction of: the teacher's ``params`` in DPHuBERT's counting, or its ``macs``, the plain
+    count over SUPERB's 32 utterance lengths."""
+    sparsity: float = Field(default=0.75, gt=0, lt=1)
+    """Fraction of the teacher's parameters or MACs to remove."""
+    params: Annotated[PositiveInt | None, BeforeValidator(_number_of_parameters)] = None
+    """Trainable parameters of the result, as the leaderboard counts them, in place of ``sparsity``: ``23.6M``, ``900k``
+    or ``23600000``."""
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        if self.params is not None and self.target == "macs":
+            raise ValueError(f"params={self.params} and target=macs are two budgets; leave one of them out")
+        return self
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of one teacher's compression."""
+
+    counting: Literal["dphubert_params", "params", "macs"]
+    """DPHuBERT counts the frozen scale of the last convolution's channels among the parameters; the leaderboard, and
+    so a size in absolute terms, does not."""
+    original: int
+    """Of the teacher."""
+    wanted: int
+    """Of the result."""
+    sparsity: float
+    """Fraction to remove."""
+
+    def measure(self, config: UpstreamConfig) -> int:
+        """Count the parameters, or the MACs over SUPERB's 32 utterance lengths, of a model of this shape."""
+        return _measure(self.counting, config)
+
+    def reached(self, config: UpstreamConfig) -> float:
+        """Return the sparsity of a model of this shape."""
+        return 1 - self.measure(config) / self.original
+
+
+def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
+    """Work out the budget of compressing a teacher of this shape.
+
+    Raises:
+        UserError: ``params`` is no less than what the teacher has.
+    """
+    if config.params is not None:
+        original = count_parameters(teacher)
+        if config.params >= original:
+            raise UserError(
+                f"Expected params below the teacher's {original} parameters. Found params={config.params}. Lower it, "
+                "or choose a larger --teacher."
+            )
+        return Budget("params", original, config.params, 1 - config.params / original)
+    counting: Literal["dphubert_params", "macs"] = "macs" if config.target == "macs" else "dphubert_params"
+    original = _measure(counting, teacher)
+    return Budget(counting, original, round((1 - config.sparsity) * original), config.sparsity)
+
+
+def _measure(counting: str, config: UpstreamConfig) -> int:
+    if counting == "macs":
+        return superb_macs(config).macs
+    return count_parameters(config) if counting == "params" else count_dphubert_parameters(config)
