@@ -12,7 +12,7 @@ from typing_extensions import Self
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
-from bench.upstream.cost import count_dphubert_parameters, count_parameters, superb_macs
+from bench.upstream.cost import count_dphubert_parameters, count_parameters, count_superb_macs
 
 _POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -89,5 +89,5 @@ def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
 
 def _measure(counting: str, config: UpstreamConfig) -> int:
     if counting == "macs":
-        return superb_macs(config).macs
+        return count_superb_macs(config)
     return count_parameters(config) if counting == "params" else count_dphubert_parameters(config)

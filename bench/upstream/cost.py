@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ SUPERB_LENGTHS = {
 
 Source: B06901052/DeepSpeed, branch ``superb-challenge``, the official profiler of SUPERB (arXiv 2210.08634).
 """
+ALL_SUPERB_LENGTHS = tuple(length for lengths in SUPERB_LENGTHS.values() for length in lengths)
 
 WAVLM_GATE_WIDTH = 8
 """Outputs of the linear layer that gates WavLM's position bias."""
@@ -62,8 +63,9 @@ def count_parameters(config: UpstreamConfig) -> int:
 
 def count_dphubert_parameters(config: UpstreamConfig) -> int:
     """Count as DPHuBERT does: with the scale of the last convolution's channels, its ``dummy_weight``."""
-    gateable = gateable_parameters(config, kept_units(config))
-    return int(gateable) + _position_bias_parameters(config)
+    units = kept_units(config)
+    gateable = gateable_parameters(config, units)
+    return int(gateable + position_bias_parameters(config, units["attlayer"], _position_embeddings(config)))
 
 
 def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Count]]) -> Count:
@@ -94,27 +96,66 @@ def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Cou
     return total
 
 
+def position_bias_parameters(config: UpstreamConfig, attention_blocks: Sequence[Count], embeddings: Count) -> Count:
+    """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention.
+
+    Args:
+        config: everything but how much of it is there.
+        attention_blocks: 1 where a layer has attention, 0 where not, or the probability that it has.
+        embeddings: 1 where the model has the biases, 0 where not, or the probability that it has.
+    """
+    if config.relative_position is None:
+        return 0
+    embedding = config.relative_position.num_buckets * config.total_heads
+    gate = (config.dim // config.total_heads + 1) * WAVLM_GATE_WIDTH + config.total_heads
+    return embedding * embeddings + gate * sum(attention_blocks)
+
+
 def count_macs(config: UpstreamConfig, num_samples: int) -> int:
     """Count the MACs of matrix products and convolutions for one utterance (the plain count).
 
     Norms, activations, additions, softmax and biases are free, as they are for SUPERB's profiler.
     """
-    macs = 0
-    frames, inputs = num_samples, 1
-    for conv in config.conv_layers:
-        frames = max((frames - conv.kernel) // conv.stride + 1, 0)
-        macs += frames * conv.channels * inputs * conv.kernel
-        inputs = conv.channels
-    macs += frames * inputs * config.dim
-    # An even kernel computes one frame that is then cut off.
-    positional_frames = frames + (config.positional_kernel + 1) % 2
-    macs += positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
-    for layer in config.layers:
-        width = len(layer.heads) * config.head_dim
-        macs += 4 * frames * config.dim * width + 2 * frames**2 * width + 2 * frames * config.dim * layer.feed_forward
-        if _has_position_bias(config) and layer.heads:
-            macs += frames * config.dim * WAVLM_GATE_WIDTH
+    return int(macs_of_units(config, kept_units(config), _position_embeddings(config), [num_samples]))
+
+
+def macs_of_units(
+    config: UpstreamConfig,
+    units: Mapping[str, Sequence[Count]],
+    embeddings: Count,
+    lengths: Sequence[int] = ALL_SUPERB_LENGTHS,
+) -> Count:
+    """Count MACs as `count_macs` does, with ``units`` in place of ``config``'s own.
+
+    Args:
+        config: everything but the number of units.
+        units: as `kept_units` returns them, or expectations of them; differentiable.
+        embeddings: as `position_bias_parameters` takes it.
+        lengths: samples of each utterance; their MACs are added up.
+    """
+    macs: Count = 0
+    frames, inputs = list(lengths), cast("Count", 1)
+    for conv, channels in zip(config.conv_layers, units["conv"], strict=True):
+        frames = [max((count - conv.kernel) // conv.stride + 1, 0) for count in frames]
+        macs = macs + sum(frames) * conv.kernel * inputs * channels
+        inputs = channels
+    num_frames, num_scores = sum(frames), sum(count**2 for count in frames)
+    macs = macs + num_frames * config.dim * inputs
+    # An even kernel computes one frame an utterance that is then cut off.
+    positional_frames = num_frames + len(frames) * ((config.positional_kernel + 1) % 2)
+    macs = macs + positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
+    bias_gate = num_frames * config.dim * WAVLM_GATE_WIDTH * embeddings
+    for index in range(config.num_layers):
+        width = config.head_dim * units["head"][index]
+        attention = (4 * num_frames * config.dim + 2 * num_scores) * width + bias_gate
+        feed_forward = 2 * num_frames * config.dim * units["interm"][index]
+        macs = macs + attention * units["attlayer"][index] + feed_forward * units["ffnlayer"][index]
     return macs
+
+
+def count_superb_macs(config: UpstreamConfig) -> int:
+    """Count MACs over SUPERB's 32 utterances, plainly."""
+    return int(macs_of_units(config, kept_units(config), _position_embeddings(config)))
 
 
 def superb_macs(config: UpstreamConfig) -> SuperbMacs:
@@ -128,7 +169,7 @@ def superb_macs(config: UpstreamConfig) -> SuperbMacs:
 
     Source: the profiler named at `SUPERB_LENGTHS`; fairseq's pre-training recipes for the dropout.
     """
-    plain = sum(count_macs(config, length) for lengths in SUPERB_LENGTHS.values() for length in lengths)
+    plain = count_superb_macs(config)
     buckets = {
         bucket: sum(count_macs(config, length) + _profiler_extras(config, length) for length in lengths)
         for bucket, lengths in SUPERB_LENGTHS.items()
@@ -144,14 +185,5 @@ def _profiler_extras(config: UpstreamConfig, num_samples: int) -> int:
     )
 
 
-def _has_position_bias(config: UpstreamConfig) -> bool:
-    return config.relative_position is not None and config.relative_position.has_embedding
-
-
-def _position_bias_parameters(config: UpstreamConfig) -> int:
-    """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention."""
-    if config.relative_position is None:
-        return 0
-    embedding = config.relative_position.num_buckets * config.total_heads * config.relative_position.has_embedding
-    gate = (config.dim // config.total_heads + 1) * WAVLM_GATE_WIDTH + config.total_heads
-    return embedding + gate * sum(bool(layer.heads) for layer in config.layers)
+def _position_embeddings(config: UpstreamConfig) -> int:
+    return int(config.relative_position is not None and config.relative_position.has_embedding)
