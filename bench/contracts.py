@@ -237,6 +237,8 @@ class Task(Protocol):
     def check(self, data: Any) -> Mapping[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, contradictory or not 16 kHz, before anything runs.
 
+        One object serves all models and seeds of a run, so what is read here may be kept for `evaluate`.
+
         Args:
             data: an instance of one of the ``layouts``.
 

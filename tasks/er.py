@@ -114,7 +114,7 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
         """
         if isinstance(data, ManifestData):
             return super().evaluate(upstream, data, workdir, context)
-        corpus = self.read(data)
+        corpus = self.checked(data)
         train = partial(self._train_folds, upstream, data, pd.concat(corpus.values(), ignore_index=True))
         return evaluate_head(train, self._config, ACCURACY, upstream, corpus, workdir, context)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.errors import UserError
 from bench.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,18 @@ def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
 
 
 def data_sha256(frame: pd.DataFrame) -> str:
-    """Hash a split's table, and the size and time of change of each of its audio files."""
+    """Hash a split's table, and the size and time of change of each of its audio files.
+
+    Raises:
+        UserError: a file is gone.
+    """
     digest = hashlib.sha256(frame.to_csv(index=False).encode())
     for path in frame["wav_path"].unique():
-        status = Path(path).stat()
+        try:
+            status = Path(path).stat()
+        except FileNotFoundError as error:
+            raise UserError(
+                f"Expected {path}, which was there when the run began. Found none. Restore it, and run again."
+            ) from error
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()

@@ -45,6 +45,7 @@ class HeadTask(ABC, Generic[Config, Data]):
     def __init__(self, config: Config) -> None:
         """Keep the configuration."""
         self._config = config
+        self._checked: dict[Data, dict[str, pd.DataFrame]] = {}
 
     @abstractmethod
     def read(self, data: Data) -> dict[str, pd.DataFrame]:
@@ -65,13 +66,21 @@ class HeadTask(ABC, Generic[Config, Data]):
     def check(self, data: Data) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, contradictory, unreadable or not 16 kHz.
 
+        What was read is kept: listing a large corpus and reading its headers takes minutes, and every model and seed
+        would begin with it.
+
         Returns:
             What there is of each table of `read`.
 
         Raises:
             UserError: what is missing, and where.
         """
-        return split_sizes(self.read(data))
+        self._checked[data] = self.read(data)
+        return split_sizes(self._checked[data])
+
+    def checked(self, data: Data) -> dict[str, pd.DataFrame]:
+        """Return what the last `check` has read of a corpus; without one, read it."""
+        return self._checked[data] if data in self._checked else self.read(data)
 
     def evaluate(self, upstream: Upstream, data: Data, workdir: Path, context: Context) -> Evaluation:
         """Train the head and score it on the whole dev and test sets.
@@ -79,7 +88,7 @@ class HeadTask(ABC, Generic[Config, Data]):
         Raises:
             UserError: the corpus is unusable, or audio turned out to be torn or not finite.
         """
-        corpus = self.read(data)
+        corpus = self.checked(data)
         train = partial(self.train, upstream, corpus)
         return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,19 +66,6 @@ def prepare_data(data: Data) -> dict[str, str]:
     return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
 
 
-def check_tasks(config: RunConfig) -> dict[str, Mapping[str, SplitSize]]:
-    """Let every task look at its corpus.
-
-    Returns:
-        What each task has of every split.
-    """
-    sizes = {}
-    for name in config.tasks:
-        task, entry = task_with_data(config, name)
-        sizes[name] = task.check(entry)
-    return sizes
-
-
 def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
     """Let every compressor look at the teacher, the audio and the device."""
     for name in config.compressors():
@@ -109,8 +97,24 @@ def task_settings(config: RunConfig, name: str) -> Settings:
     return settings
 
 
-def task_with_data(config: RunConfig, name: str) -> tuple[Task, Any]:
-    """Instantiate a task with its configuration, and its entry of the data."""
-    plugin = registry.load("bench.tasks", name)
-    task: Task = plugin(task_settings(config, name))
-    return task, task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")
+@dataclass(frozen=True)
+class TaskOnData:
+    """A task with its configuration, and the corpus that it is about: one object for all models and seeds of a run."""
+
+    task: Task
+    data: Any
+    """An instance of one of the task's ``layouts``."""
+
+    def check(self) -> Mapping[str, SplitSize]:
+        """Let the task look at its corpus; see `Task.check`."""
+        return self.task.check(self.data)
+
+
+def tasks_on_data(config: RunConfig) -> dict[str, TaskOnData]:
+    """Instantiate all tasks of a run."""
+    tasks = {}
+    for name in config.tasks:
+        plugin = registry.load("bench.tasks", name)
+        data = task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")
+        tasks[name] = TaskOnData(plugin(task_settings(config, name)), data)
+    return tasks

@@ -11,7 +11,7 @@ from bench.config.run import RunConfig
 from bench.contracts import Context, Evaluation, Upstream
 from bench.profiling import model_card
 from bench.provenance import now, versions
-from bench.runner import checks
+from bench.runner.checks import TaskOnData
 from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
@@ -37,17 +37,17 @@ def evaluate(
     folder: RunFolder,
     cell: Cell,
     model: LoadedModel,
+    task: TaskOnData,
     context: Context,
     audio_sha256: str | None,
 ) -> Record:
     """Run one cell and keep its record."""
     logger.info("evaluate %s", cell)
     started = time.monotonic()
-    task, data = checks.task_with_data(config, cell.task)
     workdir = folder.cell_workdir(cell.stem())
     workdir.mkdir(parents=True, exist_ok=True)
     upstream = cast(Upstream, model.upstream.to(context.device))
-    evaluation: Evaluation = task.evaluate(upstream, data, workdir, context)
+    evaluation: Evaluation = task.task.evaluate(upstream, task.data, workdir, context)
     seconds = time.monotonic() - started
     record = Record(
         cell=cell,

@@ -58,6 +58,7 @@ class Run:
         self.device = device
         self.failures = Failures(self.folder)
         self._audio_sha256: dict[str, str] = {}
+        self._tasks: dict[str, checks.TaskOnData] = {}
 
     def execute(self, split: str = "test") -> Outcome:
         """Check everything, then do all that is missing.
@@ -84,7 +85,8 @@ class Run:
         self._check_records(teacher)
         checks.check_disk(self.folder.path, teacher)
         self._audio_sha256 = checks.prepare_data(self.config.data)
-        sizes = checks.check_tasks(self.config)
+        self._tasks = checks.tasks_on_data(self.config)
+        sizes = {name: task.check() for name, task in self._tasks.items()}
         if teacher is not None:
             checks.check_compressors(self.config, teacher, compression_context(self.device))
         if self.config.protocol == "cached":
@@ -170,7 +172,8 @@ class Run:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
                 audio_sha256 = self._audio_sha256.get(cell.task)
-                evaluate(self.config, self.folder, cell, model, self._context(cell), audio_sha256)
+                task = self._tasks[cell.task]
+                evaluate(self.config, self.folder, cell, model, task, self._context(cell), audio_sha256)
 
     def _context(self, cell: Cell) -> Context:
         return Context(
