@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.errors import UserError
-from tasks.feature_cache.room import make_room
+from tasks.feature_cache.room import room_to_grow
 from tasks.feature_cache.store import PACK_BYTES, FeatureStore
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Features:
             store: of this upstream and kind.
             kind: what is kept of the hidden states.
             frame_bytes: size of one frame of all hidden states as stored.
-            limit_bytes: see `make_room`.
+            limit_bytes: see `room_to_grow`.
         """
         self._hidden_states = hidden_states
         self._store = store
@@ -68,17 +68,8 @@ class Features:
         frames = sum(1 if self._kind == "means" else num_frames[index] for index in positions.values())
         needed_bytes = frames * self._frame_bytes
         logger.info("features: %d utterances to compute, %.3g GB to keep", len(positions), needed_bytes / 1e9)
-        make_room(self._store.folder, needed_bytes, self._limit_bytes)
-        pack: dict[str, Tensor] = {}
-        packed_bytes, begun = 0, time.monotonic()
-        for name, index in tqdm(positions.items(), "features", disable=None, leave=False):
-            pack[name] = self._kept(waveform(index))
-            packed_bytes += pack[name].nbytes
-            if packed_bytes >= PACK_BYTES or time.monotonic() - begun > PACK_INTERVAL_S:
-                self._store.add(pack)
-                pack, packed_bytes, begun = {}, 0, time.monotonic()
-        if pack:
-            self._store.add(pack)
+        with room_to_grow(self._store.folder, needed_bytes, self._limit_bytes) as written:
+            self._compute(positions, waveform, written)
         if self._store.find(hashes):
             raise UserError(
                 f"Features written to {self._store.folder} cannot be read back. Check the disk, and run again."
@@ -87,6 +78,20 @@ class Features:
     def __getitem__(self, name: str) -> Tensor:
         """Return (frames or 1, states, dim), in the precision that is kept."""
         return self._store[name]
+
+    def _compute(
+        self, positions: Mapping[str, int], waveform: Callable[[int], Tensor], written: Callable[[int], None]
+    ) -> None:
+        pack: dict[str, Tensor] = {}
+        packed_bytes, begun = 0, time.monotonic()
+        for count, (name, index) in enumerate(tqdm(positions.items(), "features", disable=None, leave=False), start=1):
+            pack[name] = self._kept(waveform(index))
+            packed_bytes += pack[name].nbytes
+            is_due = packed_bytes >= PACK_BYTES or time.monotonic() - begun > PACK_INTERVAL_S
+            if is_due or count == len(positions):
+                self._store.add(pack)
+                written(packed_bytes)
+                pack, packed_bytes, begun = {}, 0, time.monotonic()
 
     def _kept(self, waveform: Tensor) -> Tensor:
         states = self._hidden_states(waveform)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.store.claims import claimed
 from tasks.cache_folder import cache_root
+from tasks.feature_cache.growth import Growth, growing, growths
 from tasks.feature_cache.store import ABOUT
 
 logger = logging.getLogger(__name__)
@@ -50,12 +54,12 @@ def holdings(root: Path) -> list[Holding]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Sum up the sizes of all files below a folder."""
-    return sum(_size(path) for path in folder.rglob("*"))
+    """Sum up the sizes of all files below a folder; what another process removes meanwhile has none."""
+    return sum(_size(Path(top) / name) for top, _, names in os.walk(folder) for name in names)
 
 
-def prune(root: Path, keep_bytes: int, spare: Path | None = None) -> int:
-    """Remove the stores used longest ago until at most ``keep_bytes`` are left; ``spare`` is never removed.
+def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
+    """Remove the stores used longest ago until at most ``keep_bytes`` are left; those to ``spare`` are never removed.
 
     Returns:
         Bytes freed.
@@ -64,25 +68,52 @@ def prune(root: Path, keep_bytes: int, spare: Path | None = None) -> int:
     excess = sum(store.num_bytes for store in stores) - keep_bytes
     freed = 0
     for store in stores:
-        if freed < excess and store.folder != spare:
+        if freed < excess and store.folder not in spare:
             shutil.rmtree(store.folder, ignore_errors=True)
             freed += store.num_bytes
     return freed
 
 
-def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
-    """Make sure that a store can grow, removing others where a limit asks for it.
+@contextmanager
+def room_to_grow(folder: Path, needed_bytes: int, limit_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Hold room for a store, removing others where a limit asks for it, and waiting for those that grow just now.
+
+    Processes that compute features at once, on any machine whose file locks the file system shares, never count on
+    the same room. What else fills the disk meanwhile is not foreseen.
 
     Args:
         folder: the store that is to grow.
         needed_bytes: by how much.
         limit_bytes: the most that all stores may hold together; None is no limit but the disk's.
 
+    Yields:
+        To be called with the size of whatever was written.
+
     Raises:
         UserError: it does not fit.
     """
     # Another process may have pruned it.
     folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        while True:
+            with claimed(folder.parent / "room.lock", wait=True):
+                others = growths(folder.parent)
+                if _make_room(folder, needed_bytes, limit_bytes, others):
+                    written = held.enter_context(growing(folder, needed_bytes))
+                    break
+            logger.info("features: no room within --cache-limit until another process has written its own")
+            with claimed(others[0].lock, wait=True):
+                continue
+        yield written
+
+
+def _make_room(folder: Path, needed_bytes: int, limit_bytes: int | None, others: Sequence[Growth]) -> bool:
+    """Make sure that a store can grow, beside others that do.
+
+    Returns:
+        Whether it can; if not, it can once the others are written, and may be removed.
+    """
+    promised = sum(growth.num_bytes for growth in others)
     if limit_bytes is not None:
         mine = folder_bytes(folder)
         if mine + needed_bytes > limit_bytes:
@@ -90,15 +121,20 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None) -> None:
                 f"Expected features of at most {limit_bytes / 1e9:.3g} GB (--cache-limit). These need "
                 f"{(mine + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which keeps none."
             )
-        freed = prune(folder.parent, limit_bytes - needed_bytes, spare=folder)
+        keep_bytes = limit_bytes - needed_bytes - promised
+        freed = prune(folder.parent, keep_bytes, spare={folder, *(growth.folder for growth in others)})
         if freed:
             logger.info("features: removed %.3g GB of other upstreams (--cache-limit)", freed / 1e9)
-    free = shutil.disk_usage(folder).free - SPARE_BYTES
+        if others and sum(store.num_bytes for store in holdings(folder.parent)) > keep_bytes:
+            return False
+    free = shutil.disk_usage(folder).free - SPARE_BYTES - promised
     if needed_bytes > free:
         raise UserError(
             f"Expected {needed_bytes / 1e9:.3g} GB for features in {folder.parent}. Found {max(0, free) / 1e9:.3g} GB "
-            "free. Delete some of its folders, set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
+            f"free{' beside what other processes are about to write' if promised else ''}. Delete some of its folders, "
+            "set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
         )
+    return True
 
 
 def _read_about(path: Path) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from tqdm import tqdm
 
 from bench.files import write_atomically
 
+WRITE_INTERVAL_S = 60.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 def waveform_sha256(waveform: Tensor) -> str:
     """Hash samples (float32, as they enter the upstream)."""
@@ -19,7 +24,10 @@ def waveform_sha256(waveform: Tensor) -> str:
 
 
 class WaveformIndex:
-    """Remembers the hashes, so that audio is decoded once and not at every run."""
+    """Remembers the hashes, so that audio is decoded once and not at every run.
+
+    They are written every minute while they are found: interrupted, the next call goes on from there.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,13 +41,25 @@ class WaveformIndex:
             waveform: decodes and prepares an utterance, by its position, where the hashes are not known.
         """
         path = self._folder / f"{_identity(paths, preparation)}.json"
-        try:
-            hashes: list[str] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            positions = tqdm(range(len(paths)), "audio", disable=None, leave=False)
-            hashes = [waveform_sha256(waveform(index)) for index in positions]
-            write_atomically(path, json.dumps(hashes))
+        hashes = _known(path, len(paths))
+        positions = range(len(hashes), len(paths))
+        begun = time.monotonic()
+        for index in tqdm(positions, "audio", len(paths), initial=len(hashes), disable=None, leave=False):
+            hashes.append(waveform_sha256(waveform(index)))
+            if len(hashes) == len(paths) or time.monotonic() - begun > WRITE_INTERVAL_S:
+                write_atomically(path, json.dumps(hashes))
+                begun = time.monotonic()
         return hashes
+
+
+def _known(path: Path, num_utterances: int) -> list[str]:
+    """Read the hashes of the first utterances, all of them once a call came to its end; none where they are damaged."""
+    try:
+        hashes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    is_sound = isinstance(hashes, list) and all(isinstance(one, str) and _SHA256.fullmatch(one) for one in hashes)
+    return hashes if is_sound and len(hashes) <= num_utterances else []
 
 
 def _identity(paths: Sequence[str], preparation: str) -> str:

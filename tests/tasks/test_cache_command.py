@@ -18,7 +18,7 @@ from bench.errors import UserError
 from bench.sizes import parse_size, size_text
 from tasks.cache_command import cache
 from tasks.cache_folder import cache_root
-from tasks.feature_cache.room import features_root, holdings, make_room, prune
+from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
 from tasks.ks import KS, KSData
 
@@ -96,7 +96,8 @@ class TestPrune:
         assert store.find(["old0", "old1"]) == set()
         prune(features_root(), 0)
         assert torch.equal(store["old0"], torch.zeros(12_500))
-        make_room(store.folder, 1000, limit_bytes=10**9)
+        with room_to_grow(store.folder, 1000, limit_bytes=10**9):
+            pass
         store.add({"late": torch.ones(3)})
         prune(features_root(), 0)
         assert store.find(["old0", "late"]) == set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -18,8 +20,9 @@ from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.asr import ASR
 from tasks.feature_cache import store as store_module
-from tasks.feature_cache.room import features_root, holdings, make_room, prune
+from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
+from tasks.feature_cache.waveforms import WaveformIndex
 from tasks.ks import KS, KSData
 from tasks.librispeech import LibriSpeechData
 from tasks.own_data import ManifestData
@@ -134,8 +137,47 @@ class TestComputedOnce:
         assert evaluate_ks(whole, "other") == result
         assert len(resumed.lengths) == len(whole.lengths) - 5
 
+    @pytest.mark.parametrize("interval_s", [0.0, 3600.0])
+    def test_interrupted_hashing_goes_on(
+        self, interval_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tasks.feature_cache.waveforms.WRITE_INTERVAL_S", interval_s)
+        paths = [str(tmp_path / f"{index}.wav") for index in range(6)]
+        for path in paths:
+            Path(path).touch()
+        decoded: list[int] = []
+
+        def hashes(kill_at: int | None = None) -> list[str]:
+            def waveform(index: int) -> torch.Tensor:
+                if index == kill_at:
+                    raise KeyboardInterrupt
+                decoded.append(index)
+                return torch.full((3,), float(index))
+
+            return WaveformIndex(tmp_path / "index").hashes(paths, "whole", waveform)
+
+        with pytest.raises(KeyboardInterrupt):
+            hashes(kill_at=4)
+        expected = [hashlib.sha256(np.full(3, index, np.float32).tobytes()).hexdigest() for index in range(6)]
+        assert hashes() == hashes() == expected
+        assert decoded == [0, 1, 2, 3, 4, 5] if interval_s == 0 else [0, 1, 2, 3, 0, 1, 2, 3, 4, 5]
+
 
 class TestDamage:
+    @pytest.mark.parametrize("content", ["", "[", "{}", "[1, 2]", '["0123"]', '["X"]', "TOO MANY"])
+    def test_a_damaged_index_of_waveforms_is_made_again(self, content: str, tmp_path: Path) -> None:
+        audio = tmp_path / "a.wav"
+        audio.touch()
+
+        def hashes() -> list[str]:
+            return WaveformIndex(tmp_path / "index").hashes([str(audio)], "whole", lambda _: torch.ones(3))
+
+        sound = hashes()
+        (index,) = (tmp_path / "index").iterdir()
+        index.write_text(json.dumps(sound * 2) if content == "TOO MANY" else content)
+        assert hashes() == sound
+        assert json.loads(index.read_text()) == sound
+
     @pytest.mark.parametrize("how", ["truncated", "empty", "changed", "no checksums"])
     def test_a_damaged_pack_is_computed_again(self, how: str, evaluate_ks: Any, make_upstream: Any) -> None:
         sound = evaluate_ks(make_upstream(), "first")
@@ -223,8 +265,8 @@ class TestRoom:
     def test_a_limit_makes_room_and_spares_the_store_that_grows(
         self, stores: list[FeatureStore], tmp_path: Path
     ) -> None:
-        make_room(stores[0].folder, 50_000, limit_bytes=260_000)
-        assert {holding.folder.name for holding in holdings(tmp_path)} == {"old", "new"}
+        with room_to_grow(stores[0].folder, 50_000, limit_bytes=260_000):
+            assert {holding.folder.name for holding in holdings(tmp_path)} == {"old", "new"}
 
     def test_what_cannot_fit_is_refused_before_anything_is_computed(
         self, evaluate_ks: Any, make_upstream: Any, monkeypatch: pytest.MonkeyPatch
