@@ -21,7 +21,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pandas as pd
 import typer
 from difficulty.items import TASKS, read_items
-from difficulty.probes import CHANCE, PROBES, Scored, is_slow, probes_of, run_probe, tested_items, write_features
+from difficulty.probes import (
+    CHANCE,
+    PROBES,
+    Scored,
+    is_slow,
+    run_probe,
+    source_of,
+    suits,
+    tested_items,
+    write_features,
+)
 from difficulty.tables import gap_rows, markdown, score_rows, score_table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -39,6 +49,9 @@ def main(
     data: Annotated[Path, typer.Option(help="What `bench data synth` made.")],
     tasks: Annotated[str, typer.Option(help="Which tasks, separated by commas.")] = ",".join(TASKS),
     probes: Annotated[str, typer.Option(help="Which probes, separated by commas.")] = ",".join(PROBES),
+    upstreams: Annotated[
+        str, typer.Option(help="Further upstreams: model references, or '<reference> layer 0' for one hidden state.")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds of the probes, separated by commas.")] = "0,1,2",
     slow_seeds: Annotated[str, typer.Option(help="Seeds of all that takes minutes: transcribing, supervised.")] = "0",
     out: Annotated[Path | None, typer.Option(help="CSV file for all figures.")] = None,
@@ -47,12 +60,13 @@ def main(
 ) -> None:
     """Measure chance, filter banks, random weights and a small supervised model on each embedded corpus."""
     chosen = _chosen(tasks, TASKS)
-    wanted = _chosen(probes, PROBES)
+    further = [name for name in upstreams.split(",") if name]
+    wanted = [*_chosen(probes, PROBES), *further]
     jobs = [
         (task, probe, int(seed))
         for task in sorted(chosen, key=LONGEST_FIRST.index)
-        for probe in reversed(probes_of(task))
-        if probe in wanted
+        for probe in reversed(wanted)
+        if suits(task, probe)
         for seed in ("0" if probe == CHANCE else slow_seeds if is_slow(task, probe) else seeds).split(",")
     ]
     with tempfile.TemporaryDirectory() as temporary:
@@ -66,10 +80,10 @@ def main(
                 by_probe[job[1]].append(scored[job])
         speakers = [item.speaker for item in tested_items(read_items(data, task))]
         scores += score_rows(task, by_probe, speakers)
-        gaps += gap_rows(task, by_probe, speakers)
+        gaps += gap_rows(task, by_probe, speakers, further)
     if out:
         pd.DataFrame(scores).to_csv(out, index=False)
-    typer.echo(markdown(score_table(scores)))
+    typer.echo(markdown(score_table(scores, wanted)))
     typer.echo("\nDifferences in standard errors:\n")
     typer.echo(markdown(pd.DataFrame(gaps)))
 
@@ -93,10 +107,13 @@ def run(data: Path, jobs: Sequence[Probed], features: Path, processes: int) -> d
             for future in progress.track(as_completed(futures), total=total, description=description):
                 future.result()
 
-        tasks = dict.fromkeys(task for task, _, _ in jobs)
-        made = {task: pool.submit(write_features, data, task, features) for task in tasks}
+        needed = dict.fromkeys((task, source) for task, probe, _ in jobs if (source := source_of(probe)))
+        made = {need: pool.submit(write_features, data, *need, features) for need in needed}
         completed(made.values(), len(made), "Features")
-        probed = {job: pool.submit(run_probe, data, job[0], made[job[0]].result(), *job[1:]) for job in jobs}
+        paths: dict[tuple[str, str | None], Path] = {need: future.result() for need, future in made.items()}
+        probed = {
+            job: pool.submit(run_probe, data, job[0], paths.get((job[0], source_of(job[1]))), *job[1:]) for job in jobs
+        }
         completed(probed.values(), len(probed), "Probes")
     return {job: future.result() for job, future in probed.items()}
 

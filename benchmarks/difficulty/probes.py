@@ -9,9 +9,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from difficulty import classification, recognition
-from difficulty.features import FBANK, FBANK_MEAN_STD, RANDOM, Features, compute_features, load, save
+from difficulty.features import (
+    BANDS,
+    FBANK,
+    FBANK_MEAN_STD,
+    RANDOM,
+    compute_features,
+    features_name,
+    load,
+    save,
+    source_and_layer,
+)
 from difficulty.items import CLASSIFICATION, Fold, Item, folds, read_items
 from difficulty.scoring import (
     LOWER_IS_BETTER,
@@ -42,9 +53,16 @@ SUPERVISED_TRAINING = recognition.Training(num_epochs=24)
 Scored = Mapping[str, Counts]
 
 
-def probes_of(task: str) -> tuple[str, ...]:
-    """Name the probes that a task has; a transcript has no mean and standard deviation."""
-    return tuple(probe for probe in PROBES if task in CLASSIFICATION or probe != FBANK_MEAN_STD)
+def suits(task: str, probe: str) -> bool:
+    """Say whether a task has a probe; a transcript has no mean and standard deviation."""
+    return task in CLASSIFICATION or probe != FBANK_MEAN_STD
+
+
+def source_of(probe: str) -> str | None:
+    """Name the features that a probe sees: none, where it listens to nothing."""
+    if probe == CHANCE:
+        return None
+    return BANDS if probe == SUPERVISED else source_and_layer(probe)[0]
 
 
 def is_slow(task: str, probe: str) -> bool:
@@ -57,25 +75,25 @@ def tested_items(items: Sequence[Item]) -> list[Item]:
     return [items[index] for fold in folds(items) for index in fold.test]
 
 
-def write_features(data: Path, task: str, folder: Path) -> Path:
-    """Compute the features of a task's items in one thread, unless they are in ``folder``; say where they are."""
+def write_features(data: Path, task: str, source: str, folder: Path) -> Path:
+    """Compute one kind of features of a task's items in one thread, unless ``folder`` has them; say where they are."""
     torch.set_num_threads(1)
-    items = read_items(data, task)
     audio_sha256 = json.loads((data / task / IDENTITY).read_text(encoding="utf-8"))["audio_sha256"]
-    path = folder / f"{task}-{audio_sha256[:16]}.pt"
+    path = folder / f"{task}-{audio_sha256[:16]}-{features_name(source)}.pt"
     if not path.is_file():
-        save(compute_features(items, pooled=task in CLASSIFICATION), path)
+        pooled = task in CLASSIFICATION
+        save(compute_features(read_items(data, task), source, pooled=pooled), path)
     return path
 
 
-def run_probe(data: Path, task: str, features_path: Path, probe: str, seed: int) -> Scored:
+def run_probe(data: Path, task: str, features_path: Path | None, probe: str, seed: int) -> Scored:
     """Run one probe, all folds of it, in one thread.
 
     Args:
         data: folder of the embedded corpora.
         task: one of `items.TASKS`.
-        features_path: what `write_features` returned for this task.
-        probe: one of `PROBES`.
+        features_path: what `write_features` returned for this task and probe; None for `CHANCE`.
+        probe: one of `PROBES`, a model reference, or one with `` layer <k>`` behind it.
         seed: of the probe.
 
     Returns:
@@ -84,10 +102,11 @@ def run_probe(data: Path, task: str, features_path: Path, probe: str, seed: int)
     torch.set_num_threads(1)
     items = read_items(data, task)
     run = _classify if task in CLASSIFICATION else _transcribe
-    return run(task, items, load(features_path), probe, seed)
+    features = load(features_path, source_and_layer(probe)[1]) if features_path else []
+    return run(task, items, features, probe, seed)
 
 
-def _classify(task: str, items: Sequence[Item], features: Features, probe: str, seed: int) -> Scored:
+def _classify(task: str, items: Sequence[Item], features: list[Tensor], probe: str, seed: int) -> Scored:
     classes = sorted({item.label for item in items})
     targets = torch.tensor([classes.index(item.label) for item in items])
     predictions: list[int] = []
@@ -98,16 +117,16 @@ def _classify(task: str, items: Sequence[Item], features: Features, probe: str, 
             predictions += [common] * len(fold.test)
         elif probe == SUPERVISED:
             predictions += classification.predict_from_bands(
-                features.bands, targets, fold, seed=seed, training=TDNN_TRAINING[task]
+                features, targets, fold, seed=seed, training=TDNN_TRAINING[task]
             )
         else:
-            means = torch.stack(features.frozen[probe])
+            means = torch.stack(features)
             predictions += classification.predict_from_means(means, targets, fold, seed=seed)
     labels = [item.label for item in tested_items(items)]
     return correct(labels, [classes[prediction] for prediction in predictions])
 
 
-def _transcribe(task: str, items: Sequence[Item], features: Features, probe: str, seed: int) -> Scored:
+def _transcribe(task: str, items: Sequence[Item], features: list[Tensor], probe: str, seed: int) -> Scored:
     tokenizer, tokens = recognition.tokenized(items)
     references = [tokenizer.decode(reference) for reference in tokens]
     count, choosing = (word_errors, "wer") if task == "asr" else (slot_errors, "slot_type_f1")
@@ -120,7 +139,7 @@ def _transcribe(task: str, items: Sequence[Item], features: Features, probe: str
         score = count([references[index] for index in fold.dev], said)[choosing].score()
         return score if choosing in LOWER_IS_BETTER else -score
 
-    utterances = [bands[None] for bands in features.bands] if probe == SUPERVISED else features.frozen[probe]
+    utterances = [bands[None] for bands in features] if probe == SUPERVISED else features
     front = recognition.TrainedFront if probe == SUPERVISED else recognition.WeightedSum
     said = recognition.transcribe(
         partial(front, utterances, fold.train),

@@ -9,14 +9,17 @@ import pandas as pd
 
 from difficulty.features import FBANK, RANDOM
 from difficulty.items import TASKS
-from difficulty.probes import CHANCE, PROBES, SUPERVISED, Scored
+from difficulty.probes import CHANCE, SUPERVISED, Scored
 from difficulty.scoring import LOWER_IS_BETTER, mean_counts, resampled_weights
 
 Scores = Mapping[str, Sequence[Scored]]
 """By probe, what each of its seeds scored."""
 
-GAPS = ((FBANK, CHANCE), (SUPERVISED, FBANK), (SUPERVISED, RANDOM))
-"""Which probe is to be better than which."""
+
+def gaps_of(upstreams: Sequence[str]) -> list[tuple[str, str]]:
+    """Say which probe is to be better than which; every upstream than filter banks, random weights and its layer 0."""
+    pairs = [(FBANK, CHANCE), (SUPERVISED, FBANK), (SUPERVISED, RANDOM)]
+    return pairs + [(upstream, worse) for upstream in upstreams for worse in (FBANK, RANDOM, f"{upstream} layer 0")]
 
 
 def score_rows(task: str, scores: Scores, speakers: Sequence[str]) -> list[dict[str, object]]:
@@ -54,7 +57,7 @@ def score_rows(task: str, scores: Scores, speakers: Sequence[str]) -> list[dict[
     return rows
 
 
-def gap_rows(task: str, scores: Scores, speakers: Sequence[str]) -> list[dict[str, object]]:
+def gap_rows(task: str, scores: Scores, speakers: Sequence[str], upstreams: Sequence[str]) -> list[dict[str, object]]:
     """Say how far probes are apart, in standard errors of the difference over the same speakers, a row a metric."""
     weights = resampled_weights(speakers)
     means = {
@@ -65,7 +68,7 @@ def gap_rows(task: str, scores: Scores, speakers: Sequence[str]) -> list[dict[st
     rows: list[dict[str, object]] = []
     for metric in dict.fromkeys(metric for _, metric in means):
         row: dict[str, object] = {"task": task, "metric": metric}
-        for better, worse in GAPS:
+        for better, worse in gaps_of(upstreams):
             if better in scores and worse in scores:
                 upper, lower = means[better, metric], means[worse, metric]
                 gap = upper.score() - lower.score()
@@ -75,14 +78,14 @@ def gap_rows(task: str, scores: Scores, speakers: Sequence[str]) -> list[dict[st
     return rows
 
 
-def score_table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Lay out scores in percent, a probe a column, each with the larger of its two standard errors."""
+def score_table(rows: Sequence[Mapping[str, object]], probes: Sequence[str]) -> pd.DataFrame:
+    """Lay out scores in percent, a probe a column in this order, each with the larger of its two standard errors."""
     table = pd.DataFrame(rows)
     errors = table[["se_utterances", "se_speakers"]].max(axis=1)
     table["cell"] = [f"{100 * score:.1f} ± {100 * error:.1f}" for score, error in zip(table.score, errors, strict=True)]
     keys = ["task", "metric", "num_test_utterances", "num_test_speakers"]
     wide = table.pivot(index=keys, columns="probe", values="cell").fillna("")
-    wide = wide[[probe for probe in PROBES if probe in wide.columns]].reset_index()
+    wide = wide[[probe for probe in probes if probe in wide.columns]].reset_index()
     return wide.sort_values("task", key=lambda tasks: tasks.map(TASKS.index), kind="stable")
 
 
