@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from bench.cli import options
+
 if TYPE_CHECKING:
     from tasks.feature_cache.room import Holding
 
@@ -19,7 +21,8 @@ def show(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="With --prune: keep so much, e.g. 10GB, of what was used last [default: 0]."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Show the features of every upstream, the one used longest ago first, and the embedded corpora.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from bench.cli import options
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def synth(
     hours: Annotated[
         float | None, typer.Option(min=0.01, max=1000, help="Of unlabelled speech; 3 unless told.")
     ] = None,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> None:
     """Synthesise the embedded mini corpora, or unlabelled speech, into DIR, with a data.yaml for --data.
 
@@ -58,7 +60,8 @@ def check(
         typer.Option(help="Tasks, comma-separated [default: all of the file, and the audio of compression]."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Decode every file; otherwise headers are read.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Show what is there of every corpus beside the real one's size, what is missing, and what is odd.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
-from pydantic import Field
+from pydantic import field_validator
 
 from bench.contracts import Metric, Settings
 from bench.errors import UserError
@@ -20,8 +20,17 @@ from tasks.splits import check_classes
 class IntentManifestData(ManifestData):
     """One's own commands."""
 
-    intent_columns: tuple[str, ...] = Field(default=SLOTS, min_length=1)
+    intent_columns: tuple[str, ...] = SLOTS
     """Columns that make up the intent, each learned by itself; right is who has all of them right."""
+
+    @field_validator("intent_columns", mode="before")
+    @classmethod
+    def _check_columns(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) for name in value):
+            raise ValueError("expected a list of columns of the manifest. Write e.g. intent_columns: [intent]")
+        if len(set(value)) < len(value):
+            raise ValueError("expected every column once. Name each one time")
+        return value
 
 
 class ICConfig(PooledHeadConfig):

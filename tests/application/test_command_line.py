@@ -6,9 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from bench.cli.app import application
 
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 
@@ -43,6 +49,21 @@ def test_help_is_quick_and_names_the_main_job() -> None:
     assert "bench run --compressor dphubert --tasks asr,ks" in result.stdout
     # Generous: the property that matters is the test above; this catches a stray import of seconds.
     assert time.monotonic() - started < 5
+
+
+def test_every_verb_can_show_tracebacks() -> None:
+    def verbs(command: Any, *names: str) -> Iterator[list[str]]:
+        below = getattr(command, "commands", {})
+        for name, verb in below.items():
+            yield from verbs(verb, *names, name)
+        if not below:
+            yield [*names]
+
+    app = application()
+    found = list(verbs(typer.main.get_command(app)))
+    assert ["data", "check"] in found
+    for names in found:
+        assert "--debug" in CliRunner().invoke(app, [*names, "--help"]).output, names
 
 
 def test_the_teachers_row_may_be_named_among_compressors(tmp_path: Path) -> None:

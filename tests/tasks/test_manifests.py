@@ -409,6 +409,21 @@ def test_a_file_that_is_no_manifest_is_told(name: str, content: str, told: str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("intent", "a list of columns of the manifest. Write e.g. intent_columns: [intent] (found 'intent')."),
+        ([], "a list of columns of the manifest. Write e.g. intent_columns: [intent] (found [])."),
+        ([1], "a list of columns of the manifest. Write e.g. intent_columns: [intent] (found [1])."),
+        (["intent", "intent"], "every column once. Name each one time (found ['intent', 'intent'])."),
+    ],
+)
+def test_intent_columns_that_are_no_list_are_told(columns: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        entry_of("ic", tmp_path / "own.csv", intent_columns=columns)
+    assert str(caught.value) == f"In the settings of tasks.ic: intent_columns: expected {told}"
+
+
 def test_text_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes("path,split,label\na.wav,train,café\n".encode("latin-1"))
     with pytest.raises(UserError, match="Expected CSV in UTF-8"):
