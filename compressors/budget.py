@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,18 @@ from typing_extensions import Self
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
-from bench.upstream.cost import count_dphubert_parameters, count_parameters, count_superb_macs
+from bench.upstream.cost import (
+    Count,
+    count_dphubert_parameters,
+    count_parameters,
+    count_superb_macs,
+    gateable_parameters,
+    macs_of_units,
+    position_bias_parameters,
+)
+
+TOLERANCE = 0.01
+"""By how much a result may be off its budget, as a fraction of what is wanted."""
 
 _POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -35,8 +47,8 @@ class BudgetConfig(Settings):
     sparsity: float = Field(default=0.75, gt=0, lt=1)
     """Fraction of the teacher's parameters or MACs to remove."""
     params: Annotated[PositiveInt | None, BeforeValidator(_number_of_parameters)] = None
-    """Trainable parameters of the result, as the leaderboard counts them, in place of ``sparsity``: ``23.6M``, ``900k``
-    or ``23600000``."""
+    """Trainable parameters of the result at most, as the leaderboard counts them, in place of ``sparsity``: ``23.6M``,
+    ``900k`` or ``23600000``."""
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> Self:
@@ -62,6 +74,17 @@ class Budget:
     def measure(self, config: UpstreamConfig) -> int:
         """Count the parameters, or the MACs over SUPERB's 32 utterance lengths, of a model of this shape."""
         return _measure(self.counting, config)
+
+    def measure_units(self, config: UpstreamConfig, units: Mapping[str, Sequence[Count]], embeddings: Count) -> Count:
+        """Count as `measure` does, with ``units`` and position ``embeddings`` in place of ``config``'s own.
+
+        Arguments are those of `bench.upstream.cost.macs_of_units`, so that gates may expect them; differentiable.
+        """
+        if self.counting == "macs":
+            return macs_of_units(config, units, embeddings)
+        parameters = gateable_parameters(config, units)
+        parameters = parameters + position_bias_parameters(config, units["attlayer"], embeddings)
+        return parameters - units["conv"][-1] if self.counting == "params" else parameters
 
     def reached(self, config: UpstreamConfig) -> float:
         """Return the sparsity of a model of this shape."""

@@ -18,10 +18,10 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
-from bench.upstream.cost import count_dphubert_parameters
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune
 from compressors.audio import audio_hash, training_files
+from compressors.budget import TOLERANCE, budget_for
 from compressors.distillation import (
     Distillation,
     DistillationConfig,
@@ -35,7 +35,6 @@ from compressors.sparsity import (
     SparsityConfig,
     expected_sparsity,
     final_masks,
-    reached_sparsity,
     require_reachable,
     target_sparsity,
 )
@@ -64,6 +63,8 @@ PAPER = DPHuBERTConfig(
     initial_quadratic_multiplier=0.0,
     sparsity_warmup_updates=5_000,
     threshold="reference",
+    expected_size="reference",
+    keep_position_bias=False,
     seconds_per_batch=160,
     accumulate_batches=4,
     min_duration_s=2.0,
@@ -111,7 +112,7 @@ class DPHuBERT:
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, a layer or sparsity is out of its reach, or the audio unusable.
+            UserError: the teacher is no speech model, a layer or budget is out of its reach, or the audio unusable.
         """
         if not isinstance(teacher, UpstreamModel):
             raise UserError(
@@ -157,7 +158,7 @@ class JointDistillationPruning(Objective):
     def __init__(self, teacher: UpstreamModel, config: DPHuBERTConfig, device: str = "cpu") -> None:
         super().__init__()
         self.config = config
-        self.original_parameters = count_dphubert_parameters(teacher.config)
+        self.budget = budget_for(config, teacher.config)
         groups = layer_groups(config, teacher.num_layers)
         student = trainable_copy(teacher, config.dropout)
         self.distillation = Distillation(
@@ -170,8 +171,8 @@ class JointDistillationPruning(Objective):
     def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
         """Compute the distillation loss and the sparsity regulariser of (batch, samples)."""
         distillation = self.distillation(waveforms, update)
-        target = target_sparsity(self.config, update)
-        expected = expected_sparsity(self.gates, self.original_parameters)
+        target = target_sparsity(self.budget.sparsity, update, self.config.sparsity_warmup_updates)
+        expected = expected_sparsity(self.gates, self.budget, self.config)
         regulariser = self.multipliers(expected, target)
         return {
             **distillation,
@@ -198,7 +199,16 @@ class JointDistillationPruning(Objective):
         """Return stage 2's objective: the pruned student and the projections as they are."""
         distillation = self.distillation
         masks = final_masks(self.gates, distillation.student.config, self.config)
-        student = prune(distillation.student, masks)
-        reached = reached_sparsity(student.config, self.original_parameters)
-        logger.info("pruned to a sparsity of %.4f; the target is %.4f", reached, self.config.sparsity)
+        student = prune(distillation.student, masks, keep_position_bias=self.config.keep_position_bias)
+        reached = self.budget.reached(student.config)
+        logger.info("pruned to a sparsity of %.4f; the target is %.4f", reached, self.budget.sparsity)
+        size = self.budget.measure(student.config)
+        if abs(size / self.budget.wanted - 1) > TOLERANCE:
+            logger.warning(
+                "pruned to %d %s; the budget is %d: units %s come no closer, or threshold=reference misses it",
+                size,
+                self.config.target,
+                self.budget.wanted,
+                ", ".join(self.config.units),
+            )
         return Distillation(student, distillation.teacher, distillation.projections, distillation.config)

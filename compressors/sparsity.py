@@ -6,7 +6,7 @@ Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -14,24 +14,25 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.contracts import Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
-from bench.upstream.cost import count_dphubert_parameters, kept_units
+from bench.upstream.cost import kept_units
 from bench.upstream.gates import HARDENED_SLOPE, TEMPERATURE, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
+from compressors.budget import Budget, BudgetConfig, budget_for
 
 Unit = Literal["conv", "head", "interm", "attlayer", "ffnlayer"]
 
 COARSE_TO_FINE: tuple[Unit, ...] = ("ffnlayer", "attlayer", "head", "conv", "interm")
 """Pruning units by how many parameters one of them holds."""
 
+CLOSED = -40.0
+"""A shift of ``log_alpha`` that closes any gate."""
 
-class SparsityConfig(Settings):
+
+class SparsityConfig(BudgetConfig):
     """How small the model becomes, and by what; a compressor's configuration inherits it."""
 
-    sparsity: float = Field(default=0.75, gt=0, lt=1)
-    """Fraction of the teacher's parameters to remove, in DPHuBERT's counting."""
     units: tuple[Unit, ...] = Field(default=("conv", "head", "interm"), min_length=1)
     """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks
     (``attlayer``), whole feed-forward blocks (``ffnlayer``)."""
@@ -43,20 +44,25 @@ class SparsityConfig(Settings):
     """Where the quadratic multiplier starts: 0 in DPHuBERT. In short stages the multipliers, which move by about their
     learning rate an update, overshoot the target; a start above 0 makes the expected sparsity follow it closely."""
     sparsity_warmup_updates: int = Field(default=5000, ge=0)
-    """Updates over which the target rises linearly from 0 to ``sparsity``."""
+    """Updates over which the target rises linearly from 0."""
     threshold: Literal["target", "reference"] = "target"
-    """Which gates close for good: ``target`` closes as many as meet ``sparsity`` within 1 % of the size; ``reference``
-    follows the gates' own expectation, as DPHuBERT does, and misses it by what training missed."""
+    """Which gates close for good: ``target`` closes as few as meet the budget, which lands within 1 % below it;
+    ``reference`` follows the gates' own expectation, as DPHuBERT does, and misses it by what training missed."""
+    expected_size: Literal["whole", "reference"] = "whole"
+    """What training takes for the gates' expected parameters: ``whole`` is what is then left after pruning;
+    ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and lets a
+    convolution lose its last channel. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
+    keep_position_bias: bool = True
+    """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
+    DPHuBERT's reference implementation."""
 
 
-def target_sparsity(config: SparsityConfig, update: int) -> float:
-    """Return the sparsity aimed at after ``update`` finished updates.
+def target_sparsity(final: float, update: int, warmup_updates: int) -> float:
+    """Return the sparsity aimed at after ``update`` finished updates, of which the first ``warmup_updates`` raise it.
 
     Source: DPHuBERT section 4.1.
     """
-    if update >= config.sparsity_warmup_updates:
-        return config.sparsity
-    return config.sparsity * update / config.sparsity_warmup_updates
+    return final if update >= warmup_updates else final * update / warmup_updates
 
 
 class Multipliers(nn.Module):
@@ -74,74 +80,90 @@ class Multipliers(nn.Module):
         return penalty
 
 
-def expected_sparsity(gates: Gates, original_parameters: int) -> Tensor:
+def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> Tensor:
     """Return the sparsity that the gates are expected to lead to, a differentiable scalar."""
-    return 1 - gates.expected_parameters() / original_parameters
+    if config.expected_size == "reference" and budget.counting == "dphubert_params":
+        return 1 - gates.expected_parameters() / budget.original
+    units, position_embeddings = gates.expected_structure(keep_position_bias=config.keep_position_bias)
+    expected = budget.measure_units(gates.shape, units, position_embeddings)
+    return 1 - torch.as_tensor(expected, dtype=torch.get_default_dtype()) / budget.original
 
 
-def reached_sparsity(config: UpstreamConfig, original_parameters: int) -> float:
-    """Return the sparsity of a pruned model of this shape."""
-    return 1 - count_dphubert_parameters(config) / original_parameters
-
-
-def largest_sparsity(config: UpstreamConfig, units: tuple[Unit, ...]) -> float:
-    """Return what pruning ``units`` can reach at most: one channel a convolution, nothing of the others."""
+def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: SparsityConfig) -> float:
+    """Return what pruning can reach at most: one channel a convolution, nothing of the other units."""
     smallest = {
         f"{unit}/{index}": torch.arange(count) < (unit == "conv")
-        for unit in units
-        for index, count in enumerate(kept_units(config)[unit])
+        for unit in config.units
+        for index, count in enumerate(kept_units(shape)[unit])
         if count
     }
-    return reached_sparsity(pruned_config(config, smallest), count_dphubert_parameters(config))
+    return budget.reached(pruned_config(shape, smallest, keep_position_bias=config.keep_position_bias))
 
 
-def require_reachable(config: UpstreamConfig, sparsity: SparsityConfig) -> None:
-    """Refuse a sparsity that the chosen units cannot reach.
+def require_reachable(shape: UpstreamConfig, config: SparsityConfig) -> None:
+    """Refuse a budget that the chosen units cannot reach for a teacher of this shape.
 
     Raises:
-        UserError: with the largest sparsity that they can.
+        UserError: with the smallest size that they can.
     """
-    largest = largest_sparsity(config, sparsity.units)
-    if sparsity.sparsity > largest:
+    budget = budget_for(config, shape)
+    largest = largest_sparsity(shape, budget, config)
+    if budget.sparsity > largest:
+        units = ", ".join(config.units)
+        if config.params is not None:
+            raise UserError(
+                f"Expected a size that pruning {units} can reach: at least {round((1 - largest) * budget.original)} "
+                f"parameters for this teacher. Found params={config.params}. Raise it, or add pruning units."
+            )
+        quantity = "MACs" if config.target == "macs" else "parameters"
         raise UserError(
-            f"Expected a sparsity that pruning {', '.join(sparsity.units)} can reach: at most {largest:.4f} for this "
-            f"teacher. Found {sparsity.sparsity}. Lower the sparsity, or add pruning units."
+            f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's {quantity}. "
+            f"Found {config.sparsity}. Lower the sparsity, or add pruning units."
         )
 
 
 @torch.no_grad()
-def final_masks(gates: Gates, config: UpstreamConfig, sparsity: SparsityConfig) -> dict[str, Tensor]:
+def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> dict[str, Tensor]:
     """Decide which gates close for good; what stays open keeps its soft value.
 
     Args:
-        gates: trained, of a model of shape ``config``.
-        config: the unpruned shape, which ``sparsity`` refers to.
-        sparsity: ``threshold`` says by which rule.
+        gates: trained, of a model of this shape.
+        shape: unpruned, which the budget refers to.
+        config: ``threshold`` says by which rule.
 
     Returns:
         Masks as `bench.upstream.pruning.prune` takes them; every convolution keeps a channel.
     """
-    units = [unit for unit in COARSE_TO_FINE if unit in sparsity.units]
+    units = [unit for unit in COARSE_TO_FINE if unit in config.units]
     shifts = dict.fromkeys(units, 0.0)
-    if sparsity.threshold == "target":
-        wanted = round((1 - sparsity.sparsity) * count_dphubert_parameters(config))
+    if config.threshold == "target":
+        budget = budget_for(config, shape)
+
+        def size(shifts: Mapping[Unit, float]) -> int:
+            masks = _shifted_masks(gates, shifts)
+            return budget.measure(pruned_config(shape, masks, keep_position_bias=config.keep_position_bias))
+
         # Coarse units alone would miss the size by up to one of theirs: at each turn the finer ones make up for it.
-        for first in range(len(units)):
-            _shift_to(wanted, shifts, units[first:], gates, config)
+        for first, coarsest in enumerate(units):
+            below, above = _bracket(size, budget.wanted, shifts, units[first:])
+            shifts.update(dict.fromkeys(units[first + 1 :], CLOSED) | {coarsest: above})
+            if size(shifts) > budget.wanted:
+                shifts[coarsest] = below
     return _shifted_masks(gates, shifts)
 
 
-def _shift_to(wanted: int, shifts: dict[Unit, float], free: list[Unit], gates: Gates, config: UpstreamConfig) -> None:
-    """Find, by bisection, the lowest common shift of the ``free`` units that keeps ``wanted`` parameters or more."""
-    low, high = -40.0, 40.0
+def _bracket(
+    size: Callable[[Mapping[Unit, float]], int], wanted: int, shifts: Mapping[Unit, float], free: Sequence[Unit]
+) -> tuple[float, float]:
+    """Find, by bisection, the highest common shift of the ``free`` units of ``wanted`` or less, and one just above."""
+    low, high = CLOSED, -CLOSED
     for _ in range(24):
         middle = (low + high) / 2
-        masks = _shifted_masks(gates, shifts | dict.fromkeys(free, middle))
-        if count_dphubert_parameters(pruned_config(config, masks)) >= wanted:
-            high = middle
-        else:
+        if size({**shifts, **dict.fromkeys(free, middle)}) <= wanted:
             low = middle
-    shifts.update(dict.fromkeys(free, high))
+        else:
+            high = middle
+    return low, high
 
 
 def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float]) -> dict[str, Tensor]:

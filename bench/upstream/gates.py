@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from bench.upstream.attention import SelfAttention
+    from bench.upstream.config import UpstreamConfig
     from bench.upstream.model import FeedForward, TransformerLayer, UpstreamModel
 
 __all__ = ["UNITS", "Gates", "HardConcrete"]
@@ -58,6 +59,11 @@ class HardConcrete(nn.Module):
     def expected_open(self) -> Tensor:
         """Return the expected number of non-zero entries of a sample, a scalar."""
         return torch.sigmoid(self.log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH))).sum()
+
+    def probability_of_any(self) -> Tensor:
+        """Return the probability that some entry of a sample is not zero, a scalar."""
+        log_closed = nn.functional.logsigmoid(TEMPERATURE * math.log(STRETCH / (1 + STRETCH)) - self.log_alpha)
+        return -log_closed.sum().expm1()
 
     def hardened(self) -> Tensor:
         """Return the deterministic mask (size,): as many zeros as are expected, the others soft.
@@ -99,6 +105,11 @@ class Gates(nn.ModuleDict):
         self._gated = (model,)
         self._hooks: list[RemovableHandle] = []
 
+    @property
+    def shape(self) -> UpstreamConfig:
+        """Of the model that the gates belong to."""
+        return self._gated[0].config
+
     def attach(self) -> None:
         """Let every forward pass of the model go through the gates, with one mask a gate and pass.
 
@@ -121,12 +132,48 @@ class Gates(nn.ModuleDict):
 
         Source: DPHuBERT section 3.3, and the counting of its reference implementation.
         """
-        config = self._gated[0].config
-        units: dict[str, list[Count]] = {unit: list(counts) for unit, counts in kept_units(config).items()}
+        return torch.as_tensor(gateable_parameters(self.shape, self._expected_units()), dtype=torch.get_default_dtype())
+
+    def expected_structure(self, *, keep_position_bias: bool) -> tuple[dict[str, list[Count]], Count]:
+        """Return what a pruned model is expected to have, blocks gone with their last unit being gone as a whole.
+
+        Where every gate is certain, this is what `pruning.pruned_config` leads to. A convolution has a channel at
+        least, so that nothing is won by closing its last.
+
+        Args:
+            keep_position_bias: as `pruning.prune` takes it.
+
+        Returns:
+            The units, as `cost.kept_units` counts them (heads and feed-forward units on condition that some are left),
+            and the probability that WavLM's position bias is left: differentiable where gates decide.
+        """
+        units = self._expected_units()
+        units["conv"] = [count.clamp(min=1) if isinstance(count, Tensor) else count for count in units["conv"]]
+        for block, unit in (("attlayer", "head"), ("ffnlayer", "interm")):
+            for index, count in enumerate(units[unit]):
+                if f"{unit}/{index}" in self:
+                    some = cast("HardConcrete", self[f"{unit}/{index}"]).probability_of_any()
+                    units[unit][index] = count / some.clamp(min=torch.finfo(some.dtype).tiny)
+                    units[block][index] = units[block][index] * some
+        return units, self._expected_embeddings(units["attlayer"], keep_position_bias=keep_position_bias)
+
+    def _expected_embeddings(self, attention_blocks: list[Count], *, keep_position_bias: bool) -> Count:
+        relative_position = self.shape.relative_position
+        if relative_position is None or not relative_position.has_embedding or not attention_blocks:
+            return 0
+        if not keep_position_bias:
+            return attention_blocks[0]
+        none: Count = 1
+        for block in attention_blocks:
+            none = none * (1 - block)
+        return 1 - none
+
+    def _expected_units(self) -> dict[str, list[Count]]:
+        units: dict[str, list[Count]] = {unit: list(counts) for unit, counts in kept_units(self.shape).items()}
         for key, gate in self._gates():
             unit, index = key.split("/")
             units[unit][int(index)] = gate.expected_open()
-        return torch.as_tensor(gateable_parameters(config, units), dtype=torch.get_default_dtype())
+        return units
 
     def hardened_masks(self) -> dict[str, Tensor]:
         """Return every gate's deterministic mask, without gradients: what `pruning.prune` takes."""

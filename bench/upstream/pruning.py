@@ -27,13 +27,16 @@ logger = logging.getLogger(__name__)
 _State = dict[str, Tensor]
 
 
-def pruned_config(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> UpstreamConfig:
+def pruned_config(
+    config: UpstreamConfig, masks: Mapping[str, Tensor], *, keep_position_bias: bool = True
+) -> UpstreamConfig:
     """Return the shape that pruning by ``masks`` leads to, without touching any weight.
 
     Args:
         config: of the model to prune, itself pruned or not.
         masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`; what is not zero (or False) is kept. Units
             without a mask are kept whole.
+        keep_position_bias: as in `prune`.
 
     Raises:
         UserError: a convolution would keep no channel.
@@ -46,24 +49,27 @@ def pruned_config(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> Upstre
     )
     layers = tuple(_pruned_layer(shape, index, kept) for index, shape in enumerate(config.layers))
     changes: dict[str, object] = {"conv_layers": conv_layers, "layers": layers}
-    if config.relative_position is not None and not layers[0].heads:
+    owners = layers if keep_position_bias else layers[:1]
+    if config.relative_position is not None and not any(layer.heads for layer in owners):
         changes["relative_position"] = config.relative_position.model_copy(update={"has_embedding": False})
     return config.model_copy(update=changes)
 
 
-def prune(model: UpstreamModel, masks: Mapping[str, Tensor]) -> UpstreamModel:
+def prune(model: UpstreamModel, masks: Mapping[str, Tensor], *, keep_position_bias: bool = True) -> UpstreamModel:
     """Return a new, smaller model in which ``masks`` are part of the weights; ``model`` stays as it is.
 
     Args:
         model: any upstream, itself pruned or not; gates attached to it play no part.
         masks: as in `pruned_config`, with the soft values to be multiplied into the weights.
+        keep_position_bias: whether WavLM's relative position bias stays while any layer has attention. Otherwise it
+            goes with layer 0's, as in DPHuBERT's reference implementation, where it belongs to that layer.
 
     Raises:
         UserError: a convolution would keep no channel.
         ValueError: a mask has no place in ``model`` or another size.
     """
-    config = pruned_config(model.config, masks)
-    if _has_bias(model.config) and not _has_bias(config):
+    config = pruned_config(model.config, masks, keep_position_bias=keep_position_bias)
+    if _has_bias(model.config) and not _has_bias(config) and any(layer.heads for layer in config.layers):
         logger.warning("layer 0's attention is pruned: no layer has WavLM's relative position bias any longer")
     state = {key: value.detach() for key, value in model.state_dict().items()}
     for index in range(len(config.conv_layers)):

@@ -21,7 +21,7 @@ from bench.errors import UserError
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
-from bench.upstream.cost import count_dphubert_parameters
+from bench.upstream.cost import UNITS, count_dphubert_parameters, superb_macs
 from compressors.dphubert import DPHuBERT, DPHuBERTConfig
 from compressors.stages import StageConfig
 
@@ -118,16 +118,48 @@ class TestCompress:
         channels = {layer.channels for layer in student.config.conv_layers}
         assert (channels == {8}) == ("conv" not in units)
 
-    @pytest.mark.parametrize("architecture", ["wav2vec2", "wavlm"])
-    @pytest.mark.parametrize("large", [False, True])
-    def test_other_teachers(self, audio: AudioSource, tmp_path: Path, architecture: Any, large: bool) -> None:
+    @pytest.mark.parametrize(
+        ("architecture", "large", "budget"),
+        [
+            ("hubert", False, {"sparsity": 0.4, "target": "macs"}),
+            ("hubert", True, {"params": "11k"}),
+            ("wav2vec2", False, {"params": "0.01M"}),
+            ("wav2vec2", True, {"sparsity": 0.5, "target": "macs"}),
+            ("wavlm", False, {"sparsity": 0.5, "target": "macs"}),
+            ("wavlm", True, {"params": "11k"}),
+            ("wavlm", True, {"sparsity": 0.4}),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("units", [["conv", "head", "interm"], list(UNITS)], ids=len)
+    def test_every_kind_of_teacher_meets_every_kind_of_budget(
+        self, audio: AudioSource, tmp_path: Path, architecture: Any, large: bool, budget: dict[str, Any], units: Any
+    ) -> None:
         torch.manual_seed(0)
         shape = uniform_config(architecture, 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=large)
-        teacher = UpstreamModel(shape).eval()
-        student = DPHuBERT(_config(sparsity=0.4)).compress(teacher, audio, tmp_path, Context())["dphubert"]
-        assert count_dphubert_parameters(student.config) == pytest.approx(
-            0.6 * count_dphubert_parameters(shape), rel=0.01
-        )
+        config = _config(units=units, **budget)
+        student = DPHuBERT(config).compress(UpstreamModel(shape).eval(), audio, tmp_path, Context())["dphubert"]
+        size, wanted = 0, 0.0
+        if config.params is not None:
+            size, wanted = sum(parameter.numel() for parameter in student.parameters()), config.params
+        elif config.target == "macs":
+            size, wanted = superb_macs(student.config).macs, (1 - config.sparsity) * superb_macs(shape).macs
+        else:
+            size, wanted = count_dphubert_parameters(student.config), 0.6 * count_dphubert_parameters(shape)
+        assert 0.99 * wanted <= size <= wanted + 1
+        states, _ = student(torch.randn(1, 4000))
+        assert all(state.isfinite().all() for state in states)
+
+    def test_units_too_coarse_for_the_budget_are_told(
+        self, audio: AudioSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = _config(units=["attlayer", "ffnlayer"], sparsity=0.2)
+        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        kept = [(len(layer.heads), layer.feed_forward) for layer in student.config.layers]
+        assert {heads for heads, _ in kept} <= {0, 4}
+        assert {width for _, width in kept} <= {0, 48}
+        assert _reached(student, _teacher()) > 0.202
+        assert "units attlayer, ffnlayer come no closer" in caplog.text
 
     def test_follows_the_reference_rule_on_request(self, audio: AudioSource, tmp_path: Path) -> None:
         """So few updates leave the gates open: the reference's own rule then prunes far less than asked."""
@@ -227,7 +259,10 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"sparsity": 0.99}, r"at most 0\.\d+ for this teacher. Found 0.99"),
+            ({"sparsity": 0.99}, r"at most 0\.\d+ of this teacher's parameters. Found 0.99"),
+            ({"sparsity": 0.99, "target": "macs"}, r"at most 0\.\d+ of this teacher's MACs. Found 0.99"),
+            ({"params": "1k"}, r"at least \d+ parameters for this teacher. Found params=1000"),
+            ({"params": "94M"}, r"below the teacher's \d+ parameters. Found params=94000000"),
             ({"distillation_layers": [[0], [4]]}, r"to 3 \(the teacher's last\)"),
             ({"min_duration_s": 60.0}, "at least 60 s"),
         ],

@@ -13,16 +13,16 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import uniform_config
-from bench.upstream.cost import UNITS, count_dphubert_parameters
+from bench.upstream.cost import UNITS, count_dphubert_parameters, count_parameters, superb_macs
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune, pruned_config
+from compressors.budget import budget_for
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
     expected_sparsity,
     final_masks,
     largest_sparsity,
-    reached_sparsity,
     require_reachable,
     target_sparsity,
 )
@@ -46,16 +46,22 @@ def _trained_gates(config: UpstreamConfig, units: tuple[str, ...], mean: float, 
     return gates
 
 
+def _macs(shape: UpstreamConfig) -> int:
+    return superb_macs(shape).macs
+
+
 class TestSchedule:
     def test_is_the_references(self, losses: Any) -> None:
         for name, points in losses["sparsity_schedule"].items():
             target, warmup = (part.split("=")[1] for part in name.split(","))
-            config = SparsityConfig(sparsity=float(target), sparsity_warmup_updates=int(warmup))
             for update, value in points.items():
-                assert target_sparsity(config, int(update)) == pytest.approx(value, rel=1e-12), (name, update)
+                assert target_sparsity(float(target), int(update), int(warmup)) == pytest.approx(value, rel=1e-12), (
+                    name,
+                    update,
+                )
 
     def test_without_warm_up_starts_at_the_target(self) -> None:
-        assert target_sparsity(SparsityConfig(sparsity=0.5, sparsity_warmup_updates=0), 0) == 0.5
+        assert target_sparsity(0.5, 0, 0) == 0.5
 
 
 class TestRegulariser:
@@ -85,28 +91,67 @@ class TestRegulariser:
             model = UpstreamModel(config)
         torch.manual_seed(0)
         gates = Gates(model, ("conv", "head", "interm"))
-        assert expected_sparsity(gates, count_dphubert_parameters(config)).item() == pytest.approx(0.1018, abs=2e-4)
+        sparsity = SparsityConfig(expected_size="reference")
+        expected = expected_sparsity(gates, budget_for(sparsity, config), sparsity)
+        assert expected.item() == pytest.approx(0.1018, abs=2e-4)
+
+    @pytest.mark.parametrize(
+        "budget", [{"sparsity": 0.5}, {"sparsity": 0.5, "target": "macs"}, {"params": "1M"}], ids=str
+    )
+    @pytest.mark.parametrize("architecture", ["hubert", "wavlm"])
+    def test_expected_sparsity_of_certain_gates_is_that_of_the_pruned_model(
+        self, architecture: Any, budget: dict[str, Any]
+    ) -> None:
+        config = uniform_config(architecture, 128, 12, 4, 512, conv_channels=64)
+        sparsity = SparsityConfig.model_validate({"units": UNITS, **budget})
+        gates = _trained_gates(config, UNITS, 0.0, 1.0)
+        for parameter in gates.parameters():
+            parameter.data = 60 * parameter.sign()
+        pruned = pruned_config(config, gates.hardened_masks())
+        expected = expected_sparsity(gates, budget_for(sparsity, config), sparsity)
+        assert not all(layer.heads for layer in pruned.layers)
+        assert expected.item() == pytest.approx(budget_for(sparsity, config).reached(pruned), abs=1e-4)
+
+    def test_the_reference_leaves_wavlm_s_position_bias_out(self) -> None:
+        """0.2 % of the mini shape's parameters: it takes a model for smaller than it will be."""
+        config = uniform_config("wavlm", 128, 12, 4, 512, conv_channels=64)
+        gates = _trained_gates(config, UNITS, 60.0, 0.0)
+        expected = {}
+        for size in ("whole", "reference"):
+            sparsity = SparsityConfig.model_validate({"expected_size": size})
+            expected[size] = expected_sparsity(gates, budget_for(sparsity, config), sparsity).item()
+        assert expected["whole"] == pytest.approx(0, abs=1e-6)
+        left_out = 320 * 4 + 12 * (33 * 8 + 4)
+        assert expected["reference"] == pytest.approx(left_out / count_dphubert_parameters(config), rel=1e-3)
 
 
 class TestReach:
     def test_largest_sparsity_leaves_one_channel_and_no_more(self) -> None:
         config = _mini_config()
         gates = _trained_gates(config, UNITS, -50.0, 0.1)
-        masks = final_masks(gates, config, SparsityConfig(sparsity=0.999, units=UNITS))
+        masks = final_masks(gates, config, SparsityConfig.model_validate({"sparsity": 0.999, "units": UNITS}))
         smallest = pruned_config(config, masks)
         assert [layer.channels for layer in smallest.conv_layers] == [1] * 7
         assert all(not layer.heads and not layer.feed_forward for layer in smallest.layers)
-        assert largest_sparsity(config, UNITS) == pytest.approx(
-            reached_sparsity(smallest, count_dphubert_parameters(config)), rel=1e-12
-        )
+        every = SparsityConfig.model_validate({"units": UNITS})
+        budget = budget_for(every, config)
+        assert largest_sparsity(config, budget, every) == pytest.approx(budget.reached(smallest), rel=1e-12)
 
-    def test_a_target_beyond_it_is_refused_with_the_largest(self) -> None:
+    @pytest.mark.parametrize(("target", "quantity"), [("params", "parameters"), ("macs", "MACs")])
+    def test_a_target_beyond_it_is_refused_with_the_largest(self, target: Any, quantity: str) -> None:
         config = _mini_config()
-        largest = largest_sparsity(config, ("head",))
-        assert 0.2 < largest < 0.4
-        require_reachable(config, SparsityConfig(sparsity=largest - 1e-6, units=("head",)))
-        with pytest.raises(UserError, match=f"at most {largest:.4f}"):
-            require_reachable(config, SparsityConfig(sparsity=0.75, units=("head",)))
+        heads = SparsityConfig(units=("head",), target=target)
+        largest = largest_sparsity(config, budget_for(heads, config), heads)
+        require_reachable(config, heads.model_copy(update={"sparsity": largest - 1e-6}))
+        with pytest.raises(UserError, match=f"at most {largest:.4f} of this teacher's {quantity}. Found 0.75"):
+            require_reachable(config, heads)
+
+    def test_a_size_beyond_it_is_refused_with_the_smallest(self) -> None:
+        config = _mini_config()
+        heads = SparsityConfig.model_validate({"units": ("head",), "params": "900k"})
+        smallest = pruned_config(config, {f"head/{index}": torch.zeros(4) for index in range(12)})
+        with pytest.raises(UserError, match=f"at least {count_parameters(smallest)} parameters.*Found params=900000"):
+            require_reachable(config, heads)
 
     @pytest.mark.parametrize("sparsity", [0.0, 1.0, -0.1, 1.5])
     def test_a_target_outside_0_and_1_is_refused(self, sparsity: float) -> None:
@@ -120,20 +165,24 @@ class TestReach:
 
 class TestFinalMasks:
     @pytest.mark.parametrize("units", [("conv", "head", "interm"), UNITS, ("interm", "attlayer"), ("head", "conv")])
-    @pytest.mark.parametrize("sparsity", [0.1, 0.3])
+    @pytest.mark.parametrize(
+        "budget", [{"sparsity": 0.1}, {"sparsity": 0.29}, {"sparsity": 0.3, "target": "macs"}, {"params": "2M"}]
+    )
     @pytest.mark.parametrize(("mean", "spread"), [(-1.0, 3.0), (4.0, 0.01), (-3.0, 1.0)])
-    def test_meet_the_target_size_within_1_percent(
-        self, units: tuple[str, ...], sparsity: float, mean: float, spread: float
+    def test_meet_the_budget_within_1_percent_and_never_exceed_it(
+        self, units: tuple[str, ...], budget: dict[str, Any], mean: float, spread: float
     ) -> None:
-        config = _mini_config()
-        original = count_dphubert_parameters(config)
-        masks = final_masks(
-            _trained_gates(config, units, mean, spread),
-            config,
-            SparsityConfig.model_validate({"sparsity": sparsity, "units": units}),
-        )
-        size = count_dphubert_parameters(pruned_config(config, masks))
-        assert size == pytest.approx((1 - sparsity) * original, rel=0.01)
+        shape = _mini_config()
+        config = SparsityConfig.model_validate({"units": units, **budget})
+        pruned = pruned_config(shape, final_masks(_trained_gates(shape, units, mean, spread), shape, config))
+        wanted = budget_for(config, shape).wanted
+        if config.params is None:
+            count = _macs if config.target == "macs" else count_dphubert_parameters
+            assert wanted == pytest.approx((1 - config.sparsity) * count(shape), abs=1)
+        else:
+            count = count_parameters
+            assert wanted == 2_000_000
+        assert 0.99 * wanted <= count(pruned) <= wanted
 
     def test_follow_the_reference_rule_on_request(self) -> None:
         config = _mini_config()
@@ -146,7 +195,7 @@ class TestFinalMasks:
         config = _mini_config()
         gates = _trained_gates(config, ("conv", "head", "interm"), -0.5, 3.0)
         expected = gates.hardened_masks()
-        reached = reached_sparsity(pruned_config(config, expected), count_dphubert_parameters(config))
+        reached = budget_for(SparsityConfig(), config).reached(pruned_config(config, expected))
         masks = final_masks(gates, config, SparsityConfig(sparsity=reached))
         for key, mask in expected.items():
             assert torch.equal(masks[key], mask), key
@@ -156,9 +205,9 @@ class TestFinalMasks:
         gates = _trained_gates(config, ("interm",), 0.0, 2.0)
         masks = final_masks(gates, config, SparsityConfig(sparsity=0.4, units=("interm",)))
         for key, mask in masks.items():
-            log_alpha = gates.get_submodule(key).log_alpha
-            assert log_alpha[mask > 0].min() > log_alpha[mask == 0].max()  # type: ignore[operator]
-            torch.testing.assert_close(mask[mask > 0], torch.sigmoid(log_alpha[mask > 0] * 1.2))  # type: ignore[operator]
+            log_alpha = gates.get_parameter(f"{key}.log_alpha")
+            assert log_alpha[mask > 0].min() > log_alpha[mask == 0].max()
+            torch.testing.assert_close(mask[mask > 0], torch.sigmoid(log_alpha[mask > 0] * 1.2))
 
     @pytest.mark.parametrize("threshold", ["reference", "target"])
     def test_no_convolution_loses_its_last_channel(self, threshold: str) -> None:

@@ -12,7 +12,15 @@ from reference_names import BASE_CONFIGS, gate_key, small_gated
 from bench.errors import UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import uniform_config
+from bench.upstream.cost import (
+    count_dphubert_parameters,
+    count_macs,
+    gateable_parameters,
+    macs_of_units,
+    position_bias_parameters,
+)
 from bench.upstream.gates import UNITS, Gates, HardConcrete
+from bench.upstream.pruning import pruned_config
 
 TRUTH = Path(__file__).parent.parent / "reference"
 GATES = json.loads((TRUTH / "gates.json").read_text())
@@ -115,6 +123,74 @@ class TestExpectedParameters:
         scale = tiny.feature_extractor.channel_scale.numel()
         counted = sum(parameter.numel() for parameter in tiny.parameters()) + scale
         assert Gates(tiny, ()).expected_parameters().item() == counted
+
+
+class TestExpectedStructure:
+    @pytest.mark.parametrize("keep_position_bias", [True, False])
+    @pytest.mark.parametrize(("architecture", "large"), [("hubert", False), ("wav2vec2", True), ("wavlm", False)])
+    def test_of_certain_gates_is_what_pruning_leads_to(self, architecture, large, keep_position_bias):
+        """Any masks, blocks without units and layer 0 without attention among them: sizes and MACs are exact."""
+        config = uniform_config(architecture, 48, 3, 4, 6, 8, large=large)
+        torch.manual_seed(0)
+        lost = 0
+        for _ in range(30):
+            gates = Gates(UpstreamModel(config), UNITS)
+            for key, gate in gates.items():
+                kept = torch.rand_like(gate.log_alpha) < torch.rand(())
+                kept[0] |= key.startswith("conv")
+                torch.nn.init.constant_(gate.log_alpha, -60.0)
+                gate.log_alpha.data[kept] = 60.0
+            pruned = pruned_config(config, gates.hardened_masks(), keep_position_bias=keep_position_bias)
+            lost += not pruned.layers[0].heads and any(layer.heads for layer in pruned.layers)
+            units, embeddings = gates.expected_structure(keep_position_bias=keep_position_bias)
+            parameters = gateable_parameters(config, units)
+            parameters = parameters + position_bias_parameters(config, units["attlayer"], embeddings)
+            assert parameters.item() == pytest.approx(count_dphubert_parameters(pruned), rel=2e-6)
+            for length in (4000, 16_000):
+                macs = macs_of_units(config, units, embeddings, [length])
+                assert macs.item() == pytest.approx(count_macs(pruned, length), rel=2e-6)
+        assert lost > 2
+
+    def test_is_the_mean_over_samples(self):
+        """Gates of one part are drawn; all others are certain, as counts of neighbours count as independent."""
+        config = uniform_config("wavlm", 48, 2, 4, 6, 8)
+        torch.manual_seed(0)
+        for unit, log_alpha in (("head", -3.0), ("interm", -3.0), ("attlayer", -1.5)):
+            gates = Gates(UpstreamModel(config), [unit])
+            for gate in gates.values():
+                torch.nn.init.constant_(gate.log_alpha, log_alpha)
+            units, embeddings = gates.expected_structure(keep_position_bias=True)
+            expected = macs_of_units(config, units, embeddings, [4000]).item()
+            drawn = [
+                count_macs(pruned_config(config, {key: gate() for key, gate in gates.items()}), 4000)
+                for _ in range(600)
+            ]
+            deviation = np.std(drawn) / math.sqrt(len(drawn))
+            # WavLM's gates and the embedding they need count as independent too: a term of 1e-3 of the whole.
+            assert abs(np.mean(drawn) - expected) < 4 * deviation + 1e-3 * expected
+
+    def test_reaches_every_gate_and_stays_finite_where_all_are_closed(self):
+        config = uniform_config("wavlm", 48, 2, 4, 6, 8)
+        for log_alpha in (4.0, -4.0, -200.0):
+            gates = Gates(UpstreamModel(config), UNITS)
+            for gate in gates.values():
+                torch.nn.init.constant_(gate.log_alpha, log_alpha)
+            units, embeddings = gates.expected_structure(keep_position_bias=True)
+            macs = macs_of_units(config, units, embeddings)
+            macs.backward()
+            gradients = torch.cat([gate.log_alpha.grad for gate in gates.values()])
+            assert macs.isfinite()
+            assert gradients.isfinite().all()
+            assert log_alpha < 0 or (gradients > 0).all()
+
+    def test_nothing_is_won_by_closing_a_convolution_s_last_channel(self):
+        gates = Gates(UpstreamModel(uniform_config("hubert", 48, 1, 4, 6, 8)), ["conv"])
+        for gate in gates.values():
+            torch.nn.init.constant_(gate.log_alpha, -8.0)
+        units, _ = gates.expected_structure(keep_position_bias=True)
+        assert [count.item() for count in units["conv"]] == [1.0] * 7
+        sum(units["conv"]).backward()
+        assert all((gate.log_alpha.grad == 0).all() for gate in gates.values())
 
 
 class TestAttachedGates:

@@ -165,9 +165,28 @@ class TestShapes:
         for key, weight in at_once.state_dict().items():
             assert torch.equal(twice.state_dict()[key], weight), key
 
-    def test_wavlm_without_attention_in_layer_0_has_no_position_bias(self, caplog):
+    def test_position_bias_stays_while_any_layer_has_attention(self):
         model = make_model("wavlm")
-        pruned = prune(model, {"attlayer/0": torch.zeros(1)})
+        gates = random_gates(model, ["attlayer"])
+        for index, log_alpha in enumerate((-8.0, 3.0, -8.0)):
+            torch.nn.init.constant_(gates[f"attlayer/{index}"].log_alpha, log_alpha)
+        pruned = prune(model, gates.hardened_masks())
+        assert [len(layer.heads) for layer in pruned.config.layers] == [0, 4, 0]
+        gates.attach()
+        waveforms = TestEqualsTheMaskedModel.WAVEFORMS
+        with torch.no_grad():
+            masked, _ = model(waveforms)
+            states, _ = pruned(waveforms)
+            lost, _ = prune(model, gates.hardened_masks(), keep_position_bias=False)(waveforms)
+        torch.testing.assert_close(states[-1], masked[-1], atol=4e-6, rtol=4e-6)
+        assert (lost[-1] - masked[-1]).abs().max() > 1e-4
+        without = prune(pruned, {"attlayer/1": torch.zeros(1)})
+        assert without.position_bias is None
+        assert not without.config.relative_position.has_embedding
+
+    def test_position_bias_goes_with_layer_0_on_request(self, caplog):
+        model = make_model("wavlm")
+        pruned = prune(model, {"attlayer/0": torch.zeros(1)}, keep_position_bias=False)
         assert not pruned.config.relative_position.has_embedding
         assert model.config.relative_position.has_embedding
         assert "no layer has WavLM's relative position bias" in caplog.text
