@@ -20,15 +20,23 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     """
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")
+    recipe = provenance.get("recipe", {})
     return ModelCard(
         compressor=provenance.get("compressor", "none"),
         teacher=provenance.get("teacher"),
-        target_sparsity=provenance.get("recipe", {}).get("sparsity"),
+        target=recipe.get("target"),
+        target_sparsity=_target_sparsity(recipe, teacher_params),
         sparsity=1 - params / teacher_params if teacher_params else None,
         params=params,
         size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in upstream.state_dict().values()),
         **_macs(upstream),
     )
+
+
+def _target_sparsity(recipe: Mapping[str, Any], teacher_params: int | None) -> float | None:
+    if recipe.get("params") and teacher_params:
+        return 1 - int(recipe["params"]) / teacher_params
+    return None if recipe.get("target") == "macs" else recipe.get("sparsity")
 
 
 def _trainable(module: AnyUpstream) -> int:

@@ -40,7 +40,10 @@ class ModelCard(Settings):
     teacher: str | None = None
     """Reference of the teacher."""
     target_sparsity: float | None = None
-    """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting."""
+    """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting; none
+    where its budget was in MACs."""
+    target: str | None = None
+    """What the compressor's budget was in, ``params`` or ``macs``, where its settings say so."""
     sparsity: float | None = None
     """Fraction of the teacher's trainable parameters that it removed."""
     params: int

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from bench.errors import UserError
+from bench.profiling import model_card
 from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore, audio_differences
+from bench.upstream import load_upstream
 
 TEACHER = ModelCard(params=1000, size_bytes=4000, macs=5_000_000_000_000, macs_superb=5_000_000_000_001)
 STUDENT = ModelCard(
@@ -29,6 +32,24 @@ def record(card: ModelCard, model: str, task: str, seed: int, **scores: float) -
         settings={"steps": 3},
         provenance={},
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "target_sparsity"),
+    [
+        ({"sparsity": 0.75, "target": "params", "params": None}, "params", 0.75),
+        ({"sparsity": 0.75, "target": "macs", "params": None}, "macs", None),
+        ({"sparsity": 0.75, "target": "params", "params": 600_000}, "params", 0.4),
+        ({"sparsity": 0.5}, None, 0.5),
+        ({}, None, None),
+    ],
+)
+def test_the_card_says_what_compression_aimed_at(
+    recipe: dict[str, Any], target: str | None, target_sparsity: float | None
+) -> None:
+    card = model_card(load_upstream("fbank"), {"compressor": "a", "teacher_params": 1_000_000, "recipe": recipe})
+    assert card.target == target
+    assert card.target_sparsity == (None if target_sparsity is None else pytest.approx(target_sparsity))
 
 
 @pytest.fixture
