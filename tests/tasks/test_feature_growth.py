@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,50 +18,66 @@ from tasks.feature_cache.room import folder_bytes, room_to_grow
 SIZE_BYTES = 60_000
 LIMIT_BYTES = 100_000
 WRITE = f"""
-import sys, time
+import logging, sys
 from pathlib import Path
 from tasks.feature_cache.room import room_to_grow
 folder = Path(sys.argv[1])
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 with room_to_grow(folder, {SIZE_BYTES}, {LIMIT_BYTES}) as written:
+    print("has room", flush=True)
     for part in range(3):
-        print("writes", flush=True)
-        time.sleep(float(sys.argv[2]))
+        sys.stdin.readline()
         (folder / str(part)).write_bytes(bytes({SIZE_BYTES} // 3))
         written({SIZE_BYTES} // 3)
+        print("wrote", flush=True)
 """
 
 
-def writer(folder: Path, pause_s: float) -> subprocess.Popen[str]:
-    """Start a process that computes features, and wait until it holds its room."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITE, str(folder), str(pause_s)], stdout=subprocess.PIPE, text=True
-    )
+def writer(folder: Path) -> subprocess.Popen[str]:
+    """Start a process that computes features: a third of them for every line that it is sent."""
+    command = [sys.executable, "-c", WRITE, str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def says(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    assert process.stdout.readline() == "writes\n"
-    return process
+    return process.stdout.readline().strip()
+
+
+def write(process: subprocess.Popen[str], root: Path) -> None:
+    """Let a process write, and see that all that is there keeps to the limit."""
+    assert process.stdin is not None
+    process.stdin.write("go on\n")
+    process.stdin.flush()
+    assert says(process) == "wrote"
+    # The notes of both processes are some hundred bytes.
+    assert folder_bytes(root) <= LIMIT_BYTES
 
 
 @pytest.fixture
 def another(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds room and never comes to write."""
-    process = writer(tmp_path / "theirs", 3600)
+    process = writer(tmp_path / "theirs")
+    assert says(process) == "has room"
     yield process
     process.kill()
     process.communicate()
 
 
-def test_the_limit_holds_while_two_write_and_the_later_takes_the_place(tmp_path: Path) -> None:
-    first = writer(tmp_path / "first", 0.3)
-    second = subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path / "second"), "0.1"], stdout=subprocess.DEVNULL)
-    largest_bytes = 0
-    while second.poll() is None:
-        largest_bytes = max(largest_bytes, folder_bytes(tmp_path))
-        time.sleep(0.005)
-    assert (first.wait(), second.wait()) == (0, 0)
-    first.communicate()
-    # The notes of both are some hundred bytes.
-    assert SIZE_BYTES <= largest_bytes <= LIMIT_BYTES
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["second"]
+def test_who_does_not_fit_waits_and_then_takes_the_place(another: subprocess.Popen[str], tmp_path: Path) -> None:
+    write(another, tmp_path)
+    waiting = writer(tmp_path / "mine")
+    assert says(waiting) == "features: no room within --cache-limit until another process has written its own"
+    for _ in range(2):
+        write(another, tmp_path)
+    assert another.wait() == 0
+    while (said := says(waiting)) != "has room":
+        assert said
+    for _ in range(3):
+        write(waiting, tmp_path)
+    waiting.communicate()
+    assert waiting.returncode == 0
+    assert {path.name: folder_bytes(path) for path in tmp_path.iterdir() if path.is_dir()} == {"mine": SIZE_BYTES}
 
 
 def test_a_killed_process_holds_nothing(another: subprocess.Popen[str], tmp_path: Path) -> None:
