@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
@@ -34,7 +36,10 @@ class History(Callback):
         self.earlier_stages = [row for row in _read_rows(path) if row["stage"] != stage]
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, Tensor] = {}
+        """Over the finished updates since the last row, of the batches of all processes."""
         self.count = 0
+        self.pending: list[Tensor] = []
+        """What this process logged since the last update, (keys,) each."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -54,12 +59,13 @@ class History(Callback):
     ) -> None:
         """Add up what the step logged; write a row where one is due."""
         logged: dict[str, Tensor] = outputs["logged"]
-        self.sums = {key: value + self.sums.get(key, 0.0) for key, value in logged.items()}
-        self.count += 1
+        self.pending.append(torch.stack([value.float() for value in logged.values()]))
+        if not update_ends(trainer, batch):
+            return
+        self._add_update(list(logged), trainer)
         update = trainer.global_step
-        is_due = update % self.config.log_updates == 0 or update == trainer.max_steps
-        if is_due and update_ends(trainer, batch):
-            self._add_row(update, pl_module.last_update())
+        if update % self.config.log_updates == 0 or update == trainer.max_steps:
+            self._add_row(update, pl_module.last_update(), trainer)
             self._require_learning(is_last=update == trainer.max_steps)
 
     @property
@@ -73,13 +79,21 @@ class History(Callback):
         sums = {key: value.item() for key, value in self.sums.items()}
         self._require_finite(sums | pl_module.last_update(), trainer.global_step)
 
-    def _add_row(self, update: int, last_update: dict[str, float]) -> None:
+    def _add_update(self, keys: Sequence[str], trainer: Trainer) -> None:
+        """Add what all processes logged, so that each of them sees the same and judges alike."""
+        totals = cast("Tensor", trainer.strategy.reduce(torch.stack(self.pending).sum(0), reduce_op="sum"))
+        self.sums = {key: value + self.sums.get(key, 0.0) for key, value in zip(keys, totals, strict=True)}
+        self.count += len(self.pending) * trainer.world_size
+        self.pending = []
+
+    def _add_row(self, update: int, last_update: dict[str, float], trainer: Trainer) -> None:
         row = {key: value.item() / self.count for key, value in self.sums.items()} | last_update
         self._require_finite(row, update)
         self.rows.append({"stage": self.stage, "update": update, **row})
         self.sums, self.count = {}, 0
-        _write_rows(self.path, [*self.earlier_stages, *self.rows])
-        logger.info("stage %s, update %d: loss %.4f", self.stage, update, row["loss"])
+        if trainer.is_global_zero:
+            _write_rows(self.path, [*self.earlier_stages, *self.rows])
+            logger.info("stage %s, update %d: loss %.4f", self.stage, update, row["loss"])
 
     def _require_learning(self, *, is_last: bool) -> None:
         if self.suspicious_rows >= (1 if is_last else ROWS):
@@ -149,7 +163,11 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
         """Open the bar."""
         self.bar = tqdm(
-            desc=self.stage, total=trainer.max_steps, initial=trainer.global_step, unit="update", disable=None
+            desc=self.stage,
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            unit="update",
+            disable=None if trainer.is_global_zero else True,
         )
 
     def on_train_batch_end(
@@ -172,4 +190,5 @@ class ProgressBar(Callback):
 
 def update_ends(trainer: Trainer, batch: CropBatch) -> bool:
     """Tell whether the optimiser has just made an update, rather than gathered another gradient for it."""
-    return (batch.number + 1) % trainer.accumulate_grad_batches == 0
+    number_here = batch.number // trainer.world_size
+    return (number_here + 1) % trainer.accumulate_grad_batches == 0

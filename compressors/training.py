@@ -20,6 +20,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
@@ -52,6 +53,9 @@ class Training:
     history: Path
     """The CSV of what was logged in all stages."""
     context: Context
+    devices: int = 1
+    """Processes that train together, of which this is one; see `compressors.processes`. They share out the
+    ``accumulate_batches`` of each update, which is the one that a single process would make."""
 
     def run(
         self,
@@ -80,22 +84,18 @@ class Training:
         logger.info("stage %s: %d of %d updates are done", name, finished, stage.updates)
         if finished >= stage.updates:
             return
+        dataset = batches(seed) if batches else CropBatches(self.files, self.config, seed)
         with _quiet(), _plain_errors():
-            self._trainer(name, stage, checkpoint).fit(
-                module,
-                train_dataloaders=self._loader(
-                    batches(seed) if batches else CropBatches(self.files, self.config, seed),
-                    first=finished * self.config.accumulate_batches,
-                ),
-                ckpt_path=checkpoint if finished else None,
-            )
+            trainer = self._trainer(name, stage, checkpoint)
+            first = finished * self.config.accumulate_batches + trainer.global_rank
+            trainer.fit(module, self._loader(dataset, first), ckpt_path=checkpoint if finished else None)
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=None,
             # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
-            sampler=itertools.count(first),
+            sampler=itertools.count(first, self.devices),
             num_workers=self.config.num_workers,
             pin_memory=self.context.device == "cuda",
         )
@@ -104,10 +104,12 @@ class Training:
         history = History(self.history, name, self.config)
         return Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
-            devices=1,
+            devices=self.devices,
+            # Layer dropout, and layers above the last prediction, leave weights without a gradient.
+            strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
             precision=LIGHTNING_PRECISION[self.config.precision],  # type: ignore[arg-type]
             max_steps=stage.updates,
-            accumulate_grad_batches=self.config.accumulate_batches,
+            accumulate_grad_batches=self.config.accumulate_batches // self.devices,
             gradient_clip_val=self.config.max_gradient_norm,
             # A checkpoint comes after the row of its update, which it contains.
             callbacks=[
@@ -146,6 +148,13 @@ class StageModule(LightningModule):
         optimizer = AdamW(self.objective.parameter_groups(self.stage.learning_rate), lr=self.stage.learning_rate)
         schedule = LambdaLR(optimizer, self.stage.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count the batches of the checkpoint as these processes would, who may be more or fewer than wrote it."""
+        num_batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        # Lightning completes a batch after the callbacks, among them the one that saves.
+        progress |= dict.fromkeys(("ready", "started", "processed"), num_batches) | {"completed": num_batches - 1}
 
     def on_train_batch_start(self, batch: CropBatch, batch_idx: int) -> None:  # noqa: ARG002 - lightning's signature
         """Make dropout and gate noise a function of the batch's number."""

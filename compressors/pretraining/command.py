@@ -24,6 +24,9 @@ def pretrain_model(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, masks, clusters and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that share each update's accumulate_batches, one a GPU.")
+    ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,  # noqa: ARG001 - read before parsing
 ) -> None:
@@ -37,7 +40,7 @@ def pretrain_model(
     from compressors.pretraining.folder import pretrain_into
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
-    figures = pretrain_into(out, preset, data, set_ or [], seed=seed, device=chosen_device)
+    figures = pretrain_into(out, preset, data, set_ or [], seed=seed, device=chosen_device, devices=devices)
     print_json(figures) if json else print_rows([_rounded(row) for row in figures], title=f"{out}: held-out speech")
 
 

@@ -17,12 +17,20 @@ from bench.store.claims import claimed
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream
 from compressors.pretraining.config import PRESETS, PretrainingConfig
 from compressors.pretraining.recipe import Pretraining
+from compressors.processes import require_devices
 
 DATA_PREFIX = "data."
 
 
 def pretrain_into(
-    out: Path, preset: str, data: str, assignments: Sequence[str], *, seed: int, device: Literal["cpu", "cuda"]
+    out: Path,
+    preset: str,
+    data: str,
+    assignments: Sequence[str],
+    *,
+    seed: int,
+    device: Literal["cpu", "cuda"],
+    devices: int = 1,
 ) -> list[dict[str, Any]]:
     """Make the model folder, or say what is there if it was made before.
 
@@ -33,15 +41,19 @@ def pretrain_into(
         assignments: as after ``--set``.
         seed: of everything random.
         device: where to train.
+        devices: how many of them, with a process each.
 
     Returns:
         Held-out figures, a row an iteration and prediction; see `evaluation.held_out_figures`.
 
     Raises:
-        UserError: a wrong setting, unusable audio, a folder that holds something else, or a training that diverges.
+        UserError: a wrong setting, more devices than there are, unusable audio, a folder that holds something else, or
+            a training that diverges.
     """
     overrides = parse_overrides(assignments)
     config = resolved(preset, {key: value for key, value in overrides.items() if not key.startswith(DATA_PREFIX)})
+    context = Context(seed=seed, device=device)
+    require_devices(config, context, devices)
     data_changes = {
         key.removeprefix(DATA_PREFIX): value for key, value in overrides.items() if key.startswith(DATA_PREFIX)
     }
@@ -53,7 +65,7 @@ def pretrain_into(
         if not _is_there(out, identity):
             if chosen.embedded:
                 embedded(chosen.embedded).prepare(())
-            pretraining = Pretraining(config, required_audio(chosen), workdir, Context(seed=seed, device=device))
+            pretraining = Pretraining(config, required_audio(chosen), workdir, context, devices)
             model = pretraining.run()
             provenance = {**pretraining.provenance(), **identity, "versions": versions(), "finished": now()}
             save_upstream(model, out, provenance, beside=sorted(pretraining.beside.iterdir()))

@@ -24,6 +24,7 @@ from compressors.pretraining.config import IterationConfig, PredictionConfig, Pr
 from compressors.pretraining.evaluation import held_out_figures
 from compressors.pretraining.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
 from compressors.pretraining.units import FrameUnits
+from compressors.processes import run_together
 from compressors.stages import require_precision
 from compressors.training import Training, derived_seed
 from compressors.workdir import claim
@@ -38,13 +39,23 @@ SUPERVISED = {"phones": "phone", "speakers": "speaker"}
 class Pretraining:
     """One pretraining, which goes on where an earlier call with the same ``workdir`` stopped."""
 
-    def __init__(self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context) -> None:
+    def __init__(
+        self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context, devices: int = 1
+    ) -> None:
         """Look at the audio.
+
+        Args:
+            config: the recipe.
+            audio: what is heard.
+            workdir: for checkpoints and units.
+            context: the seed, and where to train.
+            devices: processes that train together; the result does not depend on them but for rounding.
 
         Raises:
             UserError: unusable audio, or a precision that the device does not have.
         """
         require_precision(config, context)
+        self.devices = devices
         self.config = config
         self.shape = config.shape.upstream_config()
         self.audio = audio
@@ -73,10 +84,9 @@ class Pretraining:
                 "audio": audio_hash(self.files),
             },
         )
-        training = Training(self.config, self.train_files, self.workdir, self.beside / HISTORY, self.context)
         model: UpstreamModel | None = None
         for number, iteration in enumerate(self.config.iterations, start=1):
-            model = self._iterate(f"iteration-{number}", iteration, training, previous=model)
+            model = self._iterate(f"iteration-{number}", iteration, previous=model)
         write_atomically(self.beside / FIGURES, json.dumps(self.figures, indent=1) + "\n")
         if model is None:
             raise ValueError("a recipe without iterations")
@@ -94,12 +104,23 @@ class Pretraining:
             "held_out": self.figures,
         }
 
-    def _iterate(
-        self, name: str, iteration: IterationConfig, training: Training, previous: UpstreamModel | None
-    ) -> UpstreamModel:
-        seed = derived_seed(self.context.seed, name)
+    def _iterate(self, name: str, iteration: IterationConfig, previous: UpstreamModel | None) -> UpstreamModel:
         kinds = self._units(name, iteration.predictions, previous)
         targets = [kinds[_units_key(prediction)] for prediction in iteration.predictions]
+        if self.devices > 1:
+            run_together(self.devices, partial(self._trained, name, iteration, targets, self.devices))
+        # Reads the last checkpoint, where several processes have trained.
+        objective = self._trained(name, iteration, targets)
+        self.figures[name] = held_out_figures(
+            objective, iteration.predictions, targets, self.held_out, self.config, self.context
+        )
+        return objective.upstream.cpu().eval()
+
+    def _trained(
+        self, name: str, iteration: IterationConfig, targets: Sequence[FrameUnits], devices: int = 1
+    ) -> MaskedPrediction:
+        """Train an iteration, or what is left of it, as one of ``devices`` processes."""
+        seed = derived_seed(self.context.seed, name)
         torch.manual_seed(seed)
         objective = MaskedPrediction(
             random_model(self.shape, seed).train(),
@@ -110,11 +131,10 @@ class Pretraining:
             self.config,
         )
         batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config)
+        history = self.beside / HISTORY
+        training = Training(self.config, self.train_files, self.workdir, history, self.context, devices)
         training.run(name, iteration, objective, batches)
-        self.figures[name] = held_out_figures(
-            objective, iteration.predictions, targets, self.held_out, self.config, self.context
-        )
-        return objective.upstream.cpu().eval()
+        return objective
 
     def _units(
         self, name: str, predictions: Sequence[PredictionConfig], previous: UpstreamModel | None
