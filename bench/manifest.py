@@ -15,6 +15,7 @@ from bench.registry import nearest
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SIGNS = (",", ";", "\t")
 _JSON_LINES = ".jsonl"
+MANIFEST_SUFFIXES = (*_SEPARATORS, _JSON_LINES)
 
 
 def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
             "Correct the path."
         )
     suffix = file.suffix.lower()
-    if suffix != _JSON_LINES and suffix not in _SEPARATORS:
+    if suffix not in MANIFEST_SUFFIXES:
         raise UserError(
             f"Expected a manifest with the suffix .csv, .tsv or .jsonl (JSON lines). Found {file}. Save it as one."
         )
@@ -45,25 +46,49 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = _read_json_lines(file) if suffix == _JSON_LINES else _read_csv(file, _SEPARATORS[suffix])
     except ValueError as error:  # What pandas', JSON's and Unicode's errors have in common.
         kind = "JSON lines" if suffix == _JSON_LINES else f"CSV in UTF-8, columns parted by {_SEPARATORS[suffix]!r},"
-        remedy = " Save it as UTF-8." if isinstance(error, UnicodeError) else ""
-        raise UserError(
-            f"Expected {kind} in {file}. It cannot be read: {' '.join(str(error).split())}.{remedy}"
-        ) from error
+        told = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"Expected {kind} in {file}. It cannot be read: {told}.{_remedy(error)}") from error
     found = list(table.columns)
     if missing := [column for column in columns if column not in found]:
         raise UserError(
             f"Expected the columns {', '.join(columns)} in {file}. Found no column `{missing[0]}`. "
-            f"{nearest(missing[0], found)} Add it, or rename one."
+            f"{nearest(missing[0], found)} {_column_remedy(columns, found)}"
         )
     return table
 
 
+def _remedy(error: ValueError) -> str:
+    """Say what helps where the error, which is not ours, does not."""
+    if isinstance(error, UnicodeError):
+        return " Save it as UTF-8."
+    if isinstance(error, pd.errors.EmptyDataError):
+        return " Write the columns' names into its first row, and a row an utterance below."
+    if isinstance(error, pd.errors.ParserError):
+        return " Text that holds the sign or a quote stands in double quotes, with each quote in it doubled."
+    return ""
+
+
+def _column_remedy(columns: Sequence[str], found: Sequence[str]) -> str:
+    if any(name != name.strip() and name.strip() in columns for name in found):
+        return "Remove the spaces around the signs that part columns."
+    if not set(columns) & set(found):
+        return "The first row must name the columns: add it, or rename them."
+    return "Add it, or rename one."
+
+
 def _read_csv(file: Path, separator: str) -> pd.DataFrame:
-    table = pd.read_csv(file, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
+    as_text: dict[str, Any] = {"sep": separator, "dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
+    header = pd.read_csv(file, header=None, nrows=1, **as_text).iloc[0]
+    # Else pandas would rename the second one.
+    if header.duplicated().any():
+        raise ValueError(f"two columns are called {header[header.duplicated()].iloc[0]!r}; rename one")
+    table: pd.DataFrame = pd.read_csv(file, **as_text)
     if len(table.columns) == 1 and (
         other := [sign for sign in _SIGNS if sign != separator and sign in table.columns[0]]
     ):
-        raise ValueError(f"its columns are parted by {other[0]!r}")
+        suffix = next((suffix for suffix, sign in _SEPARATORS.items() if sign == other[0]), None)
+        remedy = f"name it {suffix}" if suffix else f"save it with {separator!r}"
+        raise ValueError(f"its columns are parted by {other[0]!r}; {remedy}")
     # What pandas makes of a first row that is longer than the header.
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"rows have more than the header's {len(table.columns)} columns; quote text that has the sign")
@@ -80,7 +105,7 @@ def _read_json_lines(file: Path) -> pd.DataFrame:
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} is no object")
+            raise ValueError(f'line {number} is no object; write one a line, such as {{"path": "a.wav"}}')
         rows.append({name: _text(value) for name, value in row.items()})
     return pd.DataFrame(rows, dtype=object).fillna("")
 

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Literal
 from unicodedata import normalize
 
@@ -21,6 +21,11 @@ from tasks.splits import SPLITS
 
 logger = logging.getLogger(__name__)
 
+_OTHER_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
 _TABLE_COLUMNS = {"wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec"}
 _PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s", "fold"}
 
@@ -111,7 +116,7 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
         row = unknown.iloc[0]
         raise UserError(
             f"Expected train, dev or test as split in {file}. Found {row['split']!r} at {row['path']} "
-            f"({len(unknown)} rows). {nearest(row['split'], SPLITS)}"
+            f"({len(unknown)} rows). {_split_remedy(row['split'])}"
         )
     found = set(table["split"])
     remedy = {
@@ -123,19 +128,29 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
         raise UserError(f"Expected rows of train, dev and test in {file}. Found none of {empty[0]}. {remedy[empty[0]]}")
 
 
+def _split_remedy(name: str) -> str:
+    other = _OTHER_SPLIT_NAMES.get(name.strip().casefold())
+    return f"Write {other} instead." if other else nearest(name, SPLITS)
+
+
 def _find(table: pd.DataFrame, file: Path) -> list[Path]:
     """Name the audio of every row, which must be there."""
     audio = [file.parent / path for path in table["path"]]
     if missing := [path for path in audio if not path.is_file()]:
         raise UserError(
             f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
-            f"{_namesake(missing[0])}Paths are relative to the manifest: correct them, or restore the files."
+            f"{_meant(missing[0], file.parent)}Paths are relative to the manifest: correct them, or restore the files."
         )
     return audio
 
 
-def _namesake(path: Path) -> str:
-    """Say which file beside a missing one may be meant."""
+def _meant(path: Path, root: Path) -> str:
+    """Say which file may be meant by a missing one: its end below the manifest's folder, or a like name beside it."""
+    # Which takes either slash for one.
+    parts = PureWindowsPath(path.relative_to(root) if path.is_relative_to(root) else path).parts
+    ends = [Path(*parts[start:]) for start in range(len(parts))]
+    if below := next((end for end in ends if (root / end).is_file()), None):
+        return f"Did you mean {below.as_posix()!r}? "
     names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     if normalize("NFC", path.name) in {normalize("NFC", name) for name in names}:
         return "One there has this name with its accents in another encoding (Unicode NFC or NFD): rename it. "
@@ -147,10 +162,12 @@ def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> Non
     for values, what in (([_identity(path) for path in audio], "audio file"), (table["id"].tolist(), "id")):
         name, count = Counter(values).most_common(1)[0]
         if count > 1:
+            repeated = sum(number > 1 for number in Counter(values).values())
+            others = f", and {repeated - 1} others twice" if repeated > 1 else ""
             rows = table[[value == name for value in values]]
             raise UserError(
                 f"Expected every {what} once in {file}. Found {rows['path'].iloc[0]} and {rows['path'].iloc[1]} (in "
-                f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same. Remove one"
+                f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same{others}. Remove one"
                 f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
             )
 

@@ -12,7 +12,10 @@ from bench import registry
 from bench.config.overrides import nested, validated
 from bench.contracts import AudioSource, Corpora, Data, Settings, Task
 from bench.errors import UserError
+from bench.manifest import MANIFEST_SUFFIXES
 from bench.registry import nearest
+
+_EXAMPLE = "tasks: {ks: {manifest: mine.csv}}"
 
 Entry = TypeVar("Entry", bound=Settings)
 
@@ -78,18 +81,30 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"--data {path}: no such file, and no embedded corpora of this name. "
             f"{registry.nearest(str(path), registry.names('bench.corpora'))}"
         )
+    if path.suffix.lower() in MANIFEST_SUFFIXES:
+        raise UserError(
+            f"Expected YAML as --data. Found the table {path}. Name it in a YAML file, by the task it is for, such as "
+            f"tasks: {{ks: {{manifest: {path.name}}}}}."
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"Expected YAML in {path}. {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"Expected YAML in {path}. {' '.join(str(error).split())}. Indent with spaces, and write / in paths."
+        ) from error
     if not isinstance(values, dict):
-        raise UserError(f"Expected the keys audio and tasks in {path}. Found {type(values).__name__}.")
+        raise UserError(
+            f"Expected the keys audio and tasks in {path}. Found {'text' if isinstance(values, str) else 'none'}. "
+            f"Write e.g. {_EXAMPLE} into it."
+        )
     if stray := [key for key in registry.names("bench.tasks") if key in values]:
         raise UserError(
             f"Expected {stray[0]} below tasks in {path}. Found it beside them. Write tasks: {{{stray[0]}: ...}}."
         )
-    tasks = values.get("tasks")
-    if isinstance(tasks, dict) and (plain := [name for name, entry in tasks.items() if not isinstance(entry, dict)]):
+    tasks = values.get("tasks", {})
+    if not isinstance(tasks, dict):
+        raise UserError(f"Expected settings by task below tasks in {path}. Found {tasks!r}. Write e.g. {_EXAMPLE}.")
+    if plain := [name for name, entry in tasks.items() if not isinstance(entry, dict)]:
         raise UserError(
             f"Expected settings of the task {plain[0]} in {path}, such as {{manifest: mine.csv}}. "
             f"Found {tasks[plain[0]]!r}."

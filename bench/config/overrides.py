@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import UserError
 from bench.registry import nearest
 
+_MESSAGES = {"path_type": "expected one path", "dict_type": "expected settings, key by key"}
+"""Of pydantic's errors that speak of Python."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -70,7 +73,7 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_explained(kind, problem) for problem in error.errors())
+        problems = " ".join(_explained(kind, problem) for problem in error.errors())
         raise UserError(f"In the settings of {where}: {problems}") from error
 
 
@@ -81,7 +84,7 @@ def _explained(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
         owner = _settings_at(kind, location[:-1])
         known = nearest(location[-1], owner.model_fields) if owner else ""
         return f"unknown key {name!r}. {known}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "missing":
         return f"{name} is missing."
     return f"{name or 'value'}: {message} (found {problem['input']!r})." if location else f"{message}."

@@ -58,11 +58,24 @@ def test_a_file_may_name_embedded_corpora_that_lie_elsewhere(tmp_path: Path) -> 
     assert prepare_data(data) == {"ks": "abc"}
 
 
+def test_a_table_is_no_data_file(tmp_path: Path) -> None:
+    path = tmp_path / "keywords.csv"
+    path.write_text("path,split,label\n")
+    with pytest.raises(UserError, match=r"Found the table .*such as tasks: \{ks: \{manifest: keywords.csv\}\}\.$"):
+        describe_data(str(path), {}, TASKS)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("tasks: [", "Expected YAML"),
-        ("just words", "Expected the keys audio and tasks"),
+        ("just words", "Expected the keys audio and tasks in .*Found text. Write e.g. tasks: "),
+        ("", "Expected the keys audio and tasks in .*Found none"),
+        ("tasks:\n  - ks\n", r"Expected settings by task below tasks in .*Found \['ks'\]. Write e.g. tasks: "),
+        ("tasks:\n", "Found None. Write e.g. tasks: "),
+        ("tasks:\n\tks: {}", "Indent with spaces"),
+        ("tasks: {ks: {manifest: [a.csv]}}", "manifest: expected one path .found"),
+        ("tasks: {ks: {}}", "root is missing. test_root is missing. .*write manifest: FILE.csv instead"),
         ("taks: {}", "unknown key 'taks'. Did you mean 'tasks'"),
         ("tasks: {asr: {}}", "say nothing about ks"),
         (

@@ -329,13 +329,27 @@ def gone(_rows: list[dict[str, str]], folder: Path) -> None:
     [
         ("ks", rename("label", "lable"), "Found no column `label`. Did you mean 'lable'"),
         ("sid", rename("speaker", "who"), "Found no column `speaker`. Known: microphone, path, split, who"),
-        ("ks", rename("split", " split"), "Found no column `split`. Did you mean ' split'"),
+        ("ks", rename("split", " split"), "Did you mean ' split'.*Remove the spaces around the signs"),
         ("ks", change(split="valid"), "Expected train, dev or test as split in .*Found 'valid' at audio/test/0-2"),
         ("ks", leave_out("dev"), "Found none of dev. Mark a tenth of the training rows as dev"),
         ("ks", leave_out("train"), "Found none of train"),
         ("ks", leave_out("test"), "Found none of test"),
         ("ks", change(path="audio/none.wav"), r"Found no .*audio/none.wav \(1 of 12 missing\)"),
         ("ks", gone, r"audio/dev/0-0.wav \(3 of 12 missing\)"),
+        *(
+            ("ks", change(path=path), "Did you mean 'audio/test/0-2.wav'")
+            for path in (
+                "/audio/test/0-2.wav",
+                "own/audio/test/0-2.wav",
+                "/home/ana/own/audio/test/0-2.wav",
+                "~/own/audio/test/0-2.wav",
+                "audio\\test\\0-2.wav",
+            )
+        ),
+        ("ks", change(path="audio/test/0-2"), "Did you mean '0-2.wav'"),
+        ("ks", change(split="Validation "), "Found 'Validation ' at audio/test/0-2.wav .*Write dev instead"),
+        ("ks", change(split="TEST"), "Write test instead"),
+        ("ks", rename("path", "file"), "Found no column `path`. Known: file, .*Add it, or rename one"),
         ("ks", change(path=""), r"Expected a value of path in every row .*none in row 12"),
         (
             "ks",
@@ -392,10 +406,15 @@ def test_a_mistake_is_told_in_one_line_before_training(
     ("name", "content", "told"),
     [
         ("own.xlsx", "", "Expected a manifest with the suffix .csv, .tsv or .jsonl"),
-        ("own.csv", "", "cannot be read: No columns"),
+        ("own.csv", "", "cannot be read: No columns.* Write the columns' names"),
         ("own.csv", "path,split,label\na.wav,train,yes,no\n", "rows have more than the header's 3 columns"),
         ("own.csv", "path,split,label\na.wav,train,yes\nb.wav,train,yes,no\n", "Expected 3 fields in line 3, saw 4"),
-        ("own.csv", "path;split;label\na.wav;train;yes\n", "its columns are parted by ';'"),
+        ("own.csv", "path;split;label\na.wav;train;yes\n", "its columns are parted by ';'; save it with ','"),
+        ("own.csv", "path\tsplit\tlabel\na.wav\ttrain\tyes\n", r"its columns are parted by '\\t'; name it .tsv\.$"),
+        ("own.tsv", "path,split,label\na.wav,train,yes\n", "its columns are parted by ','; name it .csv"),
+        ("own.csv", "path,split,label,label\na.wav,train,yes,no\n", "two columns are called 'label'; rename one"),
+        ("own.csv", 'path,split,label\na.wav,train,"yes\n', "EOF inside string.*stands in double quotes"),
+        ("own.csv", "a.wav,train,yes\nb.wav,dev,yes\n", "The first row must name the columns"),
         ("own.csv", "path,split,label\n", "Found none of train"),
         ("own.jsonl", '{"path": "a.wav"\n', "line 1: "),
         ("own.jsonl", '{"path": "a.wav"}\n["b.wav"]\n', "line 2 is no object"),
