@@ -50,8 +50,8 @@ class SparsityConfig(BudgetConfig):
     ``reference`` follows the gates' own expectation, as DPHuBERT does, and misses it by what training missed."""
     expected_size: Literal["whole", "reference"] = "whole"
     """What training takes for the gates' expected parameters: ``whole`` is what is then left after pruning;
-    ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and lets a
-    convolution lose its last channel. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
+    ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and not the
+    channel that every convolution keeps. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
     keep_position_bias: bool = True
     """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
     DPHuBERT's reference implementation."""
@@ -174,8 +174,6 @@ def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float]) -> dict[str, Tens
         gate = cast("HardConcrete", module)
         shift = shifts[cast("Unit", key.split("/")[0])]
         closed = functional_call(gate, {"log_alpha": gate.log_alpha + shift}, ()) == 0
-        if key.startswith("conv/"):
-            closed[gate.log_alpha.argmax()] = False
-        soft = torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE)
+        soft = torch.maximum(torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE), gate())
         masks[key] = soft.masked_fill(closed, 0.0)
     return masks

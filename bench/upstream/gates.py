@@ -76,6 +76,29 @@ class HardConcrete(nn.Module):
         return soft.index_fill(0, soft.topk(num_zeros, largest=False).indices, 0.0)
 
 
+class ChannelGate(HardConcrete):
+    """A convolution's gate: where all its channels would close, the one with the highest ``log_alpha`` stays open.
+
+    The reference implementation lets the signal vanish in training, and refuses such a convolution when it prunes.
+    """
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return a mask (size,) as `HardConcrete.sample` does, with a channel open."""
+        return self._with_a_channel(super().sample(noise))
+
+    def hardened(self) -> Tensor:
+        """Return a mask (size,) as `HardConcrete.hardened` does, with a channel open."""
+        return self._with_a_channel(super().hardened())
+
+    def expected_channels(self) -> Tensor:
+        """Return the expected number of open channels, that last one included, a scalar."""
+        return self.expected_open() + 1 - self.probability_of_any()
+
+    def _with_a_channel(self, mask: Tensor) -> Tensor:
+        last = torch.zeros_like(mask).index_fill(0, self.log_alpha.argmax(), 1.0)
+        return torch.where(mask.any(), mask, last)
+
+
 class Gates(nn.ModuleDict):
     """The gates of one upstream, keyed ``<unit>/<layer index>``: ``conv/0``, ``head/3``.
 
@@ -95,7 +118,7 @@ class Gates(nn.ModuleDict):
             raise UserError(f"unknown pruning unit {unknown[0]!r}; choose from {', '.join(UNITS)}")
         super().__init__(
             {
-                f"{unit}/{index}": HardConcrete(count, INITIAL_CLOSED[unit])
+                f"{unit}/{index}": (ChannelGate if unit == "conv" else HardConcrete)(count, INITIAL_CLOSED[unit])
                 for unit, counts in kept_units(model.config).items()
                 for index, count in enumerate(counts)
                 if unit in units and count
@@ -137,8 +160,7 @@ class Gates(nn.ModuleDict):
     def expected_structure(self, *, keep_position_bias: bool) -> tuple[dict[str, list[Count]], Count]:
         """Return what a pruned model is expected to have, blocks gone with their last unit being gone as a whole.
 
-        Where every gate is certain, this is what `pruning.pruned_config` leads to. A convolution has a channel at
-        least, so that nothing is won by closing its last.
+        Where every gate is certain, this is what `pruning.pruned_config` leads to.
 
         Args:
             keep_position_bias: as `pruning.prune` takes it.
@@ -148,7 +170,9 @@ class Gates(nn.ModuleDict):
             and the probability that WavLM's position bias is left: differentiable where gates decide.
         """
         units = self._expected_units()
-        units["conv"] = [count.clamp(min=1) if isinstance(count, Tensor) else count for count in units["conv"]]
+        for key, gate in self._gates():
+            if isinstance(gate, ChannelGate):
+                units["conv"][int(key.removeprefix("conv/"))] = gate.expected_channels()
         for block, unit in (("attlayer", "head"), ("ffnlayer", "interm")):
             for index, count in enumerate(units[unit]):
                 if f"{unit}/{index}" in self:

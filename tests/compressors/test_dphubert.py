@@ -22,7 +22,9 @@ from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, superb_macs
-from compressors.dphubert import DPHuBERT, DPHuBERTConfig
+from compressors.budget import budget_for
+from compressors.dphubert import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
+from compressors.sparsity import largest_sparsity
 from compressors.stages import StageConfig
 
 TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
@@ -193,6 +195,34 @@ class TestCompress:
         assert _reached(student, _teacher()) == pytest.approx(0.6, abs=0.004)
 
 
+class TestLastChannel:
+    def test_no_convolution_falls_silent_while_gates_close(self) -> None:
+        """Stage 1 under a pressure that closes whole convolutions, whose gates have a common learning rate."""
+        shape = uniform_config("wav2vec2", 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=True)
+        torch.manual_seed(0)
+        config = _config(
+            units=["conv"], sparsity=0.1, gate_learning_rate=0.5, initial_quadratic_multiplier=1e3, target="macs"
+        )
+        largest = largest_sparsity(shape, budget_for(config, shape), config)
+        joint = JointDistillationPruning(
+            UpstreamModel(shape).eval(), config.model_copy(update={"sparsity": largest - 1e-3})
+        )
+        optimizer = torch.optim.AdamW(joint.parameter_groups(1e-3))
+        for update in range(40):
+            loss: Any = joint(torch.randn(1, 4000), update)["loss"]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(joint.parameters(), 10.0, error_if_nonfinite=True)
+            optimizer.step()
+            optimizer.zero_grad()
+        closing = [float(gate.expected_open().detach()) for gate in joint.gates.values()]  # type: ignore[operator]
+        assert min(closing) < 0.1
+        for _ in range(5):
+            states, _ = joint.distillation.student.distillation_states(torch.randn(1, 4000))
+            assert states[0][0].std(0).max() > 1e-4
+        channels = [layer.channels for layer in joint.pruned().student.config.conv_layers]
+        assert min(channels) == 1
+
+
 class TestResume:
     @pytest.mark.slow
     def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
@@ -220,7 +250,12 @@ class TestResume:
 
     @pytest.mark.parametrize(
         ("changes", "seed", "teacher_seed", "difference"),
-        [({"sparsity": 0.5}, 0, 0, "configuration"), ({}, 1, 0, "seed"), ({}, 0, 1, "teacher")],
+        [
+            ({"sparsity": 0.5}, 0, 0, "configuration"),
+            ({"target": "macs"}, 0, 0, "configuration"),
+            ({}, 1, 0, "seed"),
+            ({}, 0, 1, "teacher"),
+        ],
     )
     def test_other_work_in_the_folder_is_refused(
         self, audio: AudioSource, tmp_path: Path, changes: dict[str, Any], seed: int, teacher_seed: int, difference: str

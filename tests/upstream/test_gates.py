@@ -19,7 +19,7 @@ from bench.upstream.cost import (
     macs_of_units,
     position_bias_parameters,
 )
-from bench.upstream.gates import UNITS, Gates, HardConcrete
+from bench.upstream.gates import UNITS, ChannelGate, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
 
 TRUTH = Path(__file__).parent.parent / "reference"
@@ -183,14 +183,35 @@ class TestExpectedStructure:
             assert gradients.isfinite().all()
             assert log_alpha < 0 or (gradients > 0).all()
 
-    def test_nothing_is_won_by_closing_a_convolution_s_last_channel(self):
-        gates = Gates(UpstreamModel(uniform_config("hubert", 48, 1, 4, 6, 8)), ["conv"])
+
+class TestLastChannel:
+    @pytest.mark.parametrize("is_training", [True, False])
+    def test_a_convolution_keeps_its_highest_channel_in_every_pass(self, tiny, is_training):
+        gates = Gates(tiny, ["conv"]).train(is_training)
         for gate in gates.values():
-            torch.nn.init.constant_(gate.log_alpha, -8.0)
-        units, _ = gates.expected_structure(keep_position_bias=True)
-        assert [count.item() for count in units["conv"]] == [1.0] * 7
-        sum(units["conv"]).backward()
-        assert all((gate.log_alpha.grad == 0).all() for gate in gates.values())
+            torch.nn.init.constant_(gate.log_alpha, -20.0)
+            gate.log_alpha.data[3] = -19.0
+            assert torch.equal(gate(), torch.eye(8)[3])
+        gates.attach()
+        states, _ = tiny.eval()(torch.randn(2, 4000))
+        assert states[0][0].std(0).max() > 1e-3
+        assert [layer.channels for layer in pruned_config(tiny.config, gates.hardened_masks()).conv_layers] == [1] * 7
+
+    def test_counts_as_often_as_it_is_open(self):
+        torch.manual_seed(0)
+        gate = ChannelGate(3, 0.5)
+        torch.nn.init.constant_(gate.log_alpha, -3.0)
+        opened = torch.tensor([float((gate() > 0).sum()) for _ in range(20_000)]).mean()
+        assert opened > 1.01
+        assert gate.expected_channels().item() == pytest.approx(opened.item(), abs=0.01)
+        assert gate.expected_open().item() < 0.8
+
+    def test_nothing_is_won_by_closing_it(self):
+        gate = ChannelGate(8, 0.5)
+        torch.nn.init.constant_(gate.log_alpha, -16.0)
+        gate.expected_channels().backward()
+        assert gate.expected_channels().item() == pytest.approx(1.0)
+        assert gate.log_alpha.grad.abs().max() < 1e-6
 
 
 class TestAttachedGates:
