@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from bench.errors import UserError
 from bench.files import replacing
-from compressors.audio import CropBatch
+from compressors.audio import CropBatch, CropBatches
 from compressors.divergence import ROWS, suspicious_rows
 from compressors.stages import TrainingConfig
 
@@ -40,6 +40,9 @@ class History(Callback):
         self.count = 0
         self.pending: list[Tensor] = []
         """What this process logged since the last update, (keys,) each."""
+        self.first_wrong: Tensor | None = None
+        """Number of this process's first batch whose loss is not finite, or -1; a scalar on the device, so that no step
+        waits for it."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -60,6 +63,8 @@ class History(Callback):
         """Add up what the step logged; write a row where one is due."""
         logged: dict[str, Tensor] = outputs["logged"]
         self.pending.append(torch.stack([value.float() for value in logged.values()]))
+        so_far = torch.full_like(logged["loss"], -1, dtype=torch.long) if self.first_wrong is None else self.first_wrong
+        self.first_wrong = torch.where((so_far < 0) & ~logged["loss"].isfinite(), batch.number, so_far)
         if not update_ends(trainer, batch):
             return
         self._add_update(list(logged), trainer)
@@ -77,7 +82,7 @@ class History(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - lightning's signature
         """Let no checkpoint be written of a stage that has gone wrong."""
         sums = {key: value.item() for key, value in self.sums.items()}
-        self._require_finite(sums | pl_module.last_update(), trainer.global_step)
+        self._require_finite(sums | pl_module.last_update(), trainer)
 
     def _add_update(self, keys: Sequence[str], trainer: Trainer) -> None:
         """Add what all processes logged, so that each of them sees the same and judges alike."""
@@ -88,7 +93,7 @@ class History(Callback):
 
     def _add_row(self, update: int, last_update: dict[str, float], trainer: Trainer) -> None:
         row = {key: value.item() / self.count for key, value in self.sums.items()} | last_update
-        self._require_finite(row, update)
+        self._require_finite(row, trainer)
         self.rows.append({"stage": self.stage, "update": update, **row})
         self.sums, self.count = {}, 0
         if trainer.is_global_zero:
@@ -104,16 +109,28 @@ class History(Callback):
                 "checkpoint from before is kept. Lower the learning rate."
             )
 
-    def _require_finite(self, values: dict[str, float], update: int) -> None:
+    def _require_finite(self, values: dict[str, float], trainer: Trainer) -> None:
         wrong = [key for key, value in values.items() if not math.isfinite(value)]
         if self.config.precision == "fp16" and wrong == ["gradient_norm"]:
             return  # The loss scaler skips such an update.
         if wrong:
             raise UserError(
                 f"Expected finite numbers. Found {', '.join(wrong)} infinite or NaN in stage {self.stage}, at update "
-                f"{update} or shortly before. The last checkpoint is kept. Lower the learning rate, or use another "
-                "precision."
+                f"{trainer.global_step} or shortly before{self._first_wrong_batch(trainer)}. The last checkpoint is "
+                "kept. Lower the learning rate, or use another precision."
             )
+
+    def _first_wrong_batch(self, trainer: Trainer) -> str:
+        """Name the batch whose loss was the first that is not finite, if one was."""
+        number = -1 if self.first_wrong is None else int(self.first_wrong)
+        if number < 0:
+            return ""
+        dataset = getattr(trainer.train_dataloader, "dataset", None)
+        if not isinstance(dataset, CropBatches):
+            return f", first in batch {number}"
+        first, *others = (str(crop.file.path) for crop in dataset.crops(number))
+        more = f" and {len(others)} more" if others else ""
+        return f", first in batch {number} ({first}{more})"
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from bench.errors import UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
+from compressors.audio import CropBatches
 from compressors.dphubert import DPHuBERTConfig, JointDistillationPruning
 from compressors.stages import Objective, StageConfig, TrainingConfig
 from compressors.training import Training, derived_seed
@@ -246,8 +247,11 @@ class TestTraining:
                 parts["loss"] = parts["loss"] * (float("nan") if update >= 5 else 1.0)
                 return parts
 
-        with pytest.raises(UserError, match=r"loss.* infinite or NaN in stage stage, at update 6"):
+        with pytest.raises(UserError, match=r"loss.* infinite or NaN in stage stage, at update 6") as caught:
             training.run("stage", self.stage, Diverging())
+        crops = CropBatches(training.files, training.config, derived_seed(training.context.seed, "stage")).crops(10)
+        more = f" and {len(crops) - 1} more" if len(crops) > 1 else ""
+        assert f"first in batch 10 ({crops[0].file.path}{more})" in str(caught.value)
         kept = torch.load(training.workdir / "stage.ckpt", weights_only=True)
         assert kept["global_step"] == 3
         assert all(value.isfinite().all() for value in kept["state_dict"].values())
