@@ -52,4 +52,4 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
 
-DEFAULT_TEACHER = "random:mini-hubert"
+DEFAULT_TEACHER = "mini-hubert"

@@ -21,7 +21,9 @@ SHAPES: dict[str, UpstreamConfig] = {
     "wavlm_base_plus": uniform_config("wavlm", 768, 12, 12, 3072),
     "wavlm_large": uniform_config("wavlm", 1024, 24, 16, 4096, large=True, conv_bias=False),
     "distilhubert": uniform_config("hubert", 768, 2, 12, 3072, projection_layer_norm=False),
-    "mini-hubert": uniform_config("hubert", 128, 12, 4, 512, conv_channels=64),
+    "mini-hubert": uniform_config(
+        "hubert", 128, 12, 4, 512, conv_channels=48, positional_kernel=32, dropout=_NO_DROPOUT
+    ),
 }
 """Shapes and dropout of the published models, by the name after ``random:``.
 

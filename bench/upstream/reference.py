@@ -20,9 +20,10 @@ from bench.upstream.random_shapes import SHAPES, random_model
 FBANK = "fbank"
 RANDOM = "random:"
 MINI_HUBERT = "mini-hubert"
+MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
 _FORMS = (
-    "a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
+    "mini-hubert, a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
     "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
 )
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
@@ -35,7 +36,8 @@ def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
 
     Args:
         reference: one of, in this order: a suite folder; a Hugging Face folder; a DPHuBERT file, pruned by its gates
-            where it has them; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``; a Hugging Face hub id.
+            where it has them; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``; ``mini-hubert``, the
+            embedded teacher; a Hugging Face hub id.
 
     Raises:
         UserError: no such model (the nearest name is told), or its files are torn, unsafe or of another architecture.
@@ -80,6 +82,7 @@ def model_name(reference: str | Path) -> str:
 def known_references() -> list[tuple[str, str]]:
     """List the references that have a name of their own, each with a description."""
     return [
+        (MINI_HUBERT, "the embedded teacher: a small HuBERT trained on synthetic speech, with its phones"),
         (FBANK, "log mel filter banks with deltas, the baseline"),
         *((RANDOM + name, f"{_described(config)}, random weights") for name, config in SHAPES.items()),
         *((name, "torchaudio's pretrained bundle") for name in bundle_names()),
@@ -106,6 +109,8 @@ class _Made:
 
 def _find(reference: str) -> _Found:
     path = Path(reference).expanduser()
+    if reference == MINI_HUBERT and not path.exists():
+        path = MINI_HUBERT_FOLDER
     if path.is_dir():
         return _find_folder(path)
     if path.is_file():
@@ -117,11 +122,6 @@ def _find(reference: str) -> _Found:
     if reference.startswith(RANDOM):
         config = _random_shape(reference)
         return _Made(lambda: random_model(config))
-    if reference == MINI_HUBERT:
-        raise UserError(
-            f"Expected a model. {MINI_HUBERT} is not part of this version yet. "
-            f"Use {RANDOM}{MINI_HUBERT}, the same shape with random weights."
-        )
     if _looks_like_hub_id(reference):
         return read_huggingface(download_from_hub(reference))
     raise UserError(_unknown(reference))
@@ -147,7 +147,7 @@ def _looks_like_hub_id(reference: str) -> bool:
 def _unknown(reference: str) -> str:
     if "/" in reference or reference.endswith(_CHECKPOINT_SUFFIXES):
         return f"Expected a model at {reference}. Found nothing there. Correct the path, or name {_FORMS}."
-    names = [MINI_HUBERT, *(name for name, _ in known_references()), *SHAPES]
+    names = [*(name for name, _ in known_references()), *SHAPES]
     return f"Unknown model {reference!r}. {_nearest(reference, names)}Expected {_FORMS}."
 
 

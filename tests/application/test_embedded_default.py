@@ -26,7 +26,7 @@ def test_it_runs_from_an_empty_folder(tmp_path: Path) -> None:
     (path,) = (tmp_path / "work").glob("results/runs/*/leaderboard.csv")
     assert str(path.relative_to(tmp_path / "work")) in result.stdout
     table = pd.read_csv(path).set_index("model")
-    assert list(table.index) == ["random-mini-hubert", "dphubert"]
+    assert list(table.index) == ["mini-hubert", "dphubert"]
     assert list(table["data"]) == [f"mini-{MiniCorpora.version}"] * 2
     assert table[["asr_wer", "ks_accuracy"]].notna().all(axis=None)
     cache = tmp_path / "cache" / "mini" / MiniCorpora.version

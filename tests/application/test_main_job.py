@@ -18,7 +18,7 @@ from tests.application.test_command_line import BENCH, bench, error_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 
-TEACHER = "random-mini-hubert"
+TEACHER = "mini-hubert"
 EXAMPLE = Path(__file__).parent.parent / "real_speech.yaml"
 
 
@@ -80,7 +80,7 @@ class TestFinishedRun:
     def test_the_model_is_there_with_its_history(self, finished_run: Path) -> None:
         model = finished_run / "models" / "dphubert"
         provenance = json.loads((model / "config.json").read_text())["provenance"]
-        assert provenance["teacher"] == "random:mini-hubert"
+        assert provenance["teacher"] == TEACHER
         assert provenance["recipe"]["sparsity"] == 0.75
         history = pd.read_csv(model / "training.csv")
         assert set(history["stage"]) == {"joint", "final"}
@@ -88,7 +88,7 @@ class TestFinishedRun:
 
     def test_the_configuration_is_kept_whole(self, finished_run: Path) -> None:
         config = yaml.safe_load((finished_run / "config.yaml").read_text())
-        assert config["teacher"] == "random:mini-hubert"
+        assert config["teacher"] == TEACHER
         assert config["models"]["dphubert"]["settings"]["joint"]["updates"] > 0
         assert config["tasks"]["ks"]
 
