@@ -195,6 +195,22 @@ class TestCompress:
         assert _reached(student, _teacher()) == pytest.approx(0.6, abs=0.004)
 
 
+class TestPositionBias:
+    @pytest.mark.parametrize("is_kept", [True, False])
+    def test_of_wavlm_outlives_layer_0_s_attention_if_wanted(self, is_kept: bool) -> None:
+        shape = uniform_config("wavlm", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
+        torch.manual_seed(0)
+        config = _config(units=["attlayer", "interm"], sparsity=0.4, keep_position_bias=is_kept)
+        joint = JointDistillationPruning(UpstreamModel(shape).eval(), config)
+        torch.nn.init.constant_(joint.gates.get_parameter("attlayer/0.log_alpha"), -60.0)
+        for index in (1, 2):
+            torch.nn.init.constant_(joint.gates.get_parameter(f"attlayer/{index}.log_alpha"), 60.0)
+        student = joint.pruned().student
+        assert [len(layer.heads) for layer in student.config.layers] == [0, 4, 4]
+        assert (student.position_bias is not None) == is_kept
+        assert _reached(student, UpstreamModel(shape)) == pytest.approx(0.4, abs=0.006)
+
+
 class TestLastChannel:
     def test_no_convolution_falls_silent_while_gates_close(self) -> None:
         """Stage 1 under a pressure that closes whole convolutions, whose gates have a common learning rate."""
@@ -341,6 +357,8 @@ class TestPresets:
         assert paper.final == StageConfig(updates=25_000, warmup_updates=5_000, learning_rate=1e-4)
         assert (paper.sparsity, paper.sparsity_warmup_updates, paper.gate_learning_rate) == (0.75, 5000, 0.02)
         assert (paper.multiplier_learning_rate, paper.initial_quadratic_multiplier) == (0.02, 0.0)
+        assert (paper.target, paper.params) == ("params", None)
+        assert (paper.expected_size, paper.keep_position_bias) == ("reference", False)
         assert paper.units == ("conv", "head", "interm")
         assert (paper.seconds_per_batch, paper.accumulate_batches) == (160.0, 4)
         assert (paper.min_duration_s, paper.max_duration_s) == (2.0, 15.625)
