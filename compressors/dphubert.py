@@ -6,7 +6,6 @@ and the recipe of its reference implementation.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +20,7 @@ from bench.upstream.checkpoint import weights_hash
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune
 from compressors.audio import audio_hash, training_files
-from compressors.budget import TOLERANCE, budget_for
+from compressors.budget import budget_for
 from compressors.distillation import (
     Distillation,
     DistillationConfig,
@@ -30,18 +29,16 @@ from compressors.distillation import (
     layer_groups,
     trainable_copy,
 )
+from compressors.pruning import report_size, require_reachable
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
     expected_sparsity,
     final_masks,
-    require_reachable,
     target_sparsity,
 )
 from compressors.stages import Objective, StageConfig, TrainingConfig, require_precision
 from compressors.workdir import claim
-
-logger = logging.getLogger(__name__)
 
 
 class DPHuBERTConfig(TrainingConfig, DistillationConfig, SparsityConfig):
@@ -200,15 +197,6 @@ class JointDistillationPruning(Objective):
         distillation = self.distillation
         masks = final_masks(self.gates, distillation.student.config, self.config)
         student = prune(distillation.student, masks, keep_position_bias=self.config.keep_position_bias)
-        reached = self.budget.reached(student.config)
-        logger.info("pruned to a sparsity of %.4f; the target is %.4f", reached, self.budget.sparsity)
-        size = self.budget.measure(student.config)
-        if abs(size / self.budget.wanted - 1) > TOLERANCE:
-            logger.warning(
-                "pruned to %d %s; the budget is %d: units %s come no closer, or threshold=reference misses it",
-                size,
-                self.config.target,
-                self.budget.wanted,
-                ", ".join(self.config.units),
-            )
+        hint = ", or threshold=reference misses it"
+        report_size(student.config, self.budget, self.config.units, hint=hint)
         return Distillation(student, distillation.teacher, distillation.projections, distillation.config)

@@ -6,7 +6,7 @@ Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, cast
 
 import torch
@@ -14,28 +14,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.errors import UserError
 from bench.upstream import UpstreamConfig
-from bench.upstream.cost import kept_units
 from bench.upstream.gates import HARDENED_SLOPE, TEMPERATURE, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
-from compressors.budget import Budget, BudgetConfig, budget_for
-
-Unit = Literal["conv", "head", "interm", "attlayer", "ffnlayer"]
-
-COARSE_TO_FINE: tuple[Unit, ...] = ("ffnlayer", "attlayer", "head", "conv", "interm")
-"""Pruning units by how many parameters one of them holds."""
+from compressors.budget import Budget, budget_for
+from compressors.pruning import PruningConfig, Unit, levels_within_budget
 
 CLOSED = -40.0
 """A shift of ``log_alpha`` that closes any gate."""
 
 
-class SparsityConfig(BudgetConfig):
-    """How small the model becomes, and by what; a compressor's configuration inherits it."""
+class SparsityConfig(PruningConfig):
+    """How gates close to a budget; a compressor's configuration inherits it."""
 
-    units: tuple[Unit, ...] = Field(default=("conv", "head", "interm"), min_length=1)
-    """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks
-    (``attlayer``), whole feed-forward blocks (``ffnlayer``)."""
     gate_learning_rate: float = Field(default=0.02, gt=0)
     """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
     multiplier_learning_rate: float = Field(default=0.02, gt=0)
@@ -52,9 +43,6 @@ class SparsityConfig(BudgetConfig):
     """What training takes for the gates' expected parameters: ``whole`` is what is then left after pruning;
     ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and not the
     channel that every convolution keeps. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
-    keep_position_bias: bool = True
-    """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
-    DPHuBERT's reference implementation."""
 
 
 def target_sparsity(final: float, update: int, warmup_updates: int) -> float:
@@ -89,39 +77,6 @@ def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> T
     return 1 - torch.as_tensor(expected, dtype=torch.get_default_dtype()) / budget.original
 
 
-def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: SparsityConfig) -> float:
-    """Return what pruning can reach at most: one channel a convolution, nothing of the other units."""
-    smallest = {
-        f"{unit}/{index}": torch.arange(count) < (unit == "conv")
-        for unit in config.units
-        for index, count in enumerate(kept_units(shape)[unit])
-        if count
-    }
-    return budget.reached(pruned_config(shape, smallest, keep_position_bias=config.keep_position_bias))
-
-
-def require_reachable(shape: UpstreamConfig, config: SparsityConfig) -> None:
-    """Refuse a budget that the chosen units cannot reach for a teacher of this shape.
-
-    Raises:
-        UserError: with the smallest size that they can.
-    """
-    budget = budget_for(config, shape)
-    largest = largest_sparsity(shape, budget, config)
-    if budget.sparsity > largest:
-        units = ", ".join(config.units)
-        if config.params is not None:
-            raise UserError(
-                f"Expected a size that pruning {units} can reach: at least {round((1 - largest) * budget.original)} "
-                f"parameters for this teacher. Found params={config.params}. Raise it, or add pruning units."
-            )
-        quantity = "MACs" if config.target == "macs" else "parameters"
-        raise UserError(
-            f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's {quantity}. "
-            f"Found {config.sparsity}. Lower the sparsity, or add pruning units."
-        )
-
-
 @torch.no_grad()
 def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> dict[str, Tensor]:
     """Decide which gates close for good; what stays open keeps its soft value.
@@ -134,36 +89,16 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
     Returns:
         Masks as `bench.upstream.pruning.prune` takes them; every convolution keeps a channel.
     """
-    units = [unit for unit in COARSE_TO_FINE if unit in config.units]
-    shifts = dict.fromkeys(units, 0.0)
-    if config.threshold == "target":
-        budget = budget_for(config, shape)
+    if config.threshold == "reference":
+        return _shifted_masks(gates, dict.fromkeys(config.units, 0.0))
+    budget = budget_for(config, shape)
 
-        def size(shifts: Mapping[Unit, float]) -> int:
-            masks = _shifted_masks(gates, shifts)
-            return budget.measure(pruned_config(shape, masks, keep_position_bias=config.keep_position_bias))
+    def size(shifts: Mapping[Unit, float]) -> int:
+        masks = _shifted_masks(gates, shifts)
+        return budget.measure(pruned_config(shape, masks, keep_position_bias=config.keep_position_bias))
 
-        # Coarse units alone would miss the size by up to one of theirs: at each turn the finer ones make up for it.
-        for first, coarsest in enumerate(units):
-            below, above = _bracket(size, budget.wanted, shifts, units[first:])
-            shifts.update(dict.fromkeys(units[first + 1 :], CLOSED) | {coarsest: above})
-            if size(shifts) > budget.wanted:
-                shifts[coarsest] = below
+    shifts = levels_within_budget(size, budget.wanted, config.units, lowest=CLOSED, highest=-CLOSED)
     return _shifted_masks(gates, shifts)
-
-
-def _bracket(
-    size: Callable[[Mapping[Unit, float]], int], wanted: int, shifts: Mapping[Unit, float], free: Sequence[Unit]
-) -> tuple[float, float]:
-    """Find, by bisection, the highest common shift of the ``free`` units of ``wanted`` or less, and one just above."""
-    low, high = CLOSED, -CLOSED
-    for _ in range(24):
-        middle = (low + high) / 2
-        if size({**shifts, **dict.fromkeys(free, middle)}) <= wanted:
-            low = middle
-        else:
-            high = middle
-    return low, high
 
 
 def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, superb_macs
 from compressors.budget import budget_for
 from compressors.dphubert import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
-from compressors.sparsity import largest_sparsity
+from compressors.pruning import largest_sparsity
 from compressors.stages import StageConfig
 
 TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)

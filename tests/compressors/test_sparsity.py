@@ -17,13 +17,12 @@ from bench.upstream.cost import UNITS, count_dphubert_parameters, count_paramete
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune, pruned_config
 from compressors.budget import budget_for
+from compressors.pruning import largest_sparsity, require_reachable
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
     expected_sparsity,
     final_masks,
-    largest_sparsity,
-    require_reachable,
     target_sparsity,
 )
 
