@@ -1,4 +1,4 @@
-"""Distillation: the loss between hidden states, and the projections from the student's to the teacher's.
+"""Distillation: the loss between hidden states, and what predicts the teacher's from the student's.
 
 Source: DPHuBERT (arXiv 2305.17651) section 3.1; the loss is DistilHuBERT's (arXiv 2110.01900) equation 1.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -80,8 +81,7 @@ def layer_groups(config: DistillationConfig, num_layers: int) -> LayerGroups:
         UserError: the configuration names a state that the teacher does not have, or none, or one twice.
     """
     if config.distillation_layers is None:
-        later = sorted({round(num_layers * third / 3) for third in (1, 2, 3)} - {0})
-        return ((0,), tuple(later))
+        return ((0,), thirds(num_layers))
     groups = config.distillation_layers
     layers = [layer for group in groups for layer in group]
     if not layers or not all(groups) or len(set(layers)) != len(layers):
@@ -97,34 +97,76 @@ def layer_groups(config: DistillationConfig, num_layers: int) -> LayerGroups:
     return groups
 
 
+def thirds(num_layers: int) -> tuple[int, ...]:
+    """Return the hidden states at one and two thirds of the depth, and the last: 4, 8 and 12 of 12 layers."""
+    return tuple(sorted({round(num_layers * third / 3) for third in (1, 2, 3)} - {0}))
+
+
 def _plain(groups: LayerGroups) -> str:
     return json.dumps(groups)
 
 
-class Projections(nn.ModuleList):
-    """One linear layer a group of hidden states; identities at the start, where the widths agree."""
+class StatePredictors(nn.ModuleList, ABC):
+    """Predicts the teacher's hidden states from the student's; kept beside the model, never in it."""
 
-    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int) -> None:
-        super().__init__(_identity(student_dim, teacher_dim) for _ in groups)
+    kind: ClassVar[str]
+    """What they are, in the name of their file."""
+
+    def __init__(self, groups: LayerGroups, predictors: Iterable[nn.Module]) -> None:
+        super().__init__(predictors)
         self.groups = groups
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The states that are projected, in the order of the result."""
+        """The teacher's states that are predicted, in the order of the result."""
         return tuple(layer for group in self.groups for layer in group)
 
+    @abstractmethod
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Project a student's hidden states, (batch, frames, dim) each, to (batch, layers, frames, teacher dim)."""
+        """Map a student's hidden states, (batch, frames, dim) each, to (batch, layers, frames, teacher dim)."""
+
+    def save(self, path: Path) -> None:
+        """Write the weights beside a model: the keys begin with the group's number, the groups are in the metadata."""
+        state = {key: value.detach().contiguous() for key, value in self.state_dict().items()}
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(state, metadata={"layers": _plain(self.groups)}))
+
+
+class Projections(StatePredictors):
+    """Layer to layer: one linear layer a group of hidden states; identities at the start, where the widths agree."""
+
+    kind = "projections"
+
+    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int) -> None:
+        super().__init__(groups, (_identity(student_dim, teacher_dim) for _ in groups))
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """Project the student's state of each layer to the teacher's of the same; shapes as in `StatePredictors`."""
         projected = [
             projection(states[layer]) for projection, group in zip(self, self.groups, strict=True) for layer in group
         ]
         return torch.stack(projected, dim=1)
 
-    def save(self, path: Path) -> None:
-        """Write the projections beside a model: ``<group>.weight`` and ``.bias``, the groups in the metadata."""
-        state = {key: value.detach().contiguous() for key, value in self.state_dict().items()}
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(state, metadata={"layers": _plain(self.groups)}))
+
+class PredictionHeads(StatePredictors):
+    """A student of few layers: each of the teacher's states has a head of its own on the student's last state.
+
+    Source: DistilHuBERT (arXiv 2110.01900), and its implementation for the heads' hidden layer.
+    """
+
+    kind = "heads"
+
+    def __init__(self, layers: Sequence[int], student_dim: int, teacher_dim: int) -> None:
+        groups = tuple((layer,) for layer in layers)
+        super().__init__(groups, (_head(student_dim, teacher_dim) for _ in groups))
+
+    def forward(self, states: Sequence[Tensor]) -> Tensor:
+        """Predict all layers from the student's last state; shapes as in `StatePredictors`."""
+        return torch.stack([head(states[-1]) for head in self], dim=1)
+
+
+def _head(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, inputs), nn.GELU(), nn.Linear(inputs, outputs))
 
 
 def _identity(inputs: int, outputs: int) -> nn.Linear:
@@ -149,10 +191,10 @@ class FrozenTeacher:
 
 
 class Distillation(Objective):
-    """The student follows the teacher's hidden states, layer to layer."""
+    """The student follows the teacher's hidden states, as ``projections`` predict them from its own."""
 
     def __init__(
-        self, student: UpstreamModel, teacher: FrozenTeacher, projections: Projections, config: DistillationConfig
+        self, student: UpstreamModel, teacher: FrozenTeacher, projections: StatePredictors, config: DistillationConfig
     ) -> None:
         super().__init__()
         self.student = student

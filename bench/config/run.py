@@ -46,6 +46,8 @@ class RunConfig(Settings):
     """How features are computed: see `bench.contracts.FeatureProtocol`."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
+    compress_every_seed: bool = False
+    """Whether every seed also compresses, as in a sweep; else seed 0 compresses for all of them."""
     models: dict[str, ModelSource]
     """Rows of the leaderboard, the teacher's first."""
     tasks: dict[str, dict[str, Any]]
@@ -58,7 +60,9 @@ class RunConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """What must agree for runs to share a folder; tasks, models and seeds may be added."""
         return self.model_dump(
-            mode="json", include={"teacher", "data", "preset", "protocol"}, exclude={"data": {"tasks", "audio_sha256"}}
+            mode="json",
+            include={"teacher", "data", "preset", "protocol", "compress_every_seed"},
+            exclude={"data": {"tasks", "audio_sha256"}},
         )
 
     def run_name(self, assignments: Sequence[str]) -> str:
@@ -88,6 +92,8 @@ class Choice(Settings):
     """How features are computed; by default ``s3prl`` with the preset ``paper``, else ``cached``."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
+    sparsities: tuple[float, ...] = ()
+    """Of a sweep: every compressor makes a row for each, and every seed compresses. Empty: no sweep."""
     assignments: tuple[str, ...] = ()
     """``--set`` as given."""
 
@@ -107,9 +113,10 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, others = _split(overrides, "data")
     data = describe_data(choice.data, data_changes, tasks)
-    settings, task_settings = _plugin_settings(choice.preset, compressors, tasks, others)
+    to_compressors, to_tasks = _plugin_overrides(compressors, tasks, others)
+    rows = _compressor_rows(choice, compressors, to_compressors)
     references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
-    row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *settings]
+    row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *rows]
     doubled = sorted({name for name in row_names if row_names.count(name) > 1})
     if doubled:
         raise UserError(
@@ -117,16 +124,17 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
             "compressed ones that of their compressor. Rename a folder."
         )
     models = {model_names[reference]: ModelSource(reference=reference) for reference in references}
-    for name, values in settings.items():
-        models[name] = ModelSource(compressor=name, settings=values)
     return RunConfig(
         teacher=choice.teacher,
         data=data,
         preset=choice.preset,
         protocol=choice.protocol or ("s3prl" if choice.preset == "paper" else "cached"),
         seeds=choice.seeds,
-        models=models,
-        tasks=task_settings,
+        compress_every_seed=bool(choice.sparsities),
+        models={**models, **rows},
+        tasks={
+            name: _configured(plugin, choice.preset, to_tasks[name], f"task {name}") for name, plugin in tasks.items()
+        },
     )
 
 
@@ -137,10 +145,11 @@ def _split(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], dic
     return inside, outside
 
 
-def _plugin_settings(
-    preset: str, compressors: Mapping[str, Any], tasks: Mapping[str, Any], overrides: Mapping[str, Any]
+def _plugin_overrides(
+    compressors: Mapping[str, Any], tasks: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    to_compressors, rest = _split(overrides, "compressor")
+    """Find whom each ``--set`` concerns: changes by compressor, and by task."""
+    to_all, rest = _split(overrides, "compressor")
     to_tasks, bare = _split(rest, "tasks")
     unknown_tasks = {key.partition(".")[0] for key in to_tasks} - set(tasks)
     if unknown_tasks:
@@ -151,22 +160,39 @@ def _plugin_settings(
         if key.partition(".")[0] not in fields:
             known = registry.nearest(key, [*fields, "data.*", "compressor.*", "tasks.<name>.*"])
             raise UserError(f"--set {key}: no chosen compressor has this key. {known}")
-    compressor_settings = {}
+    by_compressor = {}
     for name, plugin in compressors.items():
-        fitting = {
-            key: value for key, value in bare.items() if key.partition(".")[0] in plugin.config_type.model_fields
+        fields = plugin.config_type.model_fields
+        by_compressor[name] = {
+            **to_all,
+            **{key: value for key, value in bare.items() if key.partition(".")[0] in fields},
         }
-        compressor_settings[name] = _configured(plugin, preset, {**to_compressors, **fitting}, f"compressor {name}")
-    task_settings = {}
-    for name, plugin in tasks.items():
-        inside, _ = _split(to_tasks, name)
-        task_settings[name] = _configured(plugin, preset, inside, f"task {name}")
-    return compressor_settings, task_settings
+    return by_compressor, {name: _split(to_tasks, name)[0] for name in tasks}
+
+
+def _compressor_rows(
+    choice: Choice, compressors: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, ModelSource]:
+    """List the rows that compression makes: one a compressor, in a sweep one a compressor and sparsity."""
+    rows = {}
+    for name, plugin in compressors.items():
+        if choice.sparsities and "sparsity" not in plugin.config_type.model_fields:
+            raise UserError(f"--sparsity: the compressor {name} has no such setting. Leave it out of the sweep.")
+        variants: dict[str, dict[str, Any]] = {
+            f"{name}-{sparsity:g}": {"sparsity": sparsity} for sparsity in choice.sparsities
+        }
+        for row, variant in (variants or {name: {}}).items():
+            settings = _configured(plugin, choice.preset, {**changes[name], **variant}, f"compressor {name}")
+            rows[row] = ModelSource(compressor=name, settings=settings)
+    return rows
 
 
 def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     if preset not in plugin.presets:
         raise UserError(f"The {where} has no preset {preset!r}. {registry.nearest(preset, plugin.presets)}")
-    values = nested(changes, plugin.presets[preset].model_dump())
+    base = plugin.presets[preset]
+    # What neither sets is left out, for settings may refuse to be set beside others.
+    given = base.model_fields_set | {key.partition(".")[0] for key in changes}
+    values = {key: value for key, value in nested(changes, base.model_dump()).items() if key in given}
     dumped: dict[str, Any] = validated(plugin.config_type, values, where).model_dump(mode="json")
     return dumped

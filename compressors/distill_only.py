@@ -1,0 +1,180 @@
+"""Distillation into a small student of a shape fixed beforehand, without any pruning.
+
+Source: Chang et al., DistilHuBERT (arXiv 2110.01900), and the recipe of its implementation in s3prl; the deep and the
+wide student are those of Ashihara et al., Deep versus Wide (arXiv 2207.06867).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from typing_extensions import Self
+
+from bench.contracts import AudioSource, Context
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.config import DropoutRates
+from compressors.budget import BudgetConfig, budget_for
+from compressors.distillation import (
+    Distillation,
+    DistillationConfig,
+    FrozenTeacher,
+    PredictionHeads,
+    Projections,
+    StatePredictors,
+    layer_groups,
+    thirds,
+)
+from compressors.preparation import prepared_training, require_trainable
+from compressors.stages import StageConfig, TrainingConfig
+from compressors.students import ExtractorWidth, require_depth, shallow_student, thin_shape, thin_student
+
+logger = logging.getLogger(__name__)
+
+SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
+"""Layers of the students whose size is their own."""
+
+BUDGET_FIELDS = frozenset({*BudgetConfig.model_fields, "extractor"})
+
+
+class DistillOnlyConfig(TrainingConfig, DistillationConfig, BudgetConfig):
+    """The student, and the one stage in which it learns."""
+
+    student: Literal["deep-thin", "distilhubert", "wide-shallow"] = "deep-thin"
+    """``deep-thin`` has the teacher's depth at the width that the budget leaves, and learns layer to layer.
+    ``distilhubert`` (the teacher's first two layers, without a LayerNorm before the feature projection) and
+    ``wide-shallow`` (its first three) have a size of their own, so no budget, and predict the teacher's states from
+    their last one, each of ``distillation_layers`` by a head of its own: by default those at one and two thirds of the
+    depth and the last."""
+    extractor: Literal["auto", "teacher", "thin"] = "auto"
+    """Convolutions of ``deep-thin``: the ``teacher``'s, weights included, or ``thin``, scaled like the width. ``auto``
+    is ``teacher`` for a budget in parameters, and ``thin`` for one in MACs, of which they are a third."""
+    distillation: StageConfig
+    """The student learns from the teacher."""
+
+    @model_validator(mode="after")
+    def _has_a_budget_only_where_it_counts(self) -> Self:
+        given = sorted(self.model_fields_set & BUDGET_FIELDS)
+        if self.num_layers and given:
+            raise ValueError(
+                f"student={self.student} has a size of its own, and {', '.join(given)} cannot change it; leave that "
+                "out, or choose student=deep-thin"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_budget_that_does_not_count(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if not (self.num_layers and key in BUDGET_FIELDS)}
+
+    @property
+    def num_layers(self) -> int | None:
+        """Layers of the student, where that is fixed."""
+        return SHALLOW_DEPTHS.get(self.student)
+
+
+PAPER = DistillOnlyConfig(
+    # DistilHuBERT, whose batches are 24 utterances: 12.3 s each, on average over LibriSpeech.
+    distillation=StageConfig(updates=200_000, warmup_updates=14_000, learning_rate=2e-4),
+    l1_weight=1.0,
+    cosine_weight=1.0,
+    cosine="log_sigmoid",
+    dropout=DropoutRates(projection=0.0, attention=0.1, feed_forward=0.1, hidden=0.1),
+    seconds_per_batch=295,
+    max_duration_s=15.625,
+    precision="fp16",
+    max_gradient_norm=5.0,
+    # DPHuBERT's second stage, for what DistilHuBERT does not say.
+    min_duration_s=2.0,
+    num_workers=4,
+)
+
+MINI = DistillOnlyConfig(
+    distillation=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
+    seconds_per_batch=4.0,
+    min_duration_s=0.5,
+    max_duration_s=2.0,
+    checkpoint_updates=50,
+    log_updates=10,
+)
+
+SMOKE = MINI.model_copy(
+    update={"distillation": StageConfig(updates=12, warmup_updates=2, learning_rate=1e-3), "log_updates": 2}
+)
+
+
+class DistillOnly:
+    """The compressor ``distill-only``."""
+
+    name: ClassVar[str] = "distill-only"
+    summary: ClassVar[str] = "distillation into a small student, without pruning (arXiv 2110.01900, 2207.06867)"
+    config_type: ClassVar[type[DistillOnlyConfig]] = DistillOnlyConfig
+    presets: ClassVar[Mapping[str, DistillOnlyConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
+
+    def __init__(self, config: DistillOnlyConfig) -> None:
+        self.config = config
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work, before any long work.
+
+        Raises:
+            UserError: the teacher is no speech model or too shallow, a layer or budget is out of its reach, or the
+                audio unusable.
+        """
+        require_trainable(teacher, audio, self.config, context)
+        layer_groups(self.config, teacher.num_layers)
+        if self.config.num_layers:
+            require_depth(teacher.config, self.config.num_layers)
+        else:
+            student_shape(teacher.config, self.config)
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Run the stage, or what is left of it; see `bench.contracts.Compressor`."""
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        student = make_student(teacher, self.config, context.seed)
+        predictors = state_predictors(student, teacher, self.config)
+        distillation = Distillation(student, FrozenTeacher(teacher, context.device), predictors, self.config)
+        training.run("distillation", self.config.distillation, distillation)
+        predictors.save(training.history.with_name(f"distillation_{predictors.kind}.safetensors"))
+        return {self.name: student.eval()}
+
+
+def student_shape(teacher: UpstreamConfig, config: DistillOnlyConfig) -> UpstreamConfig:
+    """Return the shape of the student ``deep-thin``.
+
+    Raises:
+        UserError: no width meets the budget.
+    """
+    budget = budget_for(config, teacher)
+    automatic: ExtractorWidth = "thin" if budget.counting == "macs" else "teacher"
+    return thin_shape(teacher, budget, automatic if config.extractor == "auto" else config.extractor)
+
+
+def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -> UpstreamModel:
+    """Return the untrained student, in training mode; ``seed`` is of what is random in it.
+
+    Raises:
+        UserError: the teacher is too shallow, or no width meets the budget.
+    """
+    if config.num_layers:
+        keeps_norm = config.student != "distilhubert"
+        return shallow_student(teacher, config.num_layers, config.dropout, projection_layer_norm=keeps_norm)
+    shape = student_shape(teacher.config, config)
+    layer = shape.layers[0]
+    logger.info("the student has %d features, %d heads, %d inside", shape.dim, shape.total_heads, layer.feed_forward)
+    return thin_student(teacher, shape, config.dropout, seed)
+
+
+def state_predictors(student: UpstreamModel, teacher: UpstreamModel, config: DistillOnlyConfig) -> StatePredictors:
+    """Return what predicts the teacher's states from the student's."""
+    groups = layer_groups(config, teacher.num_layers)
+    if not config.num_layers:
+        return Projections(groups, student.dim, teacher.dim)
+    named = tuple(layer for group in groups for layer in group)
+    layers = thirds(teacher.num_layers) if config.distillation_layers is None else named
+    return PredictionHeads(layers, student.dim, teacher.dim)

@@ -1,0 +1,146 @@
+"""Students that are not pruned from their teacher: its first layers alone, or all of its depth at less width.
+
+Source: DistilHuBERT (arXiv 2110.01900) for two layers; Ashihara et al., Deep versus Wide (arXiv 2207.06867), for three
+layers and for the thin one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from bench.errors import UserError
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.config import DropoutRates, TransformerLayerShape
+from bench.upstream.initialisation import uninitialised
+from bench.upstream.random_shapes import random_model
+from compressors.budget import TOLERANCE, Budget
+
+ExtractorWidth = Literal["teacher", "thin"]
+
+_EXTRACTOR = ("feature_extractor.", "feature_projection.layer_norm.")
+"""What belongs to the extractor's channels, of the names of weights."""
+
+
+def shallow_student(
+    teacher: UpstreamModel, num_layers: int, dropout: DropoutRates, *, projection_layer_norm: bool = True
+) -> UpstreamModel:
+    """Return a student of the teacher's first layers, with their weights, in training mode.
+
+    Args:
+        teacher: left as it is.
+        num_layers: of the student.
+        dropout: rates of the student.
+        projection_layer_norm: keep the LayerNorm before the feature projection, if the teacher has one.
+
+    Raises:
+        UserError: the teacher has fewer layers.
+    """
+    config = teacher.config
+    require_depth(config, num_layers)
+    shape = config.model_copy(
+        update={
+            "layers": config.layers[:num_layers],
+            "projection_layer_norm": config.projection_layer_norm and projection_layer_norm,
+            "dropout": dropout,
+        }
+    )
+    student = uninitialised(shape)
+    weights = teacher.state_dict()
+    student.load_state_dict({key: weights[key] for key in student.state_dict()})
+    return student.train()
+
+
+def require_depth(teacher: UpstreamConfig, num_layers: int) -> None:
+    """Refuse a teacher of fewer layers than its student is to have.
+
+    Raises:
+        UserError: it has.
+    """
+    if teacher.num_layers < num_layers:
+        raise UserError(
+            f"Expected a teacher of {num_layers} layers or more for this student. Found {teacher.num_layers}. "
+            "Choose another --teacher, or student=deep-thin."
+        )
+
+
+def thin_student(teacher: UpstreamModel, shape: UpstreamConfig, dropout: DropoutRates, seed: int) -> UpstreamModel:
+    """Return a student of `thin_shape`'s, in training mode.
+
+    The extractor has the teacher's weights where it has its shape. All else is random, as no choice among the
+    teacher's features would leave its LayerNorms and attention what they are.
+
+    Args:
+        teacher: left as it is.
+        shape: of the student.
+        dropout: rates of the student.
+        seed: of what is random.
+    """
+    student = random_model(shape.model_copy(update={"dropout": dropout}), seed)
+    if shape.conv_layers == teacher.config.conv_layers:
+        extractor = {key: value for key, value in teacher.state_dict().items() if key.startswith(_EXTRACTOR)}
+        student.load_state_dict(student.state_dict() | extractor)
+    return student.train()
+
+
+def thin_shape(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidth) -> UpstreamConfig:
+    """Find the shape of the teacher's depth that takes up a budget.
+
+    Of all widths at which a feed-forward width meets the budget, the one that comes closest to the teacher's ratio
+    between the two. Heads keep the teacher's width, or else half of it where that divides the model's width.
+
+    Args:
+        teacher: the teacher's shape.
+        budget: to be met within `TOLERANCE` from below.
+        extractor: ``teacher`` keeps the extractor's channels, ``thin`` scales them like the width.
+
+    Raises:
+        UserError: no such shape meets the budget; the closest is named.
+    """
+    ratio = max(sum(layer.feed_forward for layer in teacher.layers) / teacher.num_layers, 1) / teacher.dim
+    shapes = list(_thin_shapes(teacher, budget, extractor))
+    fitting = [shape for shape in shapes if (1 - TOLERANCE) * budget.wanted <= budget.measure(shape) <= budget.wanted]
+    if not fitting:
+        closest = min((budget.measure(shape) for shape in shapes), key=lambda size: abs(size - budget.wanted))
+        quantity = "MACs" if budget.counting == "macs" else "parameters"
+        hint = ", or set extractor=thin" if extractor == "teacher" else ""
+        raise UserError(
+            f"Expected a budget that a deep and thin student meets within {TOLERANCE:.0%}; the closest to it has "
+            f"{closest} {quantity}. Found a budget of {budget.wanted}. Choose another{hint}."
+        )
+    return min(fitting, key=lambda shape: abs(math.log(shape.layers[0].feed_forward / shape.dim / ratio)))
+
+
+def _thin_shapes(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidth) -> Iterator[UpstreamConfig]:
+    """Yield one shape a width: the largest within the budget, or the smallest there is."""
+    for dim in range(teacher.positional_groups, teacher.dim + 1, teacher.positional_groups):
+        head_dims = [width for width in (teacher.head_dim, teacher.head_dim // 2) if width and dim % width == 0]
+        if head_dims:
+            narrowest, next_narrowest = (
+                _thin_shape(teacher, dim, head_dims[0], feed_forward, extractor) for feed_forward in (1, 2)
+            )
+            size = budget.measure(narrowest)
+            units = (budget.wanted - size) // (budget.measure(next_narrowest) - size)
+            yield _thin_shape(teacher, dim, head_dims[0], 1 + max(units, 0), extractor)
+
+
+def _thin_shape(
+    teacher: UpstreamConfig, dim: int, head_dim: int, feed_forward: int, extractor: ExtractorWidth
+) -> UpstreamConfig:
+    conv_layers = teacher.conv_layers
+    if extractor == "thin":
+        conv_layers = tuple(
+            layer.model_copy(update={"channels": max(round(layer.channels * dim / teacher.dim), 1)})
+            for layer in conv_layers
+        )
+    heads = tuple(range(dim // head_dim))
+    return teacher.model_copy(
+        update={
+            "conv_layers": conv_layers,
+            "dim": dim,
+            "total_heads": len(heads),
+            "head_dim": head_dim,
+            "layers": (TransformerLayerShape(heads=heads, feed_forward=feed_forward),) * teacher.num_layers,
+        }
+    )
