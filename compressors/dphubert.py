@@ -10,16 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from bench.contracts import AudioSource, Context
-from bench.errors import UserError
 from bench.upstream import UpstreamModel
-from bench.upstream.checkpoint import weights_hash
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune
-from compressors.audio import audio_hash, training_files
 from compressors.budget import budget_for
 from compressors.distillation import (
     Distillation,
@@ -29,6 +25,7 @@ from compressors.distillation import (
     layer_groups,
     trainable_copy,
 )
+from compressors.preparation import prepared_training, require_trainable
 from compressors.pruning import report_size, require_reachable
 from compressors.sparsity import (
     Multipliers,
@@ -37,8 +34,7 @@ from compressors.sparsity import (
     final_masks,
     target_sparsity,
 )
-from compressors.stages import Objective, StageConfig, TrainingConfig, require_precision
-from compressors.workdir import claim
+from compressors.stages import Objective, StageConfig, TrainingConfig
 
 
 class DPHuBERTConfig(TrainingConfig, DistillationConfig, SparsityConfig):
@@ -111,41 +107,20 @@ class DPHuBERT:
         Raises:
             UserError: the teacher is no speech model, a layer or budget is out of its reach, or the audio unusable.
         """
-        if not isinstance(teacher, UpstreamModel):
-            raise UserError(
-                f"Expected a HuBERT, wav2vec 2.0 or WavLM teacher. Found {type(teacher).__name__}, which has nothing "
-                "to prune. Choose another --teacher."
-            )
-        require_precision(self.config, context)
+        require_trainable(teacher, audio, self.config, context)
         layer_groups(self.config, teacher.num_layers)
         require_reachable(teacher.config, self.config)
-        training_files(audio, self.config, teacher.config.window)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
         """Run both stages, or what is left of them; see `bench.contracts.Compressor`."""
-        from compressors.training import Training  # Here, for lightning takes seconds to import.
-
-        files = training_files(audio, self.config, teacher.config.window)
-        claim(
-            workdir,
-            {
-                "compressor": self.name,
-                "configuration": self.config.model_dump(mode="json"),
-                "seed": context.seed,
-                "teacher": weights_hash(teacher),
-                "audio": audio_hash(files),
-            },
-        )
-        beside = workdir / "beside" / self.name
-        training = Training(self.config, files, workdir, beside / "training.csv", context)
-        torch.manual_seed(context.seed)
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         joint = JointDistillationPruning(teacher, self.config, context.device)
         training.run("joint", self.config.joint, joint)
         final = joint.pruned()
         training.run("final", self.config.final, final)
-        final.projections.save(beside / "distillation_projections.safetensors")
+        final.projections.save(training.history.with_name("distillation_projections.safetensors"))
         return {self.name: final.student.eval()}
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +22,7 @@ from compressors.budget import budget_for
 from compressors.dphubert import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
 from compressors.pruning import largest_sparsity
 from compressors.stages import StageConfig
-
-TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
-
-
-def _teacher(seed: int = 0) -> UpstreamModel:
-    torch.manual_seed(seed)
-    return UpstreamModel(TEACHER_SHAPE).eval()
+from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> DPHuBERTConfig:
@@ -60,7 +50,7 @@ def audio(speech_folder: Path) -> AudioSource:
 
 class TestCompress:
     def test_makes_one_smaller_working_model_of_the_target_size(self, audio: AudioSource, tmp_path: Path) -> None:
-        teacher = _teacher()
+        teacher = tiny_teacher()
         before = weights_hash(teacher)
         models = DPHuBERT(_config()).compress(teacher, audio, tmp_path, Context())
         assert list(models) == ["dphubert"]
@@ -76,7 +66,7 @@ class TestCompress:
         assert not teacher.training
 
     def test_leaves_history_and_projections_beside_the_model(self, audio: AudioSource, tmp_path: Path) -> None:
-        DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())
+        DPHuBERT(_config()).compress(tiny_teacher(), audio, tmp_path, Context())
         beside = tmp_path / "beside" / "dphubert"
         projections = load_file(beside / "distillation_projections.safetensors")
         assert {key: tuple(value.shape) for key, value in projections.items()} == {
@@ -100,23 +90,23 @@ class TestCompress:
         hashes = []
         for run, seed in enumerate((1, 1, 2)):
             torch.manual_seed(run)
-            models = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path / str(run), Context(seed=seed))
+            models = DPHuBERT(_config()).compress(tiny_teacher(), audio, tmp_path / str(run), Context(seed=seed))
             hashes.append(weights_hash(models["dphubert"]))
         assert hashes[0] == hashes[1] != hashes[2]
 
     def test_a_finished_call_is_answered_at_once(
         self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        first = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        first = DPHuBERT(_config()).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
         monkeypatch.setattr(UpstreamModel, "distillation_states", None)
-        second = DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        second = DPHuBERT(_config()).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
         assert weights_hash(first) == weights_hash(second)
 
     @pytest.mark.parametrize("units", [["head", "interm"], ["conv", "head", "interm", "attlayer", "ffnlayer"]])
     def test_prunes_the_chosen_units_alone(self, audio: AudioSource, tmp_path: Path, units: list[str]) -> None:
         config = _config(units=units, sparsity=0.4)
-        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
-        assert _reached(student, _teacher()) == pytest.approx(0.4, abs=0.006)
+        student = DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, tiny_teacher()) == pytest.approx(0.4, abs=0.006)
         channels = {layer.channels for layer in student.config.conv_layers}
         assert (channels == {8}) == ("conv" not in units)
 
@@ -156,18 +146,18 @@ class TestCompress:
         self, audio: AudioSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         config = _config(units=["attlayer", "ffnlayer"], sparsity=0.2)
-        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
+        student = DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
         kept = [(len(layer.heads), layer.feed_forward) for layer in student.config.layers]
         assert {heads for heads, _ in kept} <= {0, 4}
         assert {width for _, width in kept} <= {0, 48}
-        assert _reached(student, _teacher()) > 0.202
+        assert _reached(student, tiny_teacher()) > 0.202
         assert "units attlayer, ffnlayer come no closer" in caplog.text
 
     def test_follows_the_reference_rule_on_request(self, audio: AudioSource, tmp_path: Path) -> None:
         """So few updates leave the gates open: the reference's own rule then prunes far less than asked."""
         config = _config(threshold="reference")
-        student = DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())["dphubert"]
-        assert _reached(student, _teacher()) < 0.3
+        student = DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, tiny_teacher()) < 0.3
 
     @pytest.mark.slow
     def test_both_stages_learn(self, audio: AudioSource, tmp_path: Path) -> None:
@@ -180,7 +170,7 @@ class TestCompress:
             log_updates=10,
             checkpoint_updates=500,
         )
-        DPHuBERT(config).compress(_teacher(), audio, tmp_path, Context())
+        DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())
         with (tmp_path / "beside" / "dphubert" / "training.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         joint = [row for row in rows if row["stage"] == "joint"]
@@ -191,8 +181,8 @@ class TestCompress:
     @pytest.mark.real_speech
     def test_real_speech(self, real_speech: Path, tmp_path: Path) -> None:
         source = AudioSource(layout="librispeech", root=real_speech / "librispeech", splits=("train-clean-100",))
-        student = DPHuBERT(_config()).compress(_teacher(), source, tmp_path, Context())["dphubert"]
-        assert _reached(student, _teacher()) == pytest.approx(0.6, abs=0.004)
+        student = DPHuBERT(_config()).compress(tiny_teacher(), source, tmp_path, Context())["dphubert"]
+        assert _reached(student, tiny_teacher()) == pytest.approx(0.6, abs=0.004)
 
 
 class TestPositionBias:
@@ -242,27 +232,11 @@ class TestLastChannel:
 class TestResume:
     @pytest.mark.slow
     def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
-        """SIGKILL in stage 1 and in stage 2, at whatever point they then are, in a process of its own."""
         config = _config(
             joint=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
             final=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
         )
-        audio = AudioSource(root=speech_folder)
-        whole = DPHuBERT(config).compress(_teacher(), audio, tmp_path / "whole", Context(seed=5))["dphubert"]
-        workdir = tmp_path / "killed"
-        for stage in ("joint", "final"):
-            child = subprocess.Popen([sys.executable, "-c", _CHILD, config.model_dump_json(), speech_folder, workdir])
-            _wait_for(workdir / f"{stage}.ckpt", child)
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            assert self._finished_updates(workdir / f"{stage}.ckpt") < 40
-        resumed = DPHuBERT(config).compress(_teacher(), audio, workdir, Context(seed=5))["dphubert"]
-        assert weights_hash(resumed) == weights_hash(whole)
-        history = Path("beside/dphubert/training.csv")
-        assert (workdir / history).read_text() == (tmp_path / "whole" / history).read_text()
-
-    def _finished_updates(self, checkpoint: Path) -> int:
-        return int(torch.load(checkpoint, weights_only=True)["global_step"])
+        assert_kills_change_nothing(DPHuBERT(config), ("joint", "final"), speech_folder, tmp_path)
 
     @pytest.mark.parametrize(
         ("changes", "seed", "teacher_seed", "difference"),
@@ -276,36 +250,14 @@ class TestResume:
     def test_other_work_in_the_folder_is_refused(
         self, audio: AudioSource, tmp_path: Path, changes: dict[str, Any], seed: int, teacher_seed: int, difference: str
     ) -> None:
-        DPHuBERT(_config()).compress(_teacher(), audio, tmp_path, Context())
+        DPHuBERT(_config()).compress(tiny_teacher(), audio, tmp_path, Context())
         with pytest.raises(UserError, match=f"{difference} differ.*another output folder"):
-            DPHuBERT(_config(**changes)).compress(_teacher(teacher_seed), audio, tmp_path, Context(seed=seed))
-
-
-_CHILD = """
-import sys
-from pathlib import Path
-from bench import registry
-from bench.contracts import AudioSource, Context
-from compressors.dphubert import DPHuBERT, DPHuBERTConfig
-from tests.compressors.test_dphubert import _teacher
-config, audio, workdir = sys.argv[1:]
-DPHuBERT(DPHuBERTConfig.model_validate_json(config)).compress(
-    _teacher(), AudioSource(root=Path(audio)), Path(workdir), Context(seed=5)
-)
-"""
-
-
-def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 300
-    while not path.exists():
-        assert child.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+            DPHuBERT(_config(**changes)).compress(tiny_teacher(teacher_seed), audio, tmp_path, Context(seed=seed))
 
 
 class TestCheck:
     def test_accepts_what_works(self, audio: AudioSource) -> None:
-        DPHuBERT(_config()).check(_teacher(), audio, Context())
+        DPHuBERT(_config()).check(tiny_teacher(), audio, Context())
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -320,18 +272,18 @@ class TestCheck:
     )
     def test_refuses_what_cannot_work(self, audio: AudioSource, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(UserError, match=message):
-            DPHuBERT(_config(**changes)).check(_teacher(), audio, Context())
+            DPHuBERT(_config(**changes)).check(tiny_teacher(), audio, Context())
 
     def test_refuses_fbank_and_missing_audio(self, audio: AudioSource, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="FbankUpstream, which has nothing to prune"):
+        with pytest.raises(UserError, match="FbankUpstream, which has nothing to compress"):
             DPHuBERT(_config()).check(load_upstream("fbank"), audio, Context())  # type: ignore[arg-type]
         with pytest.raises(UserError, match="Found nothing at"):
-            DPHuBERT(_config()).check(_teacher(), AudioSource(root=tmp_path / "nowhere"), Context())
+            DPHuBERT(_config()).check(tiny_teacher(), AudioSource(root=tmp_path / "nowhere"), Context())
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     def test_mixed_precision_needs_a_gpu(self, audio: AudioSource, precision: str) -> None:
         with pytest.raises(UserError, match=f"precision={precision}"):
-            DPHuBERT(_config(precision=precision)).check(_teacher(), audio, Context())
+            DPHuBERT(_config(precision=precision)).check(tiny_teacher(), audio, Context())
 
     @pytest.mark.parametrize(
         "changes", [{"sparsity": 0.0}, {"sparsity": 1.0}, {"units": ["neuron"]}, {"units": []}, {"sparsty": 0.5}]

@@ -1,0 +1,65 @@
+"""What the tests of all methods share: a tiny teacher, and runs that are killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.contracts import AudioSource, Context
+from bench.upstream import UpstreamModel
+from bench.upstream.checkpoint import weights_hash
+from bench.upstream.config import uniform_config
+
+TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
+
+
+def tiny_teacher(seed: int = 0) -> UpstreamModel:
+    torch.manual_seed(seed)
+    return UpstreamModel(TEACHER_SHAPE).eval()
+
+
+def assert_kills_change_nothing(compressor: Any, stages: Sequence[str], speech_folder: Path, tmp_path: Path) -> None:
+    """SIGKILL once in each stage, of 40 updates or more, at whatever point it then is, in a process of its own."""
+    audio = AudioSource(root=speech_folder)
+    whole = compressor.compress(tiny_teacher(), audio, tmp_path / "whole", Context(seed=5))[compressor.name]
+    workdir = tmp_path / "killed"
+    settings = compressor.config.model_dump_json()
+    for stage in stages:
+        command = [sys.executable, "-c", _CHILD, compressor.name, settings, str(speech_folder), str(workdir)]
+        child = subprocess.Popen(command)
+        _wait_for(workdir / f"{stage}.ckpt", child)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert torch.load(workdir / f"{stage}.ckpt", weights_only=True)["global_step"] < 40
+    resumed = compressor.compress(tiny_teacher(), audio, workdir, Context(seed=5))[compressor.name]
+    assert weights_hash(resumed) == weights_hash(whole)
+    history = Path("beside") / compressor.name / "training.csv"
+    assert (workdir / history).read_text() == (tmp_path / "whole" / history).read_text()
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from bench import registry
+from bench.contracts import AudioSource, Context
+from tests.compressors.method_checks import tiny_teacher
+name, settings, audio, workdir = sys.argv[1:]
+compressor = registry.load("bench.compressors", name)
+config = compressor.config_type.model_validate_json(settings)
+compressor(config).compress(tiny_teacher(), AudioSource(root=Path(audio)), Path(workdir), Context(seed=5))
+"""
+
+
+def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert child.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
