@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from bench import registry
-from bench.cli import compare, compress, convert, doctor, evaluate, features, listing, output, run
+from bench.cli import compare, compress, convert, doctor, evaluate, features, listing, output, run, sweep
 
 HELP = """Compress self-supervised speech models and measure what it costs on SUPERB.
 
@@ -23,6 +23,7 @@ def application() -> typer.Typer:
     app.callback()(common)
     app.command()(run.run)
     app.command()(compress.compress)
+    app.command()(sweep.sweep)
     app.command()(evaluate.evaluate)
     app.command()(compare.compare)
     app.command()(features.features)

@@ -49,9 +49,10 @@ def resolved_run(
     preset: str,
     protocol: str | None = None,
     seeds: str,
+    sparsities: str = "",
     assignments: Sequence[str],
 ) -> RunConfig:
-    """Resolve the options of ``run`` and ``evaluate``; touches neither audio nor weights."""
+    """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights."""
     one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
         one_of(protocol, get_args(FeatureProtocol), "--protocol")
@@ -64,6 +65,7 @@ def resolved_run(
         preset=preset,  # type: ignore[arg-type]
         protocol=protocol,  # type: ignore[arg-type]
         seeds=_seeds(seeds),
+        sparsities=_sparsities(sparsities) if sparsities else (),
         assignments=tuple(assignments),
     )
     registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])
@@ -140,6 +142,22 @@ def _absolute(reference: str) -> str:
     """Spell a local reference so that it means the same from any folder."""
     path = Path(reference).expanduser()
     return str(path.resolve()) if path.exists() else reference
+
+
+def _sparsities(text: str) -> tuple[float, ...]:
+    """Read ``--sparsity``.
+
+    Raises:
+        UserError: a part is no fraction.
+    """
+    parts = comma_separated(text, "--sparsity")
+    try:
+        fractions = tuple(float(part) for part in parts)
+    except ValueError:
+        fractions = (math.nan,)
+    if not all(0 < fraction < 1 for fraction in fractions) or len(set(fractions)) < len(fractions):
+        raise UserError(f"Expected different numbers between 0 and 1 in --sparsity, comma-separated. Found {text!r}.")
+    return fractions
 
 
 def _seeds(text: str) -> tuple[int, ...]:

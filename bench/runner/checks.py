@@ -84,10 +84,11 @@ def compressible(teacher: AnyUpstream | None, reference: str | None) -> Upstream
     return teacher
 
 
-def compressor(config: RunConfig, name: str) -> Compressor:
-    """Instantiate a compressor with its configuration."""
-    plugin = registry.load("bench.compressors", name)
-    instance: Compressor = plugin(plugin.config_type.model_validate(config.models[name].settings))
+def compressor(config: RunConfig, row: str) -> Compressor:
+    """Instantiate the compressor that makes a row, with its configuration."""
+    source = config.models[row]
+    plugin = registry.load("bench.compressors", source.compressor or "")
+    instance: Compressor = plugin(plugin.config_type.model_validate(source.settings))
     return instance
 
 

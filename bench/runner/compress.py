@@ -15,21 +15,15 @@ from bench.errors import UserError
 from bench.profiling import model_card
 from bench.provenance import now, versions
 from bench.runner import checks
+from bench.runner.plan import Compression
 from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream, weights_hash
 
-COMPRESSION_SEED = 0
-
-
-def compression_context(device: Literal["cpu", "cuda"]) -> Context:
-    """Say where and with which seed a run compresses; ``--seeds`` are those of the downstream heads."""
-    return Context(seed=COMPRESSION_SEED, device=device)
-
 
 def compress(
     config: RunConfig,
-    name: str,
+    compression: Compression,
     teacher: UpstreamModel,
     workdir: Path,
     device: Literal["cpu", "cuda"],
@@ -39,31 +33,37 @@ def compress(
 
     Args:
         config: the run's configuration.
-        name: of the compressor.
+        compression: which of its compressions.
         teacher: what to compress.
         workdir: for checkpoints; the same one goes on where an earlier call stopped.
         device: ``cpu`` or ``cuda``.
-        model_folder: where a model of a given name belongs.
+        model_folder: where the model of a given row belongs.
 
     Returns:
-        The names of its models.
+        The rows that its models are.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
-    upstreams = checks.compressor(config, name).compress(teacher, audio, workdir, compression_context(device))
-    provenance = {**_identity(config, name, teacher), "versions": versions(), "finished": now()}
-    for model, upstream in upstreams.items():
-        if model != name and not model.startswith(f"{name}-"):
+    context = Context(seed=compression.seed, device=device)
+    upstreams = checks.compressor(config, compression.row).compress(teacher, audio, workdir, context)
+    provenance = {**_identity(config, compression, teacher), "versions": versions(), "finished": now()}
+    compressor = config.models[compression.row].compressor or ""
+    rows = []
+    for made, upstream in upstreams.items():
+        if made != compressor and not made.startswith(f"{compressor}-"):
             raise UserError(
-                f"The compressor {name} made a model {model!r}. Expected {name!r} or a name beginning {name}-."
+                f"The compressor {compressor} made a model {made!r}. "
+                f"Expected {compressor!r} or a name beginning {compressor}-."
             )
-        beside = workdir / "beside" / model
+        beside = workdir / "beside" / made
+        model = compression.row + made.removeprefix(compressor)
+        rows.append(model)
         folder = model_folder(model)
         if is_suite_folder(folder):
             # An interruption came between the models and the note that all of them are there.
             shutil.rmtree(folder)
         save_upstream(upstream.cpu(), folder, provenance, beside=sorted(beside.iterdir()) if beside.is_dir() else [])
-    return list(upstreams)
+    return rows
 
 
 def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu", "cuda"]) -> list[dict[str, Any]]:
@@ -79,12 +79,12 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
     workdir = out.with_name(f".{out.name}.work")
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
-        models = _models_there(out, _identity(config, name, teacher))
+        models = _models_there(out, _identity(config, Compression(name), teacher))
         if not models or workdir.exists():
             checks.check_disk(out, teacher)
             checks.prepare_data(config.data)
-            checks.check_compressors(config, teacher, compression_context(device))
-            made = compress(config, name, teacher, workdir, device, partial(_model_folder, out, name))
+            checks.check_compressors(config, teacher, Context(device=device))
+            made = compress(config, Compression(name), teacher, workdir, device, partial(_model_folder, out, name))
             models = [_model_folder(out, name, model) for model in made]
             shutil.rmtree(workdir)
     return [_row(path) for path in models]
@@ -115,15 +115,15 @@ def _row(path: Path) -> dict[str, Any]:
     return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
 
 
-def _identity(config: RunConfig, name: str, teacher: UpstreamModel) -> dict[str, Any]:
+def _identity(config: RunConfig, compression: Compression, teacher: UpstreamModel) -> dict[str, Any]:
     """Say all that a compressed model depends on."""
     return {
-        "compressor": name,
+        "compressor": config.models[compression.row].compressor,
         "teacher": config.teacher,
         "teacher_weights_hash": weights_hash(teacher),
         "teacher_params": model_card(teacher, {}).params,
-        "recipe": config.models[name].settings,
+        "recipe": config.models[compression.row].settings,
         "preset": config.preset,
-        "seed": COMPRESSION_SEED,
+        "seed": compression.seed,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
     }

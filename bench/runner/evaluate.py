@@ -12,6 +12,7 @@ from bench.contracts import Context, Evaluation, Upstream
 from bench.profiling import model_card
 from bench.provenance import now, versions
 from bench.runner.checks import TaskOnData
+from bench.runner.plan import Subject
 from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
@@ -23,9 +24,10 @@ logger = logging.getLogger(__name__)
 class LoadedModel:
     """A row of the leaderboard in memory."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, model: str) -> None:
-        source = config.models.get(model)
-        reference = source.reference if source and source.reference else str(folder.model_folder(model))
+    def __init__(self, config: RunConfig, folder: RunFolder, subject: Subject) -> None:
+        self.subject = subject
+        source = config.models.get(subject.model)
+        reference = source.reference if source and source.reference else str(folder.model_folder(subject.weights))
         self.upstream: AnyUpstream = load_upstream(reference)
         provenance = read_manifest(Path(reference)).provenance if is_suite_folder(Path(reference)) else {}
         self.card: ModelCard = model_card(self.upstream, provenance)

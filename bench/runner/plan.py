@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,37 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.store.records import Cell
 from bench.store.run_folder import RunFolder
+
+COMPRESSION_SEED = 0
+"""Where ``--seeds`` are those of the downstream heads alone."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """One call of a compressor."""
+
+    row: str
+    """Of the leaderboard; further models of the same call are rows named ``<row>-<what differs>``."""
+    seed: int = COMPRESSION_SEED
+    suffix: str = ""
+    """Of the folders of its models, where other seeds compress for the same rows."""
+
+    @property
+    def name(self) -> str:
+        """In files and messages."""
+        return self.row + self.suffix
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a row of the leaderboard, or a part of one where seeds have weights of their own."""
+
+    model: str
+    """Name of the row."""
+    weights: str
+    """Name of the folder in ``models``; the row's where it is a reference."""
+    seeds: tuple[int, ...]
+    """Of the downstream heads."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +102,44 @@ def _difference(there: Any, here: Any, name: str, extendable: set[str], growing:
     return ""
 
 
+def compressions(config: RunConfig) -> list[Compression]:
+    """List the calls of compressors."""
+    if not config.compress_every_seed:
+        return [Compression(row) for row in config.compressors()]
+    return [Compression(row, seed, f"-seed{seed}") for row in config.compressors() for seed in config.seeds]
+
+
+def references(config: RunConfig) -> list[Subject]:
+    """List the models that are evaluated as they are."""
+    return [Subject(name, name, config.seeds) for name, source in config.models.items() if source.reference]
+
+
+def compressed(config: RunConfig, compression: Compression, models: Sequence[str]) -> list[Subject]:
+    """List what a compression has made, or will make.
+
+    Args:
+        config: of the run.
+        compression: which.
+        models: its rows.
+    """
+    seeds = (compression.seed,) if config.compress_every_seed else config.seeds
+    return [Subject(model, model + compression.suffix, seeds) for model in models]
+
+
 def plan(folder: RunFolder, config: RunConfig) -> list[Step]:
     """List all steps in the order they run."""
     steps = []
-    models = [name for name, source in config.models.items() if source.reference]
-    for name in config.compressors():
-        finished = folder.finished_compression(name)
-        steps.append(Step("compress", name, done=finished is not None))
-        models += finished.models if finished else (name,)
-    for cell in cells(models, config):
-        steps.append(Step("evaluate", str(cell), done=folder.records.path(cell).is_file()))
+    subjects = references(config)
+    for compression in compressions(config):
+        finished = folder.finished_compression(compression.name)
+        steps.append(Step("compress", compression.name, done=finished is not None))
+        subjects += compressed(config, compression, finished.models if finished else (compression.row,))
+    for subject in subjects:
+        for cell in cells(subject, config):
+            steps.append(Step("evaluate", str(cell), done=folder.records.path(cell).is_file()))
     return steps
 
 
-def cells(models: list[str] | tuple[str, ...], config: RunConfig) -> list[Cell]:
-    """Every model with every task and seed."""
-    return [
-        Cell(model=model, task=task, seed=seed) for model in models for task in config.tasks for seed in config.seeds
-    ]
+def cells(subject: Subject, config: RunConfig) -> list[Cell]:
+    """Combine a subject with every task and its seeds."""
+    return [Cell(model=subject.model, task=task, seed=seed) for task in config.tasks for seed in subject.seeds]

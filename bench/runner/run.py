@@ -15,11 +15,11 @@ from bench.config.run import RunConfig
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.runner import checks
-from bench.runner.compress import compress, compression_context
+from bench.runner.compress import compress
 from bench.runner.evaluate import LoadedModel, evaluate
 from bench.runner.failures import Failures
 from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
-from bench.runner.plan import cells, join_run
+from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references
 from bench.store.claims import claimed
 from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, audio_differences
@@ -71,15 +71,18 @@ class Run:
         self._check(teacher)
         with claimed(self.folder.lock_path("config"), wait=True):
             self.folder.write_config(join_run(self.folder, self.config))
-        models = [name for name, source in self.config.models.items() if source.reference]
-        for name in self.config.compressors():
-            models += self.failures.guard(f"compress {name}", partial(self._compress, name, teacher)) or []
-        for model in models:
-            self._evaluate_model(model)
+        subjects = references(self.config)
+        for compression in compressions(self.config):
+            work = partial(self._compress, compression, teacher)
+            models = self.failures.guard(f"compress {compression.name}", work) or []
+            subjects += compressed(self.config, compression, models)
+        for subject in subjects:
+            self._evaluate_subject(subject)
         for difference in audio_differences(self.folder.records):
             logger.warning(difference)
-        path = write_leaderboard(leaderboard(self.folder.records, order=models), self.folder.path)
-        return Outcome(leaderboard(self.folder.records, split, models), path, self.failures.reasons)
+        order = [subject.model for subject in subjects]
+        path = write_leaderboard(leaderboard(self.folder.records, order=order), self.folder.path)
+        return Outcome(leaderboard(self.folder.records, split, order), path, self.failures.reasons)
 
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)
@@ -88,31 +91,36 @@ class Run:
         self._tasks = checks.tasks_on_data(self.config)
         sizes = {name: task.check() for name, task in self._tasks.items()}
         if teacher is not None:
-            checks.check_compressors(self.config, teacher, compression_context(self.device))
+            checks.check_compressors(self.config, teacher, Context(device=self.device))
         if self.config.protocol == "cached":
             check_room(self._feature_needs(teacher, sizes), self._cache_limit_bytes)
 
     def _feature_needs(self, teacher: AnyUpstream | None, sizes: TaskSizes) -> list[FeatureNeed]:
         """Ask the tasks what they will keep of every model that they are not done with."""
+        subjects = references(self.config)
         needs: list[FeatureNeed] = []
-        for name, source in self.config.models.items():
-            finished = self.folder.finished_compression(name) if source.compressor else None
-            if source.compressor and not finished and teacher is not None:
+        for compression in compressions(self.config):
+            finished = self.folder.finished_compression(compression.name)
+            if finished:
+                subjects += compressed(self.config, compression, finished.models)
+            elif teacher is not None:
                 # Not made yet; no compressor changes the number or the width of the hidden states.
-                needs += self._feature_needs_of(name, teacher, f"of {name}", sizes)
-                continue
-            for model in finished.models if finished else (name,):
-                loaded = self._load(model) if self._missing_cells(model) else None
-                if loaded is not None:
-                    needs += self._feature_needs_of(model, loaded.upstream, loaded.weights_hash, sizes)
+                for subject in compressed(self.config, compression, (compression.row,)):
+                    needs += self._feature_needs_of(subject, teacher, f"of {compression.name}", sizes)
+        for subject in subjects:
+            loaded = self._load(subject) if self._missing_cells(subject) else None
+            if loaded is not None:
+                needs += self._feature_needs_of(subject, loaded.upstream, loaded.weights_hash, sizes)
         return needs
 
-    def _feature_needs_of(self, model: str, shape: AnyUpstream, weights: str, sizes: TaskSizes) -> list[FeatureNeed]:
-        missing = {cell.task: cell for cell in self._missing_cells(model)}
+    def _feature_needs_of(
+        self, subject: Subject, shape: AnyUpstream, weights: str, sizes: TaskSizes
+    ) -> list[FeatureNeed]:
+        missing = {cell.task: cell for cell in self._missing_cells(subject)}
         return [
             need
             for task, cell in missing.items()
-            if (need := feature_need(self.config, cell, shape, weights, sizes[task], self._context(cell)))
+            if (need := feature_need(self.config, cell, shape, weights, sizes[task], self._context(cell, subject)))
         ]
 
     def _check_records(self, teacher: AnyUpstream | None) -> None:
@@ -127,7 +135,8 @@ class Run:
                     "Choose another --out."
                 )
 
-    def _compress(self, name: str, teacher: AnyUpstream | None) -> list[str]:
+    def _compress(self, compression: Compression, teacher: AnyUpstream | None) -> list[str]:
+        name = compression.name
         with claimed(self.folder.lock_path(f"compress {name}"), wait=True):
             finished = self.folder.finished_compression(name)
             if finished is not None:
@@ -137,50 +146,49 @@ class Run:
             started = time.monotonic()
             models = compress(
                 self.config,
-                name,
+                compression,
                 checks.compressible(teacher, self.config.teacher),
                 self.folder.compression_workdir(name),
                 self.device,
-                self.folder.model_folder,
+                lambda model: self.folder.model_folder(model + compression.suffix),
             )
             seconds = time.monotonic() - started
             self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
             logger.info("compress %s: done in %.0f s", name, seconds)
             return models
 
-    def _evaluate_model(self, model: str) -> None:
-        missing = self._missing_cells(model)
-        if not missing:
-            logger.info("evaluate %s: done before", model)
+    def _evaluate_subject(self, subject: Subject) -> None:
+        if not self._missing_cells(subject):
+            logger.info("evaluate %s: done before", subject.weights)
             return
-        loaded = self._load(model)
+        loaded = self._load(subject)
         if loaded is None:
             return
         # First what nobody works on; then, once they are done, what others have not finished.
         for wait in (False, True):
-            for cell in self._missing_cells(model):
+            for cell in self._missing_cells(subject):
                 if str(cell) not in self.failures.reasons:
                     self.failures.guard(str(cell), partial(self._evaluate, cell, loaded, wait=wait))
 
-    def _load(self, model: str) -> LoadedModel | None:
-        return self.failures.guard(f"load {model}", partial(LoadedModel, self.config, self.folder, model))
+    def _load(self, subject: Subject) -> LoadedModel | None:
+        return self.failures.guard(f"load {subject.weights}", partial(LoadedModel, self.config, self.folder, subject))
 
-    def _missing_cells(self, model: str) -> list[Cell]:
-        return [cell for cell in cells((model,), self.config) if self.folder.records.read(cell) is None]
+    def _missing_cells(self, subject: Subject) -> list[Cell]:
+        return [cell for cell in cells(subject, self.config) if self.folder.records.read(cell) is None]
 
     def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
             if mine and self.folder.records.read(cell) is None:
                 audio_sha256 = self._audio_sha256.get(cell.task)
                 task = self._tasks[cell.task]
-                evaluate(self.config, self.folder, cell, model, task, self._context(cell), audio_sha256)
+                evaluate(self.config, self.folder, cell, model, task, self._context(cell, model.subject), audio_sha256)
 
-    def _context(self, cell: Cell) -> Context:
+    def _context(self, cell: Cell, subject: Subject) -> Context:
         return Context(
             seed=cell.seed,
             device=self.device,
             protocol=self.config.protocol,
             model=cell.model,
             cache_limit_bytes=self._cache_limit_bytes,
-            shared_workdir=self.folder.shared_workdir(cell.model, cell.task),
+            shared_workdir=self.folder.shared_workdir(subject.weights, cell.task),
         )

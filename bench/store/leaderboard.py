@@ -25,6 +25,10 @@ IDENTITY = [
     "protocol",
 ]
 
+COUNTS = ["params", "size_bytes", "macs", "macs_superb"]
+MEASURED = ["sparsity", *COUNTS]
+"""What differs between the seeds of a sweep."""
+
 
 def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[str] = ()) -> pd.DataFrame:
     """Collate records into one row a model.
@@ -48,8 +52,7 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
         ],
         columns=[*IDENTITY, "metric", "value"],
     )
-    counts = ["params", "size_bytes", "macs", "macs_superb"]
-    long[counts] = long[counts].astype("Int64")
+    long = long.astype({"sparsity": "float64", **dict.fromkeys(COUNTS, "Int64")})
     grouped = long.groupby(["model", "metric"], sort=False)["value"]
     mean, spread = grouped.mean().unstack("metric"), grouped.std().unstack("metric")
     scores = pd.DataFrame(index=mean.index)
@@ -57,7 +60,7 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
         scores[metric] = mean[metric]
         scores[f"{metric}_std"] = spread[metric]
     scores = scores.join(_learning_rates(records))
-    rows = long[IDENTITY].drop_duplicates("model").merge(scores.reset_index(), on="model", how="left")
+    rows = _rows(long).merge(scores.reset_index(), on="model", how="left")
     rank = {model: position for position, model in enumerate(order)}
     return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
 
@@ -67,6 +70,15 @@ def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
     path = run_folder / "leaderboard.csv"
     write_atomically(path, table.to_csv(index=False))
     return path
+
+
+def _rows(long: pd.DataFrame) -> pd.DataFrame:
+    """Take one row a model, with the mean size and cost where seeds compressed to different ones."""
+    rows = long[IDENTITY].drop_duplicates("model")
+    distinct = long[["model", *MEASURED]].drop_duplicates()
+    means = distinct.groupby("model", sort=False)[MEASURED].mean().reset_index()
+    means[COUNTS] = means[COUNTS].round().astype("Int64")
+    return rows.drop(columns=MEASURED).merge(means, on="model")[IDENTITY]
 
 
 def _learning_rates(records: Iterable[Record]) -> pd.DataFrame:

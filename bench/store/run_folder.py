@@ -76,9 +76,9 @@ class RunFolder:
         """Working files of a cell."""
         return self.path / "work" / "cells" / stem
 
-    def shared_workdir(self, model: str, task: str) -> Path:
-        """Working files that the cells of one model and task share."""
-        return self.path / "work" / "cells" / model / task
+    def shared_workdir(self, weights: str, task: str) -> Path:
+        """Working files that the cells of one set of weights and task share."""
+        return self.path / "work" / "cells" / weights / task
 
     def finished_compression(self, compressor: str) -> FinishedCompression | None:
         """Say what a compressor made, or None where it is not finished."""

@@ -1,0 +1,54 @@
+"""``bench sweep``: several compressors at several sizes, each with several seeds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.cli import options
+
+
+def sweep(
+    compressor: Annotated[str, typer.Option(help="Compressors, comma-separated; see `bench list compressors`.")],
+    sparsity: Annotated[str, typer.Option(help="Shares of the teacher to remove, comma-separated, e.g. 0.5,0.75.")],
+    tasks: options.Tasks,
+    teacher: options.Teacher = options.DEFAULT_TEACHER,
+    data: options.DataChoice = "mini",
+    preset: options.PresetName = "mini",
+    protocol: options.Protocol = None,
+    cache_limit: options.CacheLimit = None,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds, comma-separated: each compresses, and trains the heads of what it made.")
+    ] = "0,1,2",
+    lr: options.LearningRate = None,
+    folds: options.Folds = None,
+    split: options.Split = "test",
+    out: options.Out = None,
+    set_: options.Sets = None,
+    device: options.Device = "auto",
+    dry_run: options.DryRun = False,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Compare compressors at the same sizes: a row a compressor and sparsity, the mean over seeds that all compress.
+
+    Run again, it finishes what is missing and repeats nothing.
+    """
+    from bench.cli.choices import head_shorthands, resolved_run, run_folder
+    from bench.cli.run import execute
+
+    assignments = set_ or []
+    config = resolved_run(
+        compressors=compressor,
+        teacher=teacher,
+        tasks=tasks,
+        data=data,
+        preset=preset,
+        protocol=protocol,
+        seeds=seeds,
+        sparsities=sparsity,
+        assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
+    )
+    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
+    return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

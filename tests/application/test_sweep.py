@@ -1,0 +1,88 @@
+"""A sweep: every seed compresses, and a row is the mean over seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.application.test_command_line import bench, error_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
+
+EXAMPLE = Path(__file__).parent.parent / "real_speech.yaml"
+ROWS = ["mini-hubert", "dphubert-0.5", "dphubert-0.75"]
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory: pytest.TempPathFactory, real_speech: Path) -> Path:
+    text = EXAMPLE.read_text(encoding="utf-8").replace("../../shared/data/real-speech", str(real_speech))
+    path = tmp_path_factory.mktemp("data") / EXAMPLE.name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def arguments(data_file: Path, out: Path, seeds: str) -> list[str]:
+    what = ["--compressor", "dphubert", "--sparsity", "0.5,0.75", "--seeds", seeds, "--tasks", "ks"]
+    return ["sweep", *what, "--preset", "smoke", "--data", str(data_file), "--out", str(out), "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_file: Path) -> Path:
+    """A sweep with seed 0, extended by seed 1."""
+    out = tmp_path_factory.mktemp("sweeps") / "sweep"
+    for seeds in ("0", "0,1"):
+        result = bench(*arguments(data_file, out, seeds))
+        assert result.returncode == 0, result.stderr
+    return out
+
+
+class TestSweep:
+    def test_a_row_is_a_compressor_at_a_sparsity(self, finished: Path) -> None:
+        table = pd.read_csv(finished / "leaderboard.csv").set_index("model")
+        assert list(table.index) == ROWS
+        assert list(table["compressor"]) == ["none", "dphubert", "dphubert"]
+        assert table["target_sparsity"].tolist()[1:] == [0.5, 0.75]
+        for row in ROWS[1:]:
+            assert table.loc[row, "sparsity"] == pytest.approx(table.loc[row, "target_sparsity"], abs=0.01)
+
+    def test_every_seed_compresses(self, finished: Path) -> None:
+        for row in ROWS[1:]:
+            folders = [finished / "models" / f"{row}-seed{seed}" for seed in (0, 1)]
+            provenances = [json.loads((folder / "config.json").read_text())["provenance"] for folder in folders]
+            assert [provenance["seed"] for provenance in provenances] == [0, 1]
+            weights = [(folder / "model.safetensors").read_bytes() for folder in folders]
+            assert weights[0] != weights[1]
+
+    def test_a_row_is_the_mean_over_seeds_of_their_own_models(self, finished: Path) -> None:
+        table = pd.read_csv(finished / "leaderboard.csv").set_index("model")
+        for row in ROWS[1:]:
+            records = [
+                json.loads((finished / "cells" / row / f"ks-seed{seed}.json").read_text(encoding="utf-8"))
+                for seed in (0, 1)
+            ]
+            assert records[0]["provenance"]["weights_hash"] != records[1]["provenance"]["weights_hash"]
+            accuracies = pd.Series([100 * record["scores"]["test"]["accuracy"] for record in records])
+            assert table.loc[row, "ks_accuracy"] == pytest.approx(accuracies.mean())
+            assert table.loc[row, "ks_accuracy_std"] == pytest.approx(accuracies.std())
+            params = pd.Series([record["card"]["params"] for record in records])
+            assert table.loc[row, "params"] == pytest.approx(params.mean(), abs=0.5)
+
+    def test_its_plan_is_done(self, finished: Path, data_file: Path) -> None:
+        result = bench(*arguments(data_file, finished, "0,1"), "--dry-run", "--json")
+        steps = json.loads(result.stdout)
+        compressions = [step["subject"] for step in steps if step["step"] == "compress"]
+        assert compressions == [f"{row}-seed{seed}" for row in ROWS[1:] for seed in (0, 1)]
+        assert sum(step["step"] == "evaluate" for step in steps) == 3 * 2
+        assert {step["state"] for step in steps} == {"done"}
+
+    def test_a_plain_run_does_not_join_it(self, finished: Path, data_file: Path) -> None:
+        what = ["--compressor", "dphubert", "--tasks", "ks", "--preset", "smoke", "--data", str(data_file)]
+        assert "compress_every_seed" in error_of("run", *what, "--out", str(finished))
+
+
+@pytest.mark.parametrize("sparsity", ["1.5", "0", "half", "0.5,0.50"])
+def test_sparsities_are_fractions(sparsity: str) -> None:
+    assert "--sparsity" in error_of("sweep", "--compressor", "dphubert", "--sparsity", sparsity, "--tasks", "ks")
