@@ -68,12 +68,12 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
             num_workers=6,
         ),
         "mini": ICConfig(
-            total_steps=1_500,
-            learning_rate=1e-2,
+            total_steps=4_000,
+            learning_rate=2e-3,
             batch_size=32,
             eval_batch_size=32,
-            eval_interval_steps=150,
-            save_interval_steps=150,
+            eval_interval_steps=400,
+            save_interval_steps=200,
             num_workers=0,
         ),
         "smoke": ICConfig(

@@ -74,12 +74,12 @@ class KS(HeadTask[KSConfig, KSData | ManifestData]):
             num_workers=6,
         ),
         "mini": KSConfig(
-            total_steps=200,
+            total_steps=1_000,
             learning_rate=2e-3,
             batch_size=32,
             eval_batch_size=32,
             eval_interval_steps=100,
-            save_interval_steps=25,
+            save_interval_steps=100,
             num_workers=0,
         ),
         "smoke": KSConfig(
