@@ -117,17 +117,16 @@ def _thin_shapes(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWi
     for dim in range(teacher.positional_groups, teacher.dim + 1, teacher.positional_groups):
         head_dims = [width for width in (teacher.head_dim, teacher.head_dim // 2) if width and dim % width == 0]
         if head_dims:
-            narrowest, next_narrowest = (
-                _thin_shape(teacher, dim, head_dims[0], feed_forward, extractor) for feed_forward in (1, 2)
-            )
-            size = budget.measure(narrowest)
-            units = (budget.wanted - size) // (budget.measure(next_narrowest) - size)
-            yield _thin_shape(teacher, dim, head_dims[0], 1 + max(units, 0), extractor)
+            smallest, next_smallest = (_thin_shape(teacher, dim, head_dims[0], units, extractor) for units in (0, 1))
+            size = budget.measure(smallest)
+            units = (budget.wanted - size) // (budget.measure(next_smallest) - size)
+            yield _thin_shape(teacher, dim, head_dims[0], max(units, 0), extractor)
 
 
 def _thin_shape(
-    teacher: UpstreamConfig, dim: int, head_dim: int, feed_forward: int, extractor: ExtractorWidth
+    teacher: UpstreamConfig, dim: int, head_dim: int, units: int, extractor: ExtractorWidth
 ) -> UpstreamConfig:
+    """Return a shape with ``units`` in all feed-forward blocks together, beside the one that each has at least."""
     conv_layers = teacher.conv_layers
     if extractor == "thin":
         conv_layers = tuple(
@@ -135,12 +134,10 @@ def _thin_shape(
             for layer in conv_layers
         )
     heads = tuple(range(dim // head_dim))
-    return teacher.model_copy(
-        update={
-            "conv_layers": conv_layers,
-            "dim": dim,
-            "total_heads": len(heads),
-            "head_dim": head_dim,
-            "layers": (TransformerLayerShape(heads=heads, feed_forward=feed_forward),) * teacher.num_layers,
-        }
+    width, wider_layers = divmod(units, teacher.num_layers)
+    layers = tuple(
+        TransformerLayerShape(heads=heads, feed_forward=1 + width + (index < wider_layers))
+        for index in range(teacher.num_layers)
     )
+    changes = {"dim": dim, "total_heads": len(heads), "head_dim": head_dim}
+    return teacher.model_copy(update={**changes, "conv_layers": conv_layers, "layers": layers})

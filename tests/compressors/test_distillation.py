@@ -17,6 +17,7 @@ from compressors.distillation import (
     Distillation,
     DistillationConfig,
     FrozenTeacher,
+    PredictionHeads,
     Projections,
     distillation_loss,
     layer_groups,
@@ -107,6 +108,26 @@ class TestProjections:
         with safe_open(tmp_path / "sub" / "projections.safetensors", "pt") as file:
             assert file.metadata() == {"layers": "[[0], [4, 8]]"}
             assert file.get_slice("1.weight").get_shape() == [6, 4]
+
+
+class TestPredictionHeads:
+    def test_each_layer_has_its_own_on_the_last_state(self) -> None:
+        heads = PredictionHeads((4, 8, 12), 8, 6)
+        states = [torch.randn(2, 5, 8) for _ in range(3)]
+        predicted = heads(states)
+        assert heads.layers == (4, 8, 12)
+        assert predicted.shape == (2, 3, 5, 6)
+        assert heads([torch.zeros(2, 5, 8), states[-1]]).equal(predicted)
+        first, _, second = heads[1]  # type: ignore[misc]
+        expected = second(torch.nn.functional.gelu(first(states[-1])))
+        torch.testing.assert_close(predicted[:, 1], expected)
+        assert sum(weight.numel() for weight in heads.parameters()) == 3 * (8 * 8 + 8 + 8 * 6 + 6)
+
+    def test_are_saved_with_the_layers_they_predict(self, tmp_path: Path) -> None:
+        PredictionHeads((4, 8), 4, 6).save(tmp_path / "heads.safetensors")
+        with safe_open(tmp_path / "heads.safetensors", "pt") as file:
+            assert file.metadata() == {"layers": "[[4], [8]]"}
+            assert file.get_slice("1.2.weight").get_shape() == [6, 4]
 
 
 class TestObjective:
