@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from typing_extensions import Self
 
-    from bench.upstream import UpstreamModel
+    from bench.upstream import UpstreamConfig, UpstreamModel
 
 
 class Settings(BaseModel):
@@ -179,6 +180,27 @@ class Evaluation:
     numerators by the sum of the denominators is the score, to 1e-9. Models are compared by them."""
     settings: Mapping[str, Any]
     """What the recipe really used (steps, learning rate, batch size), as plain values."""
+
+
+@runtime_checkable
+class ComparableTraining(Protocol):
+    """What the configuration of a compressor may have beside its settings, so that a sweep can train all alike."""
+
+    def num_updates(self) -> int:
+        """Count the optimiser updates of all its training."""
+        ...
+
+    def with_num_updates(self, num_updates: int) -> Self:
+        """Return the same recipe in so many updates: stages, warm-up and ramps are stretched or shortened alike.
+
+        Raises:
+            UserError: too few for the recipe.
+        """
+        ...
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all its training: forward passes, and twice as many backward through what is trained."""
+        ...
 
 
 class Compressor(Protocol):

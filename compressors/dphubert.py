@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
+from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
-from bench.upstream import UpstreamModel
+from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune
 from compressors.budget import budget_for
+from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
     Distillation,
     DistillationConfig,
@@ -34,16 +36,29 @@ from compressors.sparsity import (
     final_masks,
     target_sparsity,
 )
-from compressors.stages import Objective, StageConfig, TrainingConfig
+from compressors.stages import Objective, StageConfig
 
 
-class DPHuBERTConfig(TrainingConfig, DistillationConfig, SparsityConfig):
+class DPHuBERTConfig(StagedTraining, DistillationConfig, SparsityConfig):
     """DPHuBERT's two stages."""
 
     joint: StageConfig
     """Stage 1: the student learns from the teacher while its gates close."""
     final: StageConfig
     """Stage 2: the pruned student learns from the teacher."""
+
+    def with_num_updates(self, num_updates: int) -> Self:
+        """Stretch or shorten the stages, and the ramp of the sparsity with them."""
+        changed = super().with_num_updates(num_updates)
+        ramp = round(self.sparsity_warmup_updates * changed.joint.updates / self.joint.updates)
+        return changed.model_copy(update={"sparsity_warmup_updates": ramp})
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of both stages: gated, the student costs what the teacher does; pruned, its share."""
+        heard = self.macs_a_second(teacher)
+        budget = budget_for(self, teacher)
+        pruned = heard * budget.wanted / budget.original
+        return self.stage_macs(self.joint, heard, heard) + self.stage_macs(self.final, heard, pruned)
 
 
 PAPER = DPHuBERTConfig(

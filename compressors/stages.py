@@ -31,6 +31,11 @@ class StageConfig(Settings):
             raise ValueError(f"warmup_updates {self.warmup_updates} must be below updates {self.updates}")
         return self
 
+    def in_updates(self, updates: int) -> Self:
+        """Return the same stage in so many updates, its warm-up in proportion."""
+        warmup = min(round(self.warmup_updates * updates / self.updates), updates - 1)
+        return self.model_copy(update={"updates": updates, "warmup_updates": warmup})
+
     def learning_rate_factor(self, update: int) -> float:
         """Return what all learning rates are multiplied with at ``update``, counted from 0.
 

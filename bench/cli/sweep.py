@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -21,6 +21,12 @@ def sweep(
     seeds: Annotated[
         str, typer.Option(help="Seeds, comma-separated: each compresses, and trains the heads of what it made.")
     ] = "0,1,2",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="What all methods have as much of as the first: 'updates' or 'macs' of training; 'preset': their own."
+        ),
+    ] = "updates",
     lr: options.LearningRate = None,
     folds: options.Folds = None,
     split: options.Split = "test",
@@ -35,9 +41,11 @@ def sweep(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import head_shorthands, resolved_run, run_folder
+    from bench.cli.choices import head_shorthands, one_of, resolved_run, run_folder
     from bench.cli.run import execute
+    from bench.runner.training_budget import TrainingBudget, with_equal_training
 
+    one_of(budget, get_args(TrainingBudget), "--budget")
     assignments = set_ or []
     config = resolved_run(
         compressors=compressor,
@@ -50,5 +58,6 @@ def sweep(
         sparsities=sparsity,
         assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
     )
-    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
+    config = with_equal_training(config, budget)  # type: ignore[arg-type]
+    folder = run_folder(out, config, [*assignments, f"--budget {budget}"], lr=lr, folds=folds)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
