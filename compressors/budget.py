@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
@@ -89,6 +89,11 @@ class Budget:
     def reached(self, config: UpstreamConfig) -> float:
         """Return the sparsity of a model of this shape."""
         return 1 - self.measure(config) / self.original
+
+    def part(self, share: float) -> Budget:
+        """Return the budget of having removed a share of what is to be removed in the end."""
+        wanted = round(self.original - share * (self.original - self.wanted))
+        return replace(self, wanted=wanted, sparsity=share * self.sparsity)
 
 
 def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:

@@ -149,6 +149,29 @@ class MaskedPrediction(Objective):
         return torch.stack(weighted).sum()
 
 
+class HeadFitting(Objective):
+    """Masked prediction in which the mask embedding and the predictors learn, and the upstream is frozen."""
+
+    def __init__(self, prediction: MaskedPrediction) -> None:
+        super().__init__()
+        self.prediction = prediction
+        prediction.upstream.requires_grad_(False).eval()
+
+    def forward(self, waveforms: Tensor, labels: Tensor, update: int) -> dict[str, Tensor | float]:
+        """Compute what `MaskedPrediction` does."""
+        parts: dict[str, Tensor | float] = self.prediction(waveforms, labels, update)
+        return parts
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Leave the upstream out of the one group of `MaskedPrediction`."""
+        head = [self.prediction.mask_embedding, *self.prediction.predictors.parameters()]
+        return [group | {"params": head} for group in self.prediction.parameter_groups(learning_rate)]
+
+    def release(self) -> None:
+        """Let the upstream learn again, in training mode; the head stays as it is."""
+        self.prediction.upstream.requires_grad_(True).train()
+
+
 class _ScaledGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, scale: float) -> Tensor:

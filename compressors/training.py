@@ -9,7 +9,6 @@ import itertools
 import logging
 import math
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from bench.errors import UserError
 from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar
+from compressors.seeds import derived_seed
 from compressors.stages import Objective, StageConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -126,11 +126,6 @@ class Training:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-
-
-def derived_seed(*parts: object) -> int:
-    """Return a 32-bit seed that depends on all of ``parts``; torch's CPU generator uses no more bits."""
-    return zlib.crc32("/".join(map(str, parts)).encode())
 
 
 class StageModule(LightningModule):

@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from bench.contracts import Settings
 
 LONGEST_MIXED_SHARE = 0.5
 """Of an utterance: what is mixed into it is shorter, so that it stays the main one. Source: WavLM section III-B."""
@@ -16,6 +19,15 @@ NOISE_RATIO_DB = (0.0, 30.0)
 """Energy of the utterance over that of the noise."""
 NOISE_SLOPE = (0.0, 2.0)
 """Exponents of the noise's power over frequency: 0 is white, 1 pink, 2 brown."""
+
+
+class AugmentationConfig(Settings):
+    """How often training audio is changed; a recipe's configuration inherits it."""
+
+    mixing_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of the utterances that another one is mixed into. Source: WavLM (arXiv 2110.13900) section III-B."""
+    noise_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of the utterances that noise is added to."""
 
 
 def mixed(waveforms: Tensor, probability: float, generator: np.random.Generator) -> Tensor:

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from bench.audio import AudioFile
 from bench.upstream import UpstreamConfig
 from compressors.audio import CropBatches
-from compressors.pretraining.augmentation import mixed, noisy
-from compressors.pretraining.config import PretrainingConfig
+from compressors.pretraining.augmentation import AugmentationConfig, mixed, noisy
 from compressors.pretraining.units import FrameUnits
+from compressors.stages import TrainingConfig
 
 FEWEST_GROUPS = 10
 """Folders of a level that may stand for speakers: fewer are splits or the like."""
@@ -47,13 +47,25 @@ class UnitBatches(Dataset[UnitBatch]):
         files: Sequence[AudioFile],
         targets: Sequence[FrameUnits],
         shape: UpstreamConfig,
-        config: PretrainingConfig,
+        config: TrainingConfig,
         seed: int,
+        *,
+        augmentation: AugmentationConfig | None = None,
     ) -> None:
+        """Plan the batches.
+
+        Args:
+            files: what is heard.
+            targets: the units of each kind.
+            shape: of the model whose frames they are.
+            config: says how long batches and crops are.
+            seed: of orders, places and augmentation.
+            augmentation: what is done to the audio; nothing by default.
+        """
         self.crops = CropBatches(files, config, seed, alignment=shape.stride)
         self.targets = targets
         self.shape = shape
-        self.config = config
+        self.augmentation = augmentation or AugmentationConfig()
         self.seed = seed
 
     def __getitem__(self, index: int) -> UnitBatch:
@@ -69,8 +81,8 @@ class UnitBatches(Dataset[UnitBatch]):
 
     def _augmented(self, waveforms: Tensor, index: int) -> Tensor:
         generator = np.random.default_rng((self.seed, 2, index))
-        waveforms = mixed(waveforms, self.config.mixing_probability, generator)
-        return noisy(waveforms, self.config.noise_probability, generator)
+        waveforms = mixed(waveforms, self.augmentation.mixing_probability, generator)
+        return noisy(waveforms, self.augmentation.noise_probability, generator)
 
 
 def split_held_out(files: Sequence[AudioFile], held_out_s: float, seed: int) -> tuple[list[AudioFile], list[AudioFile]]:

@@ -10,6 +10,7 @@ from typing_extensions import Self
 from bench.contracts import Settings
 from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
 from compressors.masked_prediction import MaskedPredictionConfig
+from compressors.pretraining.augmentation import AugmentationConfig
 from compressors.stages import StageConfig, TrainingConfig
 
 UnitKind = Literal["mfcc", "hidden", "phones", "speakers"]
@@ -94,7 +95,7 @@ class IterationConfig(StageConfig):
     """What is predicted; the accuracies of ``training.csv`` are those of the last."""
 
 
-class PretrainingConfig(TrainingConfig, MaskedPredictionConfig):
+class PretrainingConfig(TrainingConfig, MaskedPredictionConfig, AugmentationConfig):
     """HuBERT's recipe."""
 
     shape: ShapeConfig = ShapeConfig()
@@ -105,10 +106,6 @@ class PretrainingConfig(TrainingConfig, MaskedPredictionConfig):
     """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
     held_out_s: float = Field(default=600.0, gt=0)
     """Speech that is not trained on, in seconds, a tenth of all at most: whole speakers where folders tell them."""
-    mixing_probability: float = Field(default=0.0, ge=0, le=1)
-    """Share of the utterances that another one is mixed into. Source: WavLM (arXiv 2110.13900) section III-B."""
-    noise_probability: float = Field(default=0.0, ge=0, le=1)
-    """Share of the utterances that noise is added to."""
 
     @model_validator(mode="after")
     def _layers_are_there(self) -> Self:

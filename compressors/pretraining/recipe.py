@@ -25,8 +25,9 @@ from compressors.pretraining.evaluation import held_out_figures
 from compressors.pretraining.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
 from compressors.pretraining.units import FrameUnits
 from compressors.processes import run_together
+from compressors.seeds import derived_seed
 from compressors.stages import require_precision
-from compressors.training import Training, derived_seed
+from compressors.training import Training
 from compressors.workdir import claim
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class Pretraining:
             ],
             self.config,
         )
-        batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config)
+        batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config, augmentation=self.config)
         history = self.beside / HISTORY
         training = Training(self.config, self.train_files, self.workdir, history, self.context, devices)
         training.run(name, iteration, objective, batches)

@@ -75,3 +75,12 @@ class TestBudget:
     def test_must_be_below_the_teacher_s(self, params: str) -> None:
         with pytest.raises(UserError, match=r"below the teacher's 94370944 parameters. Found params="):
             budget_for(BudgetConfig(params=params), HUBERT_BASE)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("settings", [{"sparsity": 0.75}, {"sparsity": 0.5, "target": "macs"}, {"params": "23.6M"}])
+    def test_is_met_in_equal_parts(self, settings: dict[str, Any]) -> None:
+        whole = budget_for(BudgetConfig(**settings), HUBERT_BASE)
+        assert whole.part(1.0) == whole
+        third = whole.part(1 / 3)
+        assert third.sparsity == pytest.approx(whole.sparsity / 3)
+        assert third.original - third.wanted == pytest.approx((whole.original - whole.wanted) / 3, abs=1)
+        assert third.original == whole.original

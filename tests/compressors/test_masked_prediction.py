@@ -12,7 +12,7 @@ from torchaudio.models.wav2vec2.components import LogitGenerator
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.random_shapes import SHAPES, random_model
-from compressors.masked_prediction import MaskedPrediction, MaskedPredictionConfig, Target, UnitPredictor
+from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target, UnitPredictor
 from compressors.masking import span_mask
 
 NO_DROPOUT = DropoutRates(projection=0, attention=0, feed_forward=0, hidden=0)
@@ -148,6 +148,25 @@ class TestLoss:
         objective = _objective()
         assert objective.upstream.state_dict().keys() == UpstreamModel(SHAPE).state_dict().keys()
         assert len(list(objective.parameters())) == len(list(objective.upstream.parameters())) + 1 + 2 * 3
+
+
+class TestHeadFitting:
+    def test_the_head_learns_and_the_upstream_does_not(self) -> None:
+        objective = _objective()
+        before = {name: value.clone() for name, value in objective.state_dict().items()}
+        fitting = HeadFitting(objective)
+        assert not any(module.training for module in objective.upstream.modules())
+        optimizer = torch.optim.AdamW(fitting.parameter_groups(0.1))
+        for _ in range(3):
+            loss: Any = fitting(*_batch(), 0)["loss"]
+            loss.backward()
+            optimizer.step()
+        for name, value in objective.state_dict().items():
+            assert value.equal(before[name]) == name.startswith("upstream."), name
+        assert all(value.grad is None for value in objective.upstream.parameters())
+        fitting.release()
+        assert all(module.training for module in objective.upstream.modules())
+        assert all(value.requires_grad for value in objective.parameters())
 
 
 class TestLowPrecision:

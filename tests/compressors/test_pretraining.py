@@ -180,7 +180,9 @@ class TestBatches:
         files = read_headers(find_audio(melodies))
         units = FrameUnits({file.path: np.zeros(400, np.int16) for file in files}, 1)
         config = _config(mixing_probability=0.5, noise_probability=0.5)
-        one, same, other = (UnitBatches(files, [units], SMOKE_SHAPE, config, seed) for seed in (1, 1, 2))
+        one, same, other = (
+            UnitBatches(files, [units], SMOKE_SHAPE, config, seed, augmentation=config) for seed in (1, 1, 2)
+        )
         assert one[3].waveforms.equal(same[3].waveforms)
         assert not one[3].waveforms.equal(other[3].waveforms)
         assert not one[3].waveforms.equal(one[4].waveforms)

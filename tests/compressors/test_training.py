@@ -24,8 +24,9 @@ from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
 from compressors.audio import CropBatches
 from compressors.dphubert import DPHuBERTConfig, JointDistillationPruning
+from compressors.seeds import derived_seed
 from compressors.stages import Objective, StageConfig, TrainingConfig
-from compressors.training import Training, derived_seed
+from compressors.training import Training
 from tests.upstream.reference_names import gate_key, small_gated, weight_key
 
 

@@ -1,0 +1,270 @@
+"""prune-only as a whole, on tiny models and real files: every importance, steps, resuming, what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from bench import registry
+from bench.contracts import AudioSource, Context
+from bench.errors import UserError
+from bench.upstream import UpstreamModel, load_upstream
+from bench.upstream.checkpoint import weights_hash
+from bench.upstream.config import uniform_config
+from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
+from bench.upstream.pruning import prune
+from compressors.budget import budget_for
+from compressors.dphubert import DPHuBERT
+from compressors.importance import magnitude_scores, masks_within_budget
+from compressors.prune_only import PruneOnly, PruneOnlyConfig, part_of_stage
+from compressors.stages import StageConfig
+from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+
+
+def _config(**changes: Any) -> PruneOnlyConfig:
+    fields: dict[str, Any] = {
+        "head": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-2),
+        "recovery": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-3),
+        "sparsity": 0.6,
+        "taylor_batches": 2,
+        "num_clusters": 5,
+        "kmeans_share": 1.0,
+        "projection_dim": 8,
+        "seconds_per_batch": 3.0,
+        "max_duration_s": 1.5,
+        "checkpoint_updates": 2,
+        "log_updates": 2,
+    }
+    return PruneOnlyConfig.model_validate(fields | changes)
+
+
+def _rows(workdir: Path) -> list[dict[str, str]]:
+    with (workdir / "beside" / "prune-only" / "training.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def audio(speech_folder: Path) -> AudioSource:
+    return AudioSource(root=speech_folder)
+
+
+class TestCompress:
+    @pytest.mark.parametrize(("importance", "pruning_steps"), [("l1", 1), ("l2", 2), ("taylor", 2), ("random", 1)])
+    def test_makes_one_smaller_working_model_of_the_target_size(
+        self, audio: AudioSource, tmp_path: Path, importance: str, pruning_steps: int
+    ) -> None:
+        teacher = tiny_teacher()
+        before = weights_hash(teacher)
+        config = _config(importance=importance, pruning_steps=pruning_steps)
+        models = PruneOnly(config).compress(teacher, audio, tmp_path, Context())
+        assert list(models) == ["prune-only"]
+        model = models["prune-only"]
+        target = 0.4 * count_dphubert_parameters(TEACHER_SHAPE)
+        assert 0.99 * target <= count_dphubert_parameters(model.config) <= target + 1
+        assert not any(module.training for module in model.modules())
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        states, lengths = model(torch.randn(1, 4000))
+        assert states[-1].shape == (1, int(lengths[0]), 32)
+        assert all(state.isfinite().all() for state in states)
+        assert weights_hash(teacher) == before
+        assert not teacher.training
+        stages = ["head", "head"] + [f"recovery-{step + 1}" for step in range(pruning_steps)] * (2 // pruning_steps)
+        assert [row["stage"] for row in _rows(tmp_path)] == stages
+
+    def test_without_recovery_the_weights_are_the_teacher_s(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(importance="l1", recovery=None)
+        teacher = tiny_teacher()
+        model = PruneOnly(config).compress(teacher, audio, tmp_path, Context())["prune-only"]
+        scores = magnitude_scores(teacher, config.units, "l1")
+        masks = masks_within_budget(scores, TEACHER_SHAPE, budget_for(config, TEACHER_SHAPE), config)
+        assert weights_hash(model) == weights_hash(prune(teacher, masks))
+        assert not (tmp_path / "units").exists()
+        assert not (tmp_path / "beside").exists()
+
+    def test_taylor_without_recovery_fits_a_head_and_leaves_the_weights(
+        self, audio: AudioSource, tmp_path: Path
+    ) -> None:
+        config = _config(units=["interm"], sparsity=0.1, recovery=None)
+        model = PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
+        assert {row["stage"] for row in _rows(tmp_path)} == {"head"}
+        own, teacher_s = model.state_dict(), tiny_teacher().state_dict()
+        untouched = [key for key in own if "feed_forward" not in key]
+        assert untouched
+        assert all(own[key].equal(teacher_s[key]) for key in untouched)
+
+    def test_each_step_prunes_further_and_recovers(self, audio: AudioSource, tmp_path: Path) -> None:
+        recovery = StageConfig(updates=6, warmup_updates=3, learning_rate=1e-3)
+        config = _config(importance="l2", pruning_steps=3, recovery=recovery)
+        PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())
+        sizes = []
+        for step in (1, 2, 3):
+            state = torch.load(tmp_path / f"recovery-{step}.ckpt", weights_only=True)["state_dict"]
+            sizes.append(sum(value.numel() for key, value in state.items() if ".upstream." in key))
+        original = sum(value.numel() for value in tiny_teacher().state_dict().values())
+        removed = [(original - size) / original for size in sizes]
+        assert removed == pytest.approx([0.2, 0.4, 0.6], abs=0.01)
+        assert [row["stage"] for row in _rows(tmp_path)[2:]] == ["recovery-1", "recovery-2", "recovery-3"]
+
+    @pytest.mark.parametrize(
+        ("architecture", "large", "budget"),
+        [
+            ("hubert", False, {"sparsity": 0.4, "target": "macs"}),
+            ("hubert", True, {"params": "11k"}),
+            ("wav2vec2", False, {"params": "0.01M"}),
+            ("wav2vec2", True, {"sparsity": 0.5, "target": "macs"}),
+            ("wavlm", False, {"sparsity": 0.5, "target": "macs"}),
+            ("wavlm", True, {"params": "11k"}),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("units", [["conv", "head", "interm"], list(UNITS)], ids=len)
+    def test_every_kind_of_teacher_meets_every_kind_of_budget(
+        self, audio: AudioSource, tmp_path: Path, architecture: Any, large: bool, budget: dict[str, Any], units: Any
+    ) -> None:
+        torch.manual_seed(0)
+        shape = uniform_config(architecture, 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=large)
+        config = _config(units=units, recovery=None, pruning_steps=2, **budget)
+        model = PruneOnly(config).compress(UpstreamModel(shape).eval(), audio, tmp_path, Context())["prune-only"]
+        if config.params is not None:
+            size, wanted = sum(parameter.numel() for parameter in model.parameters()), float(config.params)
+        else:
+            size, wanted = superb_macs(model.config).macs, (1 - config.sparsity) * superb_macs(shape).macs
+        assert 0.99 * wanted <= size <= wanted + 1
+        states, _ = model(torch.randn(1, 4000))
+        assert all(state.isfinite().all() for state in states)
+
+    def test_prunes_the_chosen_units_alone(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(units=["head", "interm"], sparsity=0.4, importance="l1", recovery=None)
+        model = PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
+        assert kept_units(model.config)["conv"] == kept_units(TEACHER_SHAPE)["conv"]
+        assert model.config.layers != TEACHER_SHAPE.layers
+
+    def test_units_too_coarse_for_the_budget_are_told(
+        self, audio: AudioSource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = _config(units=["ffnlayer"], sparsity=0.1, importance="l1", recovery=None)
+        PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())
+        assert "units ffnlayer come no closer" in caplog.text
+
+    def test_the_same_seed_gives_the_same_model_and_another_another(self, audio: AudioSource, tmp_path: Path) -> None:
+        hashes = []
+        for run, seed in enumerate((1, 1, 2)):
+            torch.manual_seed(run)
+            models = PruneOnly(_config()).compress(tiny_teacher(), audio, tmp_path / str(run), Context(seed=seed))
+            hashes.append(weights_hash(models["prune-only"]))
+        assert hashes[0] == hashes[1] != hashes[2]
+
+    @pytest.mark.slow
+    def test_recovery_learns(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(
+            recovery=StageConfig(updates=150, warmup_updates=15, learning_rate=3e-3),
+            log_updates=25,
+            checkpoint_updates=500,
+        )
+        PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())
+        losses = [float(row["masked_loss"]) for row in _rows(tmp_path) if row["stage"] == "recovery-1"]
+        assert losses[-1] < losses[0] - 0.1
+
+    @pytest.mark.real_speech
+    def test_real_speech(self, real_speech: Path, tmp_path: Path) -> None:
+        source = AudioSource(layout="librispeech", root=real_speech / "librispeech", splits=("train-clean-100",))
+        model = PruneOnly(_config()).compress(tiny_teacher(), source, tmp_path, Context())["prune-only"]
+        target = 0.4 * count_dphubert_parameters(TEACHER_SHAPE)
+        assert count_dphubert_parameters(model.config) == pytest.approx(target, rel=0.01)
+
+
+class TestResume:
+    def test_a_finished_call_is_answered_at_once(
+        self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = PruneOnly(_config()).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
+        monkeypatch.setattr(UpstreamModel, "extract", None)
+        second = PruneOnly(_config()).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
+        assert weights_hash(first) == weights_hash(second)
+
+    @pytest.mark.slow
+    def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
+        config = _config(
+            head=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-2),
+            recovery=StageConfig(updates=80, warmup_updates=4, learning_rate=1e-3),
+            pruning_steps=2,
+        )
+        stages = ["head", "recovery-1", "recovery-2"]
+        assert_kills_change_nothing(PruneOnly(config), stages, speech_folder, tmp_path)
+
+    def test_other_work_in_the_folder_is_refused(self, audio: AudioSource, tmp_path: Path) -> None:
+        fields = {"importance": "l1", "recovery": None}
+        PruneOnly(_config(**fields)).compress(tiny_teacher(), audio, tmp_path, Context())
+        with pytest.raises(UserError, match=r"configuration differ.*another output folder"):
+            PruneOnly(_config(**fields, sparsity=0.5)).compress(tiny_teacher(), audio, tmp_path, Context())
+
+
+class TestCheck:
+    def test_accepts_what_works(self, audio: AudioSource) -> None:
+        PruneOnly(_config()).check(tiny_teacher(), audio, Context())
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"sparsity": 0.99}, r"at most 0\.\d+ of this teacher's parameters. Found 0.99"),
+            ({"sparsity": 0.99, "target": "macs"}, r"at most 0\.\d+ of this teacher's MACs. Found 0.99"),
+            ({"params": "1k"}, r"at least \d+ parameters for this teacher. Found params=1000"),
+            ({"params": "94M"}, r"below the teacher's \d+ parameters. Found params=94000000"),
+            ({"min_duration_s": 60.0}, "at least 60 s"),
+            ({"precision": "bf16"}, "precision=bf16"),
+        ],
+    )
+    def test_refuses_what_cannot_work(self, audio: AudioSource, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            PruneOnly(_config(**changes)).check(tiny_teacher(), audio, Context())
+
+    def test_refuses_fbank_and_missing_audio(self, audio: AudioSource, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="Found FbankUpstream"):
+            PruneOnly(_config()).check(load_upstream("fbank"), audio, Context())  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="Found nothing at"):
+            PruneOnly(_config()).check(tiny_teacher(), AudioSource(root=tmp_path / "nowhere"), Context())
+
+    def test_more_clusters_than_frames_are_refused(self, audio: AudioSource, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"Expected at least 20000 frames"):
+            PruneOnly(_config(num_clusters=20_000)).compress(tiny_teacher(), audio, tmp_path, Context())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"importance": "l3"}, {"pruning_steps": 0}, {"units": ["neuron"]}, {"pruning_steps": 5}, {"sparsty": 0.5}],
+    )
+    def test_the_schema_refuses_wrong_values(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            _config(**changes)
+
+
+class TestPresets:
+    def test_is_a_compressor_with_the_three_presets(self) -> None:
+        assert registry.load("bench.compressors", "prune-only") is PruneOnly
+        assert list(PruneOnly.presets) == ["paper", "mini", "smoke"]
+
+    @pytest.mark.parametrize("preset", ["paper", "mini", "smoke"])
+    def test_have_dphubert_s_updates_batches_and_units(self, preset: str) -> None:
+        ours, theirs = PruneOnly.presets[preset], DPHuBERT.presets[preset]
+        assert ours.recovery is not None
+        assert ours.head.updates + ours.recovery.updates == theirs.joint.updates + theirs.final.updates
+        for field in ("units", "sparsity", "seconds_per_batch", "accumulate_batches", "max_duration_s", "dropout"):
+            assert getattr(ours, field) == getattr(theirs, field), field
+
+    def test_every_field_has_its_help(self) -> None:
+        for name, field in PruneOnlyConfig.model_fields.items():
+            assert field.description, name
+
+
+def test_parts_of_a_stage_add_up_to_it() -> None:
+    stage = StageConfig(updates=100, warmup_updates=17, learning_rate=1e-3)
+    assert part_of_stage(stage, 1, 1) == stage
+    for num_parts in (2, 3, 7, 100):
+        parts = [part_of_stage(stage, part, num_parts) for part in range(1, num_parts + 1)]
+        assert sum(part.updates for part in parts) == 100
+        assert max(part.updates for part in parts) - min(part.updates for part in parts) <= 1
+        assert {part.learning_rate for part in parts} == {1e-3}
