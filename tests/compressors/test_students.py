@@ -60,8 +60,7 @@ class TestThinShape:
         expected = 1.0 if extractor == "teacher" else shape.dim / teacher.dim
         assert widths == [round(layer.channels * expected) for layer in teacher.conv_layers]
 
-    def test_is_the_published_half_at_its_size(self) -> None:
-        """The student of 12 layers at half of HuBERT Base's width has 26.87 M parameters with the whole extractor."""
+    def test_is_half_the_teacher_at_the_size_of_that(self) -> None:
         half = uniform_config("hubert", 384, 12, 6, 1536)
         params = _num_parameters(half)
         assert round(params / 1e6, 2) == 26.87
