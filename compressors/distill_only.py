@@ -18,6 +18,7 @@ from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.budget import BudgetConfig, budget_for
+from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
     Distillation,
     DistillationConfig,
@@ -29,8 +30,8 @@ from compressors.distillation import (
     thirds,
 )
 from compressors.preparation import prepared_training, require_trainable
-from compressors.stages import StageConfig, TrainingConfig
-from compressors.students import ExtractorWidth, require_depth, shallow_student, thin_shape, thin_student
+from compressors.stages import StageConfig
+from compressors.students import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
 BUDGET_FIELDS = frozenset({*BudgetConfig.model_fields, "extractor"})
 
 
-class DistillOnlyConfig(TrainingConfig, DistillationConfig, BudgetConfig):
+class DistillOnlyConfig(StagedTraining, DistillationConfig, BudgetConfig):
     """The student, and the one stage in which it learns."""
 
     student: Literal["deep-thin", "distilhubert", "wide-shallow"] = "deep-thin"
@@ -74,6 +75,11 @@ class DistillOnlyConfig(TrainingConfig, DistillationConfig, BudgetConfig):
     def num_layers(self) -> int | None:
         """Layers of the student, where that is fixed."""
         return SHALLOW_DEPTHS.get(self.student)
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all training."""
+        student = self.macs_a_second(student_shape(teacher, self))
+        return self.stage_macs(self.distillation, self.macs_a_second(teacher), student)
 
 
 PAPER = DistillOnlyConfig(
@@ -126,10 +132,7 @@ class DistillOnly:
         """
         require_trainable(teacher, audio, self.config, context)
         layer_groups(self.config, teacher.num_layers)
-        if self.config.num_layers:
-            require_depth(teacher.config, self.config.num_layers)
-        else:
-            student_shape(teacher.config, self.config)
+        student_shape(teacher.config, self.config)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
@@ -145,11 +148,13 @@ class DistillOnly:
 
 
 def student_shape(teacher: UpstreamConfig, config: DistillOnlyConfig) -> UpstreamConfig:
-    """Return the shape of the student ``deep-thin``.
+    """Return the shape of the student.
 
     Raises:
-        UserError: no width meets the budget.
+        UserError: the teacher is too shallow, or no width meets the budget.
     """
+    if config.num_layers:
+        return shallow_shape(teacher, config.num_layers, projection_layer_norm=config.student != "distilhubert")
     budget = budget_for(config, teacher)
     automatic: ExtractorWidth = "thin" if budget.counting == "macs" else "teacher"
     return thin_shape(teacher, budget, automatic if config.extractor == "auto" else config.extractor)
@@ -161,10 +166,9 @@ def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -
     Raises:
         UserError: the teacher is too shallow, or no width meets the budget.
     """
-    if config.num_layers:
-        keeps_norm = config.student != "distilhubert"
-        return shallow_student(teacher, config.num_layers, config.dropout, projection_layer_norm=keeps_norm)
     shape = student_shape(teacher.config, config)
+    if config.num_layers:
+        return shallow_student(teacher, shape, config.dropout)
     layer = shape.layers[0]
     logger.info("the student has %d features, %d heads, %d inside", shape.dim, shape.total_heads, layer.feed_forward)
     return thin_student(teacher, shape, config.dropout, seed)

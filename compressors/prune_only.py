@@ -23,6 +23,7 @@ from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from bench.upstream.pruning import prune
 from compressors.budget import Budget, budget_for
+from compressors.comparable_training import StagedTraining
 from compressors.distillation import trainable_copy
 from compressors.importance import (
     Importance,
@@ -38,14 +39,14 @@ from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
 from compressors.pruning import PruningConfig, report_size, require_reachable
 from compressors.seeds import derived_seed
-from compressors.stages import StageConfig, TrainingConfig
+from compressors.stages import StageConfig
 
 if TYPE_CHECKING:
     from compressors.pretraining.units import FrameUnits
     from compressors.training import Training
 
 
-class PruneOnlyConfig(TrainingConfig, MaskedPredictionConfig, PruningConfig):
+class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
     """What is pruned by which importance, and how the model recovers."""
 
     importance: Importance = "taylor"
@@ -75,6 +76,24 @@ class PruneOnlyConfig(TrainingConfig, MaskedPredictionConfig, PruningConfig):
                 f"recovery.updates {self.recovery.updates} must be at least pruning_steps {self.pruning_steps}"
             )
         return self
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether anything predicts units."""
+        return self.importance == "taylor" or self.recovery is not None
+
+    def stages(self) -> dict[str, StageConfig]:
+        """Return the stages that will be run."""
+        return {name: stage for name, stage in super().stages().items() if name != "head" or self.needs_head}
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all stages; each step of pruning leaves its share."""
+        heard = self.macs_a_second(teacher)
+        budget = budget_for(self, teacher)
+        removed = (1 - budget.wanted / budget.original) * (self.pruning_steps + 1) / (2 * self.pruning_steps)
+        stages = self.stages()
+        fitting = self.stage_macs(stages["head"], heard, 0) if "head" in stages else 0
+        return fitting + (self.stage_macs(self.recovery, 0, (1 - removed) * heard) if self.recovery else 0)
 
 
 PAPER = PruneOnlyConfig(
@@ -170,7 +189,7 @@ class Pruning:
 
     def run(self) -> UpstreamModel:
         """Prune and recover step by step, and return the model in evaluation mode."""
-        if self.config.importance == "taylor" or self.config.recovery is not None:
+        if self.config.needs_head:
             fitting = HeadFitting(self.prediction)
             self.training.run("head", self.config.head, fitting, self._batches)
             fitting.release()

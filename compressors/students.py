@@ -23,30 +23,25 @@ _EXTRACTOR = ("feature_extractor.", "feature_projection.layer_norm.")
 """What belongs to the extractor's channels, of the names of weights."""
 
 
-def shallow_student(
-    teacher: UpstreamModel, num_layers: int, dropout: DropoutRates, *, projection_layer_norm: bool = True
-) -> UpstreamModel:
-    """Return a student of the teacher's first layers, with their weights, in training mode.
+def shallow_shape(teacher: UpstreamConfig, num_layers: int, *, projection_layer_norm: bool = True) -> UpstreamConfig:
+    """Return the shape of a teacher's first layers.
 
     Args:
-        teacher: left as it is.
+        teacher: of any shape.
         num_layers: of the student.
-        dropout: rates of the student.
         projection_layer_norm: keep the LayerNorm before the feature projection, if the teacher has one.
 
     Raises:
         UserError: the teacher has fewer layers.
     """
-    config = teacher.config
-    require_depth(config, num_layers)
-    shape = config.model_copy(
-        update={
-            "layers": config.layers[:num_layers],
-            "projection_layer_norm": config.projection_layer_norm and projection_layer_norm,
-            "dropout": dropout,
-        }
-    )
-    student = uninitialised(shape)
+    require_depth(teacher, num_layers)
+    has_norm = teacher.projection_layer_norm and projection_layer_norm
+    return teacher.model_copy(update={"layers": teacher.layers[:num_layers], "projection_layer_norm": has_norm})
+
+
+def shallow_student(teacher: UpstreamModel, shape: UpstreamConfig, dropout: DropoutRates) -> UpstreamModel:
+    """Return a student of a `shallow_shape` with the teacher's weights, in training mode."""
+    student = uninitialised(shape.model_copy(update={"dropout": dropout}))
     weights = teacher.state_dict()
     student.load_state_dict({key: weights[key] for key in student.state_dict()})
     return student.train()

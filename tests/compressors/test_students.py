@@ -13,7 +13,7 @@ from bench.upstream.config import DropoutRates, UpstreamConfig, uniform_config
 from bench.upstream.cost import superb_macs
 from bench.upstream.random_shapes import SHAPES
 from compressors.budget import BudgetConfig, budget_for
-from compressors.students import ExtractorWidth, shallow_student, thin_shape, thin_student
+from compressors.students import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
 from tests.compressors.method_checks import TEACHER_SHAPE, tiny_teacher
 
 DROPOUT = DropoutRates(hidden=0.3)
@@ -115,7 +115,7 @@ class TestThinStudent:
 class TestShallowStudent:
     def test_is_the_teacher_up_to_its_depth(self) -> None:
         teacher = tiny_teacher()
-        student = shallow_student(teacher, 2, DROPOUT)
+        student = shallow_student(teacher, shallow_shape(teacher.config, 2), DROPOUT)
         assert student.training
         assert student.config.dropout == DROPOUT
         waveforms = torch.randn(1, 4000)
@@ -127,14 +127,16 @@ class TestShallowStudent:
 
     def test_shares_no_weight_with_the_teacher(self) -> None:
         teacher = tiny_teacher()
-        student = shallow_student(teacher, 2, DROPOUT)
+        student = shallow_student(teacher, shallow_shape(teacher.config, 2), DROPOUT)
         torch.nn.init.zeros_(student.layers[0].layer_norm.weight)  # type: ignore[arg-type, union-attr]
         assert teacher.layers[0].layer_norm.weight.all()  # type: ignore[union-attr, operator]
 
     def test_can_do_without_the_projection_s_layer_norm(self) -> None:
-        student = shallow_student(tiny_teacher(), 2, DROPOUT, projection_layer_norm=False)
+        teacher = tiny_teacher()
+        shape = shallow_shape(teacher.config, 2, projection_layer_norm=False)
+        student = shallow_student(teacher, shape, DROPOUT)
         assert not any(key.startswith("feature_projection.layer_norm") for key in student.state_dict())
 
     def test_needs_a_teacher_that_deep(self) -> None:
         with pytest.raises(UserError, match=r"teacher of 4 layers or more.*Found 3.*student=deep-thin"):
-            shallow_student(tiny_teacher(), 4, DROPOUT)
+            shallow_shape(tiny_teacher().config, 4)

@@ -1,0 +1,104 @@
+"""Can a sweep give every method the same training?"""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import registry
+from bench.config.run import ModelSource, RunConfig
+from bench.contracts import AudioSource, ComparableTraining, Data
+from bench.errors import UserError
+from bench.runner.training_budget import with_equal_training
+from bench.upstream import UpstreamConfig
+from bench.upstream.cost import count_macs
+from bench.upstream.reference import reference_config
+from compressors.dphubert import MINI, PAPER
+
+METHODS = ("dphubert", "distill-only", "prune-only")
+TEACHER = "random:mini-hubert"
+
+
+def shape() -> UpstreamConfig:
+    config = reference_config(TEACHER)
+    assert config is not None
+    return config
+
+
+def recipe(name: str, preset: str = "mini") -> ComparableTraining:
+    settings = registry.load("bench.compressors", name).presets[preset]
+    assert isinstance(settings, ComparableTraining)
+    return settings
+
+
+def sweep(*methods: str, sparsity: float = 0.75) -> RunConfig:
+    models = {TEACHER: ModelSource(reference=TEACHER)}
+    for name in methods:
+        plugin = registry.load("bench.compressors", name)
+        settings = plugin.presets["mini"].model_copy(update={"sparsity": sparsity}).model_dump(mode="json")
+        models[f"{name}-{sparsity}"] = ModelSource(compressor=name, settings=settings)
+    data = Data(name="none", audio=AudioSource(layout="folder"), tasks={})
+    return RunConfig(teacher=TEACHER, data=data, preset="mini", models=models, tasks={})
+
+
+def trained(config: RunConfig) -> dict[str, ComparableTraining]:
+    return {
+        source.compressor or "": registry.load("bench.compressors", source.compressor or "").config_type.model_validate(
+            source.settings
+        )
+        for source in config.compressors().values()
+    }
+
+
+class TestRecipe:
+    @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.parametrize("preset", ["paper", "mini", "smoke"])
+    @pytest.mark.parametrize("factor", [0.4, 1, 3])
+    def test_has_the_updates_asked_for(self, name: str, preset: str, factor: float) -> None:
+        before = recipe(name, preset)
+        wanted = round(factor * before.num_updates())
+        assert before.with_num_updates(wanted).num_updates() == wanted
+
+    def test_is_stretched_evenly(self) -> None:
+        longer = MINI.with_num_updates(4500)
+        assert (longer.joint.updates, longer.joint.warmup_updates) == (3000, 300)
+        assert (longer.final.updates, longer.final.warmup_updates) == (1500, 150)
+        assert longer.sparsity_warmup_updates == 1500
+        assert longer.joint.learning_rate == MINI.joint.learning_rate
+
+    def test_stays_itself_in_its_own_updates(self) -> None:
+        assert PAPER.with_num_updates(75_000) == PAPER
+
+    def test_cannot_have_fewer_updates_than_stages(self) -> None:
+        with pytest.raises(UserError, match="joint, final"):
+            MINI.with_num_updates(1)
+
+    def test_costs_a_forward_of_the_teacher_and_three_of_what_learns(self) -> None:
+        a_crop = count_macs(shape(), 2 * 16_000)
+        crops = 2.0  # batches of 4 s in crops of 2 s
+        joint = 300 * crops * 4 * a_crop
+        final = 150 * crops * (1 + 3 * 0.25) * a_crop
+        assert MINI.training_macs(shape()) == pytest.approx(joint + final, rel=1e-3)
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_costs_in_proportion_to_its_updates(self, name: str) -> None:
+        before = recipe(name)
+        longer = before.with_num_updates(10 * before.num_updates())
+        assert longer.training_macs(shape()) == pytest.approx(10 * before.training_macs(shape()), rel=1e-6)
+
+
+class TestSweep:
+    def test_by_updates(self) -> None:
+        recipes = trained(with_equal_training(sweep(*METHODS), "updates"))
+        assert {recipe.num_updates() for recipe in recipes.values()} == {MINI.num_updates()}
+
+    def test_by_macs(self) -> None:
+        recipes = trained(with_equal_training(sweep(*METHODS), "macs"))
+        wanted = MINI.training_macs(shape())
+        for name, found in recipes.items():
+            assert found.training_macs(shape()) == pytest.approx(wanted, rel=0.01), name
+        # Without a teacher that is heard, the same compute buys more updates.
+        assert recipes["prune-only"].num_updates() > recipes["dphubert"].num_updates()
+
+    def test_by_the_presets_own(self) -> None:
+        config = sweep(*METHODS)
+        assert with_equal_training(config, "preset") == config
