@@ -178,12 +178,15 @@ def _compressor_rows(
     for name, plugin in compressors.items():
         if choice.sparsities and "sparsity" not in plugin.config_type.model_fields:
             raise UserError(f"--sparsity: the compressor {name} has no such setting. Leave it out of the sweep.")
-        variants: dict[str, dict[str, Any]] = {
-            f"{name}-{sparsity:g}": {"sparsity": sparsity} for sparsity in choice.sparsities
-        }
-        for row, variant in (variants or {name: {}}).items():
-            settings = _configured(plugin, choice.preset, {**changes[name], **variant}, f"compressor {name}")
-            rows[row] = ModelSource(compressor=name, settings=settings)
+        where = f"compressor {name}"
+        settings = _configured(plugin, choice.preset, changes[name], where)
+        # Settings that leave the sparsity out, such as those of a student of a fixed size, are a row at their own size.
+        if not choice.sparsities or "sparsity" not in settings:
+            rows[name] = ModelSource(compressor=name, settings=settings)
+            continue
+        for sparsity in choice.sparsities:
+            settings = _configured(plugin, choice.preset, {**changes[name], "sparsity": sparsity}, where)
+            rows[f"{name}-{sparsity:g}"] = ModelSource(compressor=name, settings=settings)
     return rows
 
 

@@ -28,10 +28,12 @@ def with_equal_training(config: RunConfig, budget: TrainingBudget) -> RunConfig:
     if budget == "preset" or len({source.compressor for source in config.compressors().values()}) < 2:
         return config
     shape = compressible(load_upstream(config.teacher or ""), config.teacher).config
-    measures: dict[object, ComparableTraining] = {}
+    recipes = {row: _recipe(source) for row, source in config.compressors().items()}
+    # A student of a fixed size has no sparsity, and is measured by the first row of all.
+    measures = {None: next(iter(recipes.values()))}
     models = dict(config.models)
     for row, source in config.compressors().items():
-        recipe = _recipe(source)
+        recipe = recipes[row]
         first = measures.setdefault(source.settings.get("sparsity"), recipe)
         changed: Any = recipe if first is recipe else _alike(recipe, first, budget, shape)
         models[row] = source.model_copy(update={"settings": changed.model_dump(mode="json")})

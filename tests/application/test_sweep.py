@@ -86,3 +86,11 @@ class TestSweep:
 @pytest.mark.parametrize("sparsity", ["1.5", "0", "half", "0.5,0.50"])
 def test_sparsities_are_fractions(sparsity: str) -> None:
     assert "--sparsity" in error_of("sweep", "--compressor", "dphubert", "--sparsity", sparsity, "--tasks", "ks")
+
+
+def test_a_student_of_a_fixed_size_is_one_row(tmp_path: Path) -> None:
+    what = ["--compressor", "dphubert,distill-only", "--set", "student=distilhubert", "--seeds", "0"]
+    result = bench("sweep", *what, "--sparsity", "0.5,0.75", "--tasks", "ks", "--dry-run", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = [step["subject"] for step in json.loads(result.stdout) if step["step"] == "compress"]
+    assert rows == ["dphubert-0.5-seed0", "dphubert-0.75-seed0", "distill-only-seed0"]
