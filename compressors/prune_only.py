@@ -87,12 +87,15 @@ class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
         return {name: stage for name, stage in super().stages().items() if name != "head" or self.needs_head}
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all stages; each step of pruning leaves its share."""
+        """Estimate the MACs of all stages; each step of pruning leaves its share.
+
+        The head's gradient goes back through the frozen model, to the mask embedding. Taylor's batches do not count.
+        """
         heard = self.macs_a_second(teacher)
         budget = budget_for(self, teacher)
         removed = (1 - budget.wanted / budget.original) * (self.pruning_steps + 1) / (2 * self.pruning_steps)
         stages = self.stages()
-        fitting = self.stage_macs(stages["head"], heard, 0) if "head" in stages else 0
+        fitting = self.stage_macs(stages["head"], 2 * heard, 0) if "head" in stages else 0
         return fitting + (self.stage_macs(self.recovery, 0, (1 - removed) * heard) if self.recovery else 0)
 
 
