@@ -234,6 +234,9 @@ class Compressor(Protocol):
         The same call with the same seed gives the same model (CPU). Interrupted, the same call with the same
         ``workdir`` goes on where it was. Files left in ``workdir / "beside" / <model name>`` are kept beside
         that model's weights. The teacher is left as it was.
+
+        Raises:
+            UserError: ``workdir`` holds other work, of another configuration, seed or teacher.
         """
         ...
 

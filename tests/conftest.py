@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 # As many test processes as there are cores, one thread each: threads that wait for each other waste both. Before any
 # test imports torch, and for the programs that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A package of its own, whose tests run where it is installed: see tests/application/test_plugins.py.
+collect_ignore = ["plugin_package"]
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -34,14 +35,9 @@ def real_speech() -> Path:
 
 @pytest.fixture(scope="session")
 def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of speech-like audio at 16 kHz: harmonic tones with a moving envelope, 1 to 3 s each."""
+    """A folder of six files of speech-like audio at 16 kHz, 1 to 3 s each."""
+    from bench.testing import write_speech  # Here, for it imports torch.
+
     folder = tmp_path_factory.mktemp("speech")
-    random = np.random.default_rng(0)
-    for index in range(6):
-        seconds = 1.0 + 0.4 * index
-        time = np.arange(int(16_000 * seconds)) / 16_000
-        pitch = random.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * 3 * time))
-        phase = 2 * np.pi * np.cumsum(pitch) / 16_000
-        voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time))
-        soundfile.write(folder / f"speech-{index}.wav", 0.1 * voice + 0.003 * random.standard_normal(len(time)), 16_000)
+    write_speech(folder)
     return folder

@@ -17,11 +17,17 @@ PACKAGE = Path(__file__).parent.parent / "plugin_package"
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which the package is installed."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as its author has it, away from this repository."""
     source = tmp_path_factory.mktemp("source") / "package"
+    shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+@pytest.fixture(scope="module")
+def environment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the package is installed."""
     site = tmp_path_factory.mktemp("site")
-    shutil.copytree(PACKAGE, source)
     install = [
         "-m",
         "pip",
@@ -59,11 +65,11 @@ def test_it_makes_a_model_that_every_command_takes(
     data = tmp_path / "data.yaml"
     data.write_text(f"audio: {{layout: folder, root: {speech_folder}}}\n")
     arguments = ["compress", "--compressor", "halving", "--out", "model", "--data", "data.yaml", "--json"]
-    result = bench(environment, *arguments, "--set", "keep_every=3", cwd=tmp_path)
+    result = bench(environment, *arguments, "--preset", "smoke", "--set", "keep_every=3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["provenance"]["compressor"] == "halving"
-    assert config["provenance"]["recipe"] == {"keep_every": 3}
+    assert config["provenance"]["recipe"]["keep_every"] == 3
     audio = next(speech_folder.glob("*.wav"))
     result = bench(environment, "features", "model", str(audio), "--out", "states.npz", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -71,3 +77,10 @@ def test_it_makes_a_model_that_every_command_takes(
 
     states = np.load(tmp_path / "states.npz")
     assert sorted(states.files) == [f"{audio.stem}/{k}" for k in range(5)]
+
+
+@pytest.mark.slow
+def test_it_passes_the_conformance_test(environment: dict[str, str], source: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=source)
+    assert result.returncode == 0, result.stdout

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from bench.contracts import AudioSource, Context
+from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
-from bench.upstream.config import uniform_config
 
-TEACHER_SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=8, positional_kernel=16)
+TEACHER_SHAPE = TEACHER_SHAPES["hubert"]
 
 
 def tiny_teacher(seed: int = 0) -> UpstreamModel:

@@ -1,0 +1,327 @@
+"""What every compressor has to fulfil, one test a property."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import unittest
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import soundfile
+import torch
+from pydantic import ValidationError
+
+from bench import registry
+from bench.audio import SAMPLE_RATE_HZ
+from bench.config.overrides import nested, parse_overrides, validated
+from bench.contracts import AudioSource, ComparableTraining, Compressor, Context, Settings
+from bench.errors import UserError
+from bench.testing.material import TEACHER_SHAPES, tiny_teacher
+from bench.testing.trial import TooManyOperationsError, Trial, speech, whole
+from bench.upstream import FbankUpstream, UpstreamConfig, UpstreamModel, load_folder, save_upstream, weights_hash
+from bench.upstream.cost import count_parameters
+
+SPARSITY_TOLERANCE = 0.01
+"""By how much the size may miss the budget, as a fraction of the teacher's."""
+
+INTERRUPTION = 0.6
+"""Share of the whole work after which a process ends."""
+
+MOST_TO_RESUME = 0.8
+"""Of the whole work, the most that is done after that."""
+
+MOST_WHEN_FINISHED = 0.5
+"""Of the whole work, the most that a call may take that finds everything done."""
+
+
+class CompressorConformance:
+    """Tests of a compressor on tiny teachers and made-up speech; subclass it where pytest collects.
+
+        class TestHalving(CompressorConformance):
+            compressor = Halving
+
+    Every test runs the ``smoke`` preset, with `settings` laid over it.
+    """
+
+    compressor: ClassVar[type[Compressor]]
+    """The class under test, which a module of yours holds under its own name."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Each as after ``--set``: what a tiny teacher needs, and checkpoints so often that resuming can be seen."""
+    teachers: ClassVar[tuple[str, ...]] = tuple(TEACHER_SHAPES)
+    """Kinds of teachers that the method takes; most tests take the first."""
+    sparsities: ClassVar[tuple[float, ...]] = (0.5, 0.75)
+    """Budgets to be met by a method that has the setting ``sparsity``."""
+    resumes: ClassVar[bool] = True
+    """False for a method that takes seconds at most, and so keeps nothing in its ``workdir``."""
+
+    def test_is_found_by_its_name(self) -> None:
+        """The models bear the name of the entry point."""
+        name = self.compressor.name
+        assert name in registry.names("bench.compressors"), (
+            f"Expected an entry point {name!r} in the group bench.compressors. Found "
+            f"{', '.join(registry.names('bench.compressors'))}. Declare it, and install the package."
+        )
+        found = registry.load("bench.compressors", name)
+        assert found is self.compressor, f"The entry point {name!r} is {found}. Expected {self.compressor}."
+
+    def test_summary_is_one_line(self) -> None:
+        """`bench list compressors` shows it."""
+        summary = self.compressor.summary
+        assert summary.strip() and "\n" not in summary, f"Expected a summary of one line. Found {summary!r}."
+
+    def test_settings_are_documented(self) -> None:
+        """Docstrings of fields are all the help that ``--set`` has."""
+        schema = self.compressor.config_type.model_json_schema()
+        types = {self.compressor.config_type.__name__: schema, **schema.get("$defs", {})}
+        missing = [
+            f"{name}.{field}"
+            for name, each in types.items()
+            for field, properties in each.get("properties", {}).items()
+            if "description" not in properties
+        ]
+        assert not missing, f"Expected a docstring below every setting. Found none below {', '.join(missing)}."
+
+    def test_settings_refuse_what_they_do_not_know(self) -> None:
+        """A setting that is misspelt must not be lost, nor one changed after it was recorded."""
+        kind = self.compressor.config_type
+        assert issubclass(kind, Settings), f"Expected a subclass of bench.contracts.Settings. Found {kind.__name__}."
+        try:
+            kind.model_validate({**self._preset("smoke"), "no_such_setting": 1})
+        except ValidationError as error:
+            told = str(error)
+        else:
+            told = ""
+        assert "no_such_setting" in told, (
+            f"{kind.__name__} takes the key no_such_setting. Leave extra='forbid' as it is."
+        )
+        assert kind.model_config.get("frozen"), f"{kind.__name__} can be changed. Leave frozen=True as it is."
+
+    def test_presets_are_complete(self) -> None:
+        """A run records its settings as JSON, and is repeated from that."""
+        for name in ("paper", "mini", "smoke"):
+            assert name in self.compressor.presets, f"Expected a preset {name!r}. Found {[*self.compressor.presets]}."
+        kind = self.compressor.config_type
+        for name, preset in self.compressor.presets.items():
+            assert type(preset) is kind, f"Expected the preset {name!r} to be a {kind.__name__}. Found {type(preset)}."
+            again = kind.model_validate_json(preset.model_dump_json())
+            assert again == preset, f"The preset {name!r} does not survive being written as JSON: {again} != {preset}."
+
+    def test_updates_can_be_chosen(self) -> None:
+        """`bench sweep` trains all methods alike, by `bench.contracts.ComparableTraining`."""
+        shape = TEACHER_SHAPES[self.teachers[0]]
+        for name, preset in self.compressor.presets.items():
+            if not isinstance(preset, ComparableTraining):
+                raise unittest.SkipTest(f"{type(preset).__name__} is no bench.contracts.ComparableTraining")
+            for wanted in (preset.num_updates(), 2 * preset.num_updates(), 10 * preset.num_updates() + 1):
+                changed = preset.with_num_updates(wanted)
+                assert type(changed) is type(preset), f"Expected a {type(preset).__name__}. Found {type(changed)}."
+                found = changed.num_updates()
+                assert found == wanted, f"with_num_updates({wanted}) of the preset {name!r} has {found} updates."
+                again = type(preset).model_validate_json(cast("Settings", changed).model_dump_json())
+                assert again == changed, f"with_num_updates({wanted}) of {name!r} does not survive being written."
+            macs = preset.training_macs(shape), preset.with_num_updates(2 * preset.num_updates()).training_macs(shape)
+            assert 0 < macs[0] < macs[1], (
+                f"Twice the updates of the preset {name!r} have {macs[1]} MACs, not {macs[0]}."
+            )
+
+    def test_check_accepts_what_works(self) -> None:
+        """On every teacher that the method takes."""
+        for kind in self.teachers:
+            self._trial().instance().check(tiny_teacher(kind), speech(), Context())
+
+    def test_check_refuses_a_teacher_without_weights(self) -> None:
+        """Filter banks look like an upstream of no layers."""
+        teacher = cast("UpstreamModel", FbankUpstream())
+        refused = _is_refused(lambda: self._trial().instance().check(teacher, speech(), Context()))
+        assert refused, "Expected check() to raise bench.errors.UserError on the teacher fbank, which has no layers."
+
+    def test_check_refuses_unusable_audio(self, tmp_path: Path) -> None:
+        """A method that does not hear the audio may accept any, but must then work."""
+        for number, (what, audio) in enumerate(_unusable(tmp_path)):
+            compressor, teacher = self._trial().instance(), tiny_teacher(self.teachers[0])
+            if not _is_refused(lambda c=compressor, t=teacher, a=audio: c.check(t, a, Context())):  # type: ignore[misc]
+                with _explained(f"check() accepts {what}, and compress() then fails. Refuse it in check()."):
+                    compressor.compress(teacher, audio, tmp_path / f"work-{number}", Context())
+
+    def test_makes_working_models_of_every_teacher(self) -> None:
+        """One called like the compressor, or several called ``<compressor>-<what differs>``."""
+        name = self.compressor.name
+        waveforms, lengths = _waveforms()
+        for kind in self.teachers:
+            models = whole(self._trial(teacher=kind)).models
+            assert models, f"Expected at least one model of {kind}. Found none."
+            for made, model in models.items():
+                known = made == name or made.startswith(f"{name}-")
+                assert known, f"Expected a model called {name!r} or {name}-... Found {made!r}."
+                assert isinstance(model, UpstreamModel), f"Expected an UpstreamModel. Found {type(model)}."
+                training = [path or "the model" for path, module in model.named_modules() if module.training]
+                assert not training, f"Expected {made!r} in evaluation mode. Found {training[0]} in training: eval()."
+                states, _ = model(waveforms, lengths)
+                finite = all(bool(state.isfinite().all()) for state in states)
+                assert finite, f"Expected finite hidden states of {made!r}, made of {kind}. Found NaN or infinity."
+
+    def test_leaves_the_teacher_alone(self, tmp_path: Path) -> None:
+        """Others of a sweep learn from the same object."""
+        teacher = tiny_teacher(self.teachers[0])
+        before = _observed(teacher)
+        self._trial().run(tmp_path, teacher)
+        for what, value in _observed(teacher).items():
+            assert value == before[what], f"compress() changes the teacher: its {what}. Work on a copy.deepcopy of it."
+
+    def test_models_survive_being_saved(self, tmp_path: Path) -> None:
+        """`bench.upstream.save_upstream` writes all that the model computes with."""
+        waveforms, lengths = _waveforms()
+        for name, model in whole(self._trial()).models.items():
+            save_upstream(model, tmp_path / name, provenance={})
+            loaded, _ = load_folder(tmp_path / name)(waveforms, lengths)
+            for layer, (state, expected) in enumerate(zip(loaded, model(waveforms, lengths)[0], strict=True)):
+                assert state.equal(expected), f"Hidden state {layer} of {name!r} is another after saving and loading."
+
+    def test_meets_the_budget(self) -> None:
+        """``sparsity`` is what `bench sweep` compares methods at."""
+        if "sparsity" not in self.compressor.config_type.model_fields:
+            raise unittest.SkipTest("no setting `sparsity`")
+        original = self.size(TEACHER_SHAPES[self.teachers[0]])
+        for sparsity in self.sparsities:
+            for name, model in whole(self._trial(f"sparsity={sparsity}")).models.items():
+                reached = 1 - self.size(model.config) / original
+                assert abs(reached - sparsity) <= SPARSITY_TOLERANCE, (
+                    f"Expected sparsity={sparsity} to remove that share of the teacher's {original}, give or take "
+                    f"{SPARSITY_TOLERANCE}. Found {name!r} with {self.size(model.config)}: {reached:.4f} are removed."
+                )
+
+    def size(self, shape: UpstreamConfig) -> int:
+        """Count what ``sparsity`` is a fraction of: parameters, unless a method counts otherwise and overrides this."""
+        return count_parameters(shape)
+
+    def test_same_seed_same_model(self, tmp_path: Path) -> None:
+        """Whatever was drawn from the process's own generators before."""
+        expected = whole(self._trial())
+        for draw in (torch.rand, np.random.rand, lambda _: random.random()):
+            draw(1)
+        again = self._trial().measured(tmp_path)
+        assert again.hashes() == expected.hashes(), (
+            "Two calls with the same seed make different models. Take all that is random from context.seed."
+        )
+
+    def test_goes_on_after_an_interruption(self, tmp_path: Path) -> None:
+        """A process ends as by a power cut, another one finishes; together they make the model of a single one."""
+        expected = whole(self._trial())
+        self._trial().stop_after(int(INTERRUPTION * expected.num_operations), tmp_path)
+        resumed = self._trial().measured(tmp_path)
+        assert resumed.hashes() == expected.hashes(), (
+            "Interrupted and called again with the same workdir, the compressor makes another model than in one go. "
+            "Keep all that the rest depends on in the checkpoint: weights, optimiser, and the place in the data."
+        )
+        share = resumed.num_operations / expected.num_operations
+        assert not self.resumes or share <= MOST_TO_RESUME, (
+            f"Interrupted at {INTERRUPTION:.0%} of the work and called again with the same workdir, the compressor "
+            f"does {share:.0%} of it. Expected at most {MOST_TO_RESUME:.0%}. Keep checkpoints in workdir; if there "
+            "are some, set `settings` so that they come more often."
+        )
+
+    def test_answers_a_finished_call_at_once(self) -> None:
+        """A run may be stopped between the compression and the note that it is done."""
+        self._only_if_it_resumes()
+        expected = whole(self._trial())
+        again = self._trial().measured(expected.workdir)
+        assert again.hashes() == expected.hashes(), (
+            "Called again when all is done, the compressor returns another model."
+        )
+        share = again.num_operations / expected.num_operations
+        assert share <= MOST_WHEN_FINISHED, (
+            f"Called again when all is done, the compressor does {share:.0%} of the whole work anew. Expected at most "
+            f"{MOST_WHEN_FINISHED:.0%}. Keep the result in workdir too."
+        )
+
+    def test_refuses_the_workdir_of_other_work(self, tmp_path: Path) -> None:
+        """Half of one model and half of another would be recorded as one."""
+        self._only_if_it_resumes()
+        trial = self._trial()
+        others = {"seed": replace(trial, seed=1), "teacher": replace(trial, teacher_seed=1)}
+        mini = self._trial(preset="mini")
+        if mini != trial:
+            others["configuration"] = mini
+        for what, other in others.items():
+            workdir = tmp_path / what
+            shutil.copytree(whole(trial).workdir, workdir)
+            try:
+                refused = _is_refused(lambda o=other, w=workdir: o.measured(w, whole(trial).num_operations))  # type: ignore[misc]
+            except TooManyOperationsError:
+                refused = False
+            assert refused, (
+                f"Expected compress() to raise bench.errors.UserError on the workdir of another {what}. "
+                "Found it going on. Keep in workdir what the work depends on, and compare."
+            )
+
+    def _only_if_it_resumes(self) -> None:
+        if not self.resumes:
+            raise unittest.SkipTest("keeps nothing in its workdir")
+
+    def _preset(self, name: str) -> dict[str, Any]:
+        # What the preset leaves open is left open, for settings may refuse to be set beside others.
+        return self.compressor.presets[name].model_dump(exclude_unset=True)
+
+    def _trial(self, *settings: str, preset: str = "smoke", teacher: str | None = None) -> Trial:
+        changes = {**parse_overrides(self.settings), **parse_overrides(settings)}
+        config = validated(self.compressor.config_type, nested(changes, self._preset(preset)), f"preset {preset}")
+        return Trial(self.compressor, config.model_dump_json(), speech(), teacher or self.teachers[0])
+
+
+def _is_refused(call: Callable[[], object]) -> bool:
+    """Say whether a call raises a `UserError`, whose message must be one line; other errors are passed on."""
+    try:
+        call()
+    except UserError as error:
+        message = str(error)
+        assert message.strip() and "\n" not in message, f"Expected an error of one line. Found {message!r}."
+        return True
+    return False
+
+
+@contextmanager
+def _explained(message: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(message) from error
+
+
+def _unusable(folder: Path) -> Iterator[tuple[str, AudioSource]]:
+    """Yield kinds of audio that nothing can be learnt from."""
+    yield "a folder that is not there", AudioSource(root=folder / "nowhere")
+    cases: dict[str, tuple[int, int]] = {
+        "audio shorter than one frame": (100, SAMPLE_RATE_HZ),
+        "audio of 8 kHz": (16_000, 8_000),
+    }
+    for what, (num_samples, rate_hz) in cases.items():
+        root = folder / f"{num_samples}-samples"
+        root.mkdir()
+        soundfile.write(root / "speech.wav", np.zeros(num_samples), rate_hz)
+        yield what, AudioSource(root=root)
+    (folder / "torn").mkdir()
+    (folder / "torn" / "speech.wav").write_bytes(b"RIFF")
+    yield "a file that is no audio", AudioSource(root=folder / "torn")
+
+
+def _waveforms() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two utterances of 0.25 s and 0.15 s."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([4000, 2400])
+    return torch.randn(2, 4000, generator=generator) * (torch.arange(4000) < lengths[:, None]), lengths
+
+
+def _observed(teacher: UpstreamModel) -> dict[str, object]:
+    """Return everything about a teacher that others could notice."""
+    return {
+        "weights": weights_hash(teacher),
+        "training mode": {path: module.training for path, module in teacher.named_modules()},
+        "requires_grad": {path: parameter.requires_grad for path, parameter in teacher.named_parameters()},
+        "gradients": {path: parameter.grad is None for path, parameter in teacher.named_parameters()},
+        "hidden states": [state.tolist() for state in teacher(*_waveforms())[0]],
+    }

@@ -1,0 +1,149 @@
+"""One call of a compressor that can be repeated, measured, and stopped as by a power cut."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from bench.contracts import AudioSource, Compressor, Context
+from bench.testing.material import tiny_teacher, write_speech
+from bench.upstream import UpstreamModel, weights_hash
+
+STOPPED = 75
+"""Exit code of a process that was stopped on purpose."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a call depends on. Plain values, so that another process can make the very same call."""
+
+    compressor: type[Compressor]
+    configuration: str
+    """An instance of the compressor's ``config_type`` as JSON."""
+    audio: AudioSource
+    teacher: str = "hubert"
+    """One of `bench.testing.TEACHER_SHAPES`."""
+    teacher_seed: int = 0
+    seed: int = 0
+
+    def instance(self) -> Compressor:
+        """Return the compressor with its configuration."""
+        return self.compressor(self.compressor.config_type.model_validate_json(self.configuration))
+
+    def run(self, workdir: Path, teacher: UpstreamModel | None = None) -> dict[str, UpstreamModel]:
+        """Make the call in this process; on ``teacher`` if that one is to be looked at afterwards."""
+        teacher = teacher or tiny_teacher(self.teacher, self.teacher_seed)
+        workdir.mkdir(parents=True, exist_ok=True)
+        return self.instance().compress(teacher, self.audio, workdir, Context(seed=self.seed))
+
+    def measured(self, workdir: Path, at_most: int | None = None) -> Outcome:
+        """Make the call in this process, and count torch's operations.
+
+        Args:
+            workdir: made if missing.
+            at_most: operations after which it is given up.
+
+        Raises:
+            TooManyOperationsError: there were more.
+        """
+        with OperationCounter(at_most, _give_up) as counter:
+            models = self.run(workdir)
+        return Outcome(models, workdir, counter.count)
+
+    def stop_after(self, num_operations: int, workdir: Path) -> None:
+        """Make the call in a process of its own, which ends after so many operations without any farewell.
+
+        Raises:
+            AssertionError: the process ended otherwise.
+        """
+        # As many threads as here, for another number may round sums otherwise.
+        arguments = (self, num_operations, workdir, torch.get_num_threads())
+        process = multiprocessing.get_context("spawn").Process(target=_run_and_stop, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode == STOPPED, (
+            f"Expected the compression to take more than {num_operations} operations of torch in a process of its own, "
+            f"as it does in this one. Found it ended with exit code {process.exitcode}; see standard error."
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call made."""
+
+    models: Mapping[str, UpstreamModel]
+    workdir: Path
+    num_operations: int
+    """Calls of torch's functions: how much work it was, the same on every machine."""
+
+    def hashes(self) -> dict[str, str]:
+        """Identify the models' shapes and weights."""
+        return {name: weights_hash(model) for name, model in self.models.items()}
+
+
+class TooManyOperationsError(Exception):
+    """A call does more than it should have to."""
+
+
+class OperationCounter(TorchFunctionMode):
+    """Counts the calls of torch's functions, and does something when there are too many."""
+
+    def __init__(self, limit: int | None, at_limit: Callable[[], object]) -> None:
+        super().__init__()
+        self.count = 0
+        self.limit = limit
+        self.at_limit = at_limit
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if self.count == self.limit:
+            self.at_limit()
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@cache
+def whole(trial: Trial) -> Outcome:
+    """Make a call from beginning to end in a folder of its own; once, however many tests look at it."""
+    return trial.measured(_kept_folder() / "work")
+
+
+@cache
+def speech() -> AudioSource:
+    """Return the audio that all calls hear."""
+    folder = _kept_folder()
+    write_speech(folder)
+    return AudioSource(root=folder)
+
+
+_folders: list[tempfile.TemporaryDirectory[str]] = []
+"""They go when the process ends."""
+
+
+def _kept_folder() -> Path:
+    _folders.append(tempfile.TemporaryDirectory(prefix="conformance-"))
+    return Path(_folders[-1].name)
+
+
+def _give_up() -> None:
+    raise TooManyOperationsError
+
+
+def _run_and_stop(trial: Trial, num_operations: int, workdir: Path, num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    with OperationCounter(num_operations, lambda: os._exit(STOPPED)):
+        trial.run(workdir)
