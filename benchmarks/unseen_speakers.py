@@ -17,6 +17,9 @@ import yaml
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LEFT_OUT = (("george", "jackson"), ("lucas", "nicolas"), ("theo", "yweweler"))
 
+DEV_EVERY = 8
+"""Of the clips that are not left out, every eighth chooses the head."""
+
 
 def main(
     pack: Annotated[Path, typer.Argument(help="Folder of the real-speech pack.")],
@@ -30,9 +33,11 @@ def main(
         with (out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "split", "label"])
-            writer.writerows(
-                [path.resolve(), "test" if path.name.startswith(pair) else "train", path.parent.name] for path in clips
-            )
+            heard = [path for path in clips if not path.name.startswith(pair)]
+            dev = set(heard[::DEV_EVERY])
+            for path in clips:
+                split = "dev" if path in dev else "train" if path in heard else "test"
+                writer.writerow([path.resolve(), split, path.parent.name])
         data = {"name": name, "tasks": {"ks": {"manifest": f"{name}.csv"}}}
         (out / f"{name}.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
 
