@@ -11,12 +11,11 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from bench import registry
 from bench.config.run import Choice, resolve
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.profiling import model_card
-from bench.upstream import UpstreamModel, load_upstream
+from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import superb_macs
@@ -233,10 +232,6 @@ class TestCheck:
         with pytest.raises(UserError, match=f"teacher of {num_layers + 1} layers or more.*Found {num_layers}"):
             DistillOnly(_config(student=student)).check(UpstreamModel(shape), audio, Context())
 
-    def test_refuses_fbank(self, audio: AudioSource) -> None:
-        with pytest.raises(UserError, match="FbankUpstream, which has nothing to compress"):
-            DistillOnly(_config()).check(load_upstream("fbank"), audio, Context())  # type: ignore[arg-type]
-
 
 class TestBudget:
     """Students of a size of their own have no budget: it is neither taken nor recorded."""
@@ -278,10 +273,6 @@ class TestBudget:
 
 
 class TestPresets:
-    def test_is_a_compressor_with_the_three_presets(self) -> None:
-        assert registry.load("bench.compressors", "distill-only") is DistillOnly
-        assert list(DistillOnly.presets) == ["paper", "mini", "smoke"]
-
     def test_paper_is_the_published_recipe(self) -> None:
         """The numbers of DistilHuBERT's paper and of its recipe in s3prl."""
         paper = DistillOnly.presets["paper"]
@@ -307,7 +298,3 @@ class TestPresets:
             "sparsity",
         ):
             assert getattr(ours, field) == getattr(other, field)
-
-    def test_every_field_has_its_help(self) -> None:
-        for name, field in DistillOnlyConfig.model_fields.items():
-            assert field.description, name
