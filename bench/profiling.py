@@ -21,10 +21,11 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")
     recipe = provenance.get("recipe", {})
+    target = recipe.get("target")
     return ModelCard(
         compressor=provenance.get("compressor", "none"),
         teacher=provenance.get("teacher"),
-        target=recipe.get("target"),
+        target=target if isinstance(target, str) else None,
         target_sparsity=_target_sparsity(recipe, teacher_params),
         sparsity=1 - params / teacher_params if teacher_params else None,
         params=params,
@@ -34,9 +35,11 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
 
 
 def _target_sparsity(recipe: Mapping[str, Any], teacher_params: int | None) -> float | None:
-    if recipe.get("params") and teacher_params:
-        return 1 - int(recipe["params"]) / teacher_params
-    return None if recipe.get("target") == "macs" else recipe.get("sparsity")
+    """Read the settings that our methods share; a plug-in's own of these names may mean something else."""
+    params, sparsity = recipe.get("params"), recipe.get("sparsity")
+    if isinstance(params, int) and teacher_params:
+        return 1 - params / teacher_params
+    return sparsity if isinstance(sparsity, float) and recipe.get("target") != "macs" else None
 
 
 def _trainable(module: AnyUpstream) -> int:

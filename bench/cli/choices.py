@@ -49,7 +49,7 @@ def resolved_run(
     preset: str,
     protocol: str | None = None,
     seeds: str,
-    sparsities: str = "",
+    sparsities: str | None = None,
     assignments: Sequence[str],
 ) -> RunConfig:
     """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights."""
@@ -65,7 +65,7 @@ def resolved_run(
         preset=preset,  # type: ignore[arg-type]
         protocol=protocol,  # type: ignore[arg-type]
         seeds=_seeds(seeds),
-        sparsities=_sparsities(sparsities) if sparsities else (),
+        sparsities=() if sparsities is None else _sparsities(sparsities),
         assignments=tuple(assignments),
     )
     registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])

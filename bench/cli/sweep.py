@@ -24,7 +24,7 @@ def sweep(
     budget: Annotated[
         str,
         typer.Option(
-            help="What all methods have as much of as the first: 'updates' or 'macs' of training; 'preset': their own."
+            help="Training that all methods get as much of as the first: 'updates' or 'macs'; 'preset': each its own."
         ),
     ] = "updates",
     lr: options.LearningRate = None,

@@ -19,6 +19,9 @@ from bench.errors import UserError
 
 Preset = Literal["smoke", "mini", "paper"]
 
+SIZES = frozenset({"sparsity", "params"})
+"""Settings of compressors that a sweep's own sizes would contradict."""
+
 
 class ModelSource(Settings):
     """Where one row of the leaderboard comes from: a reference as it is, or a compressor applied to the teacher."""
@@ -178,6 +181,9 @@ def _compressor_rows(
     for name, plugin in compressors.items():
         if choice.sparsities and "sparsity" not in plugin.config_type.model_fields:
             raise UserError(f"--sparsity: the compressor {name} has no such setting. Leave it out of the sweep.")
+        own_size = sorted(SIZES & changes[name].keys()) if choice.sparsities else []
+        if own_size:
+            raise UserError(f"--set {own_size[0]}: the sizes of a sweep are those of --sparsity. Leave it out.")
         where = f"compressor {name}"
         settings = _configured(plugin, choice.preset, changes[name], where)
         # Settings that leave the sparsity out, such as those of a student of a fixed size, are a row at their own size.
@@ -186,7 +192,7 @@ def _compressor_rows(
             continue
         for sparsity in choice.sparsities:
             settings = _configured(plugin, choice.preset, {**changes[name], "sparsity": sparsity}, where)
-            rows[f"{name}-{sparsity:g}"] = ModelSource(compressor=name, settings=settings)
+            rows[f"{name}-{sparsity!r}"] = ModelSource(compressor=name, settings=settings)
     return rows
 
 

@@ -104,7 +104,7 @@ class Run:
             if finished:
                 subjects += compressed(self.config, compression, finished.models)
             elif teacher is not None:
-                # Not made yet; no compressor changes the number or the width of the hidden states.
+                # Not made yet; a student has at most its teacher's hidden states.
                 for subject in compressed(self.config, compression, (compression.row,)):
                     needs += self._feature_needs_of(subject, teacher, f"of {compression.name}", sizes)
         for subject in subjects:

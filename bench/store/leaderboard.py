@@ -46,11 +46,12 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
     records = list(records)
     long = pd.DataFrame(
         [
-            _identity(record) | {"metric": f"{record.cell.task}_{metric}", "value": 100 * value}
+            _identity(record)
+            | {"seed": record.cell.seed, "metric": f"{record.cell.task}_{metric}", "value": 100 * value}
             for record in records
             for metric, value in record.scores.get(split, {}).items()
         ],
-        columns=[*IDENTITY, "metric", "value"],
+        columns=[*IDENTITY, "seed", "metric", "value"],
     )
     long = long.astype({"sparsity": "float64", **dict.fromkeys(COUNTS, "Int64")})
     grouped = long.groupby(["model", "metric"], sort=False)["value"]
@@ -73,22 +74,27 @@ def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
 
 
 def _rows(long: pd.DataFrame) -> pd.DataFrame:
-    """Take one row a model, with the mean size and cost where seeds compressed to different ones."""
+    """Take one row a model, with the mean size and cost over seeds, which may have compressed to different ones."""
     rows = long[IDENTITY].drop_duplicates("model")
-    distinct = long[["model", *MEASURED]].drop_duplicates()
-    means = distinct.groupby("model", sort=False)[MEASURED].mean().reset_index()
+    seeds = long[["model", "seed", *MEASURED]].drop_duplicates(["model", "seed"])
+    means = seeds.groupby("model", sort=False)[MEASURED].mean().reset_index()
     means[COUNTS] = means[COUNTS].round().astype("Int64")
     return rows.drop(columns=MEASURED).merge(means, on="model")[IDENTITY]
 
 
 def _learning_rates(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a model; the seeds of a model and task share a rate."""
-    rates: dict[str, dict[str, float]] = {}
+    """One row a model; blank where seeds of a sweep, each with its own model and search, have found different rates."""
+    rates: dict[str, dict[str, set[float]]] = {}
     for record in records:
         if "learning_rate" in record.settings:
             column = f"{record.cell.task}_learning_rate"
-            rates.setdefault(record.cell.model, {})[column] = record.settings["learning_rate"]
-    return pd.DataFrame.from_dict(rates, orient="index")
+            found = rates.setdefault(record.cell.model, {}).setdefault(column, set())
+            found.add(record.settings["learning_rate"])
+    table = {
+        model: {column: min(found) if len(found) == 1 else None for column, found in columns.items()}
+        for model, columns in rates.items()
+    }
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 def _identity(record: Record) -> dict[str, object]:

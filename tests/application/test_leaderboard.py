@@ -119,3 +119,15 @@ def test_rows_that_heard_other_bits_of_the_same_corpora_are_told() -> None:
     assert audio_differences(records[:1] + records[2:]) == []
     (line,) = audio_differences(records)
     assert line.startswith("ks: the audio of mini-1 differs in bits between rows (teacher aaaaaaaa, dphubert bbbbbbbb)")
+
+
+def test_sizes_and_rates_of_a_row_are_those_of_all_its_seeds(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for seed, (params, rate) in enumerate([(100, 1e-3), (100, 1e-3), (130, 1e-2)]):
+        card = STUDENT.model_copy(update={"params": params, "sparsity": 1 - params / 1000})
+        one = record(card, "dphubert-0.9", "ks", seed, accuracy=0.5)
+        store.write(one.model_copy(update={"settings": {"learning_rate": rate}}), [])
+    row = leaderboard(store).iloc[0]
+    assert row["params"] == 110
+    assert row["sparsity"] == pytest.approx(0.89)
+    assert pd.isna(row["ks_learning_rate"])

@@ -83,9 +83,15 @@ class TestSweep:
         assert "compress_every_seed" in error_of("run", *what, "--out", str(finished))
 
 
-@pytest.mark.parametrize("sparsity", ["1.5", "0", "half", "0.5,0.50"])
+@pytest.mark.parametrize("sparsity", ["", "1.5", "0", "half", "0.5,0.50"])
 def test_sparsities_are_fractions(sparsity: str) -> None:
     assert "--sparsity" in error_of("sweep", "--compressor", "dphubert", "--sparsity", sparsity, "--tasks", "ks")
+
+
+@pytest.mark.parametrize("size", ["params=1M", "sparsity=0.9"])
+def test_a_size_beside_the_sweeps_own_is_refused(size: str) -> None:
+    what = ["--compressor", "dphubert", "--sparsity", "0.5", "--tasks", "ks", "--set", size]
+    assert "--sparsity" in error_of("sweep", *what)
 
 
 def test_a_student_of_a_fixed_size_is_one_row(tmp_path: Path) -> None:

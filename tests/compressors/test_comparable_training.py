@@ -12,6 +12,7 @@ from bench.runner.training_budget import with_equal_training
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
+from compressors.comparable_training import StagedTraining
 from compressors.dphubert import MINI, PAPER
 
 METHODS = ("dphubert", "distill-only", "prune-only")
@@ -47,6 +48,11 @@ def trained(config: RunConfig) -> dict[str, ComparableTraining]:
         )
         for source in config.compressors().values()
     }
+
+
+def _stages(preset: ComparableTraining) -> dict[str, object]:
+    assert isinstance(preset, StagedTraining)
+    return dict(preset.stages())
 
 
 class TestRecipe:
@@ -98,6 +104,23 @@ class TestSweep:
             assert found.training_macs(shape()) == pytest.approx(wanted, rel=0.01), name
         # Without a teacher that is heard, the same compute buys more updates.
         assert recipes["prune-only"].num_updates() > recipes["dphubert"].num_updates()
+
+    def test_a_fixed_student_may_come_first(self) -> None:
+        config = sweep("distill-only", "dphubert")
+        name, (row, source) = "distill-only", next(iter(config.compressors().items()))
+        plugin = registry.load("bench.compressors", name)
+        fixed = plugin.config_type.model_validate({"student": "distilhubert", **_stages(plugin.presets["paper"])})
+        models = {**config.models, row: source.model_copy(update={"settings": fixed.model_dump(mode="json")})}
+        recipes = trained(with_equal_training(config.model_copy(update={"models": models}), "updates"))
+        assert {recipe.num_updates() for recipe in recipes.values()} == {200_000}
+
+    def test_without_training_there_is_nothing_to_compare(self) -> None:
+        config = sweep("dphubert", "prune-only")
+        row = "prune-only-0.75"
+        settings = {**config.models[row].settings, "importance": "l1", "recovery": None}
+        models = {**config.models, row: ModelSource(compressor="prune-only", settings=settings)}
+        with pytest.raises(UserError, match=r"prune-only.*--budget preset"):
+            with_equal_training(config.model_copy(update={"models": models}), "updates")
 
     def test_by_the_presets_own(self) -> None:
         config = sweep(*METHODS)
