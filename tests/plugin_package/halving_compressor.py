@@ -89,7 +89,7 @@ class Halving:
 
     def _crop(self, files: Sequence[AudioFile], generator: np.random.Generator) -> Tensor:
         """Read a random stretch of a random file, (1, samples)."""
-        file = files[generator.integers(len(files))]
+        file = files[int(generator.integers(len(files)))]
         num_samples = min(round(self.config.crop_duration_s * SAMPLE_RATE_HZ), file.num_samples)
         start = int(generator.integers(file.num_samples - num_samples + 1))
         return torch.from_numpy(read_waveform(file, start=start, num_samples=num_samples))[None]

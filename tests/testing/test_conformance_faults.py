@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unittest
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -253,3 +254,11 @@ class TestResuming:
     def test_that_takes_over_other_work(self, faulty: type[Halving], tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="on the workdir of another seed"):
             conformance(faulty).test_refuses_the_workdir_of_other_work(tmp_path)
+
+    def test_is_not_asked_of_a_method_that_takes_seconds(self, tmp_path: Path) -> None:
+        test = conformance(IgnoresTheWorkdir)
+        type(test).resumes = False
+        with pytest.raises(unittest.SkipTest):
+            test.test_answers_a_finished_call_at_once()
+        with pytest.raises(unittest.SkipTest):
+            test.test_refuses_the_workdir_of_other_work(tmp_path)
