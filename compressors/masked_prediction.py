@@ -101,8 +101,8 @@ class MaskedPrediction(Objective):
             F.cross_entropy(scores.flatten(0, 1), labels[:, index].flatten(), reduction="none").view_as(mask)
             for index, scores in enumerate(logits)
         ]
-        masked_loss = self._weighted([loss[mask].mean() for loss in losses])
-        unmasked_loss = self._weighted([loss[~mask].mean() for loss in losses])
+        masked_loss = self._weighted([_mean(loss[mask]) for loss in losses])
+        unmasked_loss = self._weighted([_mean(loss[~mask]) for loss in losses])
         penalty = features.float().square().mean()
         loss = masked_loss + self.config.feature_penalty_weight * penalty
         if self.config.unmasked_loss_weight:
@@ -113,8 +113,8 @@ class MaskedPrediction(Objective):
             "masked_loss": masked_loss,
             "unmasked_loss": unmasked_loss,
             "feature_penalty": penalty,
-            "masked_accuracy": is_right[mask].float().mean(),
-            "unmasked_accuracy": is_right[~mask].float().mean(),
+            "masked_accuracy": _mean(is_right[mask].float()),
+            "unmasked_accuracy": _mean(is_right[~mask].float()),
         }
 
     def draw_mask(self, features: Tensor) -> Tensor:
@@ -185,3 +185,8 @@ class _ScaledGradient(torch.autograd.Function):
 
 def _with_scaled_gradient(features: Tensor, scale: float) -> Tensor:
     return features if scale == 1 else cast("Tensor", _ScaledGradient.apply(features, scale))  # type: ignore[no-untyped-call]
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Average, to 0 where there is nothing: in crops no longer than a span every frame is masked."""
+    return values.mean() if values.numel() else values.sum()

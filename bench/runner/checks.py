@@ -35,14 +35,14 @@ def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
     return "cuda"
 
 
-def check_disk(folder: Path, teacher: AnyUpstream | None) -> None:
-    """Refuse to begin where checkpoints would not fit.
+def check_disk(folder: Path, teacher: AnyUpstream | None, num_models: int = 1) -> None:
+    """Refuse to begin where checkpoints, or the models that stay, would not fit.
 
     Raises:
         UserError: too little free space.
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values()) if teacher else 0
-    needed = COPIES_OF_WEIGHTS_ON_DISK * weights + SPARE_BYTES
+    needed = (COPIES_OF_WEIGHTS_ON_DISK + max(0, num_models - 1)) * weights + SPARE_BYTES
     free = free_bytes(folder)
     if free < needed:
         raise UserError(

@@ -90,7 +90,7 @@ def _centroids(
     if num_frames < num_units:
         raise UserError(
             f"Expected at least {num_units} frames to find as many clusters. Found {num_frames} in {len(sample)} "
-            "files. Add audio, raise kmeans_share, or ask for fewer num_units."
+            "files. Add audio, raise kmeans_share, or ask for fewer clusters."
         )
     logger.info("finding %d clusters in %d frames of %d files", num_units, num_frames, len(sample))
     folder.mkdir(parents=True, exist_ok=True)

@@ -110,6 +110,13 @@ class TestLoss:
             masked_loss + unmasked_weight * unmasked_loss + 3 * penalty, rel=1e-4
         )
 
+    def test_is_finite_where_every_frame_is_masked(self) -> None:
+        objective = _objective(mask_span_frames=4, unmasked_loss_weight=0.4)
+        waveforms = _batch()[0][:, : 400 + 2 * 320]
+        parts = objective(waveforms, torch.zeros(3, 2, 3, dtype=torch.long), 0)
+        assert parts["unmasked_loss"].item() == 0.0
+        assert parts["loss"].isfinite()
+
     def test_the_masked_frames_are_not_heard(self) -> None:
         """Every state before the positional convolution is the mask embedding there, whatever is said."""
         objective = _objective()
