@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.errors import UserError
+from bench.store.claims import claimed
 from tasks.feature_cache.room import room_to_grow
 from tasks.feature_cache.store import PACK_BYTES, FeatureStore
 
@@ -53,6 +56,8 @@ class Features:
     def prepare(self, hashes: Sequence[str], num_frames: Sequence[int], waveform: Callable[[int], Tensor]) -> None:
         """Compute what is missing; interrupted, the same call goes on where it was.
 
+        Processes that want the same utterances at once wait for the first of them, and find them in the store.
+
         Args:
             hashes: of every utterance's waveform.
             num_frames: of every utterance.
@@ -61,16 +66,24 @@ class Features:
         Raises:
             UserError: the features would not fit, or are not finite.
         """
-        missing = self._store.find(hashes)
-        positions = {name: index for index, name in enumerate(hashes) if name in missing}
-        if not positions:
+        positions = {name: index for index, name in enumerate(hashes)}
+
+        def needed_bytes() -> int:
+            missing = self._store.find(positions)
+            frames = sum(1 if self._kind == "means" else num_frames[positions[name]] for name in missing)
+            return frames * self._frame_bytes
+
+        if not self._store.find(positions):
             return
-        frames = sum(1 if self._kind == "means" else num_frames[index] for index in positions.values())
-        needed_bytes = frames * self._frame_bytes
-        logger.info("features: %d utterances to compute, %.3g GB to keep", len(positions), needed_bytes / 1e9)
-        with room_to_grow(self._store.folder, needed_bytes, self._limit_bytes) as written:
-            self._compute(positions, waveform, written)
-        if self._store.find(hashes):
+        with (
+            claimed(self._claim(positions), wait=True),
+            room_to_grow(self._store.folder, needed_bytes, self._limit_bytes) as written,
+        ):
+            missing = self._store.find(positions)
+            if missing:
+                logger.info("features: %d utterances to compute, %.3g GB to keep", len(missing), needed_bytes() / 1e9)
+                self._compute({name: positions[name] for name in positions if name in missing}, waveform, written)
+        if self._store.find(positions):
             raise UserError(
                 f"Features written to {self._store.folder} cannot be read back. Check the disk, and run again."
             )
@@ -78,6 +91,16 @@ class Features:
     def __getitem__(self, name: str) -> Tensor:
         """Return (frames or 1, states, dim), in the precision that is kept."""
         return self._store[name]
+
+    def _claim(self, hashes: Collection[str]) -> Path:
+        """Name the lock file of these utterances in this store.
+
+        Not of the whole store: tasks that share an upstream, on other corpora, need not wait for each other.
+        """
+        folder = self._store.folder
+        wanted = hashlib.sha256("".join([folder.name, *sorted(hashes)]).encode()).hexdigest()[:40]
+        # Beside the store, for pruning that would free the claim.
+        return folder.parent / f"features-{wanted}.lock"
 
     def _compute(
         self, positions: Mapping[str, int], waveform: Callable[[int], Tensor], written: Callable[[int], None]

@@ -75,15 +75,17 @@ def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
 
 
 @contextmanager
-def room_to_grow(folder: Path, needed_bytes: int, limit_bytes: int | None) -> Iterator[Callable[[int], None]]:
+def room_to_grow(
+    folder: Path, still_needed_bytes: Callable[[], int], limit_bytes: int | None
+) -> Iterator[Callable[[int], None]]:
     """Hold room for a store, removing others where a limit asks for it, and waiting for those that grow just now.
 
     Processes that compute features at once, on any machine whose file locks the file system shares, never count on
     the same room. What else fills the disk meanwhile is not foreseen.
 
     Args:
-        folder: the store that is to grow.
-        needed_bytes: by how much.
+        folder: the store that is to grow; it need not exist, and may be pruned while this waits.
+        still_needed_bytes: tells by how much; asked again after waiting, for others may have written to the same store.
         limit_bytes: the most that all stores may hold together; None is no limit but the disk's.
 
     Yields:
@@ -92,13 +94,14 @@ def room_to_grow(folder: Path, needed_bytes: int, limit_bytes: int | None) -> It
     Raises:
         UserError: it does not fit.
     """
-    # Another process may have pruned it.
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         while True:
+            # In this order, so that what another process adds between the two is not counted twice.
+            kept_bytes = folder_bytes(folder)
+            needed_bytes = still_needed_bytes()
             with claimed(folder.parent / "room.lock", wait=True):
                 others = growths(folder.parent)
-                if _make_room(folder, needed_bytes, limit_bytes, others):
+                if not needed_bytes or _make_room(folder, kept_bytes, needed_bytes, limit_bytes, others):
                     written = held.enter_context(growing(folder, needed_bytes))
                     break
             logger.info("features: no room within --cache-limit until another process has written its own")
@@ -107,19 +110,21 @@ def room_to_grow(folder: Path, needed_bytes: int, limit_bytes: int | None) -> It
         yield written
 
 
-def _make_room(folder: Path, needed_bytes: int, limit_bytes: int | None, others: Sequence[Growth]) -> bool:
-    """Make sure that a store can grow, beside others that do.
+def _make_room(
+    folder: Path, kept_bytes: int, needed_bytes: int, limit_bytes: int | None, others: Sequence[Growth]
+) -> bool:
+    """Make sure that a store of ``kept_bytes`` can grow by ``needed_bytes``, beside others that do.
 
     Returns:
         Whether it can; if not, it can once the others are written, and may be removed.
     """
     promised = sum(growth.num_bytes for growth in others)
     if limit_bytes is not None:
-        mine = folder_bytes(folder)
-        if mine + needed_bytes > limit_bytes:
+        if kept_bytes + needed_bytes > limit_bytes:
             raise UserError(
                 f"Expected features of at most {limit_bytes / 1e9:.3g} GB (--cache-limit). These need "
-                f"{(mine + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which keeps none."
+                f"{(kept_bytes + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which keeps "
+                "none."
             )
         keep_bytes = limit_bytes - needed_bytes - promised
         freed = prune(folder.parent, keep_bytes, spare={folder, *(growth.folder for growth in others)})
@@ -127,7 +132,7 @@ def _make_room(folder: Path, needed_bytes: int, limit_bytes: int | None, others:
             logger.info("features: removed %.3g GB of other upstreams (--cache-limit)", freed / 1e9)
         if others and sum(store.num_bytes for store in holdings(folder.parent)) > keep_bytes:
             return False
-    free = shutil.disk_usage(folder).free - SPARE_BYTES - promised
+    free = shutil.disk_usage(folder.parent).free - SPARE_BYTES - promised
     if needed_bytes > free:
         raise UserError(
             f"Expected {needed_bytes / 1e9:.3g} GB for features in {folder.parent}. Found {max(0, free) / 1e9:.3g} GB "

@@ -96,7 +96,7 @@ class TestPrune:
         assert store.find(["old0", "old1"]) == set()
         prune(features_root(), 0)
         assert torch.equal(store["old0"], torch.zeros(12_500))
-        with room_to_grow(store.folder, 1000, limit_bytes=10**9):
+        with room_to_grow(store.folder, lambda: 1000, limit_bytes=10**9):
             pass
         store.add({"late": torch.ones(3)})
         prune(features_root(), 0)

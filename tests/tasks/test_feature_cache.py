@@ -265,7 +265,7 @@ class TestRoom:
     def test_a_limit_makes_room_and_spares_the_store_that_grows(
         self, stores: list[FeatureStore], tmp_path: Path
     ) -> None:
-        with room_to_grow(stores[0].folder, 50_000, limit_bytes=260_000):
+        with room_to_grow(stores[0].folder, lambda: 50_000, limit_bytes=260_000):
             assert {holding.folder.name for holding in holdings(tmp_path)} == {"old", "new"}
 
     def test_what_cannot_fit_is_refused_before_anything_is_computed(
