@@ -18,6 +18,9 @@ from bench.errors import UserError
 from compressors.stages import TrainingConfig
 
 LOGGERS = ("bench", "compressors")
+MESSAGE_CHARACTERS = 1000
+"""Kept of what an error says. A process that fails waits while its message does not fit the pipe, 64 KiB for those of
+all processes; the first one is read only after its process has ended."""
 
 
 def require_devices(config: TrainingConfig, context: Context, devices: int) -> None:
@@ -99,14 +102,19 @@ def _member(
     try:
         work()
     except UserError as error:
-        failures.put(str(error))
+        failures.put(_shortened(error))
         raise
     except Exception as error:
         failures.put(
             f"Expected all training processes to end well. Found number {rank} stopped by "
-            f"{type(error).__name__}: {error}. The last checkpoint is kept; --debug tells where."
+            f"{type(error).__name__}: {_shortened(error)}. The last checkpoint is kept; --debug tells where."
         )
         raise
     except KeyboardInterrupt:
         # Torch would take it for success.
         sys.exit(1)
+
+
+def _shortened(error: Exception) -> str:
+    message = str(error)
+    return message if len(message) <= MESSAGE_CHARACTERS else f"{message[:MESSAGE_CHARACTERS]} ..."

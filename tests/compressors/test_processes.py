@@ -110,6 +110,10 @@ def _fail_alone(how: str) -> None:
     raise UserError("Expected luck. Found none.") if how == "user error" else MemoryError("too much")
 
 
+def _fail_at_length(error: type[Exception]) -> None:
+    raise error("x" * 1_000_000)
+
+
 @pytest.mark.slow
 class TestProcesses:
     def test_all_run_and_meet(self, tmp_path: Path) -> None:
@@ -134,6 +138,12 @@ class TestProcesses:
         assert time.monotonic() - start < 120
         assert "\n" not in str(caught.value)
         assert not [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
+
+    @pytest.mark.parametrize("error", [UserError, ValueError])
+    def test_what_an_error_says_at_length_is_cut(self, error: type[Exception]) -> None:
+        with pytest.raises(UserError, match=r"x{1000} \.\.\.") as caught:
+            run_together(1, partial(_fail_at_length, error))
+        assert len(str(caught.value)) < 1_300
 
 
 class TestRefusals:
