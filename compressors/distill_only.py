@@ -29,7 +29,7 @@ from compressors.distillation import (
     layer_groups,
     thirds,
 )
-from compressors.preparation import prepared_training, require_trainable
+from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.stages import StageConfig
 from compressors.students import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
 
@@ -130,9 +130,10 @@ class DistillOnly:
             UserError: the teacher is no speech model or too shallow, a layer or budget is out of its reach, or the
                 audio unusable.
         """
-        require_trainable(teacher, audio, self.config, context)
+        require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
         student_shape(teacher.config, self.config)
+        require_audio(audio, self.config, teacher)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context

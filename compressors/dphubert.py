@@ -27,7 +27,7 @@ from compressors.distillation import (
     layer_groups,
     trainable_copy,
 )
-from compressors.preparation import prepared_training, require_trainable
+from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pruning import report_size, require_reachable
 from compressors.sparsity import (
     Multipliers,
@@ -122,9 +122,10 @@ class DPHuBERT:
         Raises:
             UserError: the teacher is no speech model, a layer or budget is out of its reach, or the audio unusable.
         """
-        require_trainable(teacher, audio, self.config, context)
+        require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
         require_reachable(teacher.config, self.config)
+        require_audio(audio, self.config, teacher)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from compressors.training import Training
 
 
-def require_trainable(teacher: object, audio: AudioSource, config: TrainingConfig, context: Context) -> None:
-    """Refuse what no method can train with, before any long work.
+def require_trainable(teacher: object, config: TrainingConfig, context: Context) -> None:
+    """Refuse what no method can train with, before any long work; the audio is looked at by `require_audio`.
 
     Raises:
-        UserError: the teacher is no speech model, the audio is unusable, or the device lacks the precision.
+        UserError: the teacher is no speech model, or the device lacks the precision.
     """
     if not isinstance(teacher, UpstreamModel):
         raise UserError(
@@ -31,6 +31,14 @@ def require_trainable(teacher: object, audio: AudioSource, config: TrainingConfi
             "compress. Choose another --teacher."
         )
     require_precision(config, context)
+
+
+def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> None:
+    """Refuse unusable audio, as the last check, for it tells how much there is.
+
+    Raises:
+        UserError: it is.
+    """
     training_files(audio, config, teacher.config.window)
 
 

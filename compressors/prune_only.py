@@ -34,7 +34,7 @@ from compressors.importance import (
     taylor_scores,
 )
 from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target
-from compressors.preparation import prepared_training, require_trainable
+from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
 from compressors.pruning import PruningConfig, report_size, require_reachable
@@ -157,8 +157,9 @@ class PruneOnly:
         Raises:
             UserError: the teacher is no speech model, the budget is out of its units' reach, or the audio unusable.
         """
-        require_trainable(teacher, audio, self.config, context)
+        require_trainable(teacher, self.config, context)
         require_reachable(teacher.config, self.config)
+        require_audio(audio, self.config, teacher)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
