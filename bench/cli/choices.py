@@ -10,7 +10,7 @@ from typing import get_args
 
 from bench import registry
 from bench.config.data import tasks_with_data
-from bench.config.run import Choice, Preset, RunConfig, resolve
+from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 
@@ -50,12 +50,15 @@ def resolved_run(
     protocol: str | None = None,
     seeds: str,
     sparsities: str | None = None,
+    training_budget: str | None = None,
     assignments: Sequence[str],
 ) -> RunConfig:
     """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights."""
     one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
         one_of(protocol, get_args(FeatureProtocol), "--protocol")
+    if training_budget is not None:
+        one_of(training_budget, get_args(TrainingBudget), "--budget")
     choice = Choice(
         compressors=comma_separated(compressors, "--compressor"),
         references=tuple(_absolute(model) for model in comma_separated(models, "--model")) if models else (),
@@ -66,6 +69,7 @@ def resolved_run(
         protocol=protocol,  # type: ignore[arg-type]
         seeds=_seeds(seeds),
         sparsities=() if sparsities is None else _sparsities(sparsities),
+        training_budget=training_budget,  # type: ignore[arg-type]
         assignments=tuple(assignments),
     )
     registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])

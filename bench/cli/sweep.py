@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -41,11 +41,11 @@ def sweep(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import head_shorthands, one_of, resolved_run, run_folder
+    from bench.cli.choices import head_shorthands, resolved_run, run_folder
     from bench.cli.run import execute
-    from bench.runner.training_budget import TrainingBudget, with_equal_training
+    from bench.runner.training_budget import with_equal_training
+    from bench.store.run_folder import RunFolder
 
-    one_of(budget, get_args(TrainingBudget), "--budget")
     assignments = set_ or []
     config = resolved_run(
         compressors=compressor,
@@ -56,8 +56,9 @@ def sweep(
         protocol=protocol,
         seeds=seeds,
         sparsities=sparsity,
+        training_budget=budget,
         assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
     )
-    config = with_equal_training(config, budget)  # type: ignore[arg-type]
-    folder = run_folder(out, config, [*assignments, f"--budget {budget}"], lr=lr, folds=folds)
+    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
+    config = with_equal_training(config, RunFolder(folder))
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

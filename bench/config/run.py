@@ -19,6 +19,9 @@ from bench.errors import UserError
 
 Preset = Literal["smoke", "mini", "paper"]
 
+TrainingBudget = Literal["updates", "macs", "preset"]
+"""What all methods of a sweep have as much of as the first one; ``preset``: each what its preset has."""
+
 SIZES = frozenset({"sparsity", "params"})
 """Settings of compressors that a sweep's own sizes would contradict."""
 
@@ -49,8 +52,8 @@ class RunConfig(Settings):
     """How features are computed: see `bench.contracts.FeatureProtocol`."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
-    compress_every_seed: bool = False
-    """Whether every seed also compresses, as in a sweep; else seed 0 compresses for all of them."""
+    training_budget: TrainingBudget | None = None
+    """Of a sweep, in which every seed also compresses; none: no sweep, and seed 0 compresses for all seeds."""
     models: dict[str, ModelSource]
     """Rows of the leaderboard, the teacher's first."""
     tasks: dict[str, dict[str, Any]]
@@ -64,7 +67,7 @@ class RunConfig(Settings):
         """What must agree for runs to share a folder; tasks, models and seeds may be added."""
         return self.model_dump(
             mode="json",
-            include={"teacher", "data", "preset", "protocol", "compress_every_seed"},
+            include={"teacher", "data", "preset", "protocol", "training_budget"},
             exclude={"data": {"tasks", "audio_sha256"}},
         )
 
@@ -96,7 +99,9 @@ class Choice(Settings):
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
     sparsities: tuple[float, ...] = ()
-    """Of a sweep: every compressor makes a row for each, and every seed compresses. Empty: no sweep."""
+    """Of a sweep: every compressor makes a row for each. Empty: no sweep."""
+    training_budget: TrainingBudget | None = None
+    """Of a sweep."""
     assignments: tuple[str, ...] = ()
     """``--set`` as given."""
 
@@ -133,7 +138,7 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         preset=choice.preset,
         protocol=choice.protocol or ("s3prl" if choice.preset == "paper" else "cached"),
         seeds=choice.seeds,
-        compress_every_seed=bool(choice.sparsities),
+        training_budget=choice.training_budget,
         models={**models, **rows},
         tasks={
             name: _configured(plugin, choice.preset, to_tasks[name], f"task {name}") for name, plugin in tasks.items()

@@ -104,7 +104,7 @@ def _difference(there: Any, here: Any, name: str, extendable: set[str], growing:
 
 def compressions(config: RunConfig) -> list[Compression]:
     """List the calls of compressors."""
-    if not config.compress_every_seed:
+    if config.training_budget is None:
         return [Compression(row) for row in config.compressors()]
     return [Compression(row, seed, f"-seed{seed}") for row in config.compressors() for seed in config.seeds]
 
@@ -122,7 +122,7 @@ def compressed(config: RunConfig, compression: Compression, models: Sequence[str
         compression: which.
         models: its rows.
     """
-    seeds = (compression.seed,) if config.compress_every_seed else config.seeds
+    seeds = (compression.seed,) if config.training_budget else config.seeds
     return [Subject(model, model + compression.suffix, seeds) for model in models]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from bench import registry
 from bench.config.overrides import validated
@@ -10,39 +11,45 @@ from bench.config.run import ModelSource, RunConfig
 from bench.contracts import ComparableTraining
 from bench.errors import UserError
 from bench.runner.checks import compressible
+from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig, load_upstream
 
-TrainingBudget = Literal["updates", "macs", "preset"]
 
-
-def with_equal_training(config: RunConfig, budget: TrainingBudget) -> RunConfig:
-    """Return the configuration with every recipe stretched or shortened to the first one's training.
+def with_equal_training(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """Return the configuration with every recipe stretched or shortened to the first compressor's training.
 
     Args:
-        config: of a sweep.
-        budget: ``updates`` or ``macs``, compared at each sparsity; ``preset`` leaves all recipes as they are, and so
-            does a sweep of one compressor.
+        config: of a sweep; its ``training_budget`` says what is made equal, at each sparsity.
+        folder: of the sweep, whose first compressor stays the first when others join it later.
 
     Raises:
         UserError: a compressor does not say what its training costs, or its recipe does not fit.
     """
-    rows = config.compressors()
+    rows = {**_rows_there(folder), **config.compressors()}
     first = next(iter(rows.values()), None)
-    if first is None or budget == "preset" or all(source.compressor == first.compressor for source in rows.values()):
+    others = [row for row, source in config.compressors().items() if first and source.compressor != first.compressor]
+    if first is None or not others or config.training_budget == "preset":
         return config
-    teacher = compressible(load_upstream(config.teacher or ""), config.teacher).config if budget == "macs" else None
+    is_macs = config.training_budget == "macs"
+    teacher = compressible(load_upstream(config.teacher or ""), config.teacher).config if is_macs else None
+    same = [source for source in rows.values() if source.compressor == first.compressor]
     models = dict(config.models)
-    for row, source in rows.items():
-        if source.compressor != first.compressor:
-            wanted = _recipe(_first_at(source.settings.get("sparsity"), first, config))
-            models[row] = _with_training_of(source, wanted, teacher)
+    for row in others:
+        models[row] = _with_training_of(models[row], _recipe(_at_sparsity_of(models[row], same)), teacher)
     return config.model_copy(update={"models": models})
 
 
-def _first_at(sparsity: object, first: ModelSource, config: RunConfig) -> ModelSource:
-    """Find the first compressor's row at a sparsity; its only or first one where either has a size of its own."""
-    same = [source for source in config.compressors().values() if source.compressor == first.compressor]
-    return next((source for source in same if source.settings.get("sparsity") == sparsity), first)
+def _rows_there(folder: RunFolder) -> dict[str, ModelSource]:
+    """Read the rows that earlier calls have compressed, or begun to."""
+    models = (folder.read_config() or {}).get("models", {})
+    there = {row: validated(ModelSource, values, f"{folder.config_path}: {row}") for row, values in models.items()}
+    return {row: source for row, source in there.items() if source.compressor}
+
+
+def _at_sparsity_of(row: ModelSource, candidates: Sequence[ModelSource]) -> ModelSource:
+    """Choose the candidate of a row's sparsity; the first one where either has a size of its own."""
+    sparsity = row.settings.get("sparsity")
+    return next((source for source in candidates if source.settings.get("sparsity") == sparsity), candidates[0])
 
 
 def _recipe(source: ModelSource) -> ComparableTraining:

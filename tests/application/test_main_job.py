@@ -19,29 +19,19 @@ from tests.application.test_command_line import BENCH, bench, error_of
 pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 
 TEACHER = "mini-hubert"
-EXAMPLE = Path(__file__).parent.parent / "real_speech.yaml"
 
 
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory: pytest.TempPathFactory, real_speech: Path) -> Path:
-    """The example data file, moved to where the pack really is."""
-    text = EXAMPLE.read_text(encoding="utf-8").replace("../../shared/data/real-speech", str(real_speech))
-    path = tmp_path_factory.mktemp("data") / EXAMPLE.name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def arguments(data_file: Path, out: Path) -> list[str]:
+def arguments(real_speech_data: Path, out: Path) -> list[str]:
     checkpoints = ["--set", "compressor.checkpoint_updates=1"]
     what = ["--compressor", "dphubert", "--tasks", "asr,ks", "--preset", "smoke"]
-    return ["run", *what, "--data", str(data_file), "--out", str(out), "--device", "cpu", *checkpoints]
+    return ["run", *what, "--data", str(real_speech_data), "--out", str(out), "--device", "cpu", *checkpoints]
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, data_file: Path) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, real_speech_data: Path) -> Path:
     """A run that nothing interrupted."""
     out = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    result = bench(*arguments(data_file, out))
+    result = bench(*arguments(real_speech_data, out))
     assert result.returncode == 0, result.stderr
     return out
 
@@ -92,20 +82,20 @@ class TestFinishedRun:
         assert config["models"]["dphubert"]["settings"]["joint"]["updates"] > 0
         assert config["tasks"]["ks"]
 
-    def test_run_again_it_repeats_nothing(self, finished_run: Path, data_file: Path) -> None:
+    def test_run_again_it_repeats_nothing(self, finished_run: Path, real_speech_data: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
-        result = bench(*arguments(data_file, finished_run), "--json")
+        result = bench(*arguments(real_speech_data, finished_run), "--json")
         assert result.returncode == 0, result.stderr
         assert before == {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
         assert [row["model"] for row in json.loads(result.stdout)] == [TEACHER, "dphubert"]
 
-    def test_another_configuration_is_refused(self, finished_run: Path, data_file: Path) -> None:
-        message = error_of(*arguments(data_file, finished_run), "--set", "sparsity=0.5")
+    def test_another_configuration_is_refused(self, finished_run: Path, real_speech_data: Path) -> None:
+        message = error_of(*arguments(real_speech_data, finished_run), "--set", "sparsity=0.5")
         assert "models.dphubert.settings.sparsity: 0.75 there, 0.5 here" in message
         assert "Choose another --out" in message
 
-    def test_dry_run_tells_what_is_done(self, finished_run: Path, data_file: Path) -> None:
-        result = bench(*arguments(data_file, finished_run), "--dry-run", "--json", "--seeds", "0,1")
+    def test_dry_run_tells_what_is_done(self, finished_run: Path, real_speech_data: Path) -> None:
+        result = bench(*arguments(real_speech_data, finished_run), "--dry-run", "--json", "--seeds", "0,1")
         states = [step["state"] for step in json.loads(result.stdout)]
         assert states == ["done", *["done", "to do"] * 4]
 
@@ -119,14 +109,14 @@ PARTS = {
 }
 
 
-def test_killed_in_every_part_it_ends_the_same(finished_run: Path, data_file: Path, tmp_path: Path) -> None:
+def test_killed_in_every_part_it_ends_the_same(finished_run: Path, real_speech_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     finished: dict[Path, int] = {}
     for part, pattern in PARTS.items():
-        kill_when(arguments(data_file, out), lambda pattern=pattern: any(out.glob(pattern)), part)
+        kill_when(arguments(real_speech_data, out), lambda pattern=pattern: any(out.glob(pattern)), part)
         assert {path: path.stat().st_mtime_ns for path in finished} == finished
         finished = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*.json")}
-    result = bench(*arguments(data_file, out))
+    result = bench(*arguments(real_speech_data, out))
     assert result.returncode == 0, result.stderr
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     weights = "models/dphubert/model.safetensors"
@@ -135,17 +125,17 @@ def test_killed_in_every_part_it_ends_the_same(finished_run: Path, data_file: Pa
     assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
 
 
-def test_ctrl_c_says_how_to_go_on(data_file: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(real_speech_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
-    process = end_when(arguments(data_file, out), (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
+    process = end_when(arguments(real_speech_data, out), (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
     assert process.returncode == 130
     assert process.stderr.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
     assert "Traceback" not in process.stderr
 
 
-def test_two_processes_share_a_run(finished_run: Path, data_file: Path, tmp_path: Path) -> None:
+def test_two_processes_share_a_run(finished_run: Path, real_speech_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "shared"
-    command = [*BENCH, *arguments(data_file, out)]
+    command = [*BENCH, *arguments(real_speech_data, out)]
     processes = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]

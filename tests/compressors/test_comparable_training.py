@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
 from bench import registry
-from bench.config.run import ModelSource, RunConfig
+from bench.config.run import ModelSource, RunConfig, TrainingBudget
 from bench.contracts import AudioSource, ComparableTraining, Data
 from bench.errors import UserError
 from bench.runner.training_budget import with_equal_training
+from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
@@ -31,14 +35,19 @@ def recipe(name: str, preset: str = "mini") -> ComparableTraining:
     return settings
 
 
-def sweep(*methods: str, sparsity: float = 0.75) -> RunConfig:
+def sweep(*methods: str, sparsity: float = 0.75, budget: TrainingBudget = "updates") -> RunConfig:
     models = {TEACHER: ModelSource(reference=TEACHER)}
     for name in methods:
         plugin = registry.load("bench.compressors", name)
         settings = plugin.presets["mini"].model_copy(update={"sparsity": sparsity}).model_dump(mode="json")
         models[f"{name}-{sparsity}"] = ModelSource(compressor=name, settings=settings)
     data = Data(name="none", audio=AudioSource(layout="folder"), tasks={})
-    return RunConfig(teacher=TEACHER, data=data, preset="mini", models=models, tasks={})
+    return RunConfig(teacher=TEACHER, data=data, preset="mini", training_budget=budget, models=models, tasks={})
+
+
+def changed(config: RunConfig, row: str, settings: Mapping[str, object]) -> RunConfig:
+    source = config.models[row].model_copy(update={"settings": dict(settings)})
+    return config.model_copy(update={"models": {**config.models, row: source}})
 
 
 def trained(config: RunConfig) -> dict[str, ComparableTraining]:
@@ -93,35 +102,42 @@ class TestRecipe:
 
 
 class TestSweep:
-    def test_by_updates(self) -> None:
-        recipes = trained(with_equal_training(sweep(*METHODS), "updates"))
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> RunFolder:
+        return RunFolder(tmp_path / "sweep")
+
+    def test_by_updates(self, folder: RunFolder) -> None:
+        recipes = trained(with_equal_training(sweep(*METHODS), folder))
         assert {recipe.num_updates() for recipe in recipes.values()} == {MINI.num_updates()}
 
-    def test_by_macs(self) -> None:
-        recipes = trained(with_equal_training(sweep(*METHODS), "macs"))
+    def test_by_macs(self, folder: RunFolder) -> None:
+        recipes = trained(with_equal_training(sweep(*METHODS, budget="macs"), folder))
         wanted = MINI.training_macs(shape())
         for name, found in recipes.items():
             assert found.training_macs(shape()) == pytest.approx(wanted, rel=0.01), name
         # Without a teacher that is heard, the same compute buys more updates.
         assert recipes["prune-only"].num_updates() > recipes["dphubert"].num_updates()
 
-    def test_a_fixed_student_may_come_first(self) -> None:
-        config = sweep("distill-only", "dphubert")
-        name, (row, source) = "distill-only", next(iter(config.compressors().items()))
-        plugin = registry.load("bench.compressors", name)
+    def test_a_fixed_student_may_come_first(self, folder: RunFolder) -> None:
+        plugin = registry.load("bench.compressors", "distill-only")
         fixed = plugin.config_type.model_validate({"student": "distilhubert", **_stages(plugin.presets["paper"])})
-        models = {**config.models, row: source.model_copy(update={"settings": fixed.model_dump(mode="json")})}
-        recipes = trained(with_equal_training(config.model_copy(update={"models": models}), "updates"))
+        config = changed(sweep("distill-only", "dphubert"), "distill-only-0.75", fixed.model_dump(mode="json"))
+        recipes = trained(with_equal_training(config, folder))
         assert {recipe.num_updates() for recipe in recipes.values()} == {200_000}
 
-    def test_without_training_there_is_nothing_to_compare(self) -> None:
-        config = sweep("dphubert", "prune-only")
-        row = "prune-only-0.75"
-        settings = {**config.models[row].settings, "importance": "l1", "recovery": None}
-        models = {**config.models, row: ModelSource(compressor="prune-only", settings=settings)}
-        with pytest.raises(UserError, match=r"prune-only.*--budget preset"):
-            with_equal_training(config.model_copy(update={"models": models}), "updates")
+    def test_who_joins_later_is_measured_by_the_first(self, folder: RunFolder) -> None:
+        first = sweep("dphubert")
+        longer = MINI.with_num_updates(900).model_dump(mode="json")
+        folder.write_config(changed(first, "dphubert-0.75", longer).model_dump(mode="json"))
+        recipes = trained(with_equal_training(sweep("distill-only", "prune-only"), folder))
+        assert {recipe.num_updates() for recipe in recipes.values()} == {900}
 
-    def test_by_the_presets_own(self) -> None:
-        config = sweep(*METHODS)
-        assert with_equal_training(config, "preset") == config
+    def test_without_training_there_is_nothing_to_compare(self, folder: RunFolder) -> None:
+        config = sweep("dphubert", "prune-only")
+        settings = {**config.models["prune-only-0.75"].settings, "importance": "l1", "recovery": None}
+        with pytest.raises(UserError, match=r"prune-only.*--budget preset"):
+            with_equal_training(changed(config, "prune-only-0.75", settings), folder)
+
+    def test_by_the_presets_own(self, folder: RunFolder) -> None:
+        config = sweep(*METHODS, budget="preset")
+        assert with_equal_training(config, folder) == config

@@ -23,6 +23,7 @@ from bench.errors import UserError
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import read_manifest, weights_hash
 from bench.upstream.random_shapes import SHAPES
+from bench.upstream.reference import MINI_HUBERT_FOLDER
 from compressors.divergence import suspicious_rows
 from compressors.pretraining.augmentation import mixed, noisy
 from compressors.pretraining.batches import UnitBatches, split_held_out
@@ -271,6 +272,10 @@ class TestRecipe:
     def test_says_what_it_was_supervised_by(self) -> None:
         assert supervision(BASE) == "self-supervised"
         assert supervision(MINI) == "phone-supervised and speaker-supervised"
+
+    def test_mini_is_how_the_embedded_teacher_was_made(self) -> None:
+        recipe = read_manifest(MINI_HUBERT_FOLDER).provenance["recipe"]
+        assert PretrainingConfig.model_validate(recipe) == MINI
 
 
 class TestRefusals:
