@@ -1,0 +1,177 @@
+"""Measured latency of a run's models: one JSON file a model in ``DIR/latency``, written by ``bench profile --run``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.files import write_atomically
+
+FOLDER = "latency"
+
+COLUMNS = (
+    "rtf",
+    "latency_ms_short",
+    "latency_ms_medium",
+    "latency_ms_long",
+    "latency_ms_longer",
+    "throughput_batch_8",
+    "throughput_batch_32",
+    "peak_memory_mb",
+    "speedup",
+)
+"""Of the leaderboard, where they were measured: on the CPU with one thread; ``gpu_`` before them for the GPU's."""
+
+
+class Spread(Settings):
+    """What repeats of one measurement gave."""
+
+    median: float
+    """Of the repeats."""
+    low: float
+    """Their first quartile."""
+    high: float
+    """Their third quartile."""
+    repeats: int
+    """How many there were, after a warm-up."""
+
+
+class Timing(Settings):
+    """What one model took on one device; audio at 16 kHz, float32."""
+
+    device: Literal["cpu", "cuda"]
+    """Where it ran."""
+    num_threads: int
+    """Of torch, on the CPU."""
+    rtf: Spread
+    """Real-time factor: seconds of computing a second of audio, at batch 1, over all lengths timed. Lower is faster."""
+    latency_ms: dict[str, Spread]
+    """Milliseconds of an utterance at batch 1, by SUPERB's bucket: ``short``, ``medium``, ``long`` and ``longer``."""
+    throughput: dict[str, Spread] = Field(default_factory=dict)
+    """Seconds of audio a second, in batches of 5 s clips: ``batch_8``, ``batch_32``. One that would have taken too
+    long is absent."""
+    first_call_ms: float
+    """The first call of all on this device, which sets up kernels, on the shortest length timed."""
+    peak_memory_bytes: int | None = None
+    """What the weights and one forward pass on the longest length timed occupy together, at most: by the kernel's
+    account of a fresh process (CPU), by torch's allocator (GPU). Absent where the system keeps no such account."""
+    speedup: Spread | None = None
+    """How many times faster than the teacher at batch 1, over all lengths timed: of the ratios of calls made in turn,
+    one a repeat. Absent where there is no teacher."""
+    joules_per_audio_s: float | None = None
+    """Energy of the processor package (CPU) or of the card, a second of audio at batch 1. Absent where the machine's
+    counters cannot be read."""
+
+
+class Machine(Settings):
+    """Where a measurement was made."""
+
+    cpu: str
+    """The processor's name, as the system tells it."""
+    num_cores: int
+    """That the process may use."""
+    gpu: str | None = None
+    """The card's name."""
+    torch: str
+    """torch's version."""
+    system: str
+    """Operating system and its release."""
+
+
+class LatencyRecord(Settings):
+    """The measured latency of one model."""
+
+    schema_version: int = 1
+    """Of this file."""
+    model: str
+    """Name of the weights' folder in ``models``; the row's where it is a reference."""
+    row: str
+    """Of the leaderboard; models of a sweep's seeds share one."""
+    teacher: str | None = None
+    """Reference of the model that was timed in turn with this one."""
+    measured: str
+    """When, in UTC."""
+    machine: Machine
+    """Where."""
+    lengths_samples: dict[str, tuple[int, ...]]
+    """The utterance lengths timed, by bucket: some of SUPERB's 32."""
+    cpu: Timing
+    """On the CPU with one thread."""
+    cpu_all_threads: Timing | None = None
+    """On the CPU with a thread a core; absent where there is one core."""
+    gpu: Timing | None = None
+    """On the GPU, where there is one."""
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """All sections that were measured."""
+        return tuple(timing for timing in (self.cpu, self.cpu_all_threads, self.gpu) if timing is not None)
+
+
+def write_latency(run_folder: Path, record: LatencyRecord) -> Path:
+    """Keep a model's latency, in place of an older one; return the file."""
+    path = run_folder / FOLDER / f"{record.model}.json"
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def read_latencies(run_folder: Path) -> dict[str, list[LatencyRecord]]:
+    """Read what was measured of a run's models.
+
+    Returns:
+        Row of the leaderboard to its records: one, or in a sweep one a seed. Rows that were not measured are absent.
+
+    Raises:
+        UserError: a file is torn or of another version.
+    """
+    records: dict[str, list[LatencyRecord]] = {}
+    for path in sorted((run_folder / FOLDER).glob("*.json")):
+        record = _read(path)
+        records.setdefault(record.row, []).append(record)
+    return records
+
+
+def latency_columns(records: Sequence[LatencyRecord]) -> dict[str, float]:
+    """Say what the leaderboard shows of one row: means over its records of the medians measured.
+
+    Args:
+        records: of one row, as `read_latencies` returns them.
+
+    Returns:
+        Those of `COLUMNS`, and with ``gpu_`` before them, that were measured for every record.
+    """
+    found = [_columns(record) for record in records]
+    shared = [name for name in found[0] if all(name in columns for columns in found)] if found else []
+    return {name: fmean(columns[name] for columns in found) for name in shared}
+
+
+def _columns(record: LatencyRecord) -> dict[str, float]:
+    gpu = {} if record.gpu is None else {f"gpu_{name}": value for name, value in _timing_columns(record.gpu).items()}
+    return {**_timing_columns(record.cpu), **gpu}
+
+
+def _timing_columns(timing: Timing) -> dict[str, float]:
+    values: Mapping[str, float | None] = {
+        "rtf": timing.rtf.median,
+        **{f"latency_ms_{bucket}": spread.median for bucket, spread in timing.latency_ms.items()},
+        **{f"throughput_{batch}": spread.median for batch, spread in timing.throughput.items()},
+        "peak_memory_mb": None if timing.peak_memory_bytes is None else timing.peak_memory_bytes / 1e6,
+        "speedup": None if timing.speedup is None else timing.speedup.median,
+    }
+    return {name: values[name] for name in COLUMNS if values.get(name) is not None}  # type: ignore[misc]
+
+
+def _read(path: Path) -> LatencyRecord:
+    try:
+        return LatencyRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise UserError(
+            f"Expected a model's latency in {path}. Found something else. Delete it, and run bench profile --run "
+            "--latency again."
+        ) from error
