@@ -9,11 +9,11 @@ import torch
 
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
+from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from compressors.audio import audio_hash, training_files
 from compressors.stages import TrainingConfig, require_precision
-from compressors.workdir import claim
 
 if TYPE_CHECKING:
     from compressors.training import Training
@@ -64,7 +64,7 @@ def prepared_training(
     from compressors.training import Training  # Here, for lightning takes seconds to import.
 
     files = training_files(audio, config, teacher.config.window)
-    claim(
+    claim_folder(
         workdir,
         {
             "compressor": name,

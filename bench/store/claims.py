@@ -1,13 +1,19 @@
-"""Claims on pieces of work, so that several processes may share a run's folder without doing one piece twice."""
+"""Claims on pieces of work: which process does one now, and which one a folder's unfinished files belong to."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from bench.errors import UserError
+from bench.files import write_atomically
+
+IDENTITY_NAME = "identity.json"
 
 logger = logging.getLogger(__name__)
 
@@ -37,3 +43,32 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def claim_folder(workdir: Path, identity: Mapping[str, object]) -> None:
+    """Tie a folder to one piece of work, so that a resumed run never goes on with another's checkpoints.
+
+    Args:
+        workdir: made if missing.
+        identity: plain values; everything that the result depends on.
+
+    Raises:
+        UserError: the folder holds other work; what differs is named.
+    """
+    path = workdir / IDENTITY_NAME
+    wanted = json.loads(json.dumps(identity))
+    if not path.exists():
+        write_atomically(path, json.dumps(wanted, indent=1) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"Expected the identity of the work in {path}. Found no JSON ({error}). Remove {workdir}."
+        ) from error
+    if found != wanted:
+        different = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+        raise UserError(
+            f"Expected unfinished work of this very configuration in {workdir}. Found another: "
+            f"{', '.join(different)} differ. Choose another output folder, or remove this one."
+        )

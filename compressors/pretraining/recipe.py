@@ -13,6 +13,7 @@ import torch
 
 from bench.contracts import AudioSource, Context
 from bench.files import write_atomically
+from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
 from compressors.audio import audio_hash, training_files
@@ -28,7 +29,6 @@ from compressors.processes import run_together
 from compressors.seeds import derived_seed
 from compressors.stages import require_precision
 from compressors.training import Training
-from compressors.workdir import claim
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Pretraining:
         Raises:
             UserError: units that the audio does not come with, or a training that diverges.
         """
-        claim(
+        claim_folder(
             self.workdir,
             {
                 "configuration": self.config.model_dump(mode="json"),

@@ -19,6 +19,7 @@ from bench.audio_source import source_paths
 from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
 from bench.files import replacing
+from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel, weights_hash
 
 
@@ -63,10 +64,11 @@ class Halving:
     ) -> dict[str, UpstreamModel]:
         """Drop the layers and train, or go on with it."""
         files = _training_files(audio, teacher)
+        claim_folder(workdir, self._work(teacher, files, context))
         frozen = copy.deepcopy(teacher).to(context.device)
         student = _keep_layers(frozen, self.config.keep_every).to(context.device)
         optimizer = Adam(student.parameters(), lr=self.config.learning_rate)
-        checkpoint = Checkpoint(workdir / "checkpoint.pt", self._work(teacher, files, context), student, optimizer)
+        checkpoint = Checkpoint(workdir / "checkpoint.pt", student, optimizer)
         for update in range(checkpoint.restore(), self.config.updates):
             waveforms = self._crop(files, np.random.default_rng((context.seed, update))).to(context.device)
             with torch.no_grad():
@@ -98,9 +100,8 @@ class Halving:
 class Checkpoint:
     """Where a training stands, in one file that is whole or absent."""
 
-    def __init__(self, path: Path, work: Mapping[str, Any], student: UpstreamModel, optimizer: Adam) -> None:
+    def __init__(self, path: Path, student: UpstreamModel, optimizer: Adam) -> None:
         self.path = path
-        self.work = work
         self.student = student
         self.optimizer = optimizer
 
@@ -108,15 +109,13 @@ class Checkpoint:
         """Keep everything that the further updates depend on."""
         state = {"student": self.student.state_dict(), "optimizer": self.optimizer.state_dict()}
         with replacing(self.path) as temporary:
-            torch.save({"work": self.work, "num_updates": num_updates, **state}, temporary)
+            torch.save({"num_updates": num_updates, **state}, temporary)
 
     def restore(self) -> int:
         """Load what is there, and return how many updates that is."""
         if not self.path.exists():
             return 0
         state = torch.load(self.path, weights_only=True)
-        if state["work"] != self.work:
-            raise UserError(f"{self.path.parent} holds unfinished work of another configuration. Remove it.")
         self.student.load_state_dict(state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
         return int(state["num_updates"])
