@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from bench import registry
 from bench.contracts import Metric
 from bench.errors import UserError
 from bench.report.bootstrap import CONFIDENCE, Difference, Floats, holm, paired_differences
-from bench.report.rows import Row, refuse_differences
+from bench.report.rows import Row
+from bench.report.utterances import common_tasks, comparable_records, paired_utterances
 from bench.store.records import Record
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,6 @@ class Comparison:
         return self.better is not None and self.p_holm < 1 - CONFIDENCE
 
 
-@dataclass(frozen=True)
-class _Utterance:
-    """What the seeds of one model have on one utterance."""
-
-    reference: Any
-    group: str | None
-    counts: Mapping[str, Sequence[float]]
-    """Metric to numerator and denominator."""
-
-
 def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None = None) -> list[Comparison]:
     """Compare every further row with the first one, on all tasks that all of them have.
 
@@ -82,11 +70,7 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
     Raises:
         UserError: the rows cannot be compared, and why.
     """
-    common = [task for task in rows[0].records if all(task in row.records for row in rows)]
-    if not common:
-        raise UserError(f"{', '.join(row.name for row in rows)} have no task in common. Evaluate them on one.")
-    for task in sorted({task for row in rows for task in row.records} - set(common)):
-        logger.warning("%s: left out, since not all of the models have it", task)
+    common = common_tasks(rows)
     found = [comparison for task in common for comparison in _compare_task(rows, task, split, by)]
     if by is not None and all(comparison.unit != by for comparison in found):
         raise UserError(f"--by {by}: predictions of {', '.join(common)} have no column {by}. Leave it out.")
@@ -95,17 +79,12 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
 
 
 def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) -> Iterator[Comparison]:
-    seeds = _common_seeds(rows, task)
-    chosen = [[row.records[task][seed] for seed in seeds] for row in rows]
-    for row, records in zip(rows[1:], chosen[1:], strict=True):
-        settings = (rows[0].task_settings.get(task), row.task_settings.get(task))
-        refuse_differences(chosen[0][0], records[0], settings, (rows[0].name, row.name))
-    heard = [_utterances(row, records, split, by) for row, records in zip(rows, chosen, strict=True)]
-    for row, utterances in zip(rows[1:], heard[1:], strict=True):
-        _refuse_other_utterances(heard[0], utterances, f"{rows[0].name} and {row.name} on {task}")
+    chosen = comparable_records(rows, task)
+    heard = paired_utterances(rows, chosen, split)
     first = heard[0]
-    is_grouped = any(utterance.group is not None for utterance in first.values())
-    groups = [name if utterance.group is None else f"{by} {utterance.group}" for name, utterance in first.items()]
+    named = {name: utterance.columns.get(by or "") for name, utterance in first.items()}
+    is_grouped = any(value is not None for value in named.values())
+    groups = [name if value is None else f"{by} {value}" for name, value in named.items()]
     _, members = np.unique(groups, return_inverse=True)
     num_units = int(members.max()) + 1
     for metric in registry.load("bench.tasks", task).metrics:
@@ -123,62 +102,10 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
                 other_score=score,
                 difference=difference,
                 p_holm=difference.p_value,
-                seeds=seeds,
+                seeds=tuple(record.cell.seed for record in chosen[0]),
                 unit=by if is_grouped and by else "utterance",
                 num_units=num_units,
                 better=_better(difference, metric, rows[0].name, row.name),
-            )
-
-
-def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:
-    seeds = [set(row.records[task]) for row in rows]
-    common = sorted(set.intersection(*seeds))
-    told = ", ".join(f"{row.name}: {' '.join(map(str, sorted(found)))}" for row, found in zip(rows, seeds, strict=True))
-    if not common:
-        raise UserError(f"The models have no seed of {task} in common ({told}). Evaluate them with the same --seeds.")
-    if any(len(found) > len(common) for found in seeds):
-        logger.warning("%s: only the seeds that all have are compared (%s)", task, told)
-    return tuple(common)
-
-
-def _utterances(row: Row, records: Sequence[Record], split: str, by: str | None) -> dict[str, _Utterance]:
-    """Average the counts over the seeds; an utterance that is there several times (in folds) is one."""
-    first: dict[str, Mapping[str, Any]] = {}
-    sums: dict[str, dict[str, list[float]]] = {}
-    for record in records:
-        for prediction in row.store.predictions(record.cell):
-            if prediction["split"] != split:
-                continue
-            if "counts" not in prediction:
-                raise UserError(
-                    f"Expected counts in the predictions of {row.name}, {record.cell}. Found none: an earlier version, "
-                    f"or a task without them, wrote these. Delete {row.store.path(record.cell)}, and run again."
-                )
-            first.setdefault(prediction["id"], prediction)
-            total = sums.setdefault(prediction["id"], {})
-            for metric, pair in prediction["counts"].items():
-                so_far = total.get(metric, [0.0, 0.0])
-                total[metric] = [there + more / len(records) for there, more in zip(so_far, pair, strict=True)]
-    group = by or ""
-    return {
-        name: _Utterance(
-            prediction["reference"], None if prediction.get(group) is None else str(prediction[group]), sums[name]
-        )
-        for name, prediction in sorted(first.items())
-    }
-
-
-def _refuse_other_utterances(first: Mapping[str, _Utterance], other: Mapping[str, _Utterance], where: str) -> None:
-    if odd := sorted(first.keys() ^ other.keys()):
-        raise UserError(
-            f"Expected predictions of the same utterances: {where}. {odd[0]} is only in one of them "
-            f"({len(odd)} such). Evaluate both on the same corpus."
-        )
-    for name, utterance in first.items():
-        if utterance.reference != other[name].reference:
-            raise UserError(
-                f"Expected the same references: {where}. Found {utterance.reference!r} and {other[name].reference!r} "
-                f"for {name}. Evaluate both on the same corpus."
             )
 
 
