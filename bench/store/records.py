@@ -51,7 +51,7 @@ class ModelCard(Settings):
     size_bytes: int
     """Of the weights as stored."""
     macs: int | None = None
-    """Plain count over SUPERB's 32 utterance lengths; none where the model has no counted shape (fbank)."""
+    """Plain count over SUPERB's 32 utterance lengths."""
     macs_superb: int | None = None
     """What SUPERB's official profiler would print."""
 

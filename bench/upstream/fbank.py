@@ -8,11 +8,15 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.compliance import kaldi
 from torchaudio.functional import compute_deltas
 
+from bench.upstream.cost import SUPERB_LENGTHS, SuperbMacs
+
 SAMPLE_RATE_HZ = 16_000
 FRAME_LENGTH = 400
 FRAME_SHIFT = 160
 NUM_MEL_BINS = 80
 DELTA_WINDOW = 5
+NUM_SPECTRUM_BINS = 257
+"""Of the Fourier transform of a window, padded to 512 samples."""
 
 
 class FbankUpstream(nn.Module):
@@ -53,6 +57,25 @@ class FbankUpstream(nn.Module):
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Count the frames of utterances of ``lengths`` samples, (batch,) each."""
         return ((lengths - FRAME_LENGTH).div(FRAME_SHIFT, rounding_mode="floor") + 1).clamp(min=0)
+
+
+def count_fbank_macs(num_samples: int) -> int:
+    """Count the MACs of filter banks by the rules of models: matrix products and convolutions alone.
+
+    They are the mel filters on the power spectrum and the two convolutions of the differences. The Fourier transform
+    and the logarithm are free, as they are for SUPERB's profiler.
+    """
+    num_frames = max((num_samples - FRAME_LENGTH) // FRAME_SHIFT + 1, 0)
+    return num_frames * NUM_MEL_BINS * (NUM_SPECTRUM_BINS + 2 * DELTA_WINDOW)
+
+
+def superb_fbank_macs() -> SuperbMacs:
+    """Count the MACs of filter banks over SUPERB's 32 utterances; the profiler's count is the plain one here."""
+    buckets = {
+        bucket: sum(count_fbank_macs(length) for length in lengths) for bucket, lengths in SUPERB_LENGTHS.items()
+    }
+    total = sum(buckets.values())
+    return SuperbMacs(macs=total, macs_superb=total, buckets=buckets)
 
 
 def _filter_banks(waveform: Tensor) -> Tensor:

@@ -58,13 +58,14 @@ def check_reference(reference: str | Path) -> None:
 
 
 def reference_config(reference: str | Path) -> UpstreamConfig | None:
-    """Tell the shape of a ``random:`` reference without making weights; None for other kinds.
+    """Tell the shape of a model without building it, and of ``random:`` without making weights; None for ``fbank``.
+
+    Weights are read where the shape follows from them alone. Models of a hub are downloaded.
 
     Raises:
-        UserError: no such shape.
+        UserError: no such model, or its files are torn, unsafe or of another architecture.
     """
-    name = str(reference)
-    return _random_shape(name) if name.startswith(RANDOM) else None
+    return _find(str(reference)).shape()
 
 
 def model_name(reference: str | Path) -> str:
@@ -94,6 +95,8 @@ class _Found(Protocol):
 
     def check(self) -> None: ...
 
+    def shape(self) -> UpstreamConfig | None: ...
+
     def build(self) -> UpstreamModel | FbankUpstream: ...
 
 
@@ -102,9 +105,13 @@ class _Made:
     """A model that needs no file."""
 
     build: Callable[[], UpstreamModel | FbankUpstream]
+    config: UpstreamConfig | None = None
 
     def check(self) -> None:
         """Nothing can be wrong."""
+
+    def shape(self) -> UpstreamConfig | None:
+        return self.config
 
 
 def _find(reference: str) -> _Found:
@@ -121,7 +128,7 @@ def _find(reference: str) -> _Found:
         return _Made(lambda: FbankUpstream().eval())
     if reference.startswith(RANDOM):
         config = _random_shape(reference)
-        return _Made(lambda: random_model(config))
+        return _Made(lambda: random_model(config), config)
     if _looks_like_hub_id(reference):
         return read_huggingface(download_from_hub(reference))
     raise UserError(_unknown(reference))

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contracts import Upstream
 from bench.upstream import FbankUpstream, load_upstream
+from bench.upstream.fbank import count_fbank_macs, superb_fbank_macs
 
 # s3prl's extracter imports nothing but torch and torchaudio, but its package does not import with today's torchaudio.
 EXTRACTER = """
@@ -80,3 +82,15 @@ def test_is_an_upstream() -> None:
 def test_too_short_an_utterance_is_refused() -> None:
     with pytest.raises(ValueError, match="399"):
         FbankUpstream()(torch.randn(2, 1000), torch.tensor([1000, 399]))
+
+
+@pytest.mark.parametrize("num_samples", [400, 559, 560, 16_000, 40_123])
+def test_macs_equal_torch_s_counter(num_samples: int) -> None:
+    with FlopCounterMode(display=False) as counter:
+        FbankUpstream()(torch.randn(1, num_samples))
+    assert counter.get_total_flops() == 2 * count_fbank_macs(num_samples)
+
+
+def test_macs_are_superb_s() -> None:
+    # Source: the SUPERB paper's table of MACs, 0.4791 G for FBANK.
+    assert round(superb_fbank_macs().macs_superb / 1e9, 4) == 0.4791

@@ -103,6 +103,17 @@ class Checkpoint:
         """
         self._check(uninitialised(self.config))
 
+    def shape(self) -> UpstreamConfig:
+        """Tell the shape that the model will have; only gates make it necessary to build it.
+
+        Raises:
+            UserError: as in `check`.
+        """
+        if self.gates:
+            return self.build().config
+        self.check()
+        return self.config
+
     def build(self) -> UpstreamModel:
         """Build the model, in evaluation mode; where there are gates, prune by their hardened masks.
 

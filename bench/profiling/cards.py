@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes, MACs."""
+"""What a leaderboard row says of a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from bench.store.records import ModelCard
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.cost import count_parameters, superb_macs
+from bench.upstream.fbank import superb_fbank_macs
 
 
 def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCard:
@@ -49,7 +50,5 @@ def _trainable(module: AnyUpstream) -> int:
 
 
 def _macs(upstream: AnyUpstream) -> dict[str, int]:
-    if not isinstance(upstream, UpstreamModel):
-        return {}
-    macs = superb_macs(upstream.config)
+    macs = superb_macs(upstream.config) if isinstance(upstream, UpstreamModel) else superb_fbank_macs()
     return {"macs": macs.macs, "macs_superb": macs.macs_superb}
