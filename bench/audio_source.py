@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.audio import find_audio
+import numpy as np
+
+from bench.audio import AudioFile, find_audio, hours
 from bench.contracts import AudioSource
 from bench.errors import UserError
 from bench.manifest import read_manifest
@@ -26,6 +29,41 @@ def source_paths(source: AudioSource) -> list[Path]:
     if not splits:
         raise UserError(f"Expected LibriSpeech's folders train-* in {source.root}. Found none. Name the splits.")
     return [path for split in splits for path in _split_paths(source.root, split)]
+
+
+def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioFile]:
+    """Take the share of a source's files that its ``hours`` allow: all where they do not say.
+
+    Files are taken in an order drawn at random until the hours are full, so that the audio of fewer hours is part of
+    that of more hours with the same ``hours_seed``.
+
+    Args:
+        files: of the source, in the order of `source_paths`.
+        source: says how many hours, and which draw.
+
+    Returns:
+        The files drawn, in the order given.
+
+    Raises:
+        UserError: there is less audio, or the first file drawn is too long already.
+    """
+    if source.hours is None:
+        return list(files)
+    if hours(files) < source.hours:
+        raise UserError(
+            f"Expected {source.hours:g} hours of audio. Found {hours(files):.3g} in {source.manifest or source.root}. "
+            "Lower data.hours, or leave it out."
+        )
+    drawn = np.random.default_rng(source.hours_seed).permutation(len(files))
+    durations_h = np.array([files[index].duration_s for index in drawn]) / 3600
+    # Rounding must not cost the last file where all of the audio is wanted.
+    count = int(np.searchsorted(durations_h.cumsum(), source.hours * (1 + 1e-9), side="right"))
+    if not count:
+        raise UserError(
+            f"Expected data.hours that hold one file at least. Found {source.hours:g}, and a file of "
+            f"{files[drawn[0]].duration_s:.1f} s. Raise data.hours."
+        )
+    return [files[index] for index in sorted(drawn[:count])]
 
 
 def _split_paths(root: Path, split: str) -> list[Path]:

@@ -88,6 +88,10 @@ class AudioSource(Settings):
     ``train-*`` of LibriSpeech, ``train`` of a manifest that has splits, all of a folder."""
     resample: bool = False
     """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    hours: float | None = Field(default=None, gt=0)
+    """Hear no more than so many hours: utterances drawn at random, the fewer of which are among the more. None: all."""
+    hours_seed: int = 0
+    """Of the draw."""
 
 
 class Data(Settings):
@@ -103,6 +107,8 @@ class Data(Settings):
     """Hash of each task's audio, where embedded corpora know it: one version may differ in bits between machines."""
     resample: bool = False
     """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
+    hours: float | None = Field(default=None, gt=0)
+    """How much of the audio compression hears, see `AudioSource.hours`."""
     audio: AudioSource | None = None
     """What compression hears."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, hours, read_headers, read_waveform
-from bench.audio_source import source_paths
+from bench.audio_source import source_paths, within_hours
 from bench.contracts import AudioSource
 from bench.errors import UserError
 from compressors.stages import TrainingConfig
@@ -30,7 +30,8 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
         shortest_samples: what the model needs for one frame; shorter files are left out too.
 
     Raises:
-        UserError: nothing there, an unreadable or empty file, another sample rate, or all files too short.
+        UserError: nothing there, an unreadable or empty file, another sample rate, all files too short, or fewer hours
+            than the source says.
     """
     files = read_headers(source_paths(source), resample=source.resample)
     shortest = max(shortest_samples, round(config.min_duration_s * SAMPLE_RATE_HZ))
@@ -43,8 +44,9 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
         )
     if len(usable) < len(files):
         logger.warning("%d of %d files are too short and left out", len(files) - len(usable), len(files))
-    logger.info("%d files, %.2f hours of training audio", len(usable), hours(usable))
-    return usable
+    heard = within_hours(usable, source)
+    logger.info("%d files, %.2f hours of training audio", len(heard), hours(heard))
+    return heard
 
 
 def _place(source: AudioSource) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -143,6 +143,12 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
             "fold_scores": {
                 fold: {split: dict(values) for split, values in one.scores.items()} for fold, one in folds.items()
             },
+            **_mean_layer_weights([one.settings for one in folds.values()]),
             "folds": {fold: dict(one.settings) for fold, one in folds.items()},
         }
         return Evaluation(scores=scores, predictions=predictions, settings=settings)
+
+
+def _mean_layer_weights(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    found = [one["layer_weights"] for one in settings if "layer_weights" in one]
+    return {"layer_weights": [mean(weights) for weights in zip(*found, strict=True)]} if found else {}

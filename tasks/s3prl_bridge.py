@@ -121,6 +121,7 @@ def run_recipe(
     )
     problem.checkpoints = HeadCheckpoints(target_dir / "train", target_dir / "checkpoints")
     problem.results = []
+    problem.layer_weights = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -136,6 +137,7 @@ def run_recipe(
         **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
         **{f"{name}_recipe_metrics": values for name, values in metrics.items()},
         "loss": {name: values["loss"] for name, values in metrics.items()},
+        **({"layer_weights": problem.layer_weights} if problem.layer_weights else {}),
         "protocol": context.protocol,
         **({"features": features} if context.protocol == "cached" else {}),
         "num_threads": torch.get_num_threads(),
@@ -234,6 +236,8 @@ class _Bridge:
     checkpoints: HeadCheckpoints
     results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
     """Of the splits to score, once they are: s3prl's metrics, and utterance id to (reference, prediction)."""
+    layer_weights: list[float] | None = None
+    """Of the head that was scored, as it weights the hidden states; none where it hears a single one."""
 
     _batches: _ResumableBatches
     _task_arguments: Mapping[str, Any]
@@ -335,6 +339,7 @@ class _Bridge:
         finally:
             hook.remove()
         if mode == "test":
+            self.layer_weights = _layer_weights(task)
             self.results.append(
                 (
                     {name: float(value) for name, value in metrics.items()},
@@ -370,6 +375,14 @@ class _Bridge:
             state["cuda"] = torch.cuda.get_rng_state()
         torch.save(state, draft / _RNG_STATE)
         self.checkpoints.commit(draft)
+
+
+def _layer_weights(task: nn.Module) -> list[float] | None:
+    """Read how s3prl's featurizer weights the hidden states: the softmax of its parameters, one each."""
+    state = task.state_dict()
+    if "model.featurizer.weights" not in state:
+        return None
+    return cast(list[float], state["model.featurizer.weights"].double().softmax(-1).tolist())
 
 
 @functools.cache

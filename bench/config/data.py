@@ -125,8 +125,8 @@ def _resolved(data: Data, base: Path, tasks: Mapping[str, Any], choice: str) -> 
         entries[name] = absolute(entry, base).model_dump(mode="json")
     audio = None
     if data.audio is not None:
-        inherited = data.audio.model_copy(update={"resample": data.audio.resample or data.resample})
-        audio = absolute(inherited, base)
+        inherited = {"resample": data.audio.resample or data.resample, "hours": data.hours or data.audio.hours}
+        audio = absolute(data.audio.model_copy(update=inherited), base)
     return data.model_copy(update={"audio": audio, "tasks": entries})
 
 

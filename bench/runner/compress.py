@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.audio import hours, read_headers
+from bench.audio_source import source_paths
 from bench.config.data import required_audio
 from bench.config.run import RunConfig
-from bench.contracts import Context
+from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.profiling import model_card
 from bench.provenance import now, versions
@@ -46,7 +48,12 @@ def compress(
     audio = required_audio(config.data)
     context = Context(seed=compression.seed, device=device)
     upstreams = checks.compressor(config, compression.row).compress(teacher, audio, workdir, context)
-    provenance = {**_identity(config, compression, teacher), "versions": versions(), "finished": now()}
+    provenance = {
+        **_identity(config, compression, teacher),
+        "audio_hours": _audio_hours(audio),
+        "versions": versions(),
+        "finished": now(),
+    }
     compressor = config.models[compression.row].compressor or ""
     rows = []
     for made, upstream in upstreams.items():
@@ -92,6 +99,10 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
 
 def _model_folder(out: Path, name: str, model: str) -> Path:
     return out if model == name else out / model
+
+
+def _audio_hours(audio: AudioSource) -> float:
+    return audio.hours or hours(read_headers(source_paths(audio), resample=audio.resample))
 
 
 def _models_there(out: Path, identity: dict[str, Any]) -> list[Path]:

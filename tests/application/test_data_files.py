@@ -44,6 +44,17 @@ def test_resample_reaches_audio_and_tasks(data_file: Path) -> None:
     assert data.tasks["ks"]["resample"] is True
 
 
+def test_hours_reach_the_audio(data_file: Path) -> None:
+    limited = describe_data(str(data_file), {"hours": 2, "audio.hours_seed": 5}, {})
+    assert limited.audio is not None
+    assert (limited.audio.hours, limited.audio.hours_seed) == (2.0, 5)
+    of_its_own = describe_data(str(data_file), {"audio.hours": 3}, {})
+    assert of_its_own.audio is not None
+    assert of_its_own.audio.hours == 3.0
+    with pytest.raises(UserError, match=r"hours: .*greater than 0"):
+        describe_data(str(data_file), {"hours": 0}, {})
+
+
 def test_overrides_reach_a_task(data_file: Path) -> None:
     data = describe_data(str(data_file), {"tasks.ks.test_root": "/elsewhere"}, TASKS)
     assert data.tasks["ks"]["test_root"] == "/elsewhere"

@@ -31,6 +31,10 @@ def _names(files: list[AudioFile]) -> list[str]:
     return [file.path.stem for file in files]
 
 
+def _source(root: Path, seconds: float, hours_seed: int = 0) -> AudioSource:
+    return AudioSource(root=root, hours=seconds / 3600, hours_seed=hours_seed)
+
+
 @pytest.fixture
 def librispeech(tmp_path: Path) -> Path:
     for split, reader in (("train-clean-100", "19"), ("train-other-500", "20"), ("test-clean", "61")):
@@ -138,6 +142,32 @@ class TestSources:
         config = CONFIG.model_copy(update={"min_duration_s": 0.001})
         with pytest.raises(UserError, match=r"at least 0.025 s"):
             training_files(AudioSource(root=tmp_path), config, SHORTEST_SAMPLES)
+
+    def test_fewer_hours_are_part_of_more(self, tmp_path: Path, files: list[AudioFile]) -> None:
+        heard = {
+            seconds: _names(training_files(_source(tmp_path, seconds), CONFIG, SHORTEST_SAMPLES))
+            for seconds in (4, 8, 12)
+        }
+        assert set(heard[4]) < set(heard[8]) < set(heard[12]) < set(_names(files))
+        for seconds, names in heard.items():
+            drawn = [file.duration_s for file in files if file.path.stem in names]
+            assert seconds - max(file.duration_s for file in files) < sum(drawn) <= seconds
+            assert names == sorted(names)
+
+    def test_the_seed_decides_which_hours(self, tmp_path: Path, files: list[AudioFile]) -> None:
+        draws = [
+            _names(training_files(_source(tmp_path, 8, hours_seed=seed), CONFIG, SHORTEST_SAMPLES))
+            for seed in (0, 0, 1)
+        ]
+        assert draws[0] == draws[1] != draws[2]
+
+    def test_all_hours_are_all_files_and_more_are_refused(self, tmp_path: Path, files: list[AudioFile]) -> None:
+        seconds = sum(file.duration_s for file in files)
+        assert training_files(_source(tmp_path, seconds), CONFIG, SHORTEST_SAMPLES) == files
+        with pytest.raises(UserError, match=r"Expected 0\.01 hours of audio\. Found 0\.00\d+ in"):
+            training_files(_source(tmp_path, 36), CONFIG, SHORTEST_SAMPLES)
+        with pytest.raises(UserError, match="one file at least"):
+            training_files(_source(tmp_path, 0.1), CONFIG, SHORTEST_SAMPLES)
 
     def test_the_hash_tells_one_choice_of_audio_from_another(self, files: list[AudioFile]) -> None:
         assert audio_hash(files) == audio_hash(list(files))

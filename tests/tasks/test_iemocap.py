@@ -6,12 +6,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from bench.contracts import Context
 from bench.errors import UserError
 from tasks import s3prl_compat
+from tasks.er import ER
 from tasks.iemocap import IEMOCAPData, read_iemocap, split_for_session
 
 EMOTIONS = ("neu", "exc", "ang", "fru", "sad", "hap", "xxx")
@@ -110,6 +113,17 @@ class TestFolds:
             assert ours[split]["id"].tolist() == theirs["id"].tolist()
             assert ours[split]["label"].tolist() == theirs["label"].tolist()
             assert ours[split]["wav_path"].tolist() == theirs["wav_path"].tolist()
+
+    def test_layer_weights_are_the_mean_over_folds(
+        self, iemocap: IEMOCAPData, upstream: Any, tmp_path: Path, write_tone: Callable[..., None]
+    ) -> None:
+        for path in sorted(iemocap.root.glob("Session1/sentences/wav/*/Ses*.wav")):
+            write_tone(path, 0.3, 3000.0)
+        config = ER.presets["smoke"].model_copy(update={"folds": (0, 1), "learning_rate": 0.1})
+        settings = ER(config).evaluate(upstream, iemocap, tmp_path / "w", Context(protocol="s3prl")).settings
+        first, second = (settings["folds"][fold]["layer_weights"] for fold in (0, 1))
+        assert max(abs(a - b) for a, b in zip(first, second, strict=True)) > 1e-4
+        assert settings["layer_weights"] == pytest.approx([(a + b) / 2 for a, b in zip(first, second, strict=True)])
 
     def test_without_metadata_one_session_is_tested_and_a_fifth_of_the_others_is_dev(
         self, iemocap: IEMOCAPData

@@ -18,6 +18,7 @@ from bench.errors import UserError
 from tasks.asr import ASR
 from tasks.ks import KS, KSData
 from tasks.librispeech import LibriSpeechData
+from tests.tasks.conftest import LogMel
 
 SHORT_KS = KS.presets["smoke"].model_copy(
     update={"total_steps": 9, "batch_size": 4, "eval_interval_steps": 4, "save_interval_steps": 2}
@@ -121,6 +122,19 @@ class TestWhatIsTrained:
         assert settings["arguments"]["build_optimizer"] == {"name": "Adam", "conf": {"lr": 1e-3}}
         assert settings["num_train_utterances"] == 12 + 3
         json.dumps(settings)
+
+    def test_the_learned_weights_of_the_hidden_states_are_told(
+        self, evaluate_ks: Any, upstream: Any, tmp_path: Path
+    ) -> None:
+        weights = evaluate_ks(upstream, "w", learning_rate=0.1).settings["layer_weights"]
+        best = tmp_path / "w" / "s3prl" / "train" / "valid_best" / "model" / "state_dict.pt"
+        learned = torch.exp(torch.load(best, weights_only=True)["featurizer.weights"].double())
+        assert weights == pytest.approx((learned / learned.sum()).tolist())
+        assert len(weights) == upstream.num_layers + 1
+        assert max(weights) - min(weights) > 0.01
+
+    def test_a_single_hidden_state_has_no_weights(self, evaluate_ks: Any) -> None:
+        assert "layer_weights" not in evaluate_ks(LogMel(), "w").settings
 
 
 class TestKill:
