@@ -53,15 +53,19 @@ def resolved_run(
     training_budget: str | None = None,
     assignments: Sequence[str],
 ) -> RunConfig:
-    """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights."""
+    """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights.
+
+    ``models`` are evaluated as they are, beside the teacher where there is one.
+    """
     one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
         one_of(protocol, get_args(FeatureProtocol), "--protocol")
     if training_budget is not None:
         one_of(training_budget, get_args(TrainingBudget), "--budget")
+    models_option = "--baseline" if teacher else "--model"
     choice = Choice(
         compressors=comma_separated(compressors, "--compressor"),
-        references=tuple(_absolute(model) for model in comma_separated(models, "--model")) if models else (),
+        references=tuple(_absolute(model) for model in comma_separated(models, models_option)) if models else (),
         teacher=_absolute(teacher) if teacher else None,
         tasks=_task_names(tasks, data),
         data=data,

@@ -10,6 +10,13 @@ import typer
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
 Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
+Baseline = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="REF",
+        help="Further models evaluated as they are, comma-separated; fbank gives every row its relative_score.",
+    ),
+]
 DataChoice = Annotated[str, typer.Option("--data", help="'mini' (embedded corpora) or a YAML file about yours.")]
 PresetName = Annotated[str, typer.Option("--preset", help="smoke (seconds), mini (CPU, minutes) or paper.")]
 Seeds = Annotated[str, typer.Option(help="Seeds of the downstream heads, comma-separated.")]

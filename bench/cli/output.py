@@ -64,10 +64,14 @@ def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
         row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
         for column in table.columns:
-            if f"{column}_std" in table.columns and not column.endswith("_loss"):
-                row[f"{column} (%)"] = _score(record[column], record[f"{column}_std"])
+            if f"{column}_std" in table.columns and not table[column].isna().all():
+                row[_title(column)] = _score(record[column], record[f"{column}_std"])
         rows.append(row)
     return rows
+
+
+def _title(column: str) -> str:
+    return "relative score" if column == "relative_score" else f"{column} (%)"
 
 
 def _score(value: float, spread: float) -> str:

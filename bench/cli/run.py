@@ -20,6 +20,7 @@ def run(
         str, typer.Option(help="Compressors, comma-separated; 'none' is the teacher's row, which is always there.")
     ] = "none",
     teacher: options.Teacher = options.DEFAULT_TEACHER,
+    baseline: options.Baseline = None,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
     protocol: options.Protocol = None,
@@ -45,6 +46,7 @@ def run(
     config = resolved_run(
         compressors=compressor,
         teacher=teacher,
+        models=baseline or "",
         tasks=tasks,
         data=data,
         preset=preset,

@@ -14,6 +14,7 @@ def sweep(
     sparsity: Annotated[str, typer.Option(help="Shares of the teacher to remove, comma-separated, e.g. 0.5,0.75.")],
     tasks: options.Tasks,
     teacher: options.Teacher = options.DEFAULT_TEACHER,
+    baseline: options.Baseline = None,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
     protocol: options.Protocol = None,
@@ -50,6 +51,7 @@ def sweep(
     config = resolved_run(
         compressors=compressor,
         teacher=teacher,
+        models=baseline or "",
         tasks=tasks,
         data=data,
         preset=preset,

@@ -14,6 +14,7 @@ import pandas as pd
 from bench.config.run import RunConfig
 from bench.contracts import Context
 from bench.errors import UserError
+from bench.report.run_leaderboard import run_leaderboard
 from bench.runner import checks
 from bench.runner.compress import compress
 from bench.runner.evaluate import LoadedModel, evaluate
@@ -21,7 +22,7 @@ from bench.runner.failures import Failures
 from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
 from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references
 from bench.store.claims import claimed
-from bench.store.leaderboard import leaderboard, write_leaderboard
+from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, audio_differences
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, load_upstream
@@ -80,9 +81,10 @@ class Run:
             self._evaluate_subject(subject)
         for difference in audio_differences(self.folder.records):
             logger.warning(difference)
-        order = [subject.model for subject in subjects]
-        path = write_leaderboard(leaderboard(self.folder.records, order=order), self.folder.path)
-        return Outcome(leaderboard(self.folder.records, split, order), path, self.failures.reasons)
+        table = run_leaderboard(self.folder)
+        path = write_leaderboard(table, self.folder.path)
+        shown = table if split == "test" else run_leaderboard(self.folder, split)
+        return Outcome(shown, path, self.failures.reasons)
 
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)

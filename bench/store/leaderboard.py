@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import write_atomically
+from bench.store.csv_text import csv_text
 from bench.store.records import Record
+from bench.store.scores import RunContext, score_columns
 
 IDENTITY = [
     "model",
@@ -30,18 +32,21 @@ MEASURED = ["sparsity", *COUNTS]
 """What differs between the seeds of a sweep."""
 
 
-def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[str] = ()) -> pd.DataFrame:
+def leaderboard(
+    records: Iterable[Record], split: str = "test", order: Sequence[str] = (), run: RunContext | None = None
+) -> pd.DataFrame:
     """Collate records into one row a model.
 
     Args:
         records: of one run.
         split: whose scores to show.
         order: models in the order wanted; others follow by name.
+        run: what the relative score needs to know; without it that stays empty.
 
     Returns:
         The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with
-        ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed), and
-        ``<task>_learning_rate`` of the heads where the records tell it.
+        ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed), the scores over many tasks
+        (`bench.store.scores.score_columns`), and ``<task>_learning_rate`` of the heads where the records tell it.
     """
     records = list(records)
     long = pd.DataFrame(
@@ -60,7 +65,7 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
     for metric in mean.columns:
         scores[metric] = mean[metric]
         scores[f"{metric}_std"] = spread[metric]
-    scores = scores.join(_learning_rates(records))
+    scores = scores.join(score_columns(records, split, run or RunContext())).join(_learning_rates(records))
     rows = _rows(long).merge(scores.reset_index(), on="model", how="left")
     rank = {model: position for position, model in enumerate(order)}
     return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
@@ -69,7 +74,7 @@ def leaderboard(records: Iterable[Record], split: str = "test", order: Sequence[
 def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
     """Write ``leaderboard.csv`` and return its path."""
     path = run_folder / "leaderboard.csv"
-    write_atomically(path, table.to_csv(index=False))
+    write_atomically(path, csv_text(table))
     return path
 
 

@@ -1,0 +1,65 @@
+"""Published results on SUPERB, to stand beside one's own."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.score import SUPERB_ANCHORS, Scores
+
+SOURCES = {
+    "D": "Peng et al., DPHuBERT, Interspeech 2023 (arXiv 2305.17651), table 1",
+    "L": "SUPERB's leaderboard in 2023, as shown in the DPHuBERT repository (pyf98/DPHuBERT)",
+    "A": "Jang et al., ARMHuBERT, the table in its repository (sungnyun/ARMHuBERT)",
+    "S": "Jang et al., STaR, the table in the ARMHuBERT repository (sungnyun/ARMHuBERT)",
+    "O": "SUPERB's leaderboard in 2022, as shown in the LightHuBERT repository (mechanicalsea/lighthubert)",
+}
+"""Letters of the column ``sources``."""
+
+
+class PublishedRow(NamedTuple):
+    """One model as published; the score itself is computed from its scores, see `bench.score`."""
+
+    model: str
+    params_m: float | None
+    """Parameters in millions, as its authors count them."""
+    macs_g: float | None
+    """MACs in billions over SUPERB's 32 utterances, by its official profiler."""
+    compression_audio_h: float | None
+    """Hours of LibriSpeech that compression heard, where the source says so."""
+    scores: Scores
+    """Test scores in percent of all ten tasks."""
+    superb_score_published: float | None
+    """As printed; most papers print none."""
+    sources: tuple[str, ...]
+    """Letters of `SOURCES`."""
+
+
+@cache
+def published_rows() -> tuple[PublishedRow, ...]:
+    """Read the published rows, in the order of the file ``published.csv``."""
+    with files("bench.report").joinpath("published.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    return tuple(_row(row) for _, row in table.iterrows())
+
+
+def _row(row: pd.Series) -> PublishedRow:
+    return PublishedRow(
+        model=row["model"],
+        params_m=_number(row["params_m"]),
+        macs_g=_number(row["macs_g"]),
+        compression_audio_h=_number(row["compression_audio_h"]),
+        scores={
+            task: {metric: float(row[f"{task}_{metric}"]) for metric in metrics}
+            for task, metrics in SUPERB_ANCHORS.items()
+        },
+        superb_score_published=_number(row["superb_score_published"]),
+        sources=tuple(row["sources"].split(";")),
+    )
+
+
+def _number(cell: float) -> float | None:
+    return None if pd.isna(cell) else float(cell)

@@ -1,0 +1,58 @@
+"""A run's leaderboard, rebuilt from what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bench import registry
+from bench.contracts import Metric
+from bench.store.latency import latency_columns, read_latencies
+from bench.store.leaderboard import leaderboard
+from bench.store.run_folder import RunFolder
+from bench.store.scores import RunContext
+
+
+def run_leaderboard(folder: RunFolder, split: str = "test") -> pd.DataFrame:
+    """Collate a run's records: models evaluated as they are first, the teacher before all, then compressed ones.
+
+    Raises:
+        UserError: no run there, a torn record, or a task whose plug-in is not installed.
+    """
+    records = list(folder.records)
+    config = folder.read_config() or {}
+    sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
+    run = RunContext(
+        teacher=config.get("teacher"),
+        references={row: source["reference"] for row, source in sources.items() if source.get("reference")},
+        metrics=primary_metrics({record.cell.task for record in records}),
+    )
+    rows = [*run.references, *(row for row in sources if row not in run.references)]
+    models = sorted({record.cell.model for record in records})
+    order = [model for row in rows for model in models if model == row or model.startswith(f"{row}-")]
+    return _with_latency(leaderboard(records, split, list(dict.fromkeys(order)), run), folder)
+
+
+def _with_latency(table: pd.DataFrame, folder: RunFolder) -> pd.DataFrame:
+    """Put what was measured of the models beside what was counted."""
+    latencies = {row: latency_columns(found) for row, found in read_latencies(folder.path).items()}
+    columns = dict.fromkeys(name for values in latencies.values() for name in values)
+    place = list(table.columns).index("macs_superb") + 1
+    for offset, name in enumerate(columns):
+        values = [latencies.get(model, {}).get(name) for model in table["model"]]
+        table.insert(place + offset, name, pd.Series(values, index=table.index, dtype="float64"))
+    return table
+
+
+def primary_metrics(tasks: Iterable[str]) -> dict[str, tuple[Metric, ...]]:
+    """Ask the tasks which of their metrics stand on SUPERB's leaderboard.
+
+    Raises:
+        UserError: no plug-in has this name.
+    """
+    return {
+        task: tuple(metric for metric in registry.load("bench.tasks", task).metrics if metric.primary)
+        for task in sorted(tasks)
+    }

@@ -1,0 +1,143 @@
+"""The leaderboard's columns of scores over many tasks, from records."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.report.run_leaderboard import primary_metrics
+from bench.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.store.leaderboard import leaderboard
+from bench.store.records import Cell, ModelCard, Record
+from bench.store.scores import RunContext
+from bench.store.standard_corpora import ER_TEST_UTTERANCES, STANDARDS, deviations
+
+RUN = RunContext("teacher-ref", {"teacher": "teacher-ref", "fbank": "fbank"}, primary_metrics(["asr", "ks"]))
+
+
+def record(model: str, task: str, seed: int = 0, teacher: str | None = None, **scores: float) -> Record:
+    return Record(
+        cell=Cell(model=model, task=task, seed=seed),
+        card=ModelCard(compressor="a" if teacher else "none", teacher=teacher, params=1, size_bytes=4),
+        preset="mini",
+        data="mini-1",
+        protocol="cached",
+        scores={"test": scores},
+        settings={},
+        provenance={},
+    )
+
+
+ENDS = [
+    record("teacher", "ks", accuracy=0.9),
+    record("teacher", "asr", wer=0.2, cer=0.1),
+    record("fbank", "ks", accuracy=0.5),
+    record("fbank", "asr", wer=0.8, cer=0.9),
+]
+
+
+def scores(records: list[Record], run: RunContext = RUN) -> pd.DataFrame:
+    return leaderboard(records, run=run).set_index("model")
+
+
+class TestRelativeScore:
+    def test_mean_over_tasks_and_deviation_over_seeds(self) -> None:
+        students = [
+            record("small", task, seed, "teacher-ref", **values)
+            for seed, accuracy, wer in ((0, 0.7, 0.5), (1, 0.8, 0.35))
+            for task, values in (("ks", {"accuracy": accuracy}), ("asr", {"wer": wer, "cer": 0.5}))
+        ]
+        table = scores([*ENDS, *students])
+        seeds = [(50 + 50) / 2, (75 + 75) / 2]
+        assert table.loc["small", "relative_score"] == pytest.approx(mean(seeds))
+        assert table.loc["small", "relative_score_std"] == pytest.approx(stdev(seeds))
+        assert table.loc["teacher", "relative_score"] == pytest.approx(100)
+        assert table.loc["fbank", "relative_score"] == pytest.approx(0)
+        assert pd.isna(table.loc["teacher", "relative_score_std"])
+
+    def test_a_row_with_fewer_tasks_has_none(self) -> None:
+        table = scores([*ENDS, record("small", "ks", teacher="teacher-ref", accuracy=0.7)])
+        assert pd.isna(table.loc["small", "relative_score"])
+        assert table.loc["teacher", "relative_score"] == pytest.approx(100)
+
+    def test_without_filter_banks_there_is_none(self) -> None:
+        assert scores([row for row in ENDS if row.cell.model != "fbank"])["relative_score"].isna().all()
+        assert scores(ENDS[:3])["relative_score"].isna().all()
+
+    def test_students_of_other_teachers_have_none(self) -> None:
+        table = scores([*ENDS, record("small", "ks", teacher="other", accuracy=0.7)])
+        assert pd.isna(table.loc["small", "relative_score"])
+
+    def test_models_as_they_are_are_measured_against_the_run_s_teacher(self) -> None:
+        other = [record("other", "ks", accuracy=0.7), record("other", "asr", wer=0.5, cer=0.1)]
+        assert scores([*ENDS, *other]).loc["other", "relative_score"] == pytest.approx(50)
+
+    def test_an_evaluation_knows_teachers_by_their_students(self) -> None:
+        students = [
+            record("small", "ks", teacher="teacher-ref", accuracy=0.7),
+            record("small", "asr", teacher="teacher-ref", wer=0.5, cer=0.1),
+        ]
+        run = RunContext(None, {**RUN.references, "small": "models/small"}, RUN.metrics)
+        assert scores([*ENDS, *students], run)["relative_score"].to_dict() == pytest.approx(
+            {"teacher": 100, "fbank": 0, "small": 50}
+        )
+        assert scores(ENDS, run)["relative_score"].isna().all()
+
+    def test_a_teacher_below_filter_banks_is_no_scale(self) -> None:
+        weak = record("teacher", "asr", wer=0.81, cer=0.1)
+        assert scores([ENDS[0], weak, *ENDS[2:]])["relative_score"].isna().all()
+
+
+def standard_record(task: str) -> Record:
+    """A cell as SUPERB has it, its scores the paper's best."""
+    ends = {metric: anchors.state_of_the_art / 100 for metric, anchors in SUPERB_ANCHORS[task].items()}
+    if task == "er":
+        settings: dict[str, Any] = {
+            "folds": {fold: counts(30_000, size, 0) for fold, size in ER_TEST_UTTERANCES.items()}
+        }
+    else:
+        standard = STANDARDS[task]
+        settings = counts(standard.total_steps, standard.num_test_utterances, standard.num_train_utterances or 1)
+    plain = record("model", task, **ends)
+    return plain.model_copy(update={"preset": "paper", "protocol": "s3prl", "settings": settings})
+
+
+def counts(steps: int, num_test: int, num_train: int) -> dict[str, Any]:
+    sizes = {"num_test_utterances": num_test, "num_train_utterances": num_train}
+    return {"arguments": {"train": {"total_steps": steps}}, **sizes}
+
+
+class TestSuperbScores:
+    def test_the_six_tasks_on_superb_s_corpora(self) -> None:
+        row = scores([standard_record(task) for task in SIX_TASKS], RunContext()).loc["model"]
+        assert row["superb6_score"] == pytest.approx(1000)
+        assert pd.isna(row["superb_score"])
+
+    def test_five_tasks_have_none(self) -> None:
+        row = scores([standard_record(task) for task in SIX_TASKS[1:]], RunContext()).loc["model"]
+        assert pd.isna(row["superb6_score"])
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"preset": "mini"}, "preset mini"),
+            ({"protocol": "cached"}, "protocol cached"),
+            ({"settings": counts(200_000, 3_080, 1)}, "ks: 3,080 test utterances, not 3,081"),
+            ({"settings": counts(1_000, 3_081, 1)}, "ks: 1,000 updates of 200,000"),
+            ({"settings": {}}, "ks: an unknown number of updates of 200,000"),
+        ],
+    )
+    def test_what_differs_from_superb_leaves_none(self, changes: dict[str, Any], reason: str) -> None:
+        own = standard_record("ks").model_copy(update=changes)
+        assert deviations(own)[0] == reason
+        others = [standard_record(task) for task in SIX_TASKS if task != "ks"]
+        assert pd.isna(scores([*others, own], RunContext()).loc["model", "superb6_score"])
+
+    def test_four_folds_are_not_superb_s(self) -> None:
+        whole = standard_record("er")
+        assert deviations(whole) == []
+        folds = {fold: values for fold, values in whole.settings["folds"].items() if fold != "4"}
+        assert deviations(whole.model_copy(update={"settings": {"folds": folds}})) == ["er: 4 of 5 folds"]
