@@ -1,0 +1,123 @@
+"""Which runs' rows may be ranked together: those with the same data, preset, protocol and settings of the heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.report.run_leaderboard import run_leaderboard
+from bench.store.records import Record
+from bench.store.run_folder import RunFolder
+from bench.store.standard_corpora import deviations
+
+
+@dataclass(frozen=True)
+class Board:
+    """A run's leaderboard, and what decides whether another's rows may stand beside it."""
+
+    path: Path
+    table: pd.DataFrame
+    records: tuple[Record, ...]
+    config: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.path.resolve().name
+
+    @property
+    def conditions(self) -> tuple[str, str, str]:
+        """Data, preset and protocol; all records of one run agree."""
+        first = self.records[0]
+        return first.data, first.preset, first.protocol
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Runs whose rows may be ranked together."""
+
+    boards: tuple[Board, ...]
+    notes: tuple[str, ...] = ()
+    """Why others of the same data, preset and protocol stand apart."""
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """That any of the runs has."""
+        return frozenset(record.cell.task for board in self.boards for record in board.records)
+
+    @property
+    def is_superb(self) -> bool:
+        """Whether all of it was done on SUPERB's own corpora by its recipes."""
+        return not any(deviations(record) for board in self.boards for record in board.records)
+
+    @property
+    def heading(self) -> str:
+        """Say where the scores come from."""
+        data, preset, protocol = self.boards[0].conditions
+        runs = ", ".join(board.name for board in self.boards)
+        superb = ", SUPERB's corpora" if self.is_superb else ""
+        return f"{data}, preset {preset}, protocol {protocol}{superb} ({runs})"
+
+
+def read_board(path: Path, split: str = "test") -> Board:
+    """Rebuild a run's leaderboard from its records.
+
+    Raises:
+        UserError: no run is there, or it has no finished cell yet, or a record is torn.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config() if folder.config_path.is_file() else None
+    if config is None:
+        raise UserError(f"Expected a run's folder at {path}. Found no config.yaml in it. Name the --out of a run.")
+    records = tuple(folder.records)
+    if not records:
+        raise UserError(f"Expected finished cells in {path}. Found none. Run its command again to finish it.")
+    return Board(path, run_leaderboard(folder, split), records, config)
+
+
+def comparable(boards: Sequence[Board]) -> list[Comparable]:
+    """Part runs into those whose rows may be ranked together, in the order of their first."""
+    found: list[Comparable] = []
+    for board in boards:
+        notes = []
+        for position, kin in enumerate(found):
+            if kin.boards[0].conditions != board.conditions:
+                continue
+            difference = next(filter(None, (_difference(other, board) for other in kin.boards)), "")
+            if not difference:
+                found[position] = Comparable((*kin.boards, board), kin.notes)
+                break
+            notes.append(f"Not to be ranked with {kin.boards[0].name}: {difference}.")
+        else:
+            found.append(Comparable((board,), tuple(notes)))
+    return found
+
+
+def _difference(first: Board, other: Board) -> str:
+    """Name the first setting of a task, or of its data, in which two runs differ; empty where they agree."""
+    for task, (here, there) in _shared(_audio(first), _audio(other)).items():
+        if here != there:
+            return f"the audio of {task} differs in bits"
+    for what in ("data", "tasks"):
+        mine = first.config["data"]["tasks"] if what == "data" else first.config["tasks"]
+        theirs = other.config["data"]["tasks"] if what == "data" else other.config["tasks"]
+        for task, (here, there) in _shared(mine, theirs).items():
+            for key in sorted({*here, *there}):
+                if here.get(key) != there.get(key) and not (what == "data" and _audio(first).get(task)):
+                    name = f"data.tasks.{task}.{key}" if what == "data" else f"tasks.{task}.{key}"
+                    return f"{name} is {there.get(key)} here and {here.get(key)} there"
+    return ""
+
+
+def _audio(board: Board) -> dict[str, str]:
+    """Task to the hash of its audio, where it is known."""
+    return {record.cell.task: record.audio_sha256 for record in board.records if record.audio_sha256}
+
+
+def _shared(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (first[key], other[key]) for key in first if key in other}
