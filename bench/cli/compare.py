@@ -27,18 +27,39 @@ def compare(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="COLUMN", help="Resample whole speakers (or another column), not utterances."),
     ] = None,
+    changes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="COLUMNS|all",
+            help="Show what changed: which speakers, labels, durations or other columns of the data lost most.",
+        ),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="CSV", help="With --changes: write every utterance that changed."),
+    ] = None,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
+    from bench.cli.changes import show_changes
     from bench.cli.choices import one_of
     from bench.cli.output import print_json, print_rows
+    from bench.errors import UserError
     from bench.report.bootstrap import NUM_RESAMPLES
     from bench.report.comparison import compare as compare_rows
     from bench.report.rows import find_rows
 
     one_of(split, ("test", "dev"), "--split")
-    found = compare_rows(find_rows(models, run, Path("results") / "runs"), split, by)  # type: ignore[arg-type]
+    if out and not changes:
+        raise UserError("--out writes the utterances that changed. Add --changes all, or leave it out.")
+    if by and changes:
+        raise UserError("--by does not go with --changes, which takes utterances one by one. Leave one of them out.")
+    rows = find_rows(models, run, Path("results") / "runs")
+    if changes:
+        show_changes(rows, split, changes, out, as_json=json)
+        return 0
+    found = compare_rows(rows, split, by)  # type: ignore[arg-type]
     if json:
         print_json([_as_json(comparison, split) for comparison in found])
         return 0

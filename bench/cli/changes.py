@@ -1,0 +1,102 @@
+"""``bench compare --changes``: what compression broke, for the eye, as JSON and as a table of utterances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bench.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from bench.report.changes import Changes, GroupChange
+    from bench.report.rows import Row
+
+MAX_GROUPS = 10
+"""Shown of each task; JSON has all."""
+
+
+def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None, *, as_json: bool) -> None:
+    """Print what changed from the first row to each other one.
+
+    Args:
+        rows: two or more.
+        split: ``test`` or ``dev``.
+        columns: what to group by, comma-separated, or ``all``.
+        out: a CSV to write all utterances to that changed.
+        as_json: print JSON, with all groups.
+
+    Raises:
+        UserError: rows that cannot be compared, an unknown column, or a file that cannot be written.
+    """
+    from bench.report.changed_utterances import write_changed_utterances
+    from bench.report.changes import find_changes
+
+    chosen = None if columns == "all" else [column.strip() for column in columns.split(",") if column.strip()]
+    found = find_changes(rows, split, chosen)  # type: ignore[arg-type]
+    if out:
+        write_changed_utterances(found, out)
+    if as_json:
+        print_json([_as_json(one, split) for one in found])
+        return
+    for one in found:
+        shown = [one.overall, *one.groups[:MAX_GROUPS]]
+        title = f"{one.task} {one.metric.name}, {split}, {one.first} (A) and {one.other} (B), in percent"
+        print_rows([_for_the_eye(group) for group in shown], title)
+        if len(one.groups) > MAX_GROUPS:
+            typer.echo(f"{len(one.groups) - MAX_GROUPS} more groups with --json")
+    typer.echo("** lost more than the other utterances, beyond chance among all groups of the table")
+
+
+def _for_the_eye(group: GroupChange) -> dict[str, Any]:
+    difference = group.difference
+    return {
+        "group": f"{group.column} {group.value}".strip(),
+        "utterances": group.num_utterances,
+        "broken": group.num_broken,
+        "mended": group.num_mended,
+        "A": f"{100 * group.first_score:.2f}",
+        "B": f"{100 * group.other_score:.2f}",
+        "B - A": f"{100 * difference.value:+.2f}",
+        "95 % interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
+        "lost more by": f"{100 * group.lost_more_by:+.2f}" if group.column else "",
+        "p": f"{group.p_value:.4f}" if group.column else "",
+        "": "**" if group.stands_out else "",
+    }
+
+
+def _as_json(changes: Changes, split: str) -> dict[str, Any]:
+    return {
+        "task": changes.task,
+        "metric": changes.metric.name,
+        "split": split,
+        "a": changes.first,
+        "b": changes.other,
+        "seeds": list(changes.seeds),
+        "overall": _group_as_json(changes.overall),
+        "groups": [
+            {
+                "column": group.column,
+                "value": group.value,
+                **_group_as_json(group),
+                "lost_more_by": group.lost_more_by,
+                "p_value": group.p_value,
+                "stands_out": group.stands_out,
+            }
+            for group in changes.groups
+        ],
+    }
+
+
+def _group_as_json(group: GroupChange) -> dict[str, Any]:
+    return {
+        "num_utterances": group.num_utterances,
+        "num_broken": group.num_broken,
+        "num_mended": group.num_mended,
+        "a_score": group.first_score,
+        "b_score": group.other_score,
+        "difference": group.difference.value,
+        "interval": [group.difference.low, group.difference.high],
+    }

@@ -1,0 +1,69 @@
+"""A table of the utterances that changed between models, to listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.errors import UserError
+from bench.files import replacing
+from bench.report.changes import ChangedUtterance, Changes
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""What spreadsheets take for the beginning of a formula."""
+BETWEEN_SEEDS = " | "
+
+
+def write_changed_utterances(found: Sequence[Changes], path: Path) -> None:
+    """Write every utterance that changed as a row of a CSV; of a task with several primary metrics, by the first.
+
+    Columns: task, model_a, model_b, id, change, reference, prediction_a and prediction_b (of several seeds parted by
+    ``|``), errors or answers counted (``<metric>_a``, ``<metric>_b``), duration_s, and those of the data.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    first_metrics: dict[tuple[str, str], Changes] = {}
+    for one in found:
+        first_metrics.setdefault((one.task, one.other), one)
+    rows = [_row(changes, one) for changes in first_metrics.values() for one in changes.utterances]
+    table = pd.DataFrame(rows).map(_inert)
+    try:
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False)
+    except OSError as error:
+        raise UserError(f"--out {path} cannot be written: {error.strerror}. Choose another place.") from error
+
+
+def _row(changes: Changes, one: ChangedUtterance) -> dict[str, Any]:
+    metric = changes.metric.name
+    return {
+        "task": changes.task,
+        "model_a": changes.first,
+        "model_b": changes.other,
+        "id": one.id,
+        "change": one.kind,
+        "reference": one.first.reference,
+        "prediction_a": _said(one.first.predictions),
+        "prediction_b": _said(one.other.predictions),
+        f"{metric}_a": _share(one.first.counts[metric]),
+        f"{metric}_b": _share(one.other.counts[metric]),
+        "duration_s": one.first.duration_s,
+        **one.first.columns,
+    }
+
+
+def _said(predictions: Sequence[Any]) -> Any:
+    return predictions[0] if len(set(map(str, predictions))) == 1 else BETWEEN_SEEDS.join(map(str, predictions))
+
+
+def _share(count: Sequence[float]) -> float | None:
+    numerator, denominator = count
+    return numerator / denominator if denominator else None
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
