@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from bench import registry
-from bench.cli import compare, compress, convert, doctor, evaluate, features, listing, output, run, sweep
+from bench.cli import (
+    compare,
+    compress,
+    convert,
+    doctor,
+    evaluate,
+    features,
+    listing,
+    output,
+    plot,
+    profile,
+    report,
+    run,
+    sweep,
+)
 
 HELP = """Compress self-supervised speech models and measure what it costs on SUPERB.
 
@@ -25,7 +39,10 @@ def application() -> typer.Typer:
     app.command()(compress.compress)
     app.command()(sweep.sweep)
     app.command()(evaluate.evaluate)
+    app.command()(report.report)
+    app.command()(plot.plot)
     app.command()(compare.compare)
+    app.command()(profile.profile)
     app.command()(features.features)
     app.command()(convert.convert)
     app.command("list")(listing.list_)

@@ -44,14 +44,16 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print a table, one row a mapping; the first row's keys are the columns."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None)
+    # Names may have what rich takes for markup.
+    table = Table(title=Text(title, style="table.title") if title else None)
     columns = list(rows[0]) if rows else []
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+        table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in columns))
     # Where the output is a file or a pipe there is no width to fit.
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 

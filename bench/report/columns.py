@@ -33,6 +33,12 @@ class Column:
     """Whether the best of comparable rows stands out; sizes are what one has chosen."""
 
     @property
+    def title_with_unit(self) -> str:
+        """As in the head of a table, with an arrow to where it is better."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        return f"{self.title}{f' ({self.unit})' if self.unit else ''}{arrow}"
+
+    @property
     def is_text(self) -> bool:
         """Whether its cells are text."""
         return self.decimals is None

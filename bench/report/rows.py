@@ -35,7 +35,7 @@ def newest_run(root: Path) -> Path:
     """
     runs = [path.parent for path in root.glob("*/leaderboard.csv")]
     if not runs:
-        raise UserError(f"Expected runs in {root}. Found none. Name the folder of one with --run DIR.")
+        raise UserError(f"Expected runs in {root}. Found none. Name the folder of one.")
     return max(runs, key=lambda run: (run / "leaderboard.csv").stat().st_mtime)
 
 

@@ -55,6 +55,12 @@ class Group:
         """Read all cells, by the key of their column."""
         return [{column.key: _cell(row, column) for column in self.columns} for _, row in self.table.iterrows()]
 
+    def texts(self) -> list[dict[str, str]]:
+        """Write all cells for the eye, by the title of their column."""
+        return [
+            {column.title_with_unit: text(row[column.key], column) for column in self.columns} for row in self.rows()
+        ]
+
     def best(self, column: Column) -> frozenset[int]:
         """Find the rows that are best in a column, as printed, of those that compression made.
 
@@ -72,6 +78,14 @@ class Group:
             return frozenset()
         best = (max if column.higher_is_better else min)(shown.values())
         return frozenset(position for position, value in shown.items() if value == best)
+
+
+def text(cell: Cell, column: Column) -> str:
+    """Write a cell for the eye, nothing for an empty one."""
+    if not isinstance(cell, Figure):
+        return cell or ""
+    spread = "" if cell.std is None else f" ± {cell.std:.{column.decimals}f}"
+    return f"{cell.mean:.{column.decimals}f}{spread}"
 
 
 def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> list[Group]:
@@ -118,13 +132,13 @@ PUBLISHED_METRICS = {
 
 def published_table() -> pd.DataFrame:
     """Return published rows as a leaderboard; both SUPERB scores are computed from their scores."""
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "model": row.model,
                 "compressor": "none" if row.compression_audio_h is None else COMPRESSED_ELSEWHERE,
-                "params": None if row.params_m is None else row.params_m * 1e6,
-                "macs_superb": None if row.macs_g is None else row.macs_g * 1e9,
+                "params": None if row.params_m is None else round(row.params_m * 1e6),
+                "macs_superb": None if row.macs_g is None else round(row.macs_g * 1e9),
                 "preset": PUBLISHED,
                 "data": "SUPERB",
                 "protocol": PUBLISHED,
@@ -140,6 +154,7 @@ def published_table() -> pd.DataFrame:
             for row in published_rows()
         ]
     )
+    return table.astype({"params": "Int64", "macs_superb": "Int64"})
 
 
 def _source_notes() -> list[str]:

@@ -1,0 +1,112 @@
+"""``bench report``: tables of runs, for reading and for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from bench.report.tables import Group
+
+RUNS = Path("results") / "runs"
+FORMATS = ("csv", "md", "latex")
+
+
+def report(
+    folders: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="[DIR..]", help="Folders of runs [default: the newest run in results/runs]."),
+    ] = None,
+    format_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--format", help=f"Write files: {', '.join(FORMATS)} (comma-separated) [default: only show]."),
+    ] = None,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Add published results on SUPERB; without any run, alone.")
+    ] = False,
+    verify: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="CSV", help="Say whether this leaderboard.csv or report.csv agrees with the records."),
+    ] = None,
+    split: options.Split = "test",
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Folder of the files [default: report in the first DIR]."),
+    ] = None,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
+    from bench.cli.choices import comma_separated, one_of
+    from bench.cli.output import print_rows
+
+    one_of(split, ("test", "dev"), "--split")
+    formats = () if format_ is None else comma_separated(format_, "--format")
+    for name in formats:
+        one_of(name, FORMATS, "--format")
+    if verify is not None:
+        return _verify(verify, folders or _run_of(verify), split)
+    runs = folders or _newest(may_be_none=with_published)
+    groups = _groups(runs, split, with_published=with_published)
+    if not formats:
+        for group in groups:
+            print_rows(group.texts(), group.heading)
+            typer.echo("".join(f"{note}\n" for note in group.notes), nl=False)
+        return 0
+    from bench.report.formats import write_report
+
+    folder = out or (runs[0] / "report" if runs else Path("report"))
+    for path in write_report(groups, formats, folder):
+        typer.echo(str(path))
+    return 0
+
+
+def _verify(csv: Path, runs: list[Path], split: str) -> int:
+    """Tell every difference on standard output; the exit code is 1 where there is one."""
+    from bench.report.verification import differences, read_csv_cells
+
+    given = read_csv_cells(csv)
+    found = differences(given, _rebuilt(list(given.columns), list(given.get("preset", [])), runs, split))
+    for line in found:
+        typer.echo(line)
+    names = ", ".join(str(run) for run in runs)
+    typer.echo(f"{csv} {'differs from' if found else 'agrees with'} the records of {names}: {len(given)} rows compared")
+    return 1 if found else 0
+
+
+def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: str) -> str:
+    """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
+    from bench.errors import UserError
+    from bench.report.formats import report_csv
+    from bench.report.tables import PUBLISHED
+    from bench.store.csv_text import csv_text
+
+    if "source" in columns:
+        return report_csv(_groups(runs, split, with_published=PUBLISHED in presets))
+    if len(runs) > 1:
+        raise UserError("--verify: a leaderboard.csv is about one run. Name one DIR.")
+    from bench.report.comparable import read_board
+
+    return csv_text(read_board(runs[0], split).table)
+
+
+def _groups(runs: list[Path], split: str, *, with_published: bool) -> list[Group]:
+    from bench.report.comparable import read_board
+    from bench.report.tables import report_groups
+
+    return report_groups([read_board(run, split) for run in runs], with_published=with_published)
+
+
+def _run_of(csv: Path) -> list[Path]:
+    """Find the run whose folder a CSV lies in, or else the newest."""
+    above = [csv.resolve().parent, csv.resolve().parent.parent]
+    return [folder for folder in above if (folder / "config.yaml").is_file()][:1] or _newest(may_be_none=False)
+
+
+def _newest(*, may_be_none: bool) -> list[Path]:
+    from bench.report.rows import newest_run
+
+    return [] if may_be_none and not any(RUNS.glob("*/leaderboard.csv")) else [newest_run(RUNS)]
