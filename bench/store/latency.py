@@ -43,7 +43,11 @@ class Spread(Settings):
 
 
 class Timing(Settings):
-    """What one model took on one device; audio at 16 kHz, float32."""
+    """What one model took on one device; audio at 16 kHz, float32.
+
+    On the CPU with one thread, seconds are that thread's processor time, which is what an idle core takes; elsewhere
+    they are those of the day.
+    """
 
     device: Literal["cpu", "cuda"]
     """Where it ran."""
@@ -68,6 +72,15 @@ class Timing(Settings):
     """Energy of the processor package (CPU) or of the card, a second of audio at batch 1. Absent where the machine's
     counters cannot be read."""
 
+    def cost_of_1000_hours(self, price_per_hour: float) -> float:
+        """Tell what 1,000 hours of audio cost in the fastest of the ways that were measured.
+
+        Args:
+            price_per_hour: of the whole machine; the result has the same currency.
+        """
+        audio_s_per_s = max(1 / self.rtf.median, *(spread.median for spread in self.throughput.values()), 0)
+        return 1000 * price_per_hour / audio_s_per_s
+
 
 class Machine(Settings):
     """Where a measurement was made."""
@@ -82,6 +95,8 @@ class Machine(Settings):
     """torch's version."""
     system: str
     """Operating system and its release."""
+    load: float | None = None
+    """Of the minute before, a core: about 0 where the machine was idle. Absent where the system does not tell."""
 
 
 class LatencyRecord(Settings):
@@ -109,9 +124,10 @@ class LatencyRecord(Settings):
     """On the GPU, where there is one."""
 
     @property
-    def timings(self) -> tuple[Timing, ...]:
-        """All sections that were measured."""
-        return tuple(timing for timing in (self.cpu, self.cpu_all_threads, self.gpu) if timing is not None)
+    def timings(self) -> dict[str, Timing]:
+        """All sections that were measured, by field."""
+        sections = {"cpu": self.cpu, "cpu_all_threads": self.cpu_all_threads, "gpu": self.gpu}
+        return {name: timing for name, timing in sections.items() if timing is not None}
 
 
 def write_latency(run_folder: Path, record: LatencyRecord) -> Path:

@@ -1,0 +1,94 @@
+"""``bench profile``: what models cost, counted and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from bench.cli import options
+
+
+def profile(
+    references: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[REF]...", help="Model references; see `bench list teachers`."),
+    ] = None,
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--run", metavar="DIR", help="All models of a run's folder; latency is kept in DIR/latency."),
+    ] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Measure speed and memory.")] = False,
+    by_layer: Annotated[bool, typer.Option("--by-layer", help="Count and measure every layer.")] = False,
+    teacher: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="REF",
+            help="What models are timed in turn with [default: the teacher that each records, else the first REF].",
+        ),
+    ] = None,
+    repeats: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, metavar="N", help="Measure so often, whatever it takes [default: up to 5, in seconds]."),
+    ] = None,
+    every_length: Annotated[
+        bool, typer.Option("--every-length", help="Time all 32 of SUPERB's utterance lengths, not one a bucket.")
+    ] = False,
+    price_per_hour: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="X", help="Of this machine; tells what 1,000 hours of audio cost."),
+    ] = None,
+    device: options.Device = "auto",
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Tell parameters, bytes and MACs of models; with --latency and --by-layer, how long they take.
+
+    MACs are summed over SUPERB's 32 utterances. Latency is that of the CPU, with one thread and with all, and of a GPU
+    where there is one (cuda insists on it, cpu leaves it out).
+    """
+    from bench.cli import profile_tables
+    from bench.cli.choices import one_of
+    from bench.cli.output import print_json
+
+    needs_either = {"--teacher": teacher, "--repeats": repeats, "--every-length": every_length or None}
+    _refuse_without("--latency or --by-layer", latency or by_layer, needs_either)
+    _refuse_without("--latency", latency, {"--price-per-hour": price_per_hour})
+    one_of(device, ("auto", "cpu", "cuda"), "--device")
+
+    from bench.profiling.counts import count
+    from bench.profiling.latency import measure
+    from bench.profiling.layers import layers_of
+    from bench.profiling.subjects import check_teachers, find_subjects
+    from bench.profiling.workloads import Effort
+    from bench.runner.checks import resolve_device
+    from bench.store.latency import write_latency
+
+    use_gpu = resolve_device(device) == "cuda"
+    subjects = find_subjects(references or [], run, teacher)
+    rows = [count(subject.reference, subject.name) for subject in subjects]
+    effort = Effort(repeats, every_length)
+    if latency or by_layer:
+        check_teachers(subjects)
+    layers = layers_of(subjects, effort) if by_layer else {}
+    records = measure(subjects, effort, use_gpu=use_gpu) if latency else []
+    if run is not None:
+        for record in records:
+            write_latency(run, record)
+    if json:
+        print_json(profile_tables.as_json(rows, records, layers, price_per_hour))
+    else:
+        profile_tables.print_tables(rows, records, layers, price_per_hour)
+    return 0
+
+
+def _refuse_without(needed: str, is_there: bool, given: Mapping[str, Any]) -> None:
+    from bench.errors import UserError
+
+    for option, value in given.items():
+        if value is not None and not is_there:
+            raise UserError(f"{option} concerns what is measured. Add {needed}, or leave it out.")
+        if option == "--price-per-hour" and value is not None and not 0 <= value < float("inf"):
+            raise UserError(f"Expected a price from 0 in --price-per-hour. Found {value}.")

@@ -1,0 +1,153 @@
+"""What ``bench profile`` shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.output import print_rows
+from bench.sizes import size_text
+
+if TYPE_CHECKING:
+    from bench.profiling.counts import Counts
+    from bench.profiling.layers import ComparedLayer, LayerComparison
+    from bench.store.latency import LatencyRecord, Spread, Timing
+
+SAMPLE_RATE_HZ = 16_000
+BATCHES = {"batch_8": "8 x 5 s", "batch_32": "32 x 5 s"}
+SLOWER = 0.8
+"""A layer is marked where its speed-up is less than so much of what its MACs promise."""
+
+
+def as_json(
+    counts: Sequence[Counts],
+    records: Sequence[LatencyRecord],
+    layers: Mapping[str, LayerComparison],
+    price_per_hour: float | None,
+) -> list[dict[str, Any]]:
+    """List one object a model; what was not asked for is absent."""
+    found = []
+    for row, record in zip_longest(counts, records):
+        values = row.model_dump(mode="json")
+        if record is not None:
+            values["latency"] = record.model_dump(mode="json", exclude={"model", "row"}, exclude_none=True)
+            if price_per_hour is not None:
+                values["cost_of_1000_hours"] = {
+                    name: timing.cost_of_1000_hours(price_per_hour) for name, timing in record.timings.items()
+                }
+        if row.model in layers:
+            values["by_layer"] = layers[row.model].model_dump(mode="json", exclude={"model"}, exclude_none=True)
+        found.append(values)
+    return found
+
+
+def print_tables(
+    counts: Sequence[Counts],
+    records: Sequence[LatencyRecord],
+    layers: Mapping[str, LayerComparison],
+    price_per_hour: float | None,
+) -> None:
+    """Print tables for the eye."""
+    print_rows([_parameters(row) for row in counts], "parameters (millions)")
+    print_rows([_macs(row) for row in counts], "MACs (billions) over SUPERB's 32 utterances")
+    if records:
+        rows = [_latency(record, timing, price_per_hour) for record in records for timing in record.timings.values()]
+        print_rows(_without_empty_columns(rows), _latency_title(records[0]))
+    for comparison in layers.values():
+        rows = [_layer(layer) for layer in comparison.layers]
+        versus = f", beside its teacher {comparison.teacher}" if comparison.teacher else ""
+        print_rows(_without_empty_columns(rows), f"{comparison.model} by layer{versus}; CPU, 1 thread, one pass")
+
+
+def _parameters(row: Counts) -> dict[str, str]:
+    return {
+        "model": row.model,
+        "total": _millions(row.params),
+        "trainable": _millions(row.params_trainable),
+        **{part.replace("_", "-"): _millions(count) for part, count in row.params_by_part.items()},
+        "size": size_text(row.size_bytes),
+    }
+
+
+def _macs(row: Counts) -> dict[str, str]:
+    return {
+        "model": row.model,
+        "MACs": _billions(row.macs),
+        "SUPERB's profiler": _billions(row.macs_superb),
+        **{bucket: _billions(macs) for bucket, macs in row.macs_buckets.items()},
+        "a second of audio": _billions(row.macs_per_audio_s),
+    }
+
+
+def _latency(record: LatencyRecord, timing: Timing, price_per_hour: float | None) -> dict[str, str]:
+    cost = None if price_per_hour is None else timing.cost_of_1000_hours(price_per_hour)
+    return {
+        "model": record.model,
+        "on": "GPU" if timing.device == "cuda" else f"CPU, threads: {timing.num_threads}",
+        "RTF": _spread(timing.rtf),
+        **{f"{bucket} (ms)": _figure(spread.median) for bucket, spread in timing.latency_ms.items()},
+        **{title: _median(timing.throughput.get(batch)) for batch, title in BATCHES.items()},
+        "first call (ms)": _figure(timing.first_call_ms),
+        "peak memory": "" if timing.peak_memory_bytes is None else size_text(timing.peak_memory_bytes),
+        "speed-up": _spread(timing.speedup),
+        "J a second of audio": _figure(timing.joules_per_audio_s),
+        "1,000 h cost": _figure(cost),
+    }
+
+
+def _layer(compared: ComparedLayer) -> dict[str, str]:
+    promised, measured = compared.promised_speedup, compared.measured_speedup
+    is_slower = promised is not None and measured is not None and measured < SLOWER * promised
+    model, teacher = compared.model, compared.teacher
+    return {
+        "layer": compared.layer,
+        "params (K)": "" if model is None else f"{model.params / 1e3:.1f}",
+        "teacher's": "" if teacher is None else f"{teacher.params / 1e3:.1f}",
+        "MACs (M)": "" if model is None else f"{model.macs / 1e6:.1f}",
+        "the teacher's": "" if teacher is None else f"{teacher.macs / 1e6:.1f}",
+        "ms": "" if model is None else _figure(model.ms.median),
+        "teacher's ms": "" if teacher is None else _figure(teacher.ms.median),
+        "promised": "" if promised is None else f"{promised:.2f} x",
+        "measured": "" if measured is None else f"{measured:.2f} x",
+        "remark": "removed" if model is None else "slower than its MACs promise" if is_slower else "",
+    }
+
+
+def _without_empty_columns(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    filled = [column for column in rows[0] if any(row[column] for row in rows)]
+    return [{column: row[column] for column in filled} for row in rows]
+
+
+def _latency_title(record: LatencyRecord) -> str:
+    mean_s = {bucket: fmean(lengths) / SAMPLE_RATE_HZ for bucket, lengths in record.lengths_samples.items()}
+    lengths = ", ".join(f"{bucket} {seconds:.1f} s" for bucket, seconds in mean_s.items())
+    return f"latency at batch 1 ({lengths}), and batches in seconds of audio a second; medians (quartiles)"
+
+
+def _median(spread: Spread | None) -> str:
+    return "" if spread is None else _figure(spread.median)
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{_figure(spread.median)} ({_figure(spread.low)}-{_figure(spread.high)})"
+
+
+def _figure(value: float | None) -> str:
+    """Three digits that mean something, and no exponent."""
+    if value is None:
+        return ""
+    decimals = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+def _billions(count: float) -> str:
+    return f"{count / 1e9:,.2f}"

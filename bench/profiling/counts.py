@@ -1,0 +1,84 @@
+"""What a model's shape alone tells of its cost: parameters by part, bytes, MACs. No weight is ever allocated."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.audio import SAMPLE_RATE_HZ
+from bench.contracts import Settings
+from bench.upstream import UpstreamConfig, UpstreamModel, reference_config
+from bench.upstream.cost import ALL_SUPERB_LENGTHS, superb_macs
+from bench.upstream.fbank import superb_fbank_macs
+
+PARTS = ("extractor", "attention", "feed_forward", "rest")
+SUPERB_DURATION_S = sum(ALL_SUPERB_LENGTHS) / SAMPLE_RATE_HZ
+
+
+class Counts(Settings):
+    """The cost of one model, counted."""
+
+    model: str
+    """Reference, or in a run's folder the name of the weights."""
+    params: int
+    """All weights, with the fixed scale of the last convolution's channels: DPHuBERT's count."""
+    params_trainable: int
+    """Those that training changes; the leaderboard's ``params``."""
+    params_by_part: dict[str, int]
+    """``params`` by `PARTS`: the convolutional extractor; attention, with WavLM's position bias; feed-forward blocks;
+    the rest, which is projection, positional convolution and LayerNorms."""
+    size_bytes: int
+    """Of the weights as the suite stores them, in float32."""
+    macs: int
+    """Plain count over SUPERB's 32 utterances."""
+    macs_superb: int
+    """What SUPERB's official profiler prints for them."""
+    macs_buckets: dict[str, int]
+    """``macs_superb`` by bucket: ``short``, ``medium``, ``long`` and ``longer``."""
+    macs_per_audio_s: float
+    """``macs`` by the seconds of audio in SUPERB's 32 utterances."""
+
+
+def count(reference: str, name: str | None = None) -> Counts:
+    """Count what a model costs.
+
+    Args:
+        reference: of the model.
+        name: what to call it; the reference by default.
+
+    Raises:
+        UserError: no such model.
+    """
+    config = reference_config(reference)
+    parts = dict.fromkeys(PARTS, 0)
+    num_trainable = 0
+    if config is not None:
+        model = meta_model(config)
+        num_trainable = sum(parameter.numel() for parameter in model.parameters())
+        for key, tensor in model.state_dict().items():
+            parts[_part(key)] += tensor.numel()
+    macs = superb_fbank_macs() if config is None else superb_macs(config)
+    return Counts(
+        model=name or reference,
+        params=sum(parts.values()),
+        params_trainable=num_trainable,
+        params_by_part=parts,
+        size_bytes=sum(parts.values()) * torch.float32.itemsize,
+        macs=macs.macs,
+        macs_superb=macs.macs_superb,
+        macs_buckets=macs.buckets,
+        macs_per_audio_s=macs.macs / SUPERB_DURATION_S,
+    )
+
+
+def meta_model(config: UpstreamConfig) -> UpstreamModel:
+    """Build a model that has shapes but no weights, in evaluation mode."""
+    with torch.device("meta"):
+        return UpstreamModel(config).eval()
+
+
+def _part(key: str) -> str:
+    if key.startswith("feature_extractor."):
+        return "extractor"
+    if ".attention." in key or key.startswith("position_bias."):
+        return "attention"
+    return "feed_forward" if ".feed_forward." in key else "rest"

@@ -1,0 +1,75 @@
+"""Latency of models: each timed in turn with its teacher, on the CPU and on a GPU where there is one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from bench.profiling.machine import this_machine
+from bench.profiling.memory import cpu_peak_memory_bytes
+from bench.profiling.sections import measure_section, sections
+from bench.profiling.subjects import Subject
+from bench.profiling.workloads import Effort
+from bench.provenance import now
+from bench.store.latency import LatencyRecord, Machine
+from bench.upstream import load_upstream
+
+logger = logging.getLogger(__name__)
+
+BUSY = 0.3
+"""A load a core that is told."""
+
+
+def measure(subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> list[LatencyRecord]:
+    """Measure the latency of models.
+
+    Returns:
+        One record a subject.
+
+    Raises:
+        UserError: no such model.
+    """
+    machine = this_machine()
+    if machine.load is not None and machine.load > BUSY:
+        logger.warning(
+            "the machine is busy (a load of %.1f a core): figures of several threads will be too slow", machine.load
+        )
+    records: dict[str, LatencyRecord] = {}
+    for teacher, group in _groups(subjects).items():
+        records |= _measure_group(teacher, group, effort, machine, use_gpu=use_gpu)
+    return [records[subject.name] for subject in subjects]
+
+
+def _groups(subjects: Sequence[Subject]) -> dict[str, list[Subject]]:
+    """Group subjects by teacher; a model without one stands at the head of its own group."""
+    groups: dict[str, list[Subject]] = {}
+    for subject in subjects:
+        groups.setdefault(subject.teacher or subject.reference, []).append(subject)
+    return groups
+
+
+def _measure_group(
+    teacher: str, group: Sequence[Subject], effort: Effort, machine: Machine, *, use_gpu: bool
+) -> dict[str, LatencyRecord]:
+    references = list(dict.fromkeys([teacher, *(subject.reference for subject in group)]))
+    models = [load_upstream(reference) for reference in references]
+    timings = {name: measure_section(models, section, effort) for name, section in sections(use_gpu=use_gpu).items()}
+    longest = max(length for lengths in effort.lengths().values() for length in lengths)
+    records = {}
+    for subject in group:
+        logger.info("peak memory of %s", subject.name)
+        own = {name: found[references.index(subject.reference)] for name, found in timings.items()}
+        peak_memory_bytes = cpu_peak_memory_bytes(subject.reference, longest)
+        own["cpu"] = own["cpu"].model_copy(update={"peak_memory_bytes": peak_memory_bytes})
+        records[subject.name] = LatencyRecord(
+            model=subject.name,
+            row=subject.row,
+            teacher=subject.teacher,
+            measured=now(),
+            machine=machine,
+            lengths_samples=dict(effort.lengths()),
+            cpu=own["cpu"],
+            cpu_all_threads=own.get("cpu_all_threads"),
+            gpu=own.get("gpu"),
+        )
+    return records

@@ -1,0 +1,207 @@
+"""Cost of every layer, counted and measured, so that a layer slower than its MACs promise is seen."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.profiling.counts import meta_model
+from bench.profiling.subjects import Subject
+from bench.profiling.timing import clock, spread, threads, time_in_turn
+from bench.profiling.workloads import Effort, Lengths, utterances
+from bench.store.latency import Spread
+from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, reference_config
+
+logger = logging.getLogger(__name__)
+
+Repeated: TypeAlias = "NDArray[np.float64]"
+"""One figure a repeat."""
+
+REST = "rest"
+"""What no layer of the table has: LayerNorms and residual sums of the transformer, WavLM's shared position bias."""
+ALL = "all"
+"""The whole model."""
+
+
+class LayerCost(Settings):
+    """What one layer costs."""
+
+    params: int
+    """Trainable."""
+    macs: int
+    """Plain count over the lengths timed."""
+    ms: Spread
+    """Milliseconds over the lengths timed, at batch 1 on the CPU with one thread."""
+
+
+class ComparedLayer(Settings):
+    """One layer of a model, and of its teacher."""
+
+    layer: str
+    """``conv 0``, .., ``projection``, ``positional convolution``, ``0 attention``, ``0 feed-forward``, .., ``rest``,
+    ``all``."""
+    model: LayerCost | None
+    """None where compression removed it."""
+    teacher: LayerCost | None
+    """None where there is no teacher, or it has no such layer."""
+
+    @property
+    def promised_speedup(self) -> float | None:
+        """The teacher's MACs by the model's; None where either has none."""
+        if self.model is None or self.teacher is None or not (self.model.macs and self.teacher.macs):
+            return None
+        return self.teacher.macs / self.model.macs
+
+    @property
+    def measured_speedup(self) -> float | None:
+        """The teacher's time by the model's."""
+        return self.teacher.ms.median / self.model.ms.median if self.model and self.teacher else None
+
+
+class LayerComparison(Settings):
+    """All layers of a model beside its teacher's."""
+
+    model: str
+    """Its name."""
+    teacher: str | None
+    """Reference of the teacher."""
+    layers: tuple[ComparedLayer, ...]
+    """In the order of the data, then ``rest`` and ``all``."""
+
+
+def layers_of(subjects: Sequence[Subject], effort: Effort) -> dict[str, LayerComparison]:
+    """Measure models by layer, each in turn with its teacher; a model that is the teacher of another stands beside it.
+
+    Returns:
+        Name of the model to its layers.
+
+    Raises:
+        UserError: none of the models has layers, or a teacher has none.
+    """
+    teachers = {subject.teacher for subject in subjects}
+    wanted = [subject for subject in subjects if subject.reference not in teachers]
+    with_layers = [subject for subject in wanted if reference_config(subject.reference) is not None]
+    if not with_layers:
+        raise UserError("--by-layer: none of the models has layers. Name a model that has, or leave --by-layer out.")
+    return {subject.name: _compare(subject, effort) for subject in with_layers}
+
+
+def _compare(subject: Subject, effort: Effort) -> LayerComparison:
+    logger.info("timing the layers of %s", subject.name)
+    references = [subject.reference, *([subject.teacher] if subject.teacher else [])]
+    models = [_with_layers(reference) for reference in references]
+    batches = utterances(effort.lengths())
+    with threads(1):
+        watches = [_Stopwatch(model) for model in models]
+        times = time_in_turn(models, batches, effort.limits())
+    costs = [
+        _costs(model, watch.milliseconds(len(batches)), 1e3 * own.rounds(), effort.lengths())
+        for model, watch, own in zip(models, watches, times, strict=True)
+    ]
+    own, others = costs[0], costs[1] if subject.teacher else {}
+    names = sorted(own.keys() | others.keys(), key=_place)
+    return LayerComparison(
+        model=subject.name,
+        teacher=subject.teacher,
+        layers=tuple(ComparedLayer(layer=name, model=own.get(name), teacher=others.get(name)) for name in names),
+    )
+
+
+def layer_modules(model: UpstreamModel) -> dict[str, tuple[str, nn.Module]]:
+    """Name the layers of a model: each with its module and the path of it."""
+    found: dict[str, str] = {
+        f"conv {i}": f"feature_extractor.conv_layers.{i}" for i in range(len(model.config.conv_layers))
+    }
+    found["projection"] = "feature_projection"
+    found["positional convolution"] = "positional_convolution"
+    for index, layer in enumerate(model.config.layers):
+        if layer.heads:
+            found[f"{index} attention"] = f"layers.{index}.attention"
+        if layer.feed_forward:
+            found[f"{index} feed-forward"] = f"layers.{index}.feed_forward"
+    return {name: (path, model.get_submodule(path)) for name, path in found.items()}
+
+
+class _Stopwatch:
+    """Takes the time of every call of every layer."""
+
+    def __init__(self, model: UpstreamModel) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._clock = clock(torch.device("cpu"))
+        self._started = 0.0
+        for name, (_, module) in layer_modules(model).items():
+            module.register_forward_pre_hook(self._start)
+            module.register_forward_hook(partial(self._stop, name))
+
+    def milliseconds(self, num_batches: int) -> dict[str, Repeated]:
+        """Return each layer's time over all batches, (repeats,), without the warm-up."""
+        return {
+            name: 1e3 * np.array(seconds).reshape(-1, num_batches).sum(axis=1)[1:]
+            for name, seconds in self.seconds.items()
+        }
+
+    def _start(self, *_: Any) -> None:
+        self._started = self._clock()
+
+    def _stop(self, name: str, *_: Any) -> None:
+        self.seconds[name].append(self._clock() - self._started)
+
+
+def _with_layers(reference: str) -> UpstreamModel:
+    model = load_upstream(reference)
+    if not isinstance(model, UpstreamModel):
+        raise UserError(f"--by-layer: {reference} has no layers. Name a model that has, or leave --by-layer out.")
+    return model
+
+
+def _costs(
+    model: UpstreamModel, milliseconds: dict[str, Repeated], whole_ms: Repeated, lengths: Lengths
+) -> dict[str, LayerCost]:
+    macs, total_macs = _macs(model.config, lengths)
+    params = {name: _num_parameters(module) for name, (_, module) in layer_modules(model).items()}
+    layers = {name: LayerCost(params=params[name], macs=macs[name], ms=spread(milliseconds[name])) for name in params}
+    layers[REST] = LayerCost(
+        params=_num_parameters(model) - sum(params.values()),
+        macs=total_macs - sum(macs.values()),
+        ms=spread(whole_ms - sum(milliseconds.values())),
+    )
+    layers[ALL] = LayerCost(params=_num_parameters(model), macs=total_macs, ms=spread(whole_ms))
+    return layers
+
+
+def _macs(config: UpstreamConfig, lengths: Lengths) -> tuple[dict[str, int], int]:
+    """Count the MACs of every layer, and of the whole model."""
+    model = meta_model(config)
+    # On the meta device nothing is computed, and fused attention is counted as what it stands for.
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for waveforms in utterances(lengths, "meta"):
+            model(waveforms)
+    flops = counter.get_flop_counts()
+    root = type(model).__name__
+    by_layer = {name: sum(flops[f"{root}.{path}"].values()) // 2 for name, (path, _) in layer_modules(model).items()}
+    return by_layer, counter.get_total_flops() // 2
+
+
+def _num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    """Sort layers in the order of the data."""
+    first, _, second = name.partition(" ")
+    if first == "conv":
+        return (0, int(second), "")
+    if first.isdecimal():
+        return (2, int(first), second)
+    return {"projection": (1, 0, ""), "positional": (1, 1, ""), REST: (3, 0, ""), ALL: (4, 0, "")}[first]

@@ -1,0 +1,77 @@
+"""Peak memory of a model: its weights and one forward pass."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.profiling.timing import threads
+from bench.upstream import AnyUpstream, load_upstream
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_PEAK = Path("/proc/self/clear_refs")
+
+
+def cpu_peak_memory_bytes(reference: str, num_samples: int) -> int | None:
+    """Measure in a process of its own what a model needs on the CPU, with one thread.
+
+    Args:
+        reference: of the model.
+        num_samples: of the one utterance.
+
+    Returns:
+        The largest resident memory while the model computed, less what the process held before it loaded the model.
+        None where the kernel does not tell (other systems than Linux).
+
+    Raises:
+        UserError: no such model, or the process was killed.
+    """
+    if not _STATUS.exists():
+        return None
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure, reference, num_samples).result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"Expected to run {reference} in a process of its own, for its memory. It was killed. "
+                "Is there enough memory?"
+            ) from error
+
+
+def gpu_peak_memory_bytes(model: AnyUpstream, batch: Tensor) -> int:
+    """Measure what a model needs on the GPU that it is on, beside whatever else is there."""
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    torch.cuda.reset_peak_memory_stats(batch.device)
+    before: int = torch.cuda.memory_allocated(batch.device)
+    with torch.inference_mode():
+        model(batch, torch.tensor([batch.shape[1]], device=batch.device))
+    peak: int = torch.cuda.max_memory_allocated(batch.device)
+    return weights + peak - before
+
+
+def _measure(reference: str, num_samples: int) -> int | None:
+    with threads(1), torch.inference_mode():
+        waveforms = torch.randn(1, num_samples)
+        before = _kilobytes("VmRSS")
+        model = load_upstream(reference)
+        try:
+            # What loading took at its peak is no part of it.
+            _CLEAR_PEAK.write_text("5", encoding="ascii")
+        except OSError:
+            return None
+        model(waveforms, torch.tensor([num_samples]))
+        return (_kilobytes("VmHWM") - before) * 1024
+
+
+def _kilobytes(field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{_STATUS} has no {field}")
+    return int(found[1])

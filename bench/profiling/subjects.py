@@ -1,0 +1,103 @@
+"""Which models are profiled, and which one each is measured against."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.store.run_folder import RunFolder
+from bench.upstream import check_reference
+from bench.upstream.checkpoint import is_suite_folder, read_manifest
+
+_SEED = re.compile(r"-seed\d+$")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model to profile."""
+
+    reference: str
+    """Of the model."""
+    name: str
+    """In tables; in a run's folder that of its weights."""
+    row: str
+    """Of the leaderboard; the name elsewhere."""
+    teacher: str | None = None
+    """Reference of what it is measured against; itself is no teacher."""
+
+
+def find_subjects(references: Sequence[str], run: Path | None, teacher: str | None) -> list[Subject]:
+    """List what the user wants profiled.
+
+    Args:
+        references: of models.
+        run: a run's folder, in place of references: the models evaluated as they are, and those that compression has
+            finished.
+        teacher: of all of them; by default the run's own, the one that a model records, or the first reference.
+
+    Raises:
+        UserError: nothing named, or both; one model named twice; no run's folder.
+    """
+    if bool(references) == (run is not None):
+        found = "both" if run else "neither"
+        raise UserError(f"Expected model references or --run DIR. Found {found}. See `bench list teachers`.")
+    return _run_subjects(run, teacher) if run is not None else _named_subjects(references, teacher)
+
+
+def check_teachers(subjects: Sequence[Subject]) -> None:
+    """Refuse teachers that cannot be loaded.
+
+    Raises:
+        UserError: the first one, and how to name another.
+    """
+    for teacher in dict.fromkeys(subject.teacher for subject in subjects if subject.teacher):
+        try:
+            check_reference(teacher)
+        except UserError as error:
+            raise UserError(f"The teacher to measure against: {error} --teacher names another.") from error
+
+
+def _named_subjects(references: Sequence[str], teacher: str | None) -> list[Subject]:
+    if len(set(references)) < len(references):
+        raise UserError(f"Expected different models. Found one twice in {' '.join(references)}. Name each once.")
+    return [
+        _subject(reference, reference, reference, teacher or _recorded_teacher(reference) or references[0])
+        for reference in references
+    ]
+
+
+def _run_subjects(folder: Path, teacher: str | None) -> list[Subject]:
+    run = RunFolder(folder)
+    config = run.read_config() if folder.is_dir() else None
+    if config is None:
+        raise UserError(f"Expected a run's folder, with a config.yaml, at {folder}. Found none. Correct --run.")
+    references = {row: source["reference"] for row, source in config["models"].items() if source.get("reference")}
+    teacher = teacher or config["teacher"] or next(iter(references.values()))
+    return [
+        *(_subject(reference, row, row, teacher) for row, reference in references.items()),
+        *(_subject(str(run.model_folder(weights)), weights, row, teacher) for weights, row in _compressed(run, config)),
+    ]
+
+
+def _subject(reference: str, name: str, row: str, teacher: str) -> Subject:
+    return Subject(reference, name, row, teacher if teacher != reference else None)
+
+
+def _compressed(run: RunFolder, config: dict[str, object]) -> list[tuple[str, str]]:
+    """Pair each folder of weights with its row; in a sweep the seeds of a row have folders of their own."""
+    pairs = []
+    for path in sorted((run.path / "models").glob("*.json")):
+        finished = run.finished_compression(path.stem)
+        seed = _SEED.search(path.stem) if config.get("training_budget") else None
+        suffix = seed[0] if seed else ""
+        pairs += [(row + suffix, row) for row in (finished.models if finished else ())]
+    return pairs
+
+
+def _recorded_teacher(reference: str) -> str | None:
+    folder = Path(reference).expanduser()
+    recorded = read_manifest(folder).provenance.get("teacher") if is_suite_folder(folder) else None
+    return None if recorded is None else str(recorded)

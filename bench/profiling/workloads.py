@@ -1,0 +1,60 @@
+"""What is timed: some of SUPERB's utterance lengths one by one, and batches of equal clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from bench.audio import SAMPLE_RATE_HZ
+from bench.profiling.timing import Repeats
+from bench.upstream.cost import SUPERB_LENGTHS
+
+Lengths = Mapping[str, tuple[int, ...]]
+"""Bucket to samples."""
+
+QUICK = Repeats(wanted=7, limit_s=20)
+"""With these, HuBERT Base and a student of it take about two minutes."""
+BATCH_SIZES = (8, 32)
+CLIP_DURATION_S = 5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How thoroughly to measure."""
+
+    repeats: int | None = None
+    """Exactly so many, whatever they take. None: as `QUICK` says, and batches whose one pass would take longer than
+    its limit are left out."""
+    every_length: bool = False
+    """All 32 of SUPERB's utterance lengths, not one a bucket."""
+
+    def lengths(self) -> Lengths:
+        """Choose the utterance lengths."""
+        return SUPERB_LENGTHS if self.every_length else typical_lengths()
+
+    def limits(self) -> Repeats:
+        """Say how often to repeat a workload."""
+        return QUICK if self.repeats is None else Repeats(self.repeats, float("inf"))
+
+
+def typical_lengths() -> Lengths:
+    """Take of each of SUPERB's buckets the length nearest to its mean."""
+    return {bucket: (_nearest(lengths, fmean(lengths)),) for bucket, lengths in SUPERB_LENGTHS.items()}
+
+
+def utterances(lengths: Lengths, device: str = "cpu") -> list[Tensor]:
+    """Make one utterance of each length, (1, samples), in the order of the buckets; noise, as time does not depend."""
+    return [torch.randn(1, length, device=device) for bucket in lengths.values() for length in bucket]
+
+
+def clips(batch_size: int, device: str) -> Tensor:
+    """Make a batch of clips, (batch_size, samples)."""
+    return torch.randn(batch_size, CLIP_DURATION_S * SAMPLE_RATE_HZ, device=device)
+
+
+def _nearest(lengths: tuple[int, ...], wanted: float) -> int:
+    return min(lengths, key=lambda length: abs(length - wanted))
