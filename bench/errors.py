@@ -1,8 +1,18 @@
-"""The one error that users are meant to see."""
+"""The errors that users are meant to see."""
+
+from typing import ClassVar
 
 
 class UserError(Exception):
     """Wrong use or bad input, told in one line: what was found, where, and how to mend it.
 
-    The command line prints it after ``error:`` and exits with 2; everything else is a bug and shows as one.
+    The command line prints it after ``error:`` and exits with ``exit_code``; everything else is a bug and shows as one.
     """
+
+    exit_code: ClassVar[int] = 2
+
+
+class TrainingError(UserError):
+    """A training that went wrong on good input: its loss is not finite, or diverges."""
+
+    exit_code = 1

@@ -14,10 +14,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.errors import UserError
+from bench.errors import TrainingError
 from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
 from compressors.divergence import ROWS, suspicious_rows
+from compressors.pretraining.batches import UnitBatches
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class History(Callback):
     def _require_learning(self, *, is_last: bool) -> None:
         if self.suspicious_rows >= (1 if is_last else ROWS):
             last, lowest = self.rows[-1], min(row["loss"] for row in self.rows)
-            raise UserError(
+            raise TrainingError(
                 f"Expected the loss to fall. Found stage {self.stage} diverging: loss {last['loss']:.3f} after "
                 f"{lowest:.3f}, gradient norm {last['gradient_norm']:.1f}, at update {last['update']}. The last "
                 "checkpoint from before is kept. Lower the learning rate."
@@ -114,7 +115,7 @@ class History(Callback):
         if self.config.precision == "fp16" and wrong == ["gradient_norm"]:
             return  # The loss scaler skips such an update.
         if wrong:
-            raise UserError(
+            raise TrainingError(
                 f"Expected finite numbers. Found {', '.join(wrong)} infinite or NaN in stage {self.stage}, at update "
                 f"{trainer.global_step} or shortly before{self._first_wrong_batch(trainer)}. The last checkpoint is "
                 "kept. Lower the learning rate, or use another precision."
@@ -126,7 +127,7 @@ class History(Callback):
         if number < 0:
             return ""
         dataset = getattr(trainer.train_dataloader, "dataset", None)
-        if not isinstance(dataset, CropBatches):
+        if not isinstance(dataset, CropBatches | UnitBatches):
             return f", first in batch {number}"
         first, *others = (str(crop.file.path) for crop in dataset.crops(number))
         more = f" and {len(others)} more" if others else ""

@@ -213,7 +213,7 @@ def _plain_errors() -> Iterator[None]:
         yield
     except UserError as error:
         # A data loader's worker process wraps the message into its traceback, of which it is the last line.
-        raise UserError(str(error).strip().splitlines()[-1].removeprefix("bench.errors.UserError: ")) from error
+        raise type(error)(str(error).strip().splitlines()[-1].removeprefix("bench.errors.UserError: ")) from error
     except SystemExit as error:
         # Lightning answers Ctrl-C and SIGTERM by exiting, the latter as if all were done.
         raise KeyboardInterrupt from error

@@ -9,7 +9,7 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run ``bench`` and exit: 0 done, 1 some cell failed, 2 wrong use or bad input."""
+    """Run ``bench`` and exit: 0 done, 1 some cell or training failed, 2 wrong use or bad input."""
     import typer
 
     from bench.cli.app import application
@@ -24,7 +24,7 @@ def main() -> None:
     except UserError as error:
         if debug:
             raise
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except usage_error as error:
         _fail(error.format_message())
     except OSError as error:
@@ -38,9 +38,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, exit_code: int = 2) -> NoReturn:
     _say(f"error: {' '.join(message.split())}")
-    sys.exit(2)
+    sys.exit(exit_code)
 
 
 def _say(line: str) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from bench.audio import AudioFile
 from bench.upstream import UpstreamConfig
-from compressors.audio import CropBatches
+from compressors.audio import Crop, CropBatches
 from compressors.pretraining.augmentation import AugmentationConfig, mixed, noisy
 from compressors.pretraining.units import FrameUnits
 from compressors.stages import TrainingConfig
@@ -62,15 +62,19 @@ class UnitBatches(Dataset[UnitBatch]):
             seed: of orders, places and augmentation.
             augmentation: what is done to the audio; nothing by default.
         """
-        self.crops = CropBatches(files, config, seed, alignment=shape.stride)
+        self.crop_batches = CropBatches(files, config, seed, alignment=shape.stride)
         self.targets = targets
         self.shape = shape
         self.augmentation = augmentation or AugmentationConfig()
         self.seed = seed
 
+    def crops(self, index: int) -> list[Crop]:
+        """Say what batch ``index`` holds, counted over all epochs, without reading it."""
+        return self.crop_batches.crops(index)
+
     def __getitem__(self, index: int) -> UnitBatch:
         """Read batch ``index``, counted over all epochs."""
-        crops = self.crops.crops(index)
+        crops = self.crops(index)
         waveforms = torch.stack([crop.waveform() for crop in crops])
         num_frames = self.shape.num_frames(waveforms.shape[1])
         labels = [

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from bench.upstream.checkpoint import save_upstream
 from tests.application.test_command_line import bench, error_of
+from tests.compressors.method_checks import tiny_teacher
 
 
 @pytest.fixture
@@ -55,3 +58,27 @@ def test_two_rows_of_one_name_are_refused(data_file: Path, tmp_path: Path) -> No
     with data_file.open("a") as file:
         file.write("tasks: {ks: {layout: speech_commands, root: x, test_root: y}}\n")
     assert "would be called 'dphubert'" in error_of("run", *options, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("compressor", "stage"), [("dphubert", "final"), ("distill-only", "distillation"), ("prune-only", "recovery-1")]
+)
+def test_a_loss_that_is_not_finite_ends_with_1_and_keeps_the_last_checkpoint(
+    data_file: Path, tmp_path: Path, compressor: str, stage: str
+) -> None:
+    """A step of 1e30 leaves no loss finite."""
+    save_upstream(tiny_teacher(), tmp_path / "teacher", {})
+    own = ["--compressor", compressor, "--teacher", "teacher", "--out", "model", "--set", "checkpoint_updates=1"]
+    recipe = {"updates": 6, "warmup_updates": 2, "learning_rate": 1e30}
+    wrong = f"{stage.removesuffix('-1')}={json.dumps(recipe)}"
+    ended = bench(*arguments(data_file, *own, "--set", "sparsity=0.5", "--set", wrong), cwd=tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    last_line = ended.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("error: Expected finite numbers. Found loss")
+    assert f"in stage {stage}, at update" in last_line
+    assert "first in batch" in last_line
+    assert ".wav" in last_line
+    assert not (tmp_path / "model").exists()
+    kept = torch.load(tmp_path / ".model.work" / f"{stage}.ckpt", weights_only=True)
+    assert kept["global_step"] >= 1
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
