@@ -35,7 +35,7 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
     from bench.report.changes import find_changes
 
     chosen = None if columns == "all" else [column.strip() for column in columns.split(",") if column.strip()]
-    found = find_changes(rows, split, chosen)  # type: ignore[arg-type]
+    found = find_changes(rows, split, chosen)
     if out:
         write_changed_utterances(found, out)
     if as_json:

@@ -10,10 +10,10 @@ import typer
 from bench.cli import options
 
 if TYPE_CHECKING:
-    from bench.report.tables import Group
+    from bench.report.comparable import Board
 
 RUNS = Path("results") / "runs"
-FORMATS = ("csv", "md", "latex")
+FORMATS = ("csv", "md", "latex", "html")
 
 
 def report(
@@ -42,6 +42,7 @@ def report(
     """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_rows
+    from bench.report.tables import report_groups
 
     one_of(split, ("test", "dev"), "--split")
     formats = () if format_ is None else comma_separated(format_, "--format")
@@ -50,7 +51,8 @@ def report(
     if verify is not None:
         return _verify(verify, folders or _run_of(verify), split)
     runs = folders or _newest(may_be_none=with_published)
-    groups = _groups(runs, split, with_published=with_published)
+    boards = _boards(runs, split)
+    groups = report_groups(boards, with_published=with_published)
     if not formats:
         for group in groups:
             print_rows(group.texts(), group.heading)
@@ -59,7 +61,7 @@ def report(
     from bench.report.formats import write_report
 
     folder = out or (runs[0] / "report" if runs else Path("report"))
-    for path in write_report(groups, formats, folder):
+    for path in write_report(groups, boards, formats, folder, split):
         typer.echo(str(path))
     return 0
 
@@ -81,23 +83,20 @@ def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: st
     """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
     from bench.errors import UserError
     from bench.report.formats import report_csv
-    from bench.report.tables import PUBLISHED
+    from bench.report.tables import PUBLISHED, report_groups
     from bench.store.csv_text import csv_text
 
     if "source" in columns:
-        return report_csv(_groups(runs, split, with_published=PUBLISHED in presets))
+        return report_csv(report_groups(_boards(runs, split), with_published=PUBLISHED in presets))
     if len(runs) > 1:
         raise UserError("--verify: a leaderboard.csv is about one run. Name one DIR.")
+    return csv_text(_boards(runs, split)[0].table)
+
+
+def _boards(runs: list[Path], split: str) -> list[Board]:
     from bench.report.comparable import read_board
 
-    return csv_text(read_board(runs[0], split).table)
-
-
-def _groups(runs: list[Path], split: str, *, with_published: bool) -> list[Group]:
-    from bench.report.comparable import read_board
-    from bench.report.tables import report_groups
-
-    return report_groups([read_board(run, split) for run in runs], with_published=with_published)
+    return [read_board(run, split) for run in runs]
 
 
 def _run_of(csv: Path) -> list[Path]:

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
-from bench.files import replacing
+from bench.files import write_atomically
 from bench.report.changes import ChangedUtterance, Changes
+from bench.store.csv_text import csv_text
 
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the beginning of a formula."""
 BETWEEN_SEEDS = " | "
+
+_FIRST_COLUMNS = ("task", "model_a", "model_b", "id", "change", "reference", "prediction_a", "prediction_b")
 
 
 def write_changed_utterances(found: Sequence[Changes], path: Path) -> None:
@@ -30,10 +31,8 @@ def write_changed_utterances(found: Sequence[Changes], path: Path) -> None:
     for one in found:
         first_metrics.setdefault((one.task, one.other), one)
     rows = [_row(changes, one) for changes in first_metrics.values() for one in changes.utterances]
-    table = pd.DataFrame(rows).map(_inert)
     try:
-        with replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
+        write_atomically(path, csv_text(pd.DataFrame(rows, columns=None if rows else _FIRST_COLUMNS)))
     except OSError as error:
         raise UserError(f"--out {path} cannot be written: {error.strerror}. Choose another place.") from error
 
@@ -63,7 +62,3 @@ def _said(predictions: Sequence[Any]) -> Any:
 def _share(count: Sequence[float]) -> float | None:
     numerator, denominator = count
     return numerator / denominator if denominator else None
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value

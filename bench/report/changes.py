@@ -80,14 +80,12 @@ class Changes:
     """All that changed, sorted by id."""
 
 
-def find_changes(
-    rows: Sequence[Row], split: Literal["test", "dev"], columns: Sequence[str] | None = None
-) -> list[Changes]:
+def find_changes(rows: Sequence[Row], split: str, columns: Sequence[str] | None = None) -> list[Changes]:
     """Compare every further row with the first one, utterance by utterance and group by group.
 
     Args:
         rows: two or more.
-        split: whose utterances.
+        split: whose utterances, ``test`` or ``dev``.
         columns: what to group by, see `bench.report.groups.group_utterances`; by default every column there is.
 
     Returns:

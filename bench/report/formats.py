@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from bench.files import write_atomically
 from bench.report import latex, markdown
+from bench.report.comparable import Board
 from bench.report.tables import Group
 from bench.store.csv_text import csv_text
 from bench.store.leaderboard import IDENTITY
@@ -28,14 +30,37 @@ FORMATS: Mapping[str, tuple[str, Writer]] = {
     "md": ("report.md", markdown.markdown),
     "latex": ("report.tex", latex.document),
 }
-"""Name to file and writer."""
+"""Name to file and writer, of those that groups alone are enough for."""
+
+PAGE = "report.html"
 
 
-def write_report(groups: Sequence[Group], formats: Sequence[str], folder: Path) -> list[Path]:
-    """Write a report in each format; return the files."""
+def write_report(
+    groups: Sequence[Group], boards: Sequence[Board], formats: Sequence[str], folder: Path, split: str = "test"
+) -> list[Path]:
+    """Write a report in each format.
+
+    Args:
+        groups: of rows that may be ranked together.
+        boards: the runs behind them, which the page tells of in detail.
+        formats: some of `FORMATS`, or ``html``.
+        folder: of the files.
+        split: whose scores these are.
+
+    Returns:
+        The files.
+    """
     paths = []
     for name in formats:
-        file, writer = FORMATS[name]
+        file, writer = (PAGE, page_writer(boards, split)) if name == "html" else FORMATS[name]
         write_atomically(folder / file, writer(groups))
         paths.append(folder / file)
     return paths
+
+
+def page_writer(boards: Sequence[Board], split: str) -> Writer:
+    """Return the writer of the page about these runs."""
+    # Here, for it takes plotly and matplotlib with it.
+    from bench.report.page.writing import report_page
+
+    return partial(report_page, boards=boards, split=split)

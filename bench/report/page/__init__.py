@@ -1,0 +1,1 @@
+"""The report as one page that works from disk, without any network."""

@@ -1,0 +1,126 @@
+"""What the page tells of one model: its records, what is left of its layers, and what compression broke."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from bench.errors import UserError
+from bench.report.changes import Changes, GroupChange, find_changes
+from bench.report.comparable import Board
+from bench.report.plots.architecture import plots as architecture_plots
+from bench.report.plots.sources import Source, read_sources
+from bench.report.plots.writing import NothingToDrawError
+from bench.report.rows import find_rows
+
+logger = logging.getLogger(__name__)
+
+MAX_UTTERANCES = 100
+"""Broken ones listed of each task."""
+RECIPE = "arguments"
+"""The part of a record's settings that most records share."""
+
+
+class SharedValues:
+    """Large values that many records share, each kept once."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def place(self, value: Any) -> int:
+        """Return the value's position, which it gets where it is new."""
+        if value not in self.values:
+            self.values.append(value)
+        return self.values.index(value)
+
+
+def model_details(board: Board, split: str, shared: SharedValues) -> dict[str, dict[str, Any]]:
+    """Collect what is known of every model of a run.
+
+    Args:
+        board: of the run.
+        split: whose utterances are compared with the teacher's.
+        shared: takes the run's configuration and the recipes' arguments; the details hold their positions.
+
+    Returns:
+        Row of the leaderboard to plain values.
+    """
+    (source,) = read_sources([board.path])
+    layers = _layers(source)
+    broken = _changes(board, source, split)
+    config = shared.place(dict(board.config))
+    return {
+        row: {
+            "config": config,
+            "records": [_record(record, shared) for record in board.records if record.cell.model == row],
+            "saved": {model.name: model.manifest.provenance for model in source.saved(row)},
+            "layers": {model.name: layers[model.name] for model in source.saved(row) if model.name in layers},
+            "teacher": source.teacher_row,
+            **broken.get(row, {}),
+        }
+        for row in board.table["model"]
+    }
+
+
+def _record(record: Any, shared: SharedValues) -> dict[str, Any]:
+    values: dict[str, Any] = record.model_dump(mode="json")
+    if RECIPE in values["settings"]:
+        values["settings"] = {**values["settings"], RECIPE: {"shared": shared.place(values["settings"][RECIPE])}}
+    return values
+
+
+def _layers(source: Source) -> dict[str, list[dict[str, Any]]]:
+    try:
+        plots = architecture_plots([source])
+    except NothingToDrawError:
+        return {}
+    return {str(plot.data["model"].iloc[0]): json.loads(plot.data.to_json(orient="records")) for plot in plots}
+
+
+def _changes(board: Board, source: Source, split: str) -> dict[str, dict[str, Any]]:
+    """Compare every compressed model with the run's teacher; where that cannot be done, say why."""
+    compressed = [str(row) for row in board.table.loc[board.table["compressor"] != "none", "model"]]
+    if not compressed:
+        return {}
+    if source.teacher_row not in set(board.table["model"]):
+        return {row: {"not_compared": "The run has no scores of the teacher."} for row in compressed}
+    teacher, *rows = find_rows([str(source.teacher_row), *compressed], board.path, board.path)
+    found: dict[str, dict[str, Any]] = {}
+    for name, row in zip(compressed, rows, strict=True):
+        logger.info("comparing the utterances of %s with its teacher's", name)
+        try:
+            found[name] = {"changes": [_change(one) for one in find_changes([teacher, row], split)]}
+        except UserError as error:
+            found[name] = {"not_compared": str(error)}
+    return found
+
+
+def _change(changes: Changes) -> dict[str, Any]:
+    broken = [one for one in changes.utterances if one.kind == "broken"]
+    return {
+        "task": changes.task,
+        "metric": changes.metric.name,
+        "groups": [_group(group) for group in (changes.overall, *changes.groups)],
+        "num_broken": len(broken),
+        "broken": [
+            [one.id, str(one.first.reference), str(one.first.predictions[0]), str(one.other.predictions[0])]
+            for one in broken[:MAX_UTTERANCES]
+        ],
+    }
+
+
+def _group(group: GroupChange) -> dict[str, Any]:
+    difference = group.difference
+    return {
+        "name": f"{group.column} {group.value}".strip(),
+        "num_utterances": group.num_utterances,
+        "num_broken": group.num_broken,
+        "num_mended": group.num_mended,
+        "before": 100 * group.first_score,
+        "now": 100 * group.other_score,
+        "difference": [100 * value for value in (difference.value, difference.low, difference.high)],
+        "lost_more_by": 100 * group.lost_more_by if group.column else None,
+        "p_value": group.p_value if group.column else None,
+        "stands_out": group.stands_out,
+    }

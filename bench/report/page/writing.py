@@ -1,0 +1,104 @@
+"""Renders the page: one file with all that it needs inside, which a browser opens from disk."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from bench.report.comparable import Board
+from bench.report.page.boards import board_data
+from bench.report.page.details import SharedValues, model_details
+from bench.report.tables import Group
+
+TEMPLATES = "templates"
+SCRIPTS = ("leaderboard.js", "pareto.js", "model.js", "start.js")
+
+
+def report_page(groups: Sequence[Group], boards: Sequence[Board], split: str = "test") -> str:
+    """Render the page with all that is known of the runs' models.
+
+    Args:
+        groups: of rows that may be ranked together.
+        boards: the runs behind them.
+        split: whose scores these are, and whose utterances are compared with the teacher's.
+
+    Raises:
+        UserError: a run or a model's folder is damaged.
+    """
+    shared = SharedValues()
+    details = {board.name: model_details(board, split, shared) for board in boards}
+    return page_html(groups, details, shared.values)
+
+
+def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]], shared: Sequence[Any] = ()) -> str:
+    """Render the page.
+
+    Nothing in it is loaded from elsewhere, and its policy lets no other script run than those that came with it,
+    whatever names and texts the results hold.
+
+    Args:
+        groups: of rows that may be ranked together.
+        details: run to row to what `bench.report.page.details.model_details` says of it.
+        shared: values that details refer to by position.
+    """
+    templates = Environment(
+        loader=PackageLoader(__package__, TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    own = "\n".join(_source(name) for name in SCRIPTS)
+    scripts = [Markup(text) for text in (get_plotlyjs(), f'"use strict";\n{own}')]
+    boards = [board_data(group) for group in groups]
+    links = [_links(group, details) for group in groups]
+    return templates.get_template("page.html").render(
+        boards=[
+            {"data": data, "group": group, "rows": _cells(group), "links": linked}
+            for data, group, linked in zip(boards, groups, links, strict=True)
+        ],
+        data={"boards": boards, "links": links, "details": details, "shared": shared},
+        style=Markup(_source("page.css")),
+        scripts=scripts,
+        script_hashes=[_hash(script) for script in scripts],
+    )
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath(TEMPLATES, name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _links(group: Group, details: Mapping[str, Mapping[str, Any]]) -> list[list[str] | None]:
+    """Find of every row the run and the model that its details are kept by; none of published rows."""
+    found: list[list[str] | None] = []
+    for source, model in zip(group.table["source"], group.table["model"], strict=True):
+        own = str(model).removesuffix(f" ({source})")
+        found.append([str(source), own] if own in details.get(str(source), {}) else None)
+    return found
+
+
+def _cells(group: Group) -> list[list[dict[str, Any]]]:
+    best = {column.key: group.best(column) for column in group.columns}
+    return [
+        [_cell(row[column.key], column.decimals, position in best[column.key]) for column in group.columns]
+        for position, row in enumerate(group.rows())
+    ]
+
+
+def _cell(value: Any, decimals: int | None, is_best: bool) -> dict[str, Any]:
+    if value is None or isinstance(value, str):
+        return {"text": value or "", "sort": value or "", "spread": "", "is_best": False}
+    spread = "" if value.std is None else f"± {value.std:.{decimals}f}"
+    return {"text": f"{value.mean:.{decimals}f}", "sort": repr(value.mean), "spread": spread, "is_best": is_best}
