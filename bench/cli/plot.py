@@ -1,0 +1,60 @@
+"""``bench plot``: figures of runs, for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from bench.cli import options
+
+ALL = "all"
+KINDS = ("pareto", "bars", "architecture", "training", "layer-weights", "hours")
+WIDTHS = ("column", "page")
+
+
+def plot(
+    folders: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            metavar="[DIR..]", help="Folders of runs, or of models [default: the newest run in results/runs]."
+        ),
+    ] = None,
+    kind: Annotated[str, typer.Option(help=f"What to draw: {', '.join(KINDS)} (comma-separated), or all.")] = ALL,
+    width: Annotated[str, typer.Option(help="column (3.35 inches) or page (7 inches).")] = "column",
+    with_published: Annotated[
+        bool,
+        typer.Option("--with-published", help="Also published models on SUPERB; without any DIR, these alone."),
+    ] = False,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Folder to write to [default: plots in the first DIR]."),
+    ] = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Draw figures as PDF and PNG, each with a CSV of what it shows beside it."""
+    from bench.cli.choices import comma_separated, one_of
+    from bench.cli.output import print_json
+
+    one_of(width, WIDTHS, "--width")
+    kinds = KINDS if kind == ALL else comma_separated(kind, "--kind")
+    for name in kinds:
+        one_of(name, (*KINDS, ALL), "--kind")
+    from bench.report.plots.canvas import WIDTHS_IN
+    from bench.report.plots.kinds import draw_plots
+    from bench.report.rows import newest_run
+
+    results = Path("results")
+    if not folders:
+        kinds = () if with_published else kinds
+        folders = [] if with_published else [newest_run(results / "runs")]
+    out = out or (folders[0] if folders else results) / "plots"
+    written = draw_plots(folders, kinds, out, WIDTHS_IN[width], skip_absent=kind == ALL, with_published=with_published)
+    if json:
+        print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])
+        return 0
+    for paths in written:
+        typer.echo(" ".join(str(path) for path in paths.values()))
+    return 0

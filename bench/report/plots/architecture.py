@@ -1,0 +1,187 @@
+"""What compression left of each layer: channels, heads and feed-forward widths beside the teacher's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from bench.errors import UserError
+from bench.report.plots import canvas
+from bench.report.plots.series import COLORS, QUIET_COLOR
+from bench.report.plots.sources import SavedModel, Source
+from bench.report.plots.writing import NothingToDrawError, Plot
+
+if TYPE_CHECKING:
+    from bench.upstream import UpstreamConfig
+
+logger = logging.getLogger(__name__)
+
+CONVOLUTION = "convolution channels"
+HEADS = "attention heads"
+FEED_FORWARD = "feed-forward width"
+PARTS = (CONVOLUTION, HEADS, FEED_FORWARD)
+
+
+def plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make one figure a compressed model.
+
+    Raises:
+        NothingToDrawError: no model is saved in the folders.
+    """
+    found = [_plot(source, model, len(sources) > 1) for source in sources for model in source.models]
+    if not found:
+        raise NothingToDrawError(
+            f"Expected compressed models, for the plot architecture. Found none in "
+            f"{', '.join(str(source.path) for source in sources)}. Name a run that compresses."
+        )
+    return found
+
+
+def kept_units_table(shape: UpstreamConfig, teacher: UpstreamConfig | None) -> pd.DataFrame:
+    """List what each layer has.
+
+    Args:
+        shape: of the model.
+        teacher: its teacher's shape; where it is not known, columns about it are empty.
+
+    Returns:
+        One row a layer that either has: ``part`` (of `PARTS`), ``layer`` from 1, ``kept`` and ``teacher`` units, and
+        of heads their indices from 0, as ``kept_heads`` and ``teacher_heads``, parted by spaces.
+    """
+    rows = []
+    for part in PARTS:
+        mine, others = _units(shape, part), _units(teacher, part) if teacher else []
+        my_heads = _heads(shape) if part == HEADS else []
+        other_heads = _heads(teacher) if part == HEADS and teacher else []
+        for layer in range(max(len(mine), len(others))):
+            rows.append(
+                {
+                    "part": part,
+                    "layer": layer + 1,
+                    "kept": _at(mine, layer, 0),
+                    "teacher": _at(others, layer, None),
+                    "kept_heads": _at(my_heads, layer, ""),
+                    "teacher_heads": _at(other_heads, layer, ""),
+                }
+            )
+    return pd.DataFrame(rows).astype({"kept": "Int64", "teacher": "Int64"})
+
+
+def draw(table: pd.DataFrame, width_in: float) -> Figure:
+    """Draw a panel for each part, layers from left to right.
+
+    Args:
+        table: as `kept_units_table` makes it, with ``model`` and ``teacher_model``.
+        width_in: of the figure.
+    """
+    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
+    counts = [int((table["part"] == part).sum()) for part in PARTS]
+    if is_wide:
+        figure, axes = canvas.panels(3, width_in, columns=3, aspect=0.7, extra_in=0.3, width_ratios=counts)
+    else:
+        figure, axes = canvas.panels(3, width_in, columns=1, aspect=0.29, extra_in=0.35)
+    for panel, part in zip(axes, PARTS, strict=True):
+        rows = table[table["part"] == part]
+        if part == HEADS:
+            _draw_heads(panel, rows)
+        else:
+            _draw_widths(panel, rows)
+        panel.set_title(_title(part, rows))
+        panel.set_xticks(rows["layer"], [str(layer) for layer in rows["layer"]])
+        if len(rows) > 12:
+            panel.set_xticks(rows["layer"][::2], [str(layer) for layer in rows["layer"][::2]])
+        panel.tick_params(axis="x", length=0)
+        panel.set_xlim(0.4, len(rows) + 0.6)
+        if is_wide or part == PARTS[-1]:
+            panel.set_xlabel("layer")
+    handles = [Patch(facecolor=COLORS[0], edgecolor="black", linewidth=0.4)]
+    labels = [str(table["model"].iloc[0])]
+    if table["teacher"].notna().any():
+        handles.append(Patch(facecolor="none", edgecolor=QUIET_COLOR, linewidth=0.7))
+        labels.append(str(table["teacher_model"].iloc[0]))
+    canvas.legend(figure, handles, labels, columns=2)
+    return figure
+
+
+def _plot(source: Source, model: SavedModel, is_one_of_many: bool) -> Plot:
+    shape = model.manifest.shape
+    reference = source.teacher or model.manifest.provenance.get("teacher")
+    teacher = _teacher_shape(reference)
+    table = kept_units_table(shape, teacher).assign(model=model.name, teacher_model=_short(reference))
+    place = f"{source.name}-{model.name}" if is_one_of_many and source.name != model.name else model.name
+    return Plot(f"architecture-{place}", table, draw)
+
+
+def _teacher_shape(reference: Any) -> UpstreamConfig | None:
+    from bench.upstream.reference import reference_config
+
+    if not isinstance(reference, str):
+        return None
+    try:
+        return reference_config(reference)
+    except UserError as error:
+        logger.warning("architecture: drawn without the teacher's outline. %s", error)
+        return None
+
+
+def _short(reference: Any) -> str:
+    return Path(reference).name if isinstance(reference, str) else ""
+
+
+def _units(shape: UpstreamConfig, part: str) -> list[int]:
+    if part == CONVOLUTION:
+        return [layer.channels for layer in shape.conv_layers]
+    if part == HEADS:
+        return [len(layer.heads) for layer in shape.layers]
+    return [layer.feed_forward for layer in shape.layers]
+
+
+def _heads(shape: UpstreamConfig) -> list[str]:
+    return [" ".join(map(str, sorted(layer.heads))) for layer in shape.layers]
+
+
+def _at(values: Sequence[Any], index: int, default: Any) -> Any:
+    return values[index] if index < len(values) else default
+
+
+def _draw_widths(axes: Axes, rows: pd.DataFrame) -> None:
+    layers = rows["layer"]
+    if rows["teacher"].notna().any():
+        outline = rows["teacher"].fillna(0).astype(int)
+        axes.bar(layers, outline, 0.8, facecolor="none", edgecolor=QUIET_COLOR, linewidth=0.7)
+    axes.bar(layers, rows["kept"].astype(int), 0.8, color=COLORS[0], edgecolor="black", linewidth=0.4)
+
+
+def _draw_heads(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw a box a head: the teacher's empty, those kept filled."""
+    _draw_boxes(axes, rows, "teacher_heads", "none", QUIET_COLOR, 0.7)
+    _draw_boxes(axes, rows, "kept_heads", COLORS[0], "black", 0.4)
+    heads = [int(head) for heads in [*rows["kept_heads"], *rows["teacher_heads"]] for head in heads.split()]
+    num_heads = max(heads, default=0) + 1
+    axes.set_ylim(0.4, num_heads + 0.6)
+    step = 1 if num_heads <= 6 else 2 if num_heads <= 12 else 4
+    axes.set_yticks(range(step, num_heads + 1, step))
+    axes.grid(visible=False)
+    axes.set_ylabel("head")
+
+
+def _draw_boxes(axes: Axes, rows: pd.DataFrame, column: str, fill: str, edge: str, line_width: float) -> None:
+    boxes = [
+        Rectangle((layer - 0.4, int(head) + 0.6), 0.8, 0.8)
+        for layer, heads in zip(rows["layer"], rows[column], strict=True)
+        for head in heads.split()
+    ]
+    axes.add_collection(PatchCollection(boxes, facecolor=fill, edgecolor=edge, linewidth=line_width))
+
+
+def _title(part: str, rows: pd.DataFrame) -> str:
+    kept, others = int(rows["kept"].sum()), rows["teacher"]
+    return f"{part}: {kept:,}" + (f" of {int(others.sum()):,}" if others.notna().any() else "")

@@ -1,0 +1,85 @@
+"""What all figures share: the style sheet, the widths, a grid of panels, and text that is only text."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+WIDTHS_IN = {"column": 3.35, "page": 7.0}
+"""Of a column and of the text, in inches, as Interspeech and IEEE set them, to the nearest that fits both.
+
+Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches)."""
+
+LONGEST_NAME = 30
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and write figures in the suite's style, whatever the user's own settings of matplotlib are."""
+    sheet = files("bench.report.plots") / "superb.mplstyle"
+    with as_file(sheet) as path, matplotlib.rc_context(fname=str(path)):
+        yield
+
+
+def panels(
+    count: int, width_in: float, *, columns: int, aspect: float, extra_in: float = 0.35, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a grid of panels.
+
+    Args:
+        count: how many panels.
+        width_in: of the figure.
+        columns: panels in a row, at most.
+        aspect: height of a panel by its width.
+        extra_in: of the figure's height, for legends and marks.
+        options: of matplotlib's ``subplots``.
+
+    Returns:
+        The figure, and its panels row by row.
+    """
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width_in, rows * aspect * width_in / columns + extra_in))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def name(text: str) -> str:
+    """Make a name fit to be drawn: one line, no control characters, not endless."""
+    line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
+    line = " ".join(line.split())
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+
+
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    """Put a legend above all panels; labels are drawn as they are, also those that matplotlib would hide."""
+    if not handles:
+        return
+    placed = figure.legend(
+        handles, ["."] * len(labels), loc="outside upper left", ncols=min(columns, len(handles)), mode=None
+    )
+    for text, label in zip(placed.get_texts(), labels, strict=True):
+        text.set_text(name(label))
+
+
+def mark(figure: Figure, text: str) -> None:
+    """Say below the figure where its scores come from."""
+    figure.supxlabel(name_list(text), x=0.995, ha="right", color="#606060")
+
+
+def name_list(text: str) -> str:
+    """Clean a longer text without cutting it."""
+    return " ".join("".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text).split())

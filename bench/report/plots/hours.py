@@ -1,0 +1,118 @@
+"""Score against the hours of audio that compression heard (``--set data.hours=``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.report.plots import canvas
+from bench.report.plots.scores import by_setting, overall_scores, score_label, setting_label, task_scores
+from bench.report.plots.series import TEACHER_COLOR, Series, series
+from bench.report.plots.sources import Source
+from bench.report.plots.ticks import plain_log_scale
+from bench.report.plots.writing import NothingToDrawError, Plot
+
+
+def plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make one figure of all runs.
+
+    Raises:
+        NothingToDrawError: the models of a setting did not hear different hours.
+    """
+    scores = overall_scores(sources)
+    table = with_hours(task_scores(sources) if scores.empty else scores, sources)
+    found = [
+        Plot(name, part, draw)
+        for name, part in by_setting(table, "hours")
+        if part["audio_hours"].dropna().nunique() > 1
+    ]
+    if not found:
+        raise NothingToDrawError(
+            f"Expected models that heard different hours of audio, for the plot hours. Found "
+            f"{table['audio_hours'].dropna().nunique()} in {', '.join(str(source.path) for source in sources)}. Run "
+            "with other --set data.hours=.., and name all runs."
+        )
+    return found
+
+
+def with_hours(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """Add ``audio_hours`` to scores, as models' provenance says; of the models without it, teachers alone stay."""
+    by_name = {source.name: source for source in sources}
+    hours = [_hours(by_name[run], model) for run, model in zip(scores["run"], scores["model"], strict=True)]
+    table = scores.assign(audio_hours=pd.Series(hours, index=scores.index, dtype="float64"))
+    return table[table["is_teacher"] | table["audio_hours"].notna()].reset_index(drop=True)
+
+
+def draw(table: pd.DataFrame, width_in: float) -> Figure:
+    """Draw a panel a score, with a line a row of the leaderboards.
+
+    Args:
+        table: as `with_hours` makes it, of one setting.
+        width_in: of the figure.
+    """
+    groups = list(table.groupby(["task", "metric"], sort=False))
+    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
+    columns = min(len(groups), 4 if is_wide else 2)
+    single = len(groups) == 1
+    figure, axes = canvas.panels(
+        len(groups), width_in, columns=columns, aspect=0.6 if single else 0.85, extra_in=0.45, sharex=True
+    )
+    students = table[~table["is_teacher"]]
+    looks = {str(model): series(index) for index, model in enumerate(students["model"].unique())}
+    for panel, ((task, metric), rows) in zip(axes, groups, strict=True):
+        _draw_panel(panel, rows, looks)
+        direction = "↑" if rows["higher_is_better"].iloc[0] else "↓"
+        panel.set_title(f"{score_label(str(task), str(metric))} {'' if single else '(%) '}{direction}")
+    low, high = students["audio_hours"].min(), students["audio_hours"].max()
+    for panel in axes:
+        if high > 4 * low:
+            plain_log_scale(panel, low, high)
+    for panel in axes[-columns:]:
+        panel.set_xlabel("hours of audio heard")
+        panel.tick_params(labelbottom=True)
+    handles = [
+        Line2D(
+            [], [], color=look.color, linestyle=look.line_style, marker=look.marker, markeredgecolor="black",
+            markeredgewidth=0.5,
+        )
+        for look in looks.values()
+    ]  # fmt: skip
+    labels = list(looks)
+    if table["is_teacher"].any():
+        handles.insert(0, Line2D([], [], color=TEACHER_COLOR, linestyle="--", linewidth=0.8))
+        labels.insert(0, "teacher")
+    canvas.legend(figure, handles, labels, columns=4 if is_wide else 3)
+    canvas.mark(figure, setting_label(table))
+    return figure
+
+
+def _hours(source: Source, row: str) -> float | None:
+    """Average over the seeds of a sweep, all of which were given as much."""
+    found = [hours for model in source.saved(row) if (hours := model.manifest.provenance.get("audio_hours"))]
+    return float(sum(found) / len(found)) if found else None
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, Series]) -> None:
+    teachers = rows[rows["is_teacher"]]
+    if not teachers.empty:
+        axes.axhline(teachers["score"].iloc[0], color=TEACHER_COLOR, linestyle="--", linewidth=0.8)
+    for model, points in rows[~rows["is_teacher"]].sort_values("audio_hours").groupby("model", sort=False):
+        look = looks[str(model)]
+        spread = points["score_std"]
+        axes.errorbar(
+            points["audio_hours"],
+            points["score"],
+            yerr=spread.fillna(0) if spread.notna().any() else None,
+            color=look.color,
+            linestyle=look.line_style,
+            marker=look.marker,
+            markeredgecolor="black",
+            markeredgewidth=0.5,
+            ecolor="#404040",
+            elinewidth=0.7,
+        )
+    axes.margins(x=0.08, y=0.15)

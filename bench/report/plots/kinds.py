@@ -1,0 +1,66 @@
+"""The kinds of figures that there are, drawn on demand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
+from bench.report.plots.sources import Source, read_sources
+from bench.report.plots.writing import NothingToDrawError, Plot, write_plot
+
+logger = logging.getLogger(__name__)
+
+KINDS: Mapping[str, Callable[[Sequence[Source]], list[Plot]]] = MappingProxyType(
+    {
+        "pareto": pareto.plots,
+        "bars": bars.plots,
+        "architecture": architecture.plots,
+        "training": training.plots,
+        "layer-weights": layer_weights.plots,
+        "hours": hours.plots,
+    }
+)
+
+
+def draw_plots(
+    folders: Sequence[Path],
+    kinds: Sequence[str],
+    out: Path,
+    width_in: float,
+    *,
+    skip_absent: bool,
+    with_published: bool,
+) -> list[dict[str, Path]]:
+    """Draw figures and write them.
+
+    Args:
+        folders: of runs or models.
+        kinds: keys of `KINDS`.
+        out: folder to write to.
+        width_in: of every figure.
+        skip_absent: log what there is nothing to draw of, instead of refusing it.
+        with_published: draw published models too.
+
+    Returns:
+        Suffix to file, of each figure.
+
+    Raises:
+        UserError: a folder holds neither run nor model, its files are torn, or there is nothing to draw.
+    """
+    sources = read_sources(folders)
+    plots: list[Plot] = pareto.published_plots(sources) if with_published else []
+    absent: NothingToDrawError | None = None
+    for kind in kinds:
+        try:
+            plots += KINDS[kind](sources)
+        except NothingToDrawError as error:
+            if not skip_absent:
+                raise
+            logger.info("left out: %s", error)
+            absent = error
+    if not plots and absent is not None:
+        raise absent
+    return [write_plot(plot, out, width_in) for plot in plots]

@@ -1,0 +1,113 @@
+"""Which hidden states each task listens to: the layer weights that its heads learned, the teacher's above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.report.plots import canvas
+from bench.report.plots.scores import SETTING, TASK_ORDER, by_setting, setting_label, setting_numbers
+from bench.report.plots.sources import Source
+from bench.report.plots.writing import NothingToDrawError, Plot
+
+SETTINGS_KEY = "layer_weights"
+"""Of a record's settings."""
+
+
+def plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make one figure of all models.
+
+    Raises:
+        NothingToDrawError: no record keeps layer weights.
+    """
+    table = layer_weights_table(sources)
+    if table.empty:
+        raise NothingToDrawError(
+            f"Expected records with {SETTINGS_KEY}, for the plot layer-weights. Found none in "
+            f"{', '.join(str(source.path) for source in sources)}. Evaluate again with this version."
+        )
+    return [Plot(name, part, draw) for name, part in by_setting(table, "layer-weights")]
+
+
+def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
+    """List the weights: one row a model, task and hidden state, means over the seeds.
+
+    Returns:
+        Columns ``is_teacher``, ``label`` (of the model), ``setting``, `SETTING`, ``task``, ``hidden_state`` from 0,
+        ``weight``, ``weight_std`` (sample standard deviation over the seeds, empty for one) and ``num_seeds``.
+    """
+    settings = setting_numbers(sources)
+    several = len({source.path for source in sources}) > 1
+    rows = [
+        {
+            "is_teacher": record.cell.model == source.teacher_row,
+            "label": f"{source.name}/{record.cell.model}" if several else record.cell.model,
+            "setting": settings[source.name],
+            **{key: getattr(record, key) for key in SETTING},
+            "task": record.cell.task,
+            "hidden_state": state,
+            "weight": weight,
+        }
+        for source in sources
+        if source.board is not None
+        for record in source.board.records
+        for state, weight in enumerate(record.settings.get(SETTINGS_KEY, ()))
+    ]
+    key = ["is_teacher", "label", "setting", *SETTING, "task", "hidden_state"]
+    table = pd.DataFrame(rows, columns=[*key, "weight"])
+    grouped = table.groupby(key, sort=False)["weight"]
+    weights = grouped.agg(weight="mean", weight_std="std", num_seeds="count").reset_index()
+    place = {task: index for index, task in enumerate(TASK_ORDER)}
+    order = weights.assign(
+        later=~weights["is_teacher"].astype(bool), place=weights["task"].map(place).fillna(len(place))
+    ).sort_values(["later", "label", "place", "task", "hidden_state"])
+    return order.drop(columns=["later", "place"]).reset_index(drop=True)
+
+
+def draw(table: pd.DataFrame, width_in: float) -> Figure:
+    """Draw a panel for each model, with a row a task and a column a hidden state.
+
+    Args:
+        table: as `layer_weights_table` makes it, of one setting.
+        width_in: of the figure.
+    """
+    models = list(dict.fromkeys(table["label"]))
+    tasks = list(dict.fromkeys(table["task"]))
+    num_states = int(table["hidden_state"].max()) + 1
+    figure, axes = canvas.panels(
+        len(models), width_in, columns=1, aspect=0.048 * len(tasks) + 0.075, extra_in=0.35, sharex=True
+    )
+    darkest = float(table["weight"].max())
+    image = None
+    for panel, model in zip(axes, models, strict=True):
+        grid = np.full((len(tasks), num_states), np.nan)
+        for row in table[table["label"] == model].itertuples():
+            grid[tasks.index(row.task), row.hidden_state] = row.weight
+        image = panel.pcolormesh(
+            np.arange(num_states + 1) - 0.5,
+            np.arange(len(tasks) + 1) - 0.5,
+            np.ma.masked_invalid(grid),
+            cmap="cividis",
+            vmin=0,
+            vmax=darkest,
+            edgecolors="white",
+            linewidth=0.5,
+        )
+        panel.invert_yaxis()
+        panel.set_yticks(range(len(tasks)), [canvas.name(task.upper()) for task in tasks])
+        panel.set_title(canvas.name(model))
+        panel.grid(visible=False)
+        panel.tick_params(length=0)
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    axes[-1].set_xticks(range(0, num_states, 1 if num_states <= 13 else 2))
+    axes[-1].set_xlabel("hidden state (0: input of the first layer)")
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=30, fraction=0.04)
+        bar.set_label("weight")
+        bar.outline.set_visible(False)
+    canvas.mark(figure, setting_label(table))
+    return figure

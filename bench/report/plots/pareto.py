@@ -1,0 +1,226 @@
+"""Score against parameters, MACs and latency, with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from bench.report.plots import canvas
+from bench.report.plots.labels import place_labels
+from bench.report.plots.published_scores import PUBLISHED, published_scores
+from bench.report.plots.scores import by_setting, overall_scores, score_label, setting_label, task_scores
+from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER, Series, series
+from bench.report.plots.sources import Source
+from bench.report.plots.ticks import plain_log_scale
+from bench.report.plots.writing import NothingToDrawError, Plot
+
+LABELLED_AT_MOST = 14
+"""Points of a panel; of more, those on the front and the teacher alone are labelled."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs, on the horizontal axis."""
+
+    column: str
+    name: str
+    label: str
+    unit: float
+    """By which values are divided."""
+
+
+COSTS = (
+    Cost("params", "params", "parameters (millions)", 1e6),
+    Cost("macs_superb", "macs", "MACs, SUPERB's protocol (G)", 1e9),
+    Cost("rtf", "latency", "real-time factor, 1 CPU thread (thousandths)", 1e-3),
+)
+
+
+def plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make a figure for each cost that was measured.
+
+    Raises:
+        NothingToDrawError: no run has scores of models whose cost is known.
+    """
+    scores = overall_scores(sources)
+    found = _plots(task_scores(sources) if scores.empty else scores, "pareto")
+    if not found:
+        raise NothingToDrawError(
+            f"Expected scores of models whose cost is known, for the plot pareto. Found none in "
+            f"{', '.join(str(source.path) for source in sources)}. Finish the run first."
+        )
+    return found
+
+
+def published_plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make the figures of published models, with those of the runs that were evaluated on SUPERB's own corpora."""
+    return _plots(published_scores(sources), "published")
+
+
+def pareto_front(
+    costs: NDArray[np.float64], scores: NDArray[np.float64], *, higher_is_better: bool
+) -> NDArray[np.bool_]:
+    """Say which points no other one beats: none is as cheap and as good, and cheaper or better.
+
+    Args:
+        costs: (points,), lower is better.
+        scores: (points,).
+        higher_is_better: of the scores.
+
+    Returns:
+        (points,) whether each is on the front; of equal points, all.
+    """
+    gains = scores if higher_is_better else -scores
+    order = np.lexsort((-gains, costs))
+    on_front = np.zeros(len(costs), dtype=bool)
+    best, best_cost = -np.inf, -np.inf
+    for index in order:
+        if gains[index] > best or (gains[index] == best and costs[index] == best_cost):
+            on_front[index] = True
+            best, best_cost = gains[index], costs[index]
+    return on_front
+
+
+def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
+    """Draw one panel a score.
+
+    Args:
+        table: as `plots` makes it, of one setting.
+        width_in: of the figure.
+        cost: on the horizontal axis.
+    """
+    groups = list(table.groupby(["task", "metric"], sort=False))
+    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
+    columns = (min(len(groups), 4) if len(groups) > 2 else 2) if is_wide else min(len(groups), 2)
+    single = len(groups) == 1
+    aspect = (0.45 if is_wide else 0.62) if single else 0.85
+    figure, axes = canvas.panels(len(groups), width_in, columns=columns, aspect=aspect, extra_in=0.45, sharex=True)
+    looks = {name: series(index) for index, name in enumerate(_compressors(table))}
+    for panel, ((task, metric), points) in zip(axes, groups, strict=True):
+        _draw_panel(panel, points, cost, looks)
+        direction = "↑" if points["higher_is_better"].iloc[0] else "↓"
+        panel.set_title(f"{score_label(str(task), str(metric))} {'' if single else '(%) '}{direction}")
+    for panel in axes[-columns:]:
+        panel.set_xlabel(cost.label)
+        panel.tick_params(labelbottom=True)
+    _draw_legend(figure, table, looks)
+    canvas.mark(figure, setting_label(table))
+    for panel, (_, points) in zip(axes, groups, strict=True):
+        has_room = len(points) <= LABELLED_AT_MOST
+        shown = points["on_front"] | points["is_teacher"] | has_room
+        labels = [canvas.name(label) if show else "" for label, show in zip(points["label"], shown, strict=True)]
+        place_labels(figure, panel, _places(points, cost), labels, _front_corners(points, cost))
+    return figure
+
+
+def _plots(scores: pd.DataFrame, name: str) -> list[Plot]:
+    return [
+        Plot(figure, table, partial(draw, cost=cost))
+        for cost in COSTS
+        for figure, table in _tables(scores, cost, f"{name}-{cost.name}")
+    ]
+
+
+def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.DataFrame]]:
+    # A logarithm of nothing is no place, and a model that costs nothing is no compression.
+    known = scores[scores[cost.column] > 0]
+    if known.empty:
+        return []
+    fronts = [
+        pd.Series(
+            pareto_front(
+                group[cost.column].to_numpy(),
+                group["score"].to_numpy(),
+                higher_is_better=bool(group["higher_is_better"].iloc[0]),
+            ),
+            index=group.index,
+        )
+        for _, group in known.groupby(["setting", "task", "metric"], sort=False)
+    ]
+    return by_setting(known.assign(on_front=pd.concat(fronts)), name)
+
+
+def _compressors(table: pd.DataFrame) -> list[str]:
+    return [str(name) for name in table.loc[~table["is_teacher"], "compressor"].unique()]
+
+
+def _draw_panel(axes: Axes, points: pd.DataFrame, cost: Cost, looks: dict[str, Series]) -> None:
+    costs = points[cost.column] / cost.unit
+    if costs.max() > 8 * costs.min():
+        plain_log_scale(axes, costs.min(), costs.max())
+    axes.plot(
+        *zip(*_front_corners(points, cost), strict=True),
+        color=QUIET_COLOR,
+        linestyle="--",
+        linewidth=0.9,
+        zorder=1,
+        gid="front",
+    )
+    for place, (_, row) in zip(costs, points.iterrows(), strict=True):
+        look = None if row["is_teacher"] else looks[row["compressor"]]
+        fill = "white" if row["is_published"] else None
+        axes.errorbar(
+            place,
+            row["score"],
+            yerr=row["score_std"] if pd.notna(row["score_std"]) else None,
+            color=TEACHER_COLOR if look is None else look.color,
+            marker=TEACHER_MARKER if look is None else look.marker,
+            markersize=7 if look is None else 4.5,
+            markerfacecolor=fill,
+            markeredgecolor="black",
+            markeredgewidth=0.5,
+            ecolor="#404040",
+            elinewidth=0.7,
+            linestyle="none",
+            zorder=3,
+        )
+    axes.margins(x=0.18, y=0.18)
+
+
+def _front_corners(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
+    """List the corners of the front: the best score to be had for each cost, as steps."""
+    front = points[points["on_front"]].sort_values(cost.column)
+    corners: list[tuple[float, float]] = []
+    for place in _places(front, cost):
+        if corners:
+            corners.append((place[0], corners[-1][1]))
+        corners.append(place)
+    return corners
+
+
+def _places(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
+    return list(zip(points[cost.column] / cost.unit, points["score"], strict=True))
+
+
+def _draw_legend(figure: Figure, table: pd.DataFrame, looks: dict[str, Series]) -> None:
+    handles = [Line2D([], [], color=QUIET_COLOR, linestyle="--", linewidth=0.9)]
+    labels = ["Pareto front"]
+    if table["is_teacher"].any():
+        handles.append(_point(TEACHER_COLOR, TEACHER_MARKER, 7))
+        labels.append("teacher")
+    for compressor, look in looks.items():
+        handles.append(_point(look.color, look.marker, 4.5, "white" if compressor == PUBLISHED else None))
+        labels.append("not compressed" if compressor == "none" else compressor)
+    canvas.legend(figure, handles, labels, columns=4)
+
+
+def _point(color: str, marker: str, size: float, fill: str | None = None) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        color=color,
+        marker=marker,
+        markersize=size,
+        markerfacecolor=fill,
+        markeredgecolor="black",
+        markeredgewidth=0.5,
+        linestyle="",
+    )

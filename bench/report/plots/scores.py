@@ -1,0 +1,156 @@
+"""The scores that figures show, one row a model and score, parted where they cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.contracts import Metric
+from bench.report.comparable import Board, comparable
+from bench.report.plots.sources import Source
+from bench.report.run_leaderboard import primary_metrics
+
+SETTING = ["data", "preset", "protocol"]
+"""Where scores come from; rows that differ in these are never in one figure."""
+TASK_ORDER = ("pr", "asr", "ks", "sid", "er", "ic", "sf")
+"""SUPERB's; other tasks follow by name."""
+METRIC_NAMES = {
+    "wer": "WER",
+    "cer": "CER",
+    "per": "PER",
+    "accuracy": "accuracy",
+    "slot_type_f1": "slot F1",
+    "slot_value_cer": "slot CER",
+}
+COLUMNS = [
+    "run",
+    "model",
+    "label",
+    "compressor",
+    "is_teacher",
+    "is_published",
+    "setting",
+    *SETTING,
+    "params",
+    "macs_superb",
+    "rtf",
+    "task",
+    "metric",
+    "higher_is_better",
+    "score",
+    "score_std",
+]
+KINDS_OF_VALUES = {
+    **dict.fromkeys(("params", "macs_superb", "rtf", "score", "score_std"), "float64"),
+    **dict.fromkeys(("is_teacher", "is_published", "higher_is_better"), "bool"),
+}
+"""Of the columns that are no text, also where a table is empty."""
+RELATIVE = Metric("relative_score", higher_is_better=True)
+"""The leaderboard's score over all tasks of a run: its filter banks have 0, its teacher 100."""
+OVERALL_NAMES = {
+    "relative_score": "relative score",
+    "superb_score": "SUPERB score",
+    "superb6_score": "SUPERB score of six tasks",
+}
+
+
+def task_scores(sources: Sequence[Source]) -> pd.DataFrame:
+    """List the primary metrics of every task: columns ``COLUMNS``, scores in percent."""
+    rows = [
+        _row(source, row, task, metric)
+        for source, board in _boards(sources)
+        for row in _rows(board)
+        for task, metrics in _metrics(board).items()
+        for metric in metrics
+        if pd.notna(row.get(f"{task}_{metric.name}"))
+    ]
+    return _table(rows, setting_numbers(sources))
+
+
+def overall_scores(sources: Sequence[Source], score: Metric = RELATIVE) -> pd.DataFrame:
+    """List a score over many tasks, where runs have it: columns ``COLUMNS``, with no task.
+
+    Args:
+        sources: of the rows.
+        score: a column of the leaderboard.
+    """
+    rows = [
+        _row(source, row, "", score)
+        for source, board in _boards(sources)
+        for row in _rows(board)
+        if pd.notna(row.get(score.name))
+    ]
+    return _table(rows, setting_numbers(sources))
+
+
+def score_label(task: str, metric: str) -> str:
+    """Name a score on an axis."""
+    if metric in OVERALL_NAMES:
+        return OVERALL_NAMES[metric]
+    return f"{task.upper()} {METRIC_NAMES.get(metric, metric.replace('_', ' '))}"
+
+
+def setting_label(table: pd.DataFrame) -> str:
+    """Say where the scores of a table of one setting come from."""
+    data, preset, protocol = table[SETTING].iloc[0]
+    return f"{data}, preset {preset}, protocol {protocol}"
+
+
+def by_setting(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:
+    """Part a table into those whose scores may be compared, by its column ``setting``, each with its figure's name."""
+    groups = [(key, group.reset_index(drop=True)) for key, group in table.groupby("setting", sort=False)]
+    return [(name if len(groups) == 1 else f"{name}-{key}", group) for key, group in groups]
+
+
+def setting_numbers(sources: Sequence[Source]) -> dict[str, int]:
+    """Number the groups of runs whose scores may be compared, from 1: name of a source to its group."""
+    boards = {source.name: source.board for source in sources if source.board is not None}
+    groups = comparable(list(boards.values()))
+    return {
+        name: next(number for number, group in enumerate(groups, 1) if board in group.boards)
+        for name, board in boards.items()
+    }
+
+
+def _boards(sources: Sequence[Source]) -> list[tuple[Source, Board]]:
+    return [(source, source.board) for source in sources if source.board is not None]
+
+
+def _rows(board: Board) -> list[dict[str, Any]]:
+    return board.table.to_dict("records")  # type: ignore[return-value]
+
+
+def _metrics(board: Board) -> dict[str, tuple[Metric, ...]]:
+    found = primary_metrics({record.cell.task for record in board.records})
+    place = {task: index for index, task in enumerate(TASK_ORDER)}
+    return {task: found[task] for task in sorted(found, key=lambda task: (place.get(task, len(place)), task))}
+
+
+def _row(source: Source, row: dict[str, Any], task: str, metric: Metric) -> dict[str, Any]:
+    column = f"{task}_{metric.name}" if task else metric.name
+    return {
+        "run": source.name,
+        "model": row["model"],
+        "compressor": row["compressor"],
+        "is_teacher": row["model"] == source.teacher_row,
+        "is_published": False,
+        **{key: row[key] for key in SETTING},
+        **{key: row.get(key) for key in ("params", "macs_superb", "rtf")},
+        "task": task,
+        "metric": metric.name,
+        "higher_is_better": metric.higher_is_better,
+        "score": row[column],
+        "score_std": row.get(f"{column}_std"),
+    }
+
+
+def _table(rows: list[dict[str, Any]], settings: Mapping[str, int]) -> pd.DataFrame:
+    """Drop what several runs share, such as their teacher, and label what they do not."""
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(KINDS_OF_VALUES)
+    table = table.assign(setting=table["run"].map(settings))
+    table = table.drop_duplicates([column for column in COLUMNS if column not in ("run", "label")])
+    runs = table.groupby("model")["run"].transform("nunique")
+    labels = table["model"].where(runs == 1, table["run"] + "/" + table["model"])
+    return table.assign(label=labels).reset_index(drop=True)

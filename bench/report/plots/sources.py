@@ -1,0 +1,108 @@
+"""What figures are drawn from: runs' folders, and folders of single models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+from bench.report.comparable import Board, read_board
+from bench.store.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from bench.upstream.checkpoint import Manifest
+
+MANIFEST = "config.json"
+HISTORY = "training.csv"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model's folder."""
+
+    name: str
+    """Of the folder, which in a sweep ends with the seed."""
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What its ``config.json`` says.
+
+        Raises:
+            UserError: the file is torn or of another version.
+        """
+        from bench.upstream.checkpoint import read_manifest  # Here, for it takes torch with it.
+
+        return read_manifest(self.path)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder that the user named."""
+
+    path: Path
+    name: str
+    """Tells it from the other sources."""
+    models: Sequence[SavedModel]
+    """Models saved in it."""
+    teacher: str | None = None
+    """Reference of a run's teacher."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Rows of a run that are models evaluated as they are."""
+
+    @cached_property
+    def board(self) -> Board | None:
+        """A run's leaderboard and records; none of a model's folder, nor before the first cell is finished."""
+        return read_board(self.path) if any((self.path / "cells").glob("*/*.json")) else None
+
+    @property
+    def teacher_row(self) -> str | None:
+        """Row of the leaderboard that is the teacher's."""
+        return next((row for row, reference in self.references.items() if reference == self.teacher), None)
+
+    def saved(self, row: str) -> list[SavedModel]:
+        """List the models of a row: one, or in a sweep one a seed."""
+        return [model for model in self.models if model.name == row or _is_seed_of(model.name, row)]
+
+
+def read_sources(folders: Sequence[Path]) -> list[Source]:
+    """Read what the user named.
+
+    Args:
+        folders: of runs, or of single models.
+
+    Raises:
+        UserError: one is neither.
+    """
+    names = [folder.resolve().name for folder in folders]
+    return [
+        _read(folder, name if names.count(name) == 1 else str(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _read(folder: Path, name: str) -> Source:
+    if (folder / MANIFEST).is_file():
+        return Source(folder, name, [SavedModel(name, folder)])
+    config = RunFolder(folder).read_config() if folder.is_dir() else None
+    if config is None:
+        raise UserError(
+            f"Expected a run's folder, with config.yaml in it, or a model's, with {MANIFEST}, at {folder}. Found "
+            f"neither. Correct the path."
+        )
+    return Source(folder, name, _models(folder / "models"), config["teacher"], _references(config["models"]))
+
+
+def _models(folder: Path) -> list[SavedModel]:
+    return [SavedModel(path.parent.name, path.parent) for path in sorted(folder.glob(f"*/{MANIFEST}"))]
+
+
+def _references(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {row: source["reference"] for row, source in models.items() if source.get("reference")}
+
+
+def _is_seed_of(model: str, row: str) -> bool:
+    return model.startswith(f"{row}-seed") and model.removeprefix(f"{row}-seed").isdecimal()

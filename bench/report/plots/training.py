@@ -1,0 +1,137 @@
+"""How compression went: loss, sparsity, multipliers and learning rate over the updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, FuncFormatter
+
+from bench.errors import UserError
+from bench.report.plots import canvas
+from bench.report.plots.series import LINE_STYLES, series
+from bench.report.plots.sources import HISTORY, Source
+from bench.report.plots.writing import NothingToDrawError, Plot
+
+X = "update_in_all"
+"""Updates counted over all stages."""
+
+
+class Panel(NamedTuple):
+    """Curves that share an axis: column of ``training.csv`` to its name."""
+
+    title: str
+    curves: dict[str, str]
+
+
+PANELS = (
+    Panel(
+        "loss", {"loss": "total", "distillation": "distillation", "masked_loss": "masked", "unmasked_loss": "unmasked"}
+    ),
+    Panel("sparsity", {"expected_sparsity": "expected", "target_sparsity": "target"}),
+    Panel("multipliers", {"lambda1": "linear", "lambda2": "quadratic"}),
+    Panel("accuracy", {"masked_accuracy": "masked", "unmasked_accuracy": "unmasked"}),
+    Panel("learning rate", {"learning_rate": "learning rate"}),
+)
+
+
+def plots(sources: Sequence[Source]) -> list[Plot]:
+    """Make one figure a model that was trained.
+
+    Raises:
+        NothingToDrawError: no model has a history beside its weights.
+        UserError: a history is torn.
+    """
+    found = []
+    for source in sources:
+        for model in source.models:
+            path = model.path / HISTORY
+            if path.is_file():
+                place = f"{source.name}-{model.name}" if len(sources) > 1 and source.name != model.name else model.name
+                found.append(Plot(f"training-{place}", training_table(path), draw))
+    if not found:
+        raise NothingToDrawError(
+            f"Expected {HISTORY} beside a model, for the plot training. Found none in "
+            f"{', '.join(str(source.path) for source in sources)}. Name a run that trains."
+        )
+    return found
+
+
+def training_table(path: Path) -> pd.DataFrame:
+    """Read a history: its columns that are drawn, and the updates counted over all stages.
+
+    Raises:
+        UserError: it has no stages, updates or losses.
+    """
+    try:
+        history = pd.read_csv(path)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"Expected a table of training in {path}. Found none that can be read. Delete it.") from error
+    if history.empty or not {"stage", "update", "loss"} <= set(history.columns):
+        raise UserError(f"Expected the columns stage, update and loss in {path}. Found others. Delete it.")
+    lengths = history.groupby("stage", sort=False)["update"].max()
+    before = lengths.cumsum().shift(fill_value=0)
+    drawn = [
+        column for panel in PANELS for column in panel.curves if column in history and history[column].notna().any()
+    ]
+    table = history[["stage", "update"]].assign(**{X: history["update"] + history["stage"].map(before)})
+    return table.join(history[drawn])
+
+
+def draw(table: pd.DataFrame, width_in: float) -> Figure:
+    """Draw a panel for each group of curves that the history has.
+
+    Args:
+        table: as `training_table` makes it.
+        width_in: of the figure.
+    """
+    shown = [panel for panel in PANELS if any(column in table for column in panel.curves)]
+    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
+    columns = min(len(shown), 4 if is_wide else 2)
+    figure, axes = canvas.panels(len(shown), width_in, columns=columns, aspect=0.72, extra_in=0.25, sharex=True)
+    for axis, panel in zip(axes, shown, strict=True):
+        _draw_panel(axis, panel, table)
+    for axis in axes[-columns:]:
+        axis.set_xlabel("updates")
+        axis.tick_params(labelbottom=True)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
+    curves = {column: label for column, label in panel.curves.items() if column in table}
+    for index, (column, label) in enumerate(curves.items()):
+        rows = table[[X, column]].dropna()
+        axes.plot(
+            rows[X], rows[column], color=series(index).color, linestyle=LINE_STYLES[index], linewidth=1.0, label=label
+        )
+    axes.set_ylabel(panel.title)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: Formatter.fix_minus(f"{value:g}")))
+    if len(curves) > 1:
+        axes.legend(loc="best", fontsize=6, handlelength=2.2, frameon=True, edgecolor="none", borderpad=0.1)
+    _mark_stages(axes, table)
+
+
+def _mark_stages(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw a line where a stage begins, and its name above its share of the axis."""
+    stages = table.groupby("stage", sort=False)[X].agg(["min", "max"])
+    ends = [0.0, *stages["max"]]
+    axes.set_xlim(0, ends[-1])
+    for end in ends[1:-1]:
+        axes.axvline(end, color="#8a8a8a", linewidth=0.6, linestyle=":")
+    if len(stages) < 2:
+        return
+    for begin, end, stage in zip(ends, ends[1:], stages.index, strict=False):
+        axes.text(
+            (begin + end) / 2,
+            1.02,
+            canvas.name(str(stage)),
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=5.5,
+            color="#606060",
+        )

@@ -1,0 +1,62 @@
+"""A figure on disk: PDF, PNG, and the data it shows as CSV beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.errors import UserError
+from bench.files import replacing, write_atomically
+from bench.report.plots.canvas import style
+from bench.store.csv_text import csv_text
+
+FORMATS = ("pdf", "png")
+
+
+class NothingToDrawError(UserError):
+    """The runs hold nothing that a kind of figure shows."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure, not yet drawn."""
+
+    name: str
+    """Of its files, without suffix."""
+    data: pd.DataFrame
+    """Exactly what it shows."""
+    draw: Callable[[pd.DataFrame, float], Figure]
+    """Draws the data at a width in inches."""
+
+
+def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
+    """Draw a figure and write it.
+
+    Args:
+        plot: what.
+        out: folder, made where it is missing.
+        width_in: of the figure.
+
+    Returns:
+        Suffix (``pdf``, ``png``, ``csv``) to file.
+    """
+    stem = file_name(plot.name)
+    paths = {suffix: out / f"{stem}.{suffix}" for suffix in (*FORMATS, "csv")}
+    with style():
+        figure = plot.draw(plot.data, width_in)
+        for suffix in FORMATS:
+            with replacing(paths[suffix]) as temporary:
+                # No date: the same records give the same file.
+                figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
+    write_atomically(paths["csv"], csv_text(plot.data))
+    return paths
+
+
+def file_name(text: str) -> str:
+    """Turn any name into one of a file."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "plot"
