@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from bench.profiling.machine import this_machine
+from bench.profiling.machine import load, this_machine
 from bench.profiling.memory import cpu_peak_memory_bytes
 from bench.profiling.sections import measure_section, sections
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.provenance import now
-from bench.store.latency import LatencyRecord, Machine
+from bench.store.latency import LatencyRecord
 from bench.upstream import load_upstream
 
 logger = logging.getLogger(__name__)
 
-BUSY = 0.3
-"""A load a core that is told."""
+BUSY = 1.0
+"""A load a core above which threads mostly wait for one another: how long says nothing of the model."""
 
 
 def measure(subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> list[LatencyRecord]:
@@ -29,14 +29,9 @@ def measure(subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> li
     Raises:
         UserError: no such model.
     """
-    machine = this_machine()
-    if machine.load is not None and machine.load > BUSY:
-        logger.warning(
-            "the machine is busy (a load of %.1f a core): figures of several threads will be too slow", machine.load
-        )
     records: dict[str, LatencyRecord] = {}
     for teacher, group in _groups(subjects).items():
-        records |= _measure_group(teacher, group, effort, machine, use_gpu=use_gpu)
+        records |= _measure_group(teacher, group, effort, use_gpu=use_gpu)
     return [records[subject.name] for subject in subjects]
 
 
@@ -49,11 +44,16 @@ def _groups(subjects: Sequence[Subject]) -> dict[str, list[Subject]]:
 
 
 def _measure_group(
-    teacher: str, group: Sequence[Subject], effort: Effort, machine: Machine, *, use_gpu: bool
+    teacher: str, group: Sequence[Subject], effort: Effort, *, use_gpu: bool
 ) -> dict[str, LatencyRecord]:
+    machine = this_machine()
     references = list(dict.fromkeys([teacher, *(subject.reference for subject in group)]))
     models = [load_upstream(reference) for reference in references]
-    timings = {name: measure_section(models, section, effort) for name, section in sections(use_gpu=use_gpu).items()}
+    timings = {
+        name: measure_section(models, section, effort)
+        for name, section in sections(use_gpu=use_gpu).items()
+        if section.num_threads == 1 or _is_idle(effort)
+    }
     longest = max(length for lengths in effort.lengths().values() for length in lengths)
     records = {}
     for subject in group:
@@ -73,3 +73,11 @@ def _measure_group(
             gpu=own.get("gpu"),
         )
     return records
+
+
+def _is_idle(effort: Effort) -> bool:
+    current = load()
+    if effort.repeats is not None or current is None or current <= BUSY:
+        return True
+    logger.info("the machine is busy (a load of %.1f a core): nothing with several threads without --repeats", current)
+    return False

@@ -21,7 +21,7 @@ def this_machine() -> Machine:
         num_cores=num_cores(),
         gpu=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         torch=torch.__version__,
-        load=os.getloadavg()[0] / num_cores() if hasattr(os, "getloadavg") else None,
+        load=load(),
         system=f"{platform.system()} {platform.release()}",
     )
 
@@ -29,6 +29,11 @@ def this_machine() -> Machine:
 def num_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """Return the processes that wanted a core in the last minute, by cores; None where the system does not tell."""
+    return os.getloadavg()[0] / num_cores() if hasattr(os, "getloadavg") else None
 
 
 def _cpu_name() -> str:
