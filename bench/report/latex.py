@@ -28,8 +28,8 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # No ligatures: -- is a dash, ?` a letter.
-    **{character: f"{{{character}}}" for character in "-`'\""},
+    # No ligatures (-- is a dash, ?` a letter), and nothing that the end of the row above takes for its option.
+    **{character: f"{{{character}}}" for character in "-`'\"[]*"},
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 _ARROWS = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}

@@ -1,0 +1,335 @@
+"""Tables of reports: what is ranked together, what stands out, what is marked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from bench.errors import UserError
+from bench.report.comparable import Board, read_board
+from bench.report.formats import report_csv
+from bench.report.latex import document
+from bench.report.latex import table as latex_table
+from bench.report.markdown import markdown
+from bench.report.published import SOURCES
+from bench.report.tables import Figure, Group, published_group, report_groups
+from bench.report.verification import differences, read_csv_cells
+from bench.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.store.leaderboard import write_leaderboard
+from bench.store.records import Cell, ModelCard, Record, RecordStore
+from tests.application.test_command_line import bench, error_of
+from tests.report.test_score_columns import standard_record
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1+2",
+    "@SUM(A1)",
+    "\t=1",
+    "a_b % & # $x$ {y} ~ ^ \\input{/etc/passwd}",
+    "a\nb | c",
+    "[x](javascript:alert(1)) ![i](http://e.vil) *b* `c` <a@b.c> https://e.vil &lt;",
+    "Müller 中文 \u200b ﷽ ---",
+    "\\\\ \\hline",
+]
+
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Write:
+    """Write a run's folder with the records of its rows: model to task to metric to score, one seed or several."""
+
+    def write(
+        rows: Mapping[str, Mapping[str, Mapping[str, float]]],
+        name: str = "run",
+        seeds: int = 1,
+        steps: int = 10,
+        teacher: str = "mini-hubert",
+        **changes: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        tasks = {task for scores in rows.values() for task in scores}
+        references = {row: row for row in rows if row in ("mini-hubert", "fbank")}
+        config = {
+            "teacher": teacher,
+            "data": {"tasks": {task: {"layout": "manifest", "manifest": "mine.csv"} for task in sorted(tasks)}},
+            "preset": "mini",
+            "models": {row: {"reference": references.get(row)} for row in rows},
+            "tasks": {task: {"total_steps": steps} for task in sorted(tasks)},
+            "seeds": list(range(seeds)),
+        }
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        for row, scores in rows.items():
+            is_own = row in references
+            card = ModelCard(
+                compressor="none" if is_own else "dphubert",
+                teacher=None if is_own else teacher,
+                params=2_000_000 if is_own else 500_000,
+                size_bytes=4,
+                macs=49_000_000_000,
+            )
+            for task, values in scores.items():
+                for seed in range(seeds):
+                    record = Record(
+                        cell=Cell(model=row, task=task, seed=seed),
+                        card=card,
+                        scores={"test": {metric: value + 0.01 * seed for metric, value in values.items()}},
+                        settings={},
+                        provenance={},
+                        **({"preset": "mini", "data": "mini-1", "protocol": "cached"} | changes),
+                    )
+                    RecordStore(folder).write(record, [])
+        write_leaderboard(read_board(folder).table, folder)
+        return folder
+
+    return write
+
+
+ROWS = {
+    "mini-hubert": {"ks": {"accuracy": 0.9}, "asr": {"wer": 0.3, "cer": 0.1}},
+    "a": {"ks": {"accuracy": 0.8}, "asr": {"wer": 0.4, "cer": 0.2}},
+    "b": {"ks": {"accuracy": 0.7}, "asr": {"wer": 0.35, "cer": 0.2}},
+}
+
+
+def groups_of(*folders: Path, **options: Any) -> list[Group]:
+    return report_groups([read_board(folder) for folder in folders], **options)
+
+
+def column(group: Group, key: str) -> Any:
+    return next(column for column in group.columns if column.key == key)
+
+
+class TestGroups:
+    def test_runs_alike_share_a_ranking(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run(ROWS, "one"), write_run({"c": ROWS["b"], "a": ROWS["a"]}, "two"))
+        assert group.table["model"].tolist() == ["mini-hubert", "a (one)", "b", "c", "a (two)"]
+        assert "one" in group.heading
+        assert "two" in group.heading
+
+    @pytest.mark.parametrize(
+        "changes", [{"data": "mini-2"}, {"preset": "smoke"}, {"protocol": "s3prl"}, {"steps": 20}], ids=str
+    )
+    def test_what_differs_stands_apart(self, write_run: Write, changes: dict[str, Any]) -> None:
+        one, two = groups_of(write_run(ROWS, "one"), write_run(ROWS, "two", **changes))
+        assert one.heading != two.heading
+        if "steps" in changes:
+            assert two.notes == ("Not to be ranked with one: tasks.asr.total_steps is 20 here and 10 there.",)
+
+    def test_other_audio_of_the_same_name_stands_apart(self, write_run: Write) -> None:
+        one, two = write_run(ROWS, "one", audio_sha256="a" * 64), write_run(ROWS, "two", audio_sha256="b" * 64)
+        assert [group.notes for group in groups_of(one, two)] == [
+            (),
+            ("Not to be ranked with one: the audio of asr differs in bits.",),
+        ]
+
+    def test_a_folder_without_a_run_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"Found no config\.yaml"):
+            read_board(tmp_path)
+
+
+class TestPublished:
+    def test_they_never_join_other_data(self, write_run: Write) -> None:
+        own, published = groups_of(write_run(ROWS), with_published=True)
+        assert not any(own.is_published)
+        assert all(published.is_published)
+        assert "Published" in published.heading
+        assert "superb_score" not in {column.key for column in own.columns}
+
+    def test_beside_rows_on_superb_s_corpora_they_are_marked(self, tmp_path: Path) -> None:
+        records = tuple(standard_record(task) for task in SIX_TASKS)
+        config = {"data": {"tasks": {}}, "tasks": {}}
+        from bench.store.leaderboard import leaderboard
+
+        board = Board(tmp_path / "mine", leaderboard(records), records, config)
+        (group,) = report_groups([board], with_published=True)
+        assert "SUPERB's corpora" in group.heading
+        assert group.is_published == [False] + [True] * 45
+        names = [row["model"] for row in group.rows()]
+        assert names[0] == "model"
+        assert "DPHuBERT [D, L, S]" in names
+        assert [note[:3] for note in group.notes] == [f"[{letter}]" for letter in SOURCES]
+        assert group.rows()[0]["superb6_score"] == Figure(pytest.approx(1000))
+
+    def test_all_ten_tasks_and_the_score_as_printed(self) -> None:
+        group = published_group()
+        assert {f"{task}_{metric}" for task, metrics in SUPERB_ANCHORS.items() for metric in metrics} <= {
+            column.key for column in group.columns
+        }
+        texts = {row["model"]: row for row in group.texts()}
+        assert texts["HuBERT Base [D, L, A]"]["SUPERB ↑"] == "941"
+        assert texts["DPHuBERT [D, L, S]"]["PR PER (%) ↓"] == "9.67"
+
+
+class TestBest:
+    def test_the_best_of_compressed_rows_as_printed(self, write_run: Write) -> None:
+        rows = {**ROWS, "c": {"ks": {"accuracy": 0.800001}, "asr": {"wer": 0.9, "cer": 0.0}}}
+        (group,) = groups_of(write_run(rows))
+        assert group.table["model"].tolist() == ["mini-hubert", "a", "b", "c"]
+        assert group.best(column(group, "ks_accuracy")) == {1, 3}
+        assert group.best(column(group, "asr_wer")) == {2}
+        assert group.best(column(group, "params")) == frozenset()
+
+    def test_one_compressed_row_has_no_rival(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run({name: ROWS[name] for name in ("mini-hubert", "a")}))
+        assert group.best(column(group, "ks_accuracy")) == frozenset()
+
+    def test_models_as_they_are_compete_among_themselves(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run({"mini-hubert": ROWS["mini-hubert"], "fbank": ROWS["a"]}))
+        assert group.best(column(group, "ks_accuracy")) == {0}
+
+
+class TestFigures:
+    def test_means_with_their_deviations(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run(ROWS, seeds=2))
+        texts = group.texts()[1]
+        assert texts["KS acc. (%) ↑"] == "80.50 ± 0.71"
+        assert texts["params (M)"] == "0.50"
+        assert texts["MACs (G)"] == "49.0"
+
+    def test_only_primary_metrics(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run(ROWS))
+        assert [column.key for column in group.columns] == [
+            "model",
+            "compressor",
+            "teacher",
+            "params",
+            "macs",
+            "asr_wer",
+            "ks_accuracy",
+        ]
+
+    def test_the_relative_score_of_a_run_with_filter_banks(self, write_run: Write) -> None:
+        rows = {**ROWS, "fbank": {"ks": {"accuracy": 0.5}, "asr": {"wer": 0.8, "cer": 0.8}}}
+        (group,) = groups_of(write_run(rows))
+        relative = {row["model"]: row["relative_score"] for row in group.rows()}
+        assert relative["mini-hubert"] == Figure(pytest.approx(100))
+        assert relative["a"] == Figure(pytest.approx(100 * (0.3 / 0.4 + 0.4 / 0.5) / 2))
+
+
+def with_names(group: Group, names: list[str]) -> Group:
+    table = pd.concat([group.table.iloc[:1]] * len(names), ignore_index=True).assign(model=names, teacher=names)
+    return Group(names[0], table, group.columns, tuple(names))
+
+
+class TestHostileNames:
+    @pytest.fixture
+    def group(self, write_run: Write) -> Group:
+        return with_names(groups_of(write_run(ROWS))[0], HOSTILE)
+
+    def test_csv_has_no_formula(self, group: Group) -> None:
+        rows = list(csv.DictReader(io.StringIO(report_csv([group]), newline="")))
+        assert len(rows) == len(HOSTILE)
+        for row, name in zip(rows, HOSTILE, strict=True):
+            assert row["model"] in (name, f"'{name}")
+            assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row.values())
+
+    def test_markdown_shows_names_as_they_are(self, group: Group) -> None:
+        tokens = MarkdownIt("commonmark", {"linkify": False}).enable("table").parse(markdown([group]))
+        inline = [token for token in tokens if token.type == "inline"]
+        kinds = {child.type for token in inline for child in token.children or []}
+        assert kinds <= {"text", "text_special", "strong_open", "strong_close"}
+        assert not any(token.type == "html_block" for token in tokens)
+        shown = ["".join(child.content for child in token.children or []) for token in inline]
+        for name in HOSTILE:
+            assert shown.count(" ".join(name.split())) >= 3  # model, teacher, note
+
+    def test_latex_commands_are_only_ours(self, group: Group) -> None:
+        text = latex_table(group)
+        assert "\\input" not in text
+        assert "\\textbackslash{}input\\{/etc/passwd\\}" in text
+        assert text.count("\n\\midrule") == 1
+        body = text.partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
+        assert len(body) == len(HOSTILE)
+        # Neither cells nor rows end early: one & a column but the first.
+        for line in body:
+            assert line.replace("\\&", "").count("&") == len(group.columns) - 1
+            assert line.endswith(" \\\\")
+        assert text.isascii() or set(filter(lambda letter: not letter.isascii(), text)) <= set("ü")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
+def test_the_document_compiles_as_it_stands(write_run: Write, tmp_path: Path) -> None:
+    rows = {**ROWS, "fbank": {"ks": {"accuracy": 0.85}, "asr": {"wer": 0.8, "cer": 0.8}}}
+    own, published = groups_of(write_run(rows, seeds=3), with_published=True)
+    assert own.best(column(own, "ks_accuracy"))  # With deviations, in bold, and one relative score below zero.
+    (tmp_path / "report.tex").write_text(document([own, published, with_names(own, HOSTILE)]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-2000:]
+    log = (tmp_path / "report.log").read_text(errors="replace")
+    assert not re.search(r"Warning|Overfull|Missing character|undefined", log), log
+    assert "(3 pages" in log
+
+
+class TestVerification:
+    def test_a_leaderboard_agrees_with_its_records(self, write_run: Write, tmp_path: Path) -> None:
+        folder = write_run(ROWS, seeds=2)
+        result = bench("report", "--verify", str(folder / "leaderboard.csv"))
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "agrees with" in result.stdout
+
+    def test_a_changed_cell_is_told(self, write_run: Write, tmp_path: Path) -> None:
+        folder = write_run(ROWS)
+        text = (folder / "leaderboard.csv").read_text()
+        (tmp_path / "changed.csv").write_text(text.replace("80.0,", "80.1,"))
+        result = bench("report", str(folder), "--verify", str(tmp_path / "changed.csv"))
+        assert result.returncode == 1
+        assert result.stdout.splitlines()[0] == "a, ks_accuracy: 80.1 in the CSV, 80.0 by the records"
+
+    def test_every_kind_of_difference(self, tmp_path: Path) -> None:
+        path = tmp_path / "given.csv"
+        path.write_text("model,x,y\na,1.0,text\nb,2.0,\nb,2.0,\n")
+        rebuilt = "model,x,z\na,1.0000000000001,3\nb,3,\nc,1,1\n"
+        assert differences(read_csv_cells(path), rebuilt) == [
+            "column z: missing in the CSV",
+            "column y: only in the CSV",
+            "c: missing in the CSV",
+            "b: 2 times in the CSV",
+            "b, x: 2.0 in the CSV, 3 by the records",
+        ]
+
+    @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"'])
+    def test_what_is_no_leaderboard_is_refused(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "x.csv").write_text(content)
+        with pytest.raises(UserError, match=r"x\.csv"):
+            read_csv_cells(tmp_path / "x.csv")
+
+
+class TestCommand:
+    def test_files_and_their_check(self, write_run: Write, tmp_path: Path) -> None:
+        one, two = write_run(ROWS, "one"), write_run(ROWS, "two", preset="smoke")
+        formats = ["--format", "csv,md,latex", "--with-published"]
+        result = bench("report", str(one), str(two), *formats, "--out", str(tmp_path / "out"))
+        assert result.returncode == 0, result.stderr
+        assert [Path(line).name for line in result.stdout.splitlines()] == ["report.csv", "report.md", "report.tex"]
+        written = tmp_path / "out" / "report.csv"
+        table = pd.read_csv(written)
+        assert table["preset"].value_counts().to_dict() == {"published": 45, "mini": 3, "smoke": 3}
+        result = bench("report", str(one), str(two), "--verify", str(written))
+        assert result.returncode == 0, result.stdout
+
+    def test_published_rows_alone(self, tmp_path: Path) -> None:
+        result = bench("report", "--with-published", "--format", "csv", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert len(pd.read_csv(tmp_path / "report" / "report.csv")) == 45
+
+    def test_wrong_use(self, tmp_path: Path) -> None:
+        assert "Did you mean 'latex'" in error_of("report", "--format", "latx")
+        assert "no config.yaml" in error_of("report", str(tmp_path))
