@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from bench.cli import options
-
-if TYPE_CHECKING:
-    from bench.report.comparable import Board
 
 RUNS = Path("results") / "runs"
 FORMATS = ("csv", "md", "latex", "html")
@@ -42,6 +39,7 @@ def report(
     """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_rows
+    from bench.report.comparable import read_boards
     from bench.report.tables import report_groups
 
     one_of(split, ("test", "dev"), "--split")
@@ -51,7 +49,7 @@ def report(
     if verify is not None:
         return _verify(verify, folders or _run_of(verify), split)
     runs = folders or _newest(may_be_none=with_published)
-    boards = _boards(runs, split)
+    boards = read_boards(runs, split)
     groups = report_groups(boards, with_published=with_published)
     if not formats:
         for group in groups:
@@ -82,21 +80,16 @@ def _verify(csv: Path, runs: list[Path], split: str) -> int:
 def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: str) -> str:
     """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
     from bench.errors import UserError
+    from bench.report.comparable import read_boards
     from bench.report.formats import report_csv
     from bench.report.tables import PUBLISHED, report_groups
     from bench.store.csv_text import csv_text
 
     if "source" in columns:
-        return report_csv(report_groups(_boards(runs, split), with_published=PUBLISHED in presets))
+        return report_csv(report_groups(read_boards(runs, split), with_published=PUBLISHED in presets))
     if len(runs) > 1:
         raise UserError("--verify: a leaderboard.csv is about one run. Name one DIR.")
-    return csv_text(_boards(runs, split)[0].table)
-
-
-def _boards(runs: list[Path], split: str) -> list[Board]:
-    from bench.report.comparable import read_board
-
-    return [read_board(run, split) for run in runs]
+    return csv_text(read_boards(runs, split)[0].table)
 
 
 def _run_of(csv: Path) -> list[Path]:

@@ -21,14 +21,14 @@ class Board:
     """A run's leaderboard, and what decides whether another's rows may stand beside it."""
 
     path: Path
+    """Of the run's folder."""
+    name: str
+    """Of the run, unlike that of others in the report."""
     table: pd.DataFrame
+    """As ``leaderboard.csv``."""
     records: tuple[Record, ...]
     config: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return self.path.resolve().name
+    """What ``config.yaml`` holds."""
 
     @property
     def conditions(self) -> tuple[str, str, str]:
@@ -42,7 +42,7 @@ class Comparable:
     """Runs whose rows may be ranked together."""
 
     boards: tuple[Board, ...]
-    notes: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     """Why others of the same data, preset and protocol stand apart."""
 
     @property
@@ -63,9 +63,40 @@ class Comparable:
         superb = ", SUPERB's corpora" if self.is_superb else ""
         return f"{data}, preset {preset}, protocol {protocol}{superb} ({runs})"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what a reader must know of these rows."""
+        notes = list(self.apart)
+        with_scale = sum(board.table["relative_score"].notna().any() for board in self.boards)
+        if with_scale > 1:
+            notes.append("The relative score is that of each run's own filter banks (0) and teacher (100).")
+        if self.boards[0].conditions[1:] == ("paper", "s3prl") and not self.is_superb:
+            reasons = {reason for board in self.boards for record in board.records for reason in deviations(record)}
+            notes.append(f"Not SUPERB's own corpora and recipes, so without its score: {'; '.join(sorted(reasons))}.")
+        return tuple(notes)
 
-def read_board(path: Path, split: str = "test") -> Board:
+
+def read_boards(paths: Sequence[Path], split: str = "test") -> list[Board]:
+    """Rebuild the leaderboards of runs from their records, each run once.
+
+    Raises:
+        UserError: see `read_board`.
+    """
+    folders = list(dict.fromkeys(path.resolve() for path in paths))
+    names = [folder.name for folder in folders]
+    return [
+        read_board(folder, split, name if names.count(name) == 1 else f"{folder.parent.name}/{name}")
+        for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def read_board(path: Path, split: str = "test", name: str | None = None) -> Board:
     """Rebuild a run's leaderboard from its records.
+
+    Args:
+        path: the run's folder.
+        split: whose scores.
+        name: of the run, by default its folder's.
 
     Raises:
         UserError: no run is there, or it has no finished cell yet, or a record is torn.
@@ -77,24 +108,24 @@ def read_board(path: Path, split: str = "test") -> Board:
     records = tuple(folder.records)
     if not records:
         raise UserError(f"Expected finished cells in {path}. Found none. Run its command again to finish it.")
-    return Board(path, run_leaderboard(folder, split), records, config)
+    return Board(path, name or path.resolve().name, run_leaderboard(folder, split), records, config)
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:
     """Part runs into those whose rows may be ranked together, in the order of their first."""
     found: list[Comparable] = []
     for board in boards:
-        notes = []
+        apart = []
         for position, kin in enumerate(found):
             if kin.boards[0].conditions != board.conditions:
                 continue
             difference = next(filter(None, (_difference(other, board) for other in kin.boards)), "")
             if not difference:
-                found[position] = Comparable((*kin.boards, board), kin.notes)
+                found[position] = Comparable((*kin.boards, board), kin.apart)
                 break
-            notes.append(f"Not to be ranked with {kin.boards[0].name}: {difference}.")
+            apart.append(f"Not to be ranked with {kin.boards[0].name}: {difference}.")
         else:
-            found.append(Comparable((board,), tuple(notes)))
+            found.append(Comparable((board,), tuple(apart)))
     return found
 
 

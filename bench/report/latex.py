@@ -17,7 +17,7 @@ PREAMBLE = r"""\usepackage[utf8]{inputenc}
 \usepackage{graphicx}
 \usepackage{etoolbox}
 \usepackage{siunitx}
-\sisetup{detect-weight=true, separate-uncertainty=true}
+\sisetup{detect-weight=true, separate-uncertainty=true, table-align-uncertainty=false}
 \robustify\bfseries
 """
 

@@ -17,7 +17,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from bench.errors import UserError
-from bench.report.comparable import Board, read_board
+from bench.report.comparable import Board, read_board, read_boards
 from bench.report.formats import report_csv
 from bench.report.latex import document
 from bench.report.latex import table as latex_table
@@ -108,7 +108,7 @@ ROWS = {
 
 
 def groups_of(*folders: Path, **options: Any) -> list[Group]:
-    return report_groups([read_board(folder) for folder in folders], **options)
+    return report_groups(read_boards(folders), **options)
 
 
 def column(group: Group, key: str) -> Any:
@@ -138,6 +138,16 @@ class TestGroups:
             ("Not to be ranked with one: the audio of asr differs in bits.",),
         ]
 
+    def test_runs_of_one_name_are_told_apart(self, write_run: Write) -> None:
+        one, two = write_run(ROWS, "x/run"), write_run(ROWS, "y/run")
+        (group,) = groups_of(one, two, one)
+        assert group.table["source"].tolist() == ["x/run"] * 3 + ["y/run"] * 3
+
+    def test_a_paper_run_tells_why_it_is_not_superb_s(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run(ROWS, preset="paper", protocol="s3prl"))
+        (note,) = group.notes
+        assert "ks: an unknown number of test utterances, not 3,081" in note
+
     def test_a_folder_without_a_run_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"Found no config\.yaml"):
             read_board(tmp_path)
@@ -156,7 +166,7 @@ class TestPublished:
         config = {"data": {"tasks": {}}, "tasks": {}}
         from bench.store.leaderboard import leaderboard
 
-        board = Board(tmp_path / "mine", leaderboard(records), records, config)
+        board = Board(tmp_path, "mine", leaderboard(records), records, config)
         (group,) = report_groups([board], with_published=True)
         assert "SUPERB's corpora" in group.heading
         assert group.is_published == [False] + [True] * 45
