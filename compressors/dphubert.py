@@ -16,7 +16,6 @@ from typing_extensions import Self
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.gates import Gates
-from bench.upstream.pruning import prune
 from compressors.budget import budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
@@ -28,7 +27,7 @@ from compressors.distillation import (
     trainable_copy,
 )
 from compressors.preparation import prepared_training, require_audio, require_trainable
-from compressors.pruning import report_size, require_reachable
+from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
@@ -187,7 +186,7 @@ class JointDistillationPruning(Objective):
         """Return stage 2's objective: the pruned student and the projections as they are."""
         distillation = self.distillation
         masks = final_masks(self.gates, distillation.student.config, self.config)
-        student = prune(distillation.student, masks, keep_position_bias=self.config.keep_position_bias)
+        student = pruned_model(distillation.student, masks, self.config)
         hint = ", or threshold=reference misses it"
-        report_size(student.config, self.budget, self.config.units, hint=hint)
+        report_size(student.config, self.budget, self.config, hint=hint)
         return Distillation(student, distillation.teacher, distillation.projections, distillation.config)

@@ -20,7 +20,7 @@ from bench.upstream.pruning import pruned_config
 from compressors.budget import Budget
 from compressors.masked_prediction import MaskedPrediction
 from compressors.pretraining.batches import UnitBatch
-from compressors.pruning import PruningConfig, Unit, levels_within_budget
+from compressors.pruning import PruningConfig, Unit, levels_within_budget, rounded
 
 Importance = Literal["l1", "l2", "taylor", "random"]
 
@@ -128,7 +128,7 @@ def masks_within_budget(
         scores: of the kinds that are pruned.
         shape: of the model to prune.
         budget: what the result is to meet.
-        config: ``units`` and ``keep_position_bias``.
+        config: ``units``, ``keep_position_bias`` and ``round_to``.
 
     Returns:
         bool masks as `bench.upstream.pruning.prune` takes them; every convolution keeps its best channel.
@@ -137,7 +137,7 @@ def masks_within_budget(
 
     def masks(shares: Mapping[Unit, float]) -> dict[str, Tensor]:
         return {
-            key: rank < _num_kept(unit, ranks[unit], shares[unit])
+            key: _best(unit, rank, _num_kept(unit, ranks[unit], shares[unit]), config.round_to)
             for unit in config.units
             for key, rank in ranks[unit].items()
         }
@@ -166,6 +166,12 @@ def _num_kept(unit: Unit, ranks: Mapping[str, Tensor], share: float) -> int:
     """Return how many units of one kind a share keeps; of the convolutions, a channel each at least."""
     least = len(ranks) if unit == "conv" else 0
     return least + round(share * (sum(map(len, ranks.values())) - least))
+
+
+def _best(unit: Unit, ranks: Tensor, num_kept: int, round_to: int) -> Tensor:
+    """Mark the units of one layer, (units,) bool, that are among the first of their kind."""
+    own = rounded(unit, int((ranks < num_kept).sum()), len(ranks), round_to)
+    return ranks.argsort().argsort() < own
 
 
 def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:

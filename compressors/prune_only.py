@@ -21,7 +21,6 @@ from bench.contracts import AudioSource, Context
 from bench.files import replacing
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
-from bench.upstream.pruning import prune
 from compressors.budget import Budget, budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import trainable_copy
@@ -37,7 +36,7 @@ from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedP
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
-from compressors.pruning import PruningConfig, report_size, require_reachable
+from compressors.pruning import PruningConfig, pruned_model, report_size, require_reachable
 from compressors.seeds import derived_seed
 from compressors.stages import StageConfig
 
@@ -199,13 +198,11 @@ class Pruning:
             fitting.release()
         for step in range(1, self.config.pruning_steps + 1):
             masks = self._masks(step)
-            self.prediction.upstream = prune(
-                self.prediction.upstream, masks, keep_position_bias=self.config.keep_position_bias
-            )
+            self.prediction.upstream = pruned_model(self.prediction.upstream, masks, self.config)
             if self.config.recovery is not None:
                 stage = part_of_stage(self.config.recovery, step, self.config.pruning_steps)
                 self.training.run(f"recovery-{step}", stage, self.prediction, self._batches)
-        report_size(self.prediction.upstream.config, self.budget, self.config.units)
+        report_size(self.prediction.upstream.config, self.budget, self.config)
         return self.prediction.upstream.eval()
 
     def _batches(self, seed: int) -> UnitBatches:

@@ -8,11 +8,12 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from bench.errors import UserError
-from bench.upstream import UpstreamConfig
+from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
-from bench.upstream.pruning import pruned_config
+from bench.upstream.pruning import prune, pruned_config
 from compressors.budget import TOLERANCE, Budget, BudgetConfig, budget_for
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,34 @@ class PruningConfig(BudgetConfig):
     keep_position_bias: bool = True
     """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
     DPHuBERT's reference implementation."""
+    keep_output_bias: bool = False
+    """Add the output bias of a block that goes with its last unit to the bias before it; False: it goes too, as in
+    DPHuBERT's reference implementation."""
+    round_to: int = Field(default=1, ge=1)
+    """Convolutions keep a multiple of this many channels, and feed-forward blocks of units, or all where they have
+    fewer: 8 or more suits the kernels of most devices."""
+
+
+def rounded(unit: Unit, num_kept: int, num_units: int, round_to: int) -> int:
+    """Return how many units a layer keeps so that its width is a multiple of ``round_to``, or its whole width.
+
+    Args:
+        unit: their kind; heads and blocks stay as they are, and of a convolution some are kept at all events.
+        num_kept: how many would be kept, from which the result is at most half of ``round_to`` away, or a convolution's
+            least.
+        num_units: how many there are.
+        round_to: as in `PruningConfig`.
+    """
+    if unit not in ("conv", "interm"):
+        return num_kept
+    least = round_to if unit == "conv" else 0
+    return min(max(round(num_kept / round_to) * round_to, least), num_units)
 
 
 def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: PruningConfig) -> float:
-    """Return what pruning can reach at most: one channel a convolution, nothing of the other units."""
+    """Return what pruning can reach at most: the fewest channels of convolutions, nothing of the other units."""
     smallest = {
-        f"{unit}/{index}": torch.arange(count) < (unit == "conv")
+        f"{unit}/{index}": torch.arange(count) < rounded(unit, int(unit == "conv"), count, config.round_to)
         for unit in config.units
         for index, count in enumerate(kept_units(shape)[unit])
         if count
@@ -117,23 +140,29 @@ def _bracket(
     return low, high
 
 
-def report_size(shape: UpstreamConfig, budget: Budget, units: Sequence[Unit], *, hint: str = "") -> None:
+def pruned_model(model: UpstreamModel, masks: Mapping[str, Tensor], config: PruningConfig) -> UpstreamModel:
+    """Prune a model by masks, as `bench.upstream.pruning.prune` does, with what the configuration keeps."""
+    return prune(model, masks, keep_position_bias=config.keep_position_bias, keep_output_bias=config.keep_output_bias)
+
+
+def report_size(shape: UpstreamConfig, budget: Budget, config: PruningConfig, *, hint: str = "") -> None:
     """Log what pruning has reached; a warning where it is off the budget.
 
     Args:
         shape: of the pruned model.
         budget: what it was to meet.
-        units: what was pruned.
+        config: says what was pruned.
         hint: what else than the units may be the reason.
     """
     logger.info("pruned to a sparsity of %.4f; the target is %.4f", budget.reached(shape), budget.sparsity)
     size = budget.measure(shape)
     if abs(size / budget.wanted - 1) > TOLERANCE:
         logger.warning(
-            "pruned to %d %s; the budget is %d: units %s come no closer%s",
+            "pruned to %d %s; the budget is %d: units %s%s come no closer%s",
             size,
             "MACs" if budget.counting == "macs" else "parameters",
             budget.wanted,
-            ", ".join(units),
+            ", ".join(config.units),
+            f" in multiples of {config.round_to}" if config.round_to > 1 else "",
             hint,
         )

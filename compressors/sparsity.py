@@ -18,7 +18,7 @@ from bench.upstream import UpstreamConfig
 from bench.upstream.gates import HARDENED_SLOPE, TEMPERATURE, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
 from compressors.budget import Budget, budget_for
-from compressors.pruning import PruningConfig, Unit, levels_within_budget
+from compressors.pruning import PruningConfig, Unit, levels_within_budget, rounded
 
 CLOSED = -40.0
 """A shift of ``log_alpha`` that closes any gate."""
@@ -90,25 +90,27 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
         Masks as `bench.upstream.pruning.prune` takes them; every convolution keeps a channel.
     """
     if config.threshold == "reference":
-        return _shifted_masks(gates, dict.fromkeys(config.units, 0.0))
+        return _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
     budget = budget_for(config, shape)
 
     def size(shifts: Mapping[Unit, float]) -> int:
-        masks = _shifted_masks(gates, shifts)
+        masks = _shifted_masks(gates, shifts, config.round_to)
         return budget.measure(pruned_config(shape, masks, keep_position_bias=config.keep_position_bias))
 
     shifts = levels_within_budget(size, budget.wanted, config.units, lowest=CLOSED, highest=-CLOSED)
-    return _shifted_masks(gates, shifts)
+    return _shifted_masks(gates, shifts, config.round_to)
 
 
-def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float]) -> dict[str, Tensor]:
-    """Return the masks whose numbers of zeros are those of gates with ``log_alpha`` shifted by their unit's shift."""
+def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
+    """Return masks with as many zeros as gates with ``log_alpha`` shifted by their unit's shift, but for rounding."""
     gates.eval()
     masks = {}
     for key, module in gates.items():
         gate = cast("HardConcrete", module)
-        shift = shifts[cast("Unit", key.split("/")[0])]
-        closed = functional_call(gate, {"log_alpha": gate.log_alpha + shift}, ()) == 0
+        unit = cast("Unit", key.split("/")[0])
+        shifted = functional_call(gate, {"log_alpha": gate.log_alpha + shifts[unit]}, ())
+        num_kept = rounded(unit, int(shifted.count_nonzero()), len(shifted), round_to)
         soft = torch.maximum(torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE), gate())
-        masks[key] = soft.masked_fill(closed, 0.0)
+        closed = gate.log_alpha.topk(len(soft) - num_kept, largest=False).indices
+        masks[key] = soft.index_fill(0, closed, 0.0)
     return masks

@@ -3,8 +3,8 @@
 Masks are soft where they are not zero. What they keep is selected, and their values are multiplied into the
 weights that read the units, so that pruning heads, feed-forward units and blocks leaves the function as it was.
 Pruning channels of a convolution changes it, as the normalisation that follows then sees the kept channels alone;
-so does dropping a block whose units are all masked, as its output bias goes too. DPHuBERT's second distillation
-stage repairs both.
+so does dropping a block whose units are all masked, as its output bias goes too, unless it is kept. DPHuBERT's second
+distillation stage repairs both.
 
 Source: DPHuBERT (arXiv 2305.17651) section 3.3, and its reference implementation for the weights that take masks.
 """
@@ -25,6 +25,9 @@ from bench.upstream.model import UpstreamModel
 logger = logging.getLogger(__name__)
 
 _State = dict[str, Tensor]
+
+_ATTENTION_BIAS = "layers.{}.attention.out_proj.bias"
+_FEED_FORWARD_BIAS = "layers.{}.feed_forward.output_dense.bias"
 
 
 def pruned_config(
@@ -55,7 +58,13 @@ def pruned_config(
     return config.model_copy(update=changes)
 
 
-def prune(model: UpstreamModel, masks: Mapping[str, Tensor], *, keep_position_bias: bool = True) -> UpstreamModel:
+def prune(
+    model: UpstreamModel,
+    masks: Mapping[str, Tensor],
+    *,
+    keep_position_bias: bool = True,
+    keep_output_bias: bool = False,
+) -> UpstreamModel:
     """Return a new, smaller model in which ``masks`` are part of the weights; ``model`` stays as it is.
 
     Args:
@@ -63,6 +72,10 @@ def prune(model: UpstreamModel, masks: Mapping[str, Tensor], *, keep_position_bi
         masks: as in `pruned_config`, with the soft values to be multiplied into the weights.
         keep_position_bias: whether WavLM's relative position bias stays while any layer has attention. Otherwise it
             goes with layer 0's, as in DPHuBERT's reference implementation, where it belongs to that layer.
+        keep_output_bias: whether the output bias of a block that goes with its last unit is added to the bias of what
+            feeds the residual stream before it. All hidden states are then those of the masked model, but for the
+            constant in a block's input where another layer feeds it; of a pre-norm model whose first blocks all go, it
+            is lost. Otherwise it goes too, as in DPHuBERT's reference implementation.
 
     Raises:
         UserError: a convolution would keep no channel.
@@ -76,7 +89,11 @@ def prune(model: UpstreamModel, masks: Mapping[str, Tensor], *, keep_position_bi
         if f"conv/{index}" in masks:
             _prune_conv(state, index, masks[f"conv/{index}"], is_last=index + 1 == len(config.conv_layers))
     for index, shape in enumerate(config.layers):
+        if keep_output_bias:
+            _keep_output_bias(state, config, index, "attlayer", masks)
         _prune_attention(state, index, masks, config.head_dim, is_kept=bool(shape.heads))
+        if keep_output_bias:
+            _keep_output_bias(state, config, index, "ffnlayer", masks)
         _prune_feed_forward(state, index, masks, is_kept=bool(shape.feed_forward))
     if not _has_bias(config):
         state.pop("position_bias.embedding.weight", None)
@@ -138,6 +155,33 @@ def _prune_conv(state: _State, index: int, mask: Tensor, *, is_last: bool) -> No
     _select(state, "feature_projection.layer_norm.weight", kept)
     _select(state, "feature_projection.layer_norm.bias", kept)
     _select(state, "feature_projection.projection.weight", kept, dim=1)
+
+
+def _keep_output_bias(
+    state: _State, config: UpstreamConfig, index: int, block: str, masks: Mapping[str, Tensor]
+) -> None:
+    """Add the output bias of a block that is lost to the bias before it."""
+    shape = config.layers[index]
+    is_kept, key = (shape.heads, _ATTENTION_BIAS) if block == "attlayer" else (shape.feed_forward, _FEED_FORWARD_BIAS)
+    lost, before = state.get(key.format(index)), _bias_before(config, index, block)
+    if not is_kept and lost is not None and before is not None:
+        state[before] = state[before] + lost * masks.get(f"{block}/{index}", 1.0)
+
+
+def _bias_before(config: UpstreamConfig, index: int, block: str) -> str | None:
+    """Name the last bias added to the residual stream before a block, if there is one."""
+    if not config.layer_norm_first:
+        if block == "ffnlayer":
+            return f"layers.{index}.layer_norm.bias"
+        return f"layers.{index - 1}.final_layer_norm.bias" if index else "layer_norm.bias"
+    if block == "ffnlayer" and config.layers[index].heads:
+        return _ATTENTION_BIAS.format(index)
+    for layer in range(index - 1, -1, -1):
+        if config.layers[layer].feed_forward:
+            return _FEED_FORWARD_BIAS.format(layer)
+        if config.layers[layer].heads:
+            return _ATTENTION_BIAS.format(layer)
+    return None
 
 
 def _prune_attention(state: _State, index: int, masks: Mapping[str, Tensor], head_dim: int, *, is_kept: bool) -> None:

@@ -178,6 +178,28 @@ class TestMasks:
         wanted = (1 - config.sparsity) * count(self.MINI)
         assert 0.99 * wanted <= count(model.config) <= wanted + 1
 
+    @pytest.mark.parametrize("target", ["params", "macs"])
+    @pytest.mark.parametrize("sparsity", [0.25, 0.75, 0.9])
+    def test_widths_are_multiples_on_request_and_the_budget_is_met(self, target: str, sparsity: float) -> None:
+        config, scores, masks = _masks(
+            self.MINI, units=["conv", "head", "interm"], target=target, sparsity=sparsity, round_to=8
+        )
+        kept = kept_units(pruned_config(self.MINI, masks))
+        assert not [width for width in kept["conv"] + kept["interm"] if width % 8]
+        assert min(kept["conv"]) >= 8
+        budget = budget_for(config, self.MINI)
+        size = budget.measure(pruned_config(self.MINI, masks))
+        assert 0.99 * budget.wanted <= size <= budget.wanted
+        for key, mask in masks.items():
+            if mask.any() and not mask.all():
+                assert scores[key][mask].min() > scores[key][~mask].max()
+
+    def test_layers_of_fewer_units_than_a_multiple_stay_whole_or_go(self) -> None:
+        _, _, masks = _masks(SHAPE, units=["conv", "interm"], sparsity=0.5, round_to=32)
+        kept = kept_units(pruned_config(SHAPE, masks))
+        assert kept["conv"] == [8] * 7
+        assert set(kept["interm"]) <= {0, 32, 48}
+
     def test_keep_the_same_share_of_every_kind(self) -> None:
         _, _, masks = _masks(self.MINI, units=["conv", "head", "interm"], sparsity=0.6)
         shares = {

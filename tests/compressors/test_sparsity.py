@@ -136,6 +136,15 @@ class TestReach:
         budget = budget_for(every, config)
         assert largest_sparsity(config, budget, every) == pytest.approx(budget.reached(smallest), rel=1e-12)
 
+    def test_rounded_widths_reach_less(self) -> None:
+        shape = _mini_config()
+        config = SparsityConfig(round_to=8, sparsity=0.999)
+        masks = final_masks(_trained_gates(shape, config.units, -50.0, 0.1), shape, config)
+        smallest = pruned_config(shape, masks)
+        assert [layer.channels for layer in smallest.conv_layers] == [8] * 7
+        budget = budget_for(config, shape)
+        assert largest_sparsity(shape, budget, config) == pytest.approx(budget.reached(smallest), rel=1e-12)
+
     @pytest.mark.parametrize(("target", "quantity"), [("params", "parameters"), ("macs", "MACs")])
     def test_a_target_beyond_it_is_refused_with_the_largest(self, target: Any, quantity: str) -> None:
         config = _mini_config()
@@ -182,6 +191,22 @@ class TestFinalMasks:
             count = count_parameters
             assert wanted == 2_000_000
         assert 0.99 * wanted <= count(pruned) <= wanted
+
+    @pytest.mark.parametrize(("mean", "spread"), [(-1.0, 3.0), (4.0, 0.01), (-3.0, 1.0)])
+    @pytest.mark.parametrize("settings", [{"sparsity": 0.75}, {"sparsity": 0.5, "target": "macs"}, {"params": "600k"}])
+    def test_widths_are_multiples_on_request(self, mean: float, spread: float, settings: dict[str, Any]) -> None:
+        shape = _mini_config()
+        config = SparsityConfig.model_validate({"round_to": 8, **settings})
+        gates = _trained_gates(shape, config.units, mean, spread)
+        masks = final_masks(gates, shape, config)
+        pruned, budget = pruned_config(shape, masks), budget_for(config, shape)
+        assert not [layer.channels for layer in pruned.conv_layers if layer.channels % 8]
+        assert not [layer.feed_forward for layer in pruned.layers if layer.feed_forward % 8]
+        assert 0.99 * budget.wanted <= budget.measure(pruned) <= budget.wanted
+        for key, mask in masks.items():
+            log_alpha = gates.get_parameter(f"{key}.log_alpha")
+            if mask.any() and not mask.all():
+                assert log_alpha[mask > 0].min() > log_alpha[mask == 0].max()
 
     def test_follow_the_reference_rule_on_request(self) -> None:
         config = _mini_config()

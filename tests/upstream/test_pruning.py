@@ -141,6 +141,44 @@ class TestEqualsTheMaskedModel:
             states, _ = prune(model, masks)(self.WAVEFORMS)
         torch.testing.assert_close(states[1] + bias, masked[1], atol=4e-6, rtol=4e-6)
 
+    @pytest.mark.parametrize("units", [("head", "interm"), UNITS[1:]], ids=len)
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_block_without_units_keeps_its_output_bias_on_request(self, shape, units):
+        model = make_model(shape)
+        gates = random_gates(model, units)
+        for key, gate in gates.items():
+            torch.nn.init.constant_(gate.log_alpha[:1], 3.0)
+            if key in ("head/1", "interm/1", "interm/2"):
+                torch.nn.init.constant_(gate.log_alpha, -10.0)
+            elif key in ("attlayer/1", "attlayer/2", "ffnlayer/1"):
+                torch.nn.init.constant_(gate.log_alpha, 0.5)
+        pruned = prune(model, gates.hardened_masks(), keep_output_bias=True)
+        assert not pruned.config.layers[1].heads
+        assert [layer.feed_forward for layer in pruned.config.layers[1:]] == [0, 0]
+        with torch.no_grad():
+            gates.attach()
+            masked, _ = model(self.WAVEFORMS)
+            states, _ = pruned(self.WAVEFORMS)
+        for index in (0, 2, 3):
+            torch.testing.assert_close(states[index], masked[index], atol=4e-6, rtol=4e-6)
+        constant = (states[1] - masked[1])[0, 0]
+        assert constant.abs().max() > 0.01
+        torch.testing.assert_close(states[1], masked[1] + constant, atol=4e-6, rtol=4e-6)
+
+    @pytest.mark.parametrize("shape", ["hubert", "wav2vec2-large"])
+    def test_first_block_s_output_bias(self, shape):
+        """A LayerNorm's bias takes it in post-norm models; nothing before it has one in pre-norm models."""
+        model = make_model(shape)
+        gates = random_gates(model, ["head"])
+        for index, gate in enumerate(gates.values()):
+            torch.nn.init.constant_(gate.log_alpha, -10.0 if index == 0 else 3.0)
+        pruned = prune(model, gates.hardened_masks(), keep_output_bias=True)
+        with torch.no_grad():
+            gates.attach()
+            masked, _ = model(self.WAVEFORMS)
+            states, _ = pruned(self.WAVEFORMS)
+        assert torch.allclose(states[-1], masked[-1], atol=4e-6) == (shape == "hubert")
+
 
 class TestShapes:
     def test_pruning_twice_keeps_absolute_head_indices(self):
