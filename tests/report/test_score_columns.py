@@ -68,7 +68,11 @@ class TestRelativeScore:
         assert scores(ENDS[:3])["relative_score"].isna().all()
 
     def test_students_of_other_teachers_have_none(self) -> None:
-        table = scores([*ENDS, record("small", "ks", teacher="other", accuracy=0.7)])
+        students = [
+            record("small", "ks", teacher="other", accuracy=0.7),
+            record("small", "asr", teacher="other", wer=0.5, cer=0.1),
+        ]
+        table = scores([*ENDS, *students])
         assert pd.isna(table.loc["small", "relative_score"])
 
     def test_models_as_they_are_are_measured_against_the_run_s_teacher(self) -> None:

@@ -43,6 +43,7 @@ HOSTILE = [
     "[x](javascript:alert(1)) ![i](http://e.vil) *b* `c` <a@b.c> https://e.vil &lt;",
     "Müller 中文 \u200b ﷽ ---",
     "\\\\ \\hline",
+    "_x_ __y__ ~~z~~",
 ]
 
 
