@@ -36,6 +36,7 @@ from tasks.feature_cache.features import Features, Kind
 from tasks.feature_cache.upstream import CachedUpstream, cached_features, feature_loader_class
 from tasks.fingerprint import claim, data_sha256
 from tasks.head_checkpoints import HeadCheckpoints
+from tasks.mini.conditions import recording_conditions
 
 s3prl_compat.install()
 from omegaconf import OmegaConf  # noqa: E402
@@ -152,6 +153,7 @@ def run_recipe(
 def _prediction_rows(
     split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
 ) -> Iterator[dict[str, Any]]:
+    conditions = recording_conditions(frame["wav_path"])
     for row in frame.to_dict("records"):
         reference, prediction = said[row["id"]]
         yield {
@@ -162,6 +164,7 @@ def _prediction_rows(
             "correct": prediction == reference,
             "counts": counts(reference, prediction),
             "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
+            **conditions.get(row["wav_path"], {}),
             **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
         }
 
