@@ -100,7 +100,7 @@ function showModel(name, details, shared) {
   const dialog = document.getElementById("model");
   document.getElementById("model-name").textContent = name;
   const pictures = Object.entries(details.layers).map(([saved, rows]) => ({ saved, rows, place: element("div", [], {
-    class: "plot layers", role: "img", "aria-label": `Channels, heads and feed-forward widths that ${saved} kept of each layer`,
+    class: "plot architecture", role: "img", "aria-label": `Channels, heads and feed-forward widths that ${saved} kept of each layer`,
   }) }));
   document.getElementById("model-content").replaceChildren(
     ...(pictures.length ? [element("h3", "What is left of each layer")] : []),
