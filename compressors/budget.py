@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from torch import Tensor
 from typing_extensions import Self
 
 from bench.contracts import Settings
@@ -15,6 +15,7 @@ from bench.errors import UserError
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import (
     Count,
+    Units,
     count_dphubert_parameters,
     count_parameters,
     count_superb_macs,
@@ -75,7 +76,7 @@ class Budget:
         """Count the parameters, or the MACs over SUPERB's 32 utterance lengths, of a model of this shape."""
         return _measure(self.counting, config)
 
-    def measure_units(self, config: UpstreamConfig, units: Mapping[str, Sequence[Count]], embeddings: Count) -> Count:
+    def measure_units(self, config: UpstreamConfig, units: Units, embeddings: Count) -> Tensor:
         """Count as `measure` does, with ``units`` and position ``embeddings`` in place of ``config``'s own.
 
         Arguments are those of `bench.upstream.cost.macs_of_units`, so that gates may expect them; differentiable.

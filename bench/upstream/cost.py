@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from bench.upstream.config import UpstreamConfig
@@ -15,7 +16,10 @@ UNITS = ("conv", "head", "interm", "attlayer", "ffnlayer")
 a whole attention block, a whole feed-forward block."""
 
 Count: TypeAlias = "int | Tensor"
-"""How many units there are: an integer, or a scalar tensor where gates expect that many."""
+"""How many there are: an integer, or a scalar tensor where gates expect that many."""
+
+Units: TypeAlias = "Mapping[str, Sequence[int] | Tensor]"
+"""How many of each of `UNITS` there are by layer: integers, or tensors (layers,) where gates expect that many."""
 
 SUPERB_LENGTHS = {
     "short": (20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120),
@@ -68,7 +72,7 @@ def count_dphubert_parameters(config: UpstreamConfig) -> int:
     return int(gateable + position_bias_parameters(config, units["attlayer"], _position_embeddings(config)))
 
 
-def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Count]]) -> Count:
+def gateable_parameters(config: UpstreamConfig, units: Units) -> Tensor:
     """Count parameters with ``units`` in place of ``config``'s own, but for WavLM's position bias.
 
     Args:
@@ -77,26 +81,40 @@ def gateable_parameters(config: UpstreamConfig, units: Mapping[str, Sequence[Cou
 
     Source: the counting of DPHuBERT's reference implementation.
     """
-    dim = config.dim
-    channels = units["conv"]
-    total: Count = channels[-1] + 2 * channels[-1] * config.projection_layer_norm + (channels[-1] + 1) * dim
-    inputs: list[Count] = [1, *channels]
-    for index, layer in enumerate(config.conv_layers):
-        has_norm = config.extractor_norm == "layer_norm" or index == 0
-        per_channel = inputs[index] * layer.kernel + config.conv_bias + 2 * has_norm
-        total = total + per_channel * channels[index]
+    dim, layers = config.dim, config.conv_layers
+    channels, inputs = _channels(units)
+    kernels = channels.new_tensor([layer.kernel for layer in layers])
+    norms = channels.new_tensor([config.extractor_norm == "layer_norm" or index == 0 for index in range(len(layers))])
+    total = ((inputs * kernels + config.conv_bias + 2 * norms) * channels).sum()
+    total = total + channels[-1] * (1 + 2 * config.projection_layer_norm + dim) + dim
     total = total + dim * (dim // config.positional_groups) * config.positional_kernel
     total = total + config.positional_kernel + dim + 2 * dim  # Weight norm's magnitudes, bias, LayerNorm.
-    for index in range(config.num_layers):
-        width = config.head_dim * units["head"][index]
-        attention = (dim + 1) * 3 * width + (width + 1) * dim
-        feed_forward = (dim + 1) * units["interm"][index] + (units["interm"][index] + 1) * dim
-        layer_norms = 2 * 2 * dim
-        total = total + attention * units["attlayer"][index] + feed_forward * units["ffnlayer"][index] + layer_norms
-    return total
+    heads, feed_forward, attention_blocks, feed_forward_blocks = _transformer(units)
+    width = config.head_dim * heads
+    attention = (dim + 1) * 3 * width + (width + 1) * dim
+    feed_forward = (dim + 1) * feed_forward + (feed_forward + 1) * dim
+    layer_norms = 2 * 2 * dim * config.num_layers
+    return total + (attention * attention_blocks + feed_forward * feed_forward_blocks).sum() + layer_norms
 
 
-def position_bias_parameters(config: UpstreamConfig, attention_blocks: Sequence[Count], embeddings: Count) -> Count:
+def _vector(counts: Sequence[int] | Tensor) -> Tensor:
+    return counts if isinstance(counts, Tensor) else torch.tensor(counts, dtype=torch.long, device="cpu")
+
+
+def _channels(units: Units) -> tuple[Tensor, Tensor]:
+    """Return the output and the input channels of every convolution, (convolutions,) each."""
+    channels = _vector(units["conv"])
+    return channels, torch.cat([channels.new_ones(1), channels[:-1]])
+
+
+def _transformer(units: Units) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return heads, feed-forward units, attention blocks and feed-forward blocks, (layers,) each."""
+    return _vector(units["head"]), _vector(units["interm"]), _vector(units["attlayer"]), _vector(units["ffnlayer"])
+
+
+def position_bias_parameters(
+    config: UpstreamConfig, attention_blocks: Sequence[int] | Tensor, embeddings: Count
+) -> Count:
     """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention.
 
     Args:
@@ -108,7 +126,7 @@ def position_bias_parameters(config: UpstreamConfig, attention_blocks: Sequence[
         return 0
     embedding = config.relative_position.num_buckets * config.total_heads
     gate = (config.dim // config.total_heads + 1) * WAVLM_GATE_WIDTH + config.total_heads
-    return embedding * embeddings + gate * sum(attention_blocks)
+    return embedding * embeddings + gate * _vector(attention_blocks).sum()
 
 
 def count_macs(config: UpstreamConfig, num_samples: int) -> int:
@@ -121,10 +139,10 @@ def count_macs(config: UpstreamConfig, num_samples: int) -> int:
 
 def macs_of_units(
     config: UpstreamConfig,
-    units: Mapping[str, Sequence[Count]],
+    units: Units,
     embeddings: Count,
     lengths: Sequence[int] = ALL_SUPERB_LENGTHS,
-) -> Count:
+) -> Tensor:
     """Count MACs as `count_macs` does, with ``units`` in place of ``config``'s own.
 
     Args:
@@ -133,24 +151,21 @@ def macs_of_units(
         embeddings: as `position_bias_parameters` takes it.
         lengths: samples of each utterance; their MACs are added up.
     """
-    macs: Count = 0
-    frames, inputs = list(lengths), cast("Count", 1)
-    for conv, channels in zip(config.conv_layers, units["conv"], strict=True):
+    channels, inputs = _channels(units)
+    frames, multiplied = list(lengths), []
+    for conv in config.conv_layers:
         frames = [max((count - conv.kernel) // conv.stride + 1, 0) for count in frames]
-        macs = macs + sum(frames) * conv.kernel * inputs * channels
-        inputs = channels
+        multiplied.append(sum(frames) * conv.kernel)
     num_frames, num_scores = sum(frames), sum(count**2 for count in frames)
-    macs = macs + num_frames * config.dim * inputs
+    macs = (channels.new_tensor(multiplied) * inputs * channels).sum() + num_frames * config.dim * channels[-1]
     # An even kernel computes one frame an utterance that is then cut off.
     positional_frames = num_frames + len(frames) * ((config.positional_kernel + 1) % 2)
     macs = macs + positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
     bias_gate = num_frames * config.dim * WAVLM_GATE_WIDTH * embeddings
-    for index in range(config.num_layers):
-        width = config.head_dim * units["head"][index]
-        attention = (4 * num_frames * config.dim + 2 * num_scores) * width + bias_gate
-        feed_forward = 2 * num_frames * config.dim * units["interm"][index]
-        macs = macs + attention * units["attlayer"][index] + feed_forward * units["ffnlayer"][index]
-    return macs
+    heads, feed_forward, attention_blocks, feed_forward_blocks = _transformer(units)
+    attention = (4 * num_frames * config.dim + 2 * num_scores) * config.head_dim * heads + bias_gate
+    feed_forward = 2 * num_frames * config.dim * feed_forward
+    return macs + (attention * attention_blocks + feed_forward * feed_forward_blocks).sum()
 
 
 def count_superb_macs(config: UpstreamConfig) -> int:

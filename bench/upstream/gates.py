@@ -7,11 +7,12 @@ section 3.3, and its reference implementation for the constants and the determin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.errors import UserError
 from bench.upstream.cost import UNITS, Count, gateable_parameters, kept_units
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.upstream.attention import SelfAttention
     from bench.upstream.config import UpstreamConfig
-    from bench.upstream.model import FeedForward, TransformerLayer, UpstreamModel
+    from bench.upstream.model import ConvLayer, FeatureExtractor, FeedForward, TransformerLayer, UpstreamModel
 
 __all__ = ["UNITS", "Gates", "HardConcrete"]
 
@@ -34,6 +35,16 @@ STRETCH = 0.1
 NOISE_MARGIN = 1e-6
 HARDENED_SLOPE = 0.8
 """Sharpens what the deterministic mask keeps; a constant of the reference implementation."""
+
+
+def open_probability(log_alpha: Tensor) -> Tensor:
+    """Return the probabilities that entries of a sample are not zero, of the shape of ``log_alpha``."""
+    return torch.sigmoid(log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH)))
+
+
+def log_closed_probability(log_alpha: Tensor) -> Tensor:
+    """Return the logarithms of the probabilities that entries of a sample are zero, of the shape of ``log_alpha``."""
+    return F.logsigmoid(TEMPERATURE * math.log(STRETCH / (1 + STRETCH)) - log_alpha)
 
 
 class HardConcrete(nn.Module):
@@ -52,18 +63,12 @@ class HardConcrete(nn.Module):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return the mask (size,) that uniform noise (size,) in (0, 1) leads to."""
-        logistic = noise.log() - (1 - noise).log()
-        concrete = torch.sigmoid((logistic + self.log_alpha) / TEMPERATURE)
+        concrete = torch.sigmoid((noise.logit() + self.log_alpha) / TEMPERATURE)
         return (concrete * (1 + 2 * STRETCH) - STRETCH).clamp(0.0, 1.0)
 
     def expected_open(self) -> Tensor:
         """Return the expected number of non-zero entries of a sample, a scalar."""
-        return torch.sigmoid(self.log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH))).sum()
-
-    def probability_of_any(self) -> Tensor:
-        """Return the probability that some entry of a sample is not zero, a scalar."""
-        log_closed = nn.functional.logsigmoid(TEMPERATURE * math.log(STRETCH / (1 + STRETCH)) - self.log_alpha)
-        return -log_closed.sum().expm1()
+        return open_probability(self.log_alpha).sum()
 
     def hardened(self) -> Tensor:
         """Return the deterministic mask (size,): as many zeros as are expected, the others soft.
@@ -89,10 +94,6 @@ class ChannelGate(HardConcrete):
     def hardened(self) -> Tensor:
         """Return a mask (size,) as `HardConcrete.hardened` does, with a channel open."""
         return self._with_a_channel(super().hardened())
-
-    def expected_channels(self) -> Tensor:
-        """Return the expected number of open channels, that last one included, a scalar."""
-        return self.expected_open() + 1 - self.probability_of_any()
 
     def _with_a_channel(self, mask: Tensor) -> Tensor:
         last = torch.zeros_like(mask).index_fill(0, self.log_alpha.argmax(), 1.0)
@@ -126,7 +127,7 @@ class Gates(nn.ModuleDict):
         )
         # A tuple hides the model from `nn.Module`, or it would become a part of the gates and of their state.
         self._gated = (model,)
-        self._hooks: list[RemovableHandle] = []
+        self._hooks: list[RemovableHandle | _OtherForward] = []
 
     @property
     def shape(self) -> UpstreamConfig:
@@ -136,7 +137,7 @@ class Gates(nn.ModuleDict):
     def attach(self) -> None:
         """Let every forward pass of the model go through the gates, with one mask a gate and pass.
 
-        Under autocast masks stay float32, and so do the activations that they scale.
+        Under autocast masks stay float32, and so do the weights and activations that they scale, until they are used.
         """
         self.detach()
         self._hooks = [_attach(self._gated[0], key, gate) for key, gate in self._gates()]
@@ -155,9 +156,11 @@ class Gates(nn.ModuleDict):
 
         Source: DPHuBERT section 3.3, and the counting of its reference implementation.
         """
-        return torch.as_tensor(gateable_parameters(self.shape, self._expected_units()), dtype=torch.get_default_dtype())
+        opened = self._sums(open_probability(self._log_alphas()))
+        units = {unit: self._over_layers(unit, opened[unit], kept) for unit, kept in kept_units(self.shape).items()}
+        return gateable_parameters(self.shape, units)
 
-    def expected_structure(self, *, keep_position_bias: bool) -> tuple[dict[str, list[Count]], Count]:
+    def expected_structure(self, *, keep_position_bias: bool) -> tuple[dict[str, Tensor], Count]:
         """Return what a pruned model is expected to have, blocks gone with their last unit being gone as a whole.
 
         Where every gate is certain, this is what `pruning.pruned_config` leads to.
@@ -169,35 +172,47 @@ class Gates(nn.ModuleDict):
             The units, as `cost.kept_units` counts them (heads and feed-forward units on condition that some are left),
             and the probability that WavLM's position bias is left: differentiable where gates decide.
         """
-        units = self._expected_units()
-        for key, gate in self._gates():
-            if isinstance(gate, ChannelGate):
-                units["conv"][int(key.removeprefix("conv/"))] = gate.expected_channels()
-        for block, unit in (("attlayer", "head"), ("ffnlayer", "interm")):
-            for index, count in enumerate(units[unit]):
-                if f"{unit}/{index}" in self:
-                    some = cast("HardConcrete", self[f"{unit}/{index}"]).probability_of_any()
-                    units[unit][index] = count / some.clamp(min=torch.finfo(some.dtype).tiny)
-                    units[block][index] = units[block][index] * some
+        log_alphas = self._log_alphas()
+        opened = self._sums(open_probability(log_alphas))
+        log_closed = self._sums(log_closed_probability(log_alphas))
+        units, some = {}, {}
+        for unit, kept in kept_units(self.shape).items():
+            counts, any_open = opened[unit], -log_closed[unit].expm1()
+            if unit == "conv":
+                counts = counts + 1 - any_open  # The channel that stays open where all would close.
+            elif unit in {"head", "interm"}:
+                counts = counts / any_open.clamp(min=torch.finfo(any_open.dtype).tiny)
+                some[unit] = self._over_layers(unit, any_open, [1] * len(kept))
+            units[unit] = self._over_layers(unit, counts, kept)
+        units["attlayer"] = units["attlayer"] * some["head"]
+        units["ffnlayer"] = units["ffnlayer"] * some["interm"]
         return units, self._expected_embeddings(units["attlayer"], keep_position_bias=keep_position_bias)
 
-    def _expected_embeddings(self, attention_blocks: list[Count], *, keep_position_bias: bool) -> Count:
+    def _expected_embeddings(self, attention_blocks: Tensor, *, keep_position_bias: bool) -> Count:
         relative_position = self.shape.relative_position
-        if relative_position is None or not relative_position.has_embedding or not attention_blocks:
+        if relative_position is None or not relative_position.has_embedding or not len(attention_blocks):
             return 0
         if not keep_position_bias:
             return attention_blocks[0]
-        none: Count = 1
-        for block in attention_blocks:
-            none = none * (1 - block)
-        return 1 - none
+        return 1 - (1 - attention_blocks).prod()
 
-    def _expected_units(self) -> dict[str, list[Count]]:
-        units: dict[str, list[Count]] = {unit: list(counts) for unit, counts in kept_units(self.shape).items()}
-        for key, gate in self._gates():
-            unit, index = key.split("/")
-            units[unit][int(index)] = gate.expected_open()
-        return units
+    def _log_alphas(self) -> Tensor:
+        """Return the entries of all gates in one vector, of which the size is expected in a few operations."""
+        return torch.cat([gate.log_alpha for _, gate in self._gates()]) if len(self) else torch.zeros(0)
+
+    def _sums(self, entries: Tensor) -> dict[str, Tensor]:
+        """Add up, over each gate, what belongs to its entries: (gates of the unit,) by unit."""
+        parts = torch.split(entries, [gate.log_alpha.numel() for _, gate in self._gates()])
+        sums: dict[str, list[Tensor]] = {unit: [] for unit in UNITS}
+        for key, part in zip(self, parts, strict=True):
+            sums[key.split("/")[0]].append(part.sum())
+        return {unit: torch.stack(parts) if parts else entries.new_zeros(0) for unit, parts in sums.items()}
+
+    def _over_layers(self, unit: str, of_gates: Tensor, others: Sequence[int]) -> Tensor:
+        """Put what gates of a unit tell, and what layers without a gate have, into the order of the layers."""
+        indices = [int(key.removeprefix(f"{unit}/")) for key in self if key.startswith(f"{unit}/")]
+        layers = torch.tensor(indices, dtype=torch.long, device=of_gates.device)
+        return of_gates.new_tensor(others).index_copy(0, layers, of_gates)
 
     def hardened_masks(self) -> dict[str, Tensor]:
         """Return every gate's deterministic mask, without gradients: what `pruning.prune` takes."""
@@ -208,28 +223,53 @@ class Gates(nn.ModuleDict):
         return cast("Iterator[tuple[str, HardConcrete]]", iter(self.items()))
 
 
-def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHandle:
-    """Register the one hook that applies a gate where DPHuBERT does."""
+class _OtherForward:
+    """A module's forward pass replaced by another, until `remove`, as hooks do it."""
+
+    def __init__(self, module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
+        self._module = module
+        vars(module)["forward"] = forward
+
+    def remove(self) -> None:
+        del vars(self._module)["forward"]
+
+
+def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHandle | _OtherForward:
+    """Let a gate scale its units.
+
+    Where a linear map reads them it scales the map's weights, of which there are fewer than activations.
+    """
     unit, index = key.split("/")
     if unit == "conv":
-        layer = model.feature_extractor.conv_layers[int(index)]
-        return layer.register_forward_hook(_scale_output(lambda: gate()[:, None]))
+        return _attach_to_convolution(model.feature_extractor, int(index), gate)
     transformer_layer = cast("TransformerLayer", model.layers[int(index)])
     attention = cast("SelfAttention", transformer_layer.attention)
     feed_forward = cast("FeedForward", transformer_layer.feed_forward)
     if unit == "head":
-        return attention.out_proj.register_forward_pre_hook(
-            _scale_input(lambda: gate().repeat_interleave(attention.head_dim))
-        )
+        return _scale_inputs(attention.out_proj, lambda: gate().repeat_interleave(attention.head_dim))
     if unit == "interm":
-        return feed_forward.output_dense.register_forward_pre_hook(_scale_input(gate))
+        return _scale_inputs(feed_forward.output_dense, gate)
     branch = attention if unit == "attlayer" else feed_forward
     return branch.register_forward_hook(_scale_output(gate))
 
 
+def _attach_to_convolution(
+    extractor: FeatureExtractor, index: int, gate: HardConcrete
+) -> RemovableHandle | _OtherForward:
+    if index + 1 == len(extractor.conv_layers):
+        # A LayerNorm reads the last one.
+        return extractor.conv_layers[index].register_forward_hook(_scale_output(lambda: gate()[:, None]))
+    reader = cast("ConvLayer", extractor.conv_layers[index + 1]).conv
+
+    def forward(hidden: Tensor) -> Tensor:
+        return F.conv1d(hidden, reader.weight * gate()[:, None], reader.bias, reader.stride)
+
+    return _OtherForward(reader, forward)
+
+
+def _scale_inputs(linear: nn.Linear, mask: Callable[[], Tensor]) -> _OtherForward:
+    return _OtherForward(linear, lambda inputs: F.linear(inputs, linear.weight * mask(), linear.bias))
+
+
 def _scale_output(mask: Callable[[], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     return lambda _module, _inputs, output: output * mask()
-
-
-def _scale_input(mask: Callable[[], Tensor]) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
-    return lambda _module, inputs: (inputs[0] * mask(),)

@@ -19,7 +19,7 @@ from bench.upstream.cost import (
     macs_of_units,
     position_bias_parameters,
 )
-from bench.upstream.gates import UNITS, ChannelGate, Gates, HardConcrete
+from bench.upstream.gates import UNITS, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
 
 TRUTH = Path(__file__).parent.parent / "reference"
@@ -197,21 +197,27 @@ class TestLastChannel:
         assert states[0][0].std(0).max() > 1e-3
         assert [layer.channels for layer in pruned_config(tiny.config, gates.hardened_masks()).conv_layers] == [1] * 7
 
-    def test_counts_as_often_as_it_is_open(self):
+    def test_counts_as_often_as_it_is_open(self, tiny):
         torch.manual_seed(0)
-        gate = ChannelGate(3, 0.5)
-        torch.nn.init.constant_(gate.log_alpha, -3.0)
+        gates = Gates(tiny, ["conv"])
+        gate = gates["conv/2"]
+        torch.nn.init.constant_(gate.log_alpha, -4.0)
         opened = torch.tensor([float((gate() > 0).sum()) for _ in range(20_000)]).mean()
         assert opened > 1.01
-        assert gate.expected_channels().item() == pytest.approx(opened.item(), abs=0.01)
+        assert _expected_channels(gates)[2].item() == pytest.approx(opened.item(), abs=0.01)
         assert gate.expected_open().item() < 0.8
 
-    def test_nothing_is_won_by_closing_it(self):
-        gate = ChannelGate(8, 0.5)
+    def test_nothing_is_won_by_closing_it(self, tiny):
+        gates = Gates(tiny, ["conv"])
+        gate = gates["conv/2"]
         torch.nn.init.constant_(gate.log_alpha, -16.0)
-        gate.expected_channels().backward()
-        assert gate.expected_channels().item() == pytest.approx(1.0)
+        _expected_channels(gates)[2].backward()
+        assert _expected_channels(gates)[2].item() == pytest.approx(1.0)
         assert gate.log_alpha.grad.abs().max() < 1e-6
+
+
+def _expected_channels(gates):
+    return gates.expected_structure(keep_position_bias=True)[0]["conv"]
 
 
 class TestAttachedGates:
