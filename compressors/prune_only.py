@@ -21,6 +21,7 @@ from bench.contracts import AudioSource, Context
 from bench.files import replacing
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
+from compressors.audio import CropBatches
 from compressors.budget import Budget, budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import trainable_copy
@@ -37,6 +38,7 @@ from compressors.preparation import prepared_training, require_audio, require_tr
 from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
 from compressors.pruning import PruningConfig, pruned_model, report_size, require_reachable
+from compressors.rescaling import NUM_BATCHES, readers, rescale_extractor
 from compressors.seeds import derived_seed
 from compressors.stages import StageConfig
 
@@ -56,6 +58,8 @@ class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
     part of the recovery."""
     taylor_batches: int = Field(default=32, ge=1)
     """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
+    rescale: bool = False
+    """After each pruning, rescale what reads convolution channels to its former spread; see `compressors.rescaling`."""
     num_clusters: int = Field(default=100, ge=2, le=30_000)
     """k-means clusters of MFCCs, the units that masked prediction guesses. Source: HuBERT section IV-B."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)
@@ -198,7 +202,10 @@ class Pruning:
             fitting.release()
         for step in range(1, self.config.pruning_steps + 1):
             masks = self._masks(step)
-            self.prediction.upstream = pruned_model(self.prediction.upstream, masks, self.config)
+            pruned = pruned_model(self.prediction.upstream, masks, self.config)
+            if self.config.rescale:
+                self._rescale(pruned, masks, step)
+            self.prediction.upstream = pruned
             if self.config.recovery is not None:
                 stage = part_of_stage(self.config.recovery, step, self.config.pruning_steps)
                 self.training.run(f"recovery-{step}", stage, self.prediction, self._batches)
@@ -233,6 +240,24 @@ class Pruning:
         kept: dict[str, Tensor] = load_file(path)
         return kept
 
+    def _rescale(self, pruned: UpstreamModel, masks: Mapping[str, Tensor], step: int) -> None:
+        """Rescale the model of step ``step``, once and for all as its masks."""
+        path = self.training.workdir / f"rescaled-{step}.safetensors"
+        names = readers(pruned)
+        own = {key: weight for key, weight in pruned.named_parameters() if key.rpartition(".")[0] in names}
+        if not path.exists():
+            device = self.training.context.device
+            crops = CropBatches(self.training.files, self.config, self._seed("rescaling", step))
+            batches = [crops[index].waveforms.to(device) for index in range(NUM_BATCHES)]
+            original = self.prediction.upstream
+            rescale_extractor(pruned.to(device), original.to(device), masks, batches)
+            for model in (pruned, original):
+                model.cpu()
+            with replacing(path) as temporary:
+                temporary.write_bytes(save({key: weight.detach() for key, weight in own.items()}))
+        for key, value in load_file(path).items():
+            own[key].data.copy_(value)
+
     def _scores(self, step: int) -> Scores:
         seed = self._seed("importance", step)
         if self.config.importance == "taylor":
@@ -262,4 +287,4 @@ def part_of_stage(stage: StageConfig, part: int, num_parts: int) -> StageConfig:
     """
     updates = stage.updates * part // num_parts - stage.updates * (part - 1) // num_parts
     warmup_updates = stage.warmup_updates * updates // stage.updates
-    return StageConfig(updates=updates, warmup_updates=warmup_updates, learning_rate=stage.learning_rate)
+    return stage.model_copy(update={"updates": updates, "warmup_updates": warmup_updates})

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from typing_extensions import Self
 
 from bench.contracts import Context, Settings
@@ -21,9 +22,12 @@ class StageConfig(Settings):
     updates: int = Field(ge=1)
     """Optimiser updates."""
     warmup_updates: int = Field(ge=0)
-    """Updates over which the learning rate rises linearly; from there it falls linearly to 0 at the last update."""
+    """Updates over which the learning rate rises linearly; from there it falls linearly to 0."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate of the model's and the projections' weights."""
+    use_last_update: bool = False
+    """Reach a learning rate of 0 after the last update; False: at it, so that it changes nothing, as in DPHuBERT's
+    reference implementation."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -39,13 +43,12 @@ class StageConfig(Settings):
     def learning_rate_factor(self, update: int) -> float:
         """Return what all learning rates are multiplied with at ``update``, counted from 0.
 
-        The last update has a factor of 0 and changes nothing, as in the reference implementation.
-
         Source: DPHuBERT (arXiv 2305.17651) section 4.1, and its reference implementation.
         """
         if update < self.warmup_updates:
             return (update + 1) / self.warmup_updates
-        return max(self.updates - 1 - update, 0) / (self.updates - self.warmup_updates)
+        left = self.updates - update - (0 if self.use_last_update else 1)
+        return max(left, 0) / (self.updates - self.warmup_updates)
 
 
 class TrainingConfig(Settings):
@@ -108,3 +111,11 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Return torch's parameter groups for AdamW; ``learning_rate`` is the stage's."""
+
+    def before_update(self, update: int, optimizer: Optimizer) -> None:
+        """Change what is trained, and the optimiser with it, as a function of the state that checkpoints keep.
+
+        Args:
+            update: finished updates of this stage.
+            optimizer: of `parameter_groups`, without gradients.
+        """
