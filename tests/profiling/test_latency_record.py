@@ -1,0 +1,91 @@
+"""Measured latency on disk, and what the leaderboard shows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UserError
+from bench.store.latency import (
+    COLUMNS,
+    LatencyRecord,
+    Machine,
+    Spread,
+    Timing,
+    latency_columns,
+    read_latencies,
+    write_latency,
+)
+
+
+def spread(median: float) -> Spread:
+    return Spread(median=median, low=median, high=median, repeats=3)
+
+
+def timing(rtf: float, device: str = "cpu", **changes: object) -> Timing:
+    values = {
+        "device": device,
+        "num_threads": 1,
+        "rtf": spread(rtf),
+        "latency_ms": {
+            bucket: spread(1000 * rtf * s) for s, bucket in enumerate(("short", "medium", "long", "longer"), 1)
+        },
+        "throughput": {"batch_8": spread(2 / rtf), "batch_32": spread(1.5 / rtf)},
+        "first_call_ms": 9.0,
+        "peak_memory_bytes": 50_000_000,
+        "speedup": spread(2.0),
+    }
+    return Timing.model_validate(values | changes)
+
+
+def record(model: str, row: str, cpu: Timing, gpu: Timing | None = None) -> LatencyRecord:
+    machine = Machine(cpu="c", num_cores=1, torch="2", system="Linux")
+    lengths = {"short": (42_560,)}
+    return LatencyRecord(
+        model=model, row=row, measured="now", machine=machine, lengths_samples=lengths, cpu=cpu, gpu=gpu
+    )
+
+
+def test_seeds_of_a_row_are_read_together_and_averaged(tmp_path: Path) -> None:
+    for seed, rtf in ((0, 0.1), (1, 0.3)):
+        write_latency(tmp_path, record(f"a-seed{seed}", "a", timing(rtf)))
+    write_latency(tmp_path, record("teacher", "teacher", timing(0.5, speedup=None)))
+    found = read_latencies(tmp_path)
+    assert {row: [each.model for each in records] for row, records in found.items()} == {
+        "a": ["a-seed0", "a-seed1"],
+        "teacher": ["teacher"],
+    }
+    columns = latency_columns(found["a"])
+    assert list(columns) == list(COLUMNS)
+    assert columns["rtf"] == pytest.approx(0.2)
+    assert columns["latency_ms_longer"] == pytest.approx(800)
+    assert columns["peak_memory_mb"] == 50
+    assert "speedup" not in latency_columns(found["teacher"])
+
+
+def test_columns_that_a_seed_lacks_are_absent() -> None:
+    whole = record("a-seed0", "a", timing(0.1), timing(0.01, "cuda"))
+    part = record("a-seed1", "a", timing(0.1, throughput={"batch_8": spread(20)}))
+    assert latency_columns([whole])["gpu_rtf"] == 0.01
+    columns = latency_columns([whole, part])
+    assert columns["throughput_batch_8"] == 20
+    assert not {"throughput_batch_32", "gpu_rtf"} & columns.keys()
+    assert latency_columns([]) == {}
+
+
+def test_a_run_that_was_not_measured(tmp_path: Path) -> None:
+    assert read_latencies(tmp_path) == {}
+
+
+def test_a_torn_file_is_told(tmp_path: Path) -> None:
+    path = write_latency(tmp_path, record("a", "a", timing(0.1)))
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(UserError, match=r"a\.json.*Delete it"):
+        read_latencies(tmp_path)
+
+
+def test_cost_of_1000_hours_is_that_of_the_fastest_way() -> None:
+    # 20 hours of audio an hour, so 50 hours of the machine.
+    assert timing(0.1).cost_of_1000_hours(3.0) == pytest.approx(150)
+    assert timing(0.1, throughput={}).cost_of_1000_hours(3.0) == pytest.approx(300)

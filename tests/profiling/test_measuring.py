@@ -1,0 +1,136 @@
+"""Timing in turn, by layer and as a whole: what must hold on any machine, however busy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.errors import UserError
+from bench.profiling.layers import ALL, layers_of
+from bench.profiling.subjects import find_subjects
+from bench.profiling.timing import Repeats, threads, time_in_turn
+from bench.profiling.workloads import Effort, typical_lengths
+from bench.upstream import FbankUpstream
+from bench.upstream.cost import SUPERB_LENGTHS, count_macs
+from bench.upstream.random_shapes import SHAPES
+
+
+class Recorder(FbankUpstream):
+    """Notes its calls in a diary."""
+
+    def __init__(self, name: str, diary: list[tuple[str, int]]) -> None:
+        super().__init__()
+        self.name = name
+        self.diary = diary
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
+        self.diary.append((self.name, waveforms.shape[1]))
+        return super().forward(waveforms, lengths)
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "profile", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class TestInTurn:
+    def test_models_alternate_forth_and_back_within_each_length(self) -> None:
+        diary: list[tuple[str, int]] = []
+        models = [Recorder(name, diary) for name in "AB"]
+        batches = [torch.zeros(1, 400), torch.zeros(1, 800)]
+        times = time_in_turn(models, batches, Repeats(wanted=2, limit_s=float("inf")))
+        forth = [("A", 400), ("B", 400), ("A", 800), ("B", 800)]
+        back = [("B", 400), ("A", 400), ("B", 800), ("A", 800)]
+        assert diary == forth + forth + back  # The first is the warm-up.
+        assert [own.seconds.shape for own in times] == [(2, 2), (2, 2)]
+        assert all((own.seconds > 0).all() for own in times)
+
+    @pytest.mark.parametrize(("round_s", "rounds"), [(1, 5), (4, 5), (6, 3), (21, 1), (1000, 1), (0, 5)])
+    def test_repeats_are_what_the_limit_affords(self, round_s: float, rounds: int) -> None:
+        assert Repeats(wanted=5, limit_s=20).affordable(round_s) == rounds
+
+    def test_given_repeats_are_kept_whatever_they_take(self) -> None:
+        assert Effort(repeats=11).limits().affordable(1e6) == 11
+
+    def test_threads_are_put_back(self) -> None:
+        before = torch.get_num_threads()
+        with threads(before + 1):
+            assert torch.get_num_threads() == before + 1
+        assert torch.get_num_threads() == before
+
+    def test_lengths_are_superb_s_nearest_to_the_mean_of_each_bucket(self) -> None:
+        assert typical_lengths() == {"short": (42_560,), "medium": (71_200,), "long": (118_480,), "longer": (217_920,)}
+        assert Effort(every_length=True).lengths() == SUPERB_LENGTHS
+
+
+class TestLayers:
+    def test_layers_add_up_to_the_model(self, reference: Path) -> None:
+        student = str(reference / "dphubert_small_hubert.pth")
+        subjects = find_subjects(["random:mini-hubert", student], None, None)
+        (found,) = layers_of(subjects, Effort(repeats=1)).values()
+        assert (found.model, found.teacher) == (student, "random:mini-hubert")
+        layers = {layer.layer: layer for layer in found.layers}
+        teachers = {name: layer.teacher for name, layer in layers.items() if layer.teacher}
+        whole = teachers.pop(ALL)
+        config = SHAPES["mini-hubert"]
+        assert whole.macs == sum(count_macs(config, length) for (length,) in typical_lengths().values())
+        assert sum(cost.macs for cost in teachers.values()) == whole.macs
+        assert sum(cost.params for cost in teachers.values()) == whole.params == 2_456_256
+        assert sum(cost.ms.median for cost in teachers.values()) == pytest.approx(whole.ms.median)
+        assert teachers["0 attention"].params == 4 * (128 * 128 + 128)
+        assert layers["11 feed-forward"].model is None  # The student is shallower.
+        assert layers["conv 1"].promised_speedup == teachers["conv 1"].macs / layers["conv 1"].model.macs
+
+    def test_filter_banks_have_none(self) -> None:
+        with pytest.raises(UserError, match="none of the models has layers"):
+            layers_of(find_subjects(["fbank"], None, None), Effort())
+
+
+class TestCommand:
+    def test_latency_of_a_run_is_kept_and_told(self, tmp_path: Path) -> None:
+        models = "{random-mini-hubert: {reference: 'random:mini-hubert'}, fbank: {reference: fbank}}"
+        (tmp_path / "config.yaml").write_text(
+            f"{{teacher: 'random:mini-hubert', data: {{}}, preset: mini, tasks: {{}}, seeds: [0], models: {models}}}"
+        )
+        result = bench("--run", str(tmp_path), "--latency", "--price-per-hour", "2", "--device", "cpu", "--json")
+        assert result.returncode == 0, result.stderr
+        teacher, fbank = json.loads(result.stdout)
+        assert (teacher["model"], fbank["model"]) == ("random-mini-hubert", "fbank")
+        assert "speedup" not in teacher["latency"]["cpu"]
+        assert fbank["latency"]["teacher"] == "random:mini-hubert"
+        own, others = (each["latency"]["cpu"]["rtf"]["median"] for each in (fbank, teacher))
+        assert fbank["latency"]["cpu"]["speedup"]["median"] == pytest.approx(others / own, rel=0.5)
+        assert teacher["cost_of_1000_hours"]["cpu"] > fbank["cost_of_1000_hours"]["cpu"] > 0
+        if sys.platform == "linux":
+            # Its weights are 10 MB.
+            assert 10e6 < teacher["latency"]["cpu"]["peak_memory_bytes"] < 1e9
+        kept = json.loads((tmp_path / "latency" / "fbank.json").read_text())
+        assert kept["cpu"]["rtf"] == fbank["latency"]["cpu"]["rtf"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["random:hubert_bass"], "Did you mean 'random:hubert_base'"),
+            (["{folder}"], "Expected a model's config.json"),
+            ([], "Found neither"),
+            (["--run", "{folder}"], "Expected a run's folder"),
+            (["fbank", "--repeats", "3"], "--repeats concerns what is measured"),
+            (["fbank", "--by-layer", "--price-per-hour", "1"], "--price-per-hour concerns what is measured"),
+            (["fbank", "--latency", "--price-per-hour", "-1"], "Expected a price from 0"),
+            (["fbank", "--latency", "--teacher", "fbnak"], "Did you mean 'fbank'"),
+            (["fbank", "--by-layer"], "none of the models has layers"),
+        ],
+    )
+    def test_wrong_use_is_told_in_one_line(self, arguments: list[str], message: str, tmp_path: Path) -> None:
+        result = bench(*(argument.format(folder=tmp_path) for argument in arguments))
+        assert result.returncode == 2, result.stderr
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+        assert message in result.stderr
