@@ -63,8 +63,11 @@ def profile(
     from bench.profiling.layers import layers_of
     from bench.profiling.subjects import check_teachers, find_subjects
     from bench.profiling.workloads import Effort
+    from bench.report.run_leaderboard import run_leaderboard
     from bench.runner.checks import resolve_device
     from bench.store.latency import write_latency
+    from bench.store.leaderboard import write_leaderboard
+    from bench.store.run_folder import RunFolder
 
     use_gpu = resolve_device(device) == "cuda"
     subjects = find_subjects(references or [], run, teacher)
@@ -74,9 +77,10 @@ def profile(
         check_teachers(subjects)
     layers = layers_of(subjects, effort) if by_layer else {}
     records = measure(subjects, effort, use_gpu=use_gpu) if latency else []
-    if run is not None:
+    if run is not None and records:
         for record in records:
             write_latency(run, record)
+        write_leaderboard(run_leaderboard(RunFolder(run)), run)
     if json:
         print_json(profile_tables.as_json(rows, records, layers, price_per_hour))
     else:

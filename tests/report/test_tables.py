@@ -26,6 +26,7 @@ from bench.report.published import SOURCES
 from bench.report.tables import Figure, Group, published_group, report_groups
 from bench.report.verification import differences, read_csv_cells
 from bench.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.store.latency import LatencyRecord, Machine, Spread, Timing, write_latency
 from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench, error_of
@@ -231,6 +232,18 @@ class TestFigures:
         relative = {row["model"]: row["relative_score"] for row in group.rows()}
         assert relative["mini-hubert"] == Figure(pytest.approx(100))
         assert relative["a"] == Figure(pytest.approx(100 * (0.3 / 0.4 + 0.4 / 0.5) / 2))
+
+    def test_the_real_time_factor_where_it_was_measured(self, write_run: Write) -> None:
+        folder = write_run(ROWS)
+        spread = Spread(median=0.0123, low=0.01, high=0.02, repeats=3)
+        timing = Timing(device="cpu", num_threads=1, rtf=spread, latency_ms={"short": spread}, first_call_ms=1.0)
+        machine = Machine(cpu="a", num_cores=2, torch="2", system="Linux")
+        measured = LatencyRecord(
+            model="a", row="a", measured="now", machine=machine, lengths_samples={"short": (1,)}, cpu=timing
+        )
+        write_latency(folder, measured)
+        (group,) = groups_of(folder)
+        assert [row["RTF ↓"] for row in group.texts()] == ["", "0.0123", ""]
 
 
 def with_names(group: Group, names: list[str]) -> Group:
