@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.optim import Optimizer
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.gates import Gates
+from bench.upstream.initialisation import uninitialised
+from bench.upstream.pruning import pruned_config
 from compressors.budget import budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
@@ -28,6 +31,7 @@ from compressors.distillation import (
 )
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pruning import pruned_model, report_size, require_reachable
+from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
@@ -172,6 +176,39 @@ class JointDistillationPruning(Objective):
             "lambda2": self.multipliers.quadratic,
         }
 
+    def before_update(self, update: int, optimizer: Optimizer) -> None:
+        """Let what has closed for good leave the student, where ``shrink`` says so."""
+        if not self.config.shrink or update % SHRINK_UPDATES:
+            return
+        masks = open_units(self.gates)
+        if all(mask.all() for mask in masks.values()):
+            return
+        shape = self.gates.shape
+        before = dict(self.named_parameters())
+        state = {
+            name: without_closed(name, value, masks, shape.head_dim)
+            for name, value in self.state_dict().items()
+            if isinstance(value, Tensor)
+        }
+        shrunk = pruned_config(shape, masks, keep_position_bias=self.config.keep_position_bias)
+        self.load_state_dict(state | {"_extra_state": shrunk.model_dump_json()})
+        carry_over(optimizer, before, dict(self.named_parameters()), masks, shape.head_dim)
+
+    def get_extra_state(self) -> str:
+        """Return the student's shape, which shrinking changes."""
+        return self.gates.shape.model_dump_json()
+
+    def set_extra_state(self, state: str) -> None:
+        """Take a shape, before the weights of that shape are loaded."""
+        shape = UpstreamConfig.model_validate_json(state)
+        if shape != self.gates.shape:
+            student = self.distillation.student
+            smaller = uninitialised(shape).to(student.layer_norm.weight)
+            self.gates.detach()
+            self.distillation.student = smaller.train(student.training)
+            self.gates = Gates(smaller, self.config.units).to(student.layer_norm.weight).train(self.gates.training)
+            self.gates.attach()
+
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Return weights, gates and multipliers; gradient ascent on the last."""
         gates = {"params": self.gates.parameters(), "lr": self.config.gate_learning_rate}
@@ -185,7 +222,7 @@ class JointDistillationPruning(Objective):
     def pruned(self) -> Distillation:
         """Return stage 2's objective: the pruned student and the projections as they are."""
         distillation = self.distillation
-        masks = final_masks(self.gates, distillation.student.config, self.config)
+        masks = final_masks(self.gates, distillation.teacher.model.config, self.config)
         student = pruned_model(distillation.student, masks, self.config)
         hint = ", or threshold=reference misses it"
         report_size(student.config, self.budget, self.config, hint=hint)

@@ -13,7 +13,8 @@ from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from compressors.audio import audio_hash, training_files
-from compressors.stages import TrainingConfig, require_precision
+from compressors.precision import precision_on
+from compressors.stages import TrainingConfig
 
 if TYPE_CHECKING:
     from compressors.training import Training
@@ -30,7 +31,7 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
             f"Expected a HuBERT, wav2vec 2.0 or WavLM teacher. Found {type(teacher).__name__}, which has nothing to "
             "compress. Choose another --teacher."
         )
-    require_precision(config, context)
+    precision_on(config, context)
 
 
 def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> None:

@@ -44,6 +44,10 @@ class SparsityConfig(PruningConfig):
     ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and not the
     channel that every convolution keeps. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
 
+    shrink: bool = False
+    """Let heads and feed-forward units leave the student during training, once their gates open in less than one pass
+    of twenty, so that late updates cost less; the last one of a layer, and convolutions, stay to the stage's end."""
+
 
 def target_sparsity(final: float, update: int, warmup_updates: int) -> float:
     """Return the sparsity aimed at after ``update`` finished updates, of which the first ``warmup_updates`` raise it.
@@ -82,8 +86,8 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
     """Decide which gates close for good; what stays open keeps its soft value.
 
     Args:
-        gates: trained, of a model of this shape.
-        shape: unpruned, which the budget refers to.
+        gates: trained.
+        shape: the teacher's, which the budget refers to; the gated model may have shrunk since.
         config: ``threshold`` says by which rule.
 
     Returns:
@@ -95,7 +99,7 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
 
     def size(shifts: Mapping[Unit, float]) -> int:
         masks = _shifted_masks(gates, shifts, config.round_to)
-        return budget.measure(pruned_config(shape, masks, keep_position_bias=config.keep_position_bias))
+        return budget.measure(pruned_config(gates.shape, masks, keep_position_bias=config.keep_position_bias))
 
     shifts = levels_within_budget(size, budget.wanted, config.units, lowest=CLOSED, highest=-CLOSED)
     return _shifted_masks(gates, shifts, config.round_to)

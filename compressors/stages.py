@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import Self
 
-from bench.contracts import Context, Settings
-from bench.errors import UserError
+from bench.contracts import Settings
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class StageConfig(Settings):
@@ -65,7 +64,9 @@ class TrainingConfig(Settings):
     num_workers: int = Field(default=0, ge=0)
     """Processes that read audio beside the training; the result does not depend on it."""
     precision: Precision = "fp32"
-    """``bf16`` and ``fp16`` are mixed precision and need ``--device cuda``; gates and losses stay in fp32."""
+    """``bf16`` and ``fp16`` are mixed precision; gates and losses stay in fp32. On the CPU there is no ``fp16``, and
+    ``bf16`` where the processor has units for it. ``auto``: ``bf16`` where the device has units for it and its
+    convolutions come out right in it, else ``fp32``."""
     max_gradient_norm: float = Field(default=10.0, gt=0)
     """The gradient over all parameters, gates and multipliers included, is clipped to this norm.
 
@@ -77,19 +78,6 @@ class TrainingConfig(Settings):
     max_loss_ratio: float | None = Field(default=None, gt=1)
     """A stage stops where three rows of ``training.csv`` on end have a loss this many times the lowest before them.
     None: only where it is not finite, for losses that may rise or change their sign."""
-
-
-def require_precision(config: TrainingConfig, context: Context) -> None:
-    """Refuse mixed precision without a GPU.
-
-    Raises:
-        UserError: ``bf16`` or ``fp16`` on the CPU.
-    """
-    if config.precision != "fp32" and context.device != "cuda":
-        raise UserError(
-            f"Expected precision=fp32 on the CPU. Found precision={config.precision}. "
-            "Use --device cuda, or set compressor.precision=fp32."
-        )
 
 
 class Objective(nn.Module, ABC):

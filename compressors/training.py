@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -30,6 +31,7 @@ from bench.errors import UserError
 from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar
+from compressors.precision import stage_precision
 from compressors.seeds import derived_seed
 from compressors.stages import Objective, StageConfig, TrainingConfig
 
@@ -86,7 +88,8 @@ class Training:
             return
         dataset = batches(seed) if batches else CropBatches(self.files, self.config, seed)
         with _quiet(), _plain_errors():
-            trainer = self._trainer(name, stage, checkpoint)
+            precision = LIGHTNING_PRECISION[stage_precision(objective, self.config, self.context)]
+            trainer = self._trainer(name, stage, checkpoint, precision)
             first = finished * self.config.accumulate_batches + trainer.global_rank
             trainer.fit(module, self._loader(dataset, first), ckpt_path=checkpoint if finished else None)
 
@@ -100,14 +103,14 @@ class Training:
             pin_memory=self.context.device == "cuda",
         )
 
-    def _trainer(self, name: str, stage: StageConfig, checkpoint: Path) -> Trainer:
+    def _trainer(self, name: str, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
         history = History(self.history, name, self.config)
         return Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
             devices=self.devices,
             # Layer dropout, and layers above the last prediction, leave weights without a gradient.
             strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
-            precision=LIGHTNING_PRECISION[self.config.precision],  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
             max_steps=stage.updates,
             accumulate_grad_batches=self.config.accumulate_batches // self.devices,
             gradient_clip_val=self.config.max_gradient_norm,
@@ -152,7 +155,9 @@ class StageModule(LightningModule):
         progress |= dict.fromkeys(("ready", "started", "processed"), num_batches) | {"completed": num_batches - 1}
 
     def on_train_batch_start(self, batch: CropBatch, batch_idx: int) -> None:  # noqa: ARG002 - lightning's signature
-        """Make dropout and gate noise a function of the batch's number."""
+        """Make dropout and gate noise a function of the batch's number, and the objective's shape of the update's."""
+        if self.is_first_of_update(batch.number):
+            self.objective.before_update(self.global_step, cast("LightningOptimizer", self.optimizers()).optimizer)
         torch.manual_seed(derived_seed(self.seed, batch.number))
 
     def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
@@ -162,6 +167,10 @@ class StageModule(LightningModule):
         # Cloned, for a logged parameter would change with the update.
         logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
         return {"loss": parts["loss"], "logged": logged}
+
+    def is_first_of_update(self, number: int) -> bool:
+        """Tell whether no gradient has been gathered yet for the update that a batch belongs to."""
+        return number // self.trainer.world_size % self.trainer.accumulate_grad_batches == 0
 
     def configure_gradient_clipping(
         self,

@@ -18,6 +18,7 @@ from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
 from compressors.audio import audio_hash, training_files
 from compressors.masked_prediction import MaskedPrediction, Target
+from compressors.precision import precision_on
 from compressors.pretraining.annotations import phone_units, speaker_units
 from compressors.pretraining.batches import UnitBatches, split_held_out
 from compressors.pretraining.clusters import cluster_units
@@ -27,7 +28,6 @@ from compressors.pretraining.frame_features import FrameFeatures, HiddenFeatures
 from compressors.pretraining.units import FrameUnits
 from compressors.processes import run_together
 from compressors.seeds import derived_seed
-from compressors.stages import require_precision
 from compressors.training import Training
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Pretraining:
         Raises:
             UserError: unusable audio, or a precision that the device does not have.
         """
-        require_precision(config, context)
+        precision_on(config, context)
         self.devices = devices
         self.config = config
         self.shape = config.shape.upstream_config()

@@ -1,0 +1,54 @@
+"""Which precision a stage computes in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Context
+from bench.errors import UserError
+from bench.testing import TEACHER_SHAPES
+from bench.upstream import UpstreamModel
+from compressors import precision
+from compressors.precision import precision_on, stage_precision, wrong_convolutions
+from compressors.stages import TrainingConfig
+
+
+class WrongInBf16(nn.Conv1d):
+    def forward(self, inputs: Tensor) -> Tensor:
+        convolved = super().forward(inputs)
+        return convolved.flip(1) if convolved.dtype == torch.bfloat16 else convolved
+
+
+@pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_bf16_where_the_cpu_has_units(has_units: bool, expected: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: has_units)
+    assert precision_on(TrainingConfig(precision="auto"), Context()) == expected
+    assert precision_on(TrainingConfig(), Context()) == "fp32"
+
+
+def test_mixed_precision_is_refused_where_the_cpu_has_none(monkeypatch: Any) -> None:
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: True)
+    assert precision_on(TrainingConfig(precision="bf16"), Context()) == "bf16"
+    with pytest.raises(UserError, match="Found precision=fp16"):
+        precision_on(TrainingConfig(precision="fp16"), Context())
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: False)
+    with pytest.raises(UserError, match="Found precision=bf16"):
+        precision_on(TrainingConfig(precision="bf16"), Context())
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm-large"])
+def test_convolutions_are_right_in_bf16_here(name: str) -> None:
+    assert wrong_convolutions(UpstreamModel(TEACHER_SHAPES[name])) == []
+
+
+def test_a_wrong_convolution_means_fp32(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: True)
+    model = nn.ModuleDict({"right": nn.Conv1d(4, 8, 3), "wrong": WrongInBf16(4, 8, 3)})
+    assert stage_precision(model, TrainingConfig(precision="auto"), Context()) == "fp32"
+    assert "gets convolutions wrong in bf16: wrong" in caplog.text
+    del model["wrong"]
+    assert stage_precision(model, TrainingConfig(precision="auto"), Context()) == "bf16"
