@@ -214,7 +214,8 @@ class TestPareto:
     def test_the_front_is_what_nothing_beats(self) -> None:
         random = np.random.default_rng(1)
         params, accuracy = random.integers(1, 20, 60) * 1e6, random.integers(1, 50, 60).astype(float)
-        rows = group([f"m{index}" for index in range(60)], params=params, ks_accuracy=accuracy)
+        free = {"params": [*params, 0], "ks_accuracy": [*accuracy, 99.0]}
+        rows = group([f"m{index}" for index in range(61)], **free)
         front = board_data(rows)["fronts"]["params ks_accuracy"]
         beaten = {
             one

@@ -77,7 +77,8 @@ def _front(costs: Sequence[float | None], scores: Sequence[float | None], score:
     known = [
         (position, cost, gain)
         for position, (cost, gain) in enumerate(zip(costs, scores, strict=True))
-        if cost is not None and gain is not None
+        # Filter banks have no parameters: no compression gets there.
+        if cost is not None and gain is not None and cost > 0
     ]
     if not known:
         return []

@@ -64,7 +64,7 @@ function drawLayers(place, rows) {
   const isNarrow = window.innerWidth < 640;
   const parts = [...new Set(rows.map((row) => row.part))];
   const layout = baseLayout();
-  layout.grid = { rows: isNarrow ? parts.length : 1, columns: isNarrow ? 1 : parts.length, pattern: "independent", ygap: 0.7 };
+  layout.grid = { rows: isNarrow ? parts.length : 1, columns: isNarrow ? 1 : parts.length, pattern: "independent", ygap: 0.45 };
   layout.barmode = "overlay";
   layout.legend = { orientation: "h", y: 1.08, yanchor: "bottom" };
   layout.margin.t = 60;
