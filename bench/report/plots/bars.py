@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bench.report.plots import canvas
-from bench.report.plots.scores import by_setting, score_label, setting_label, task_scores
-from bench.report.plots.series import series
+from bench.report.plots.scores import by_setting, score_label, setting_label, task_scores, without_filter_banks
+from bench.report.plots.series import Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 
 logger = logging.getLogger(__name__)
 
 NUMBERED_AT_MOST = {"column": 10, "page": 28}
-"""Bars that have their value written above; more of them leave no room."""
+"""Bars of a row that have their value written above, on a column and a page; more of them leave no room."""
+BARS_IN_A_ROW = {"column": 32, "page": 80}
+EDGE = "#202020"
+Group = tuple[str, str]
+"""Task and metric."""
 GROUP_WIDTH = 0.8
 WIDEST_BAR = 0.3
 
@@ -30,7 +37,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     Raises:
         NothingToDrawError: no run has the scores of a model and of its teacher.
     """
-    relative = relative_to_teacher(task_scores(sources))
+    relative = relative_to_teacher(without_filter_banks(task_scores(sources)))
     if relative.empty:
         raise NothingToDrawError(
             f"Expected scores of models beside their teacher's, for the plot bars. Found none in "
@@ -69,50 +76,67 @@ def relative_to_teacher(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a group of bars for each score.
+    """Draw a group of bars for each score, in as many rows as they need.
 
     Args:
         table: as `relative_to_teacher` makes it, of one setting.
         width_in: of the figure.
     """
     is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    figure, (axes,) = canvas.panels(1, width_in, columns=1, aspect=0.26 if is_wide else 0.42, extra_in=0.4)
+    width = "page" if is_wide else "column"
     groups = list(dict.fromkeys(zip(table["task"], table["metric"], strict=True)))
-    models = list(dict.fromkeys(table["label"]))
-    width = min(GROUP_WIDTH / len(models), WIDEST_BAR)
-    handles = []
-    for index, model in enumerate(models):
-        look = series(index)
+    looks = {str(model): series(index) for index, model in enumerate(dict.fromkeys(table["label"]))}
+    in_a_row = max(1, BARS_IN_A_ROW[width] // len(looks))
+    num_rows = -(-len(groups) // in_a_row)
+    in_a_row = -(-len(groups) // num_rows)
+    figure, axes = canvas.panels(
+        num_rows,
+        width_in,
+        columns=1,
+        aspect=0.26 if is_wide else 0.42,
+        extra_in=0.3 + 0.13 * len(looks) / 3,
+        sharey=True,
+    )
+    for place, panel in enumerate(axes):
+        shown = groups[place * in_a_row : (place + 1) * in_a_row]
+        _draw_row(panel, table, shown, looks, is_numbered=len(shown) * len(looks) <= NUMBERED_AT_MOST[width])
+        panel.set_xlim(-0.6, in_a_row - 0.4)
+    figure.supylabel("relative to the teacher", fontsize=7, color="#202020")
+    handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8, linestyle="--")]
+    handles += [Patch(facecolor=look.color, hatch=look.hatch, edgecolor=EDGE, linewidth=0.5) for look in looks.values()]
+    canvas.legend(figure, handles, ["teacher (100)", *looks], columns=5 if is_wide else 3)
+    canvas.mark(figure, f"{setting_label(table)}; an error rate e counts as 100 - e")
+    return figure
+
+
+def _draw_row(
+    axes: Axes, table: pd.DataFrame, groups: Sequence[Group], looks: Mapping[str, Series], *, is_numbered: bool
+) -> None:
+    width = min(GROUP_WIDTH / len(looks), WIDEST_BAR)
+    for index, (model, look) in enumerate(looks.items()):
         rows = table[table["label"] == model].set_index(["task", "metric"])
         places = [place for place, group in enumerate(groups) if group in rows.index]
         values = rows.loc[[groups[place] for place in places]]
+        spread = values["relative_std"]
         bars = axes.bar(
-            np.array(places) + (index - (len(models) - 1) / 2) * width,
+            np.array(places) + (index - (len(looks) - 1) / 2) * width,
             values["relative"],
             width=0.92 * width,
-            yerr=values["relative_std"].fillna(0) if values["relative_std"].notna().any() else None,
+            yerr=spread.fillna(0) if spread.notna().any() else None,
             color=look.color,
             hatch=look.hatch,
-            edgecolor="#202020",
+            edgecolor=EDGE,
             linewidth=0.5,
             error_kw={"elinewidth": 0.7, "ecolor": "#404040"},
         )
-        if len(table) <= NUMBERED_AT_MOST["page" if is_wide else "column"]:
-            numbers = axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=5.5, zorder=5)
-            for number in numbers:
+        if is_numbered:
+            for number in axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=5.5, zorder=5):
                 number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
-        handles.append(Patch(facecolor=look.color, hatch=look.hatch, edgecolor="#202020", linewidth=0.5))
     axes.axhline(100, color="black", linewidth=0.8, linestyle="--", zorder=3)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_xticks(range(len(groups)), [score_label(task, metric) for task, metric in groups])
-    axes.tick_params(axis="x", length=0)
-    axes.set_ylabel("relative to the teacher")
-    axes.margins(y=0.12)
     axes.axhline(0, color="#404040", linewidth=0.6)
-    teacher = axes.plot([], [], color="black", linewidth=0.8, linestyle="--")[0]
-    canvas.legend(figure, [teacher, *handles], ["teacher (100)", *models], columns=4 if is_wide else 3)
-    canvas.mark(figure, f"{setting_label(table)}; an error rate e counts as 100 - e")
-    return figure
+    axes.set_xticks(range(len(groups)), [score_label(*group).replace(" ", "\n", 1) for group in groups])
+    axes.tick_params(axis="x", length=0)
+    axes.margins(y=0.12)
 
 
 def _gain(scores: pd.Series[float], higher_is_better: pd.Series[bool]) -> pd.Series[float]:

@@ -18,7 +18,7 @@ SETTINGS_KEY = "layer_weights"
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure of all models.
+    """Make one figure a model, its teacher above it.
 
     Raises:
         NothingToDrawError: no record keeps layer weights.
@@ -29,7 +29,11 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
             f"Expected records with {SETTINGS_KEY}, for the plot layer-weights. Found none in "
             f"{', '.join(str(source.path) for source in sources)}. Evaluate again with this version."
         )
-    return [Plot(name, part, draw) for name, part in by_setting(table, "layer-weights")]
+    return [
+        Plot(name if student is None else f"{name}-{student}", rows, draw)
+        for name, part in by_setting(table, "layer-weights")
+        for student, rows in _beside_teacher(part)
+    ]
 
 
 def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
@@ -60,11 +64,23 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*key, "weight"])
     grouped = table.groupby(key, sort=False)["weight"]
     weights = grouped.agg(weight="mean", weight_std="std", num_seeds="count").reset_index()
+    weights["is_teacher"] = weights["is_teacher"].astype(bool)
     place = {task: index for index, task in enumerate(TASK_ORDER)}
     order = weights.assign(
-        later=~weights["is_teacher"].astype(bool), place=weights["task"].map(place).fillna(len(place))
+        later=~weights["is_teacher"], place=weights["task"].map(place).fillna(len(place))
     ).sort_values(["later", "label", "place", "task", "hidden_state"])
     return order.drop(columns=["later", "place"]).reset_index(drop=True)
+
+
+def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
+    """Part a table into one a student, with its teacher's rows; a teacher alone is no student's."""
+    teachers, students = table[table["is_teacher"]], table[~table["is_teacher"]]
+    if students.empty:
+        return [(None, teachers)]
+    return [
+        (str(label), pd.concat([teachers, rows], ignore_index=True))
+        for label, rows in students.groupby("label", sort=False)
+    ]
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:

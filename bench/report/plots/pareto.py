@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from bench.report.plots import canvas
 from bench.report.plots.labels import place_labels
 from bench.report.plots.published_scores import PUBLISHED, published_scores
-from bench.report.plots.scores import by_setting, overall_scores, score_label, setting_label, task_scores
+from bench.report.plots.scores import (
+    by_setting,
+    overall_scores,
+    score_label,
+    setting_label,
+    task_scores,
+    without_filter_banks,
+)
 from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER, Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.ticks import plain_log_scale
@@ -111,7 +118,7 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
     for panel in axes[-columns:]:
         panel.set_xlabel(cost.label)
         panel.tick_params(labelbottom=True)
-    _draw_legend(figure, table, looks)
+    _draw_legend(figure, table, looks, is_wide=is_wide)
     canvas.mark(figure, setting_label(table))
     for panel, (_, points) in zip(axes, groups, strict=True):
         has_room = len(points) <= LABELLED_AT_MOST
@@ -130,8 +137,8 @@ def _plots(scores: pd.DataFrame, name: str) -> list[Plot]:
 
 
 def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.DataFrame]]:
-    # A logarithm of nothing is no place, and a model that costs nothing is no compression.
-    known = scores[scores[cost.column] > 0]
+    known = without_filter_banks(scores)
+    known = known[known[cost.column] > 0]
     if known.empty:
         return []
     fronts = [
@@ -200,7 +207,7 @@ def _places(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
     return list(zip(points[cost.column] / cost.unit, points["score"], strict=True))
 
 
-def _draw_legend(figure: Figure, table: pd.DataFrame, looks: dict[str, Series]) -> None:
+def _draw_legend(figure: Figure, table: pd.DataFrame, looks: dict[str, Series], *, is_wide: bool) -> None:
     handles = [Line2D([], [], color=QUIET_COLOR, linestyle="--", linewidth=0.9)]
     labels = ["Pareto front"]
     if table["is_teacher"].any():
@@ -209,7 +216,7 @@ def _draw_legend(figure: Figure, table: pd.DataFrame, looks: dict[str, Series]) 
     for compressor, look in looks.items():
         handles.append(_point(look.color, look.marker, 4.5, "white" if compressor == PUBLISHED else None))
         labels.append("not compressed" if compressor == "none" else compressor)
-    canvas.legend(figure, handles, labels, columns=4)
+    canvas.legend(figure, handles, labels, columns=5 if is_wide else 3)
 
 
 def _point(color: str, marker: str, size: float, fill: str | None = None) -> Line2D:

@@ -85,6 +85,11 @@ def overall_scores(sources: Sequence[Source], score: Metric = RELATIVE) -> pd.Da
     return _table(rows, setting_numbers(sources))
 
 
+def without_filter_banks(scores: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what has no parameters: nobody compresses it, and beside it the models would be one heap of points."""
+    return scores[scores["params"] > 0]
+
+
 def score_label(task: str, metric: str) -> str:
     """Name a score on an axis."""
     if metric in OVERALL_NAMES:

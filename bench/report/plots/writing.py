@@ -16,6 +16,7 @@ from bench.report.plots.canvas import style
 from bench.store.csv_text import csv_text
 
 FORMATS = ("pdf", "png")
+LONGEST_FILE_NAME = 100
 
 
 class NothingToDrawError(UserError):
@@ -58,5 +59,5 @@ def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
 
 
 def file_name(text: str) -> str:
-    """Turn any name into one of a file."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "plot"
+    """Turn any name into one of a file, which file systems take."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:LONGEST_FILE_NAME].strip("-.") or "plot"

@@ -1,0 +1,270 @@
+"""Figures show what the records say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bench.errors import UserError
+from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
+from bench.report.plots.canvas import WIDTHS_IN, style
+from bench.report.plots.sources import Source, read_sources
+from bench.report.plots.writing import NothingToDrawError, Plot
+from bench.report.published import published_rows
+from bench.score import superb_score
+from tests.report.conftest import STUDENT_SCORES
+
+
+def drawn(plot: Plot, width: str = "column") -> Figure:
+    with style():
+        figure = plot.draw(plot.data, WIDTHS_IN[width])
+        figure.draw_without_rendering()
+    return figure
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def sources(*folders: Path) -> list[Source]:
+    return read_sources(folders)
+
+
+class TestPareto:
+    def test_the_front_is_what_no_other_point_beats(self) -> None:
+        generator = np.random.default_rng(0)
+        for _ in range(200):
+            costs, scores = generator.integers(1, 8, (2, 12)).astype(float)
+            for higher in (True, False):
+                gains = scores if higher else -scores
+                beaten = [
+                    any(
+                        costs[other] <= costs[one]
+                        and gains[other] >= gains[one]
+                        and (costs[other] < costs[one] or gains[other] > gains[one])
+                        for other in range(12)
+                    )
+                    for one in range(12)
+                ]
+                front = pareto.pareto_front(costs, scores, higher_is_better=higher)
+                assert (~front).tolist() == beaten
+
+    def test_data_are_the_records_means_and_spreads(self, write_run: Any) -> None:
+        plots = {plot.name: plot for plot in pareto.plots(sources(write_run()))}
+        assert set(plots) == {"pareto-params", "pareto-macs"}
+        table = plots["pareto-params"].data.set_index(["task", "model"])
+        small = table.loc[("ks", "small")]
+        assert (small["score"], small["params"], small["macs_superb"]) == (pytest.approx(55.0), 250, 500)
+        assert small["score_std"] == pytest.approx(np.std([60, 50], ddof=1))
+        assert set(table.loc["asr"].query("on_front").index) == {"teacher", "small", "large"}
+        assert not table.loc[("ks", "worse"), "on_front"]
+        assert table.loc[("asr", "teacher"), "is_teacher"]
+
+    @pytest.mark.parametrize("width", ["column", "page"])
+    def test_every_model_is_a_labelled_point_of_every_panel(self, write_run: Any, width: str) -> None:
+        plot = pareto.plots(sources(write_run()))[0]
+        figure = drawn(plot, width)
+        assert figure.get_figwidth() == WIDTHS_IN[width]
+        assert len(figure.axes) == 2
+        for axes, task in zip(figure.axes, ("asr", "ks"), strict=True):
+            rows = plot.data[plot.data["task"] == task]
+            points = [line.get_xydata()[0] for line in axes.lines if line.get_marker() not in ("None", "_", "|")]
+            assert sorted(map(tuple, points)) == sorted(zip(rows["params"] / 1e6, rows["score"], strict=True))
+            labels = [text for text in axes.texts if text.get_text()]
+            assert {label.get_text() for label in labels} == set(STUDENT_SCORES)
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        assert "ASR WER (%) ↓" in [axes.get_title(loc="left") for axes in figure.axes]
+
+    def test_runs_with_filter_banks_are_ranked_by_the_relative_score(self, write_run: Any) -> None:
+        scores = {**STUDENT_SCORES, "fbank": {"ks": (0.35,), "asr": (0.8,)}}
+        (table, *_) = [plot.data for plot in pareto.plots(sources(write_run(scores=scores)))]
+        assert set(table["metric"]) == {"relative_score"}
+        # A model without parameters has no place on the axis.
+        relative = dict(zip(table["model"], table["score"], strict=True))
+        assert set(relative) == set(STUDENT_SCORES)
+        assert relative["teacher"] == pytest.approx(100)
+        assert relative["small"] == pytest.approx(100 * (0.2 / 0.5 + 0.35 / 0.6) / 2)
+
+    def test_latency_where_it_was_measured(self, write_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        (source,) = sources(write_run())
+        assert source.board is not None
+        source.board.table["rtf"] = 0.01
+        plots = {plot.name: plot for plot in pareto.plots([source])}
+        assert plots["pareto-latency"].data["rtf"].tolist() == [0.01] * 8
+
+    def test_runs_that_cannot_be_compared_have_figures_of_their_own(self, write_run: Any) -> None:
+        runs = sources(write_run("a"), write_run("b"), write_run("c", data="mini-2"))
+        plots = {plot.name: plot.data for plot in pareto.plots(runs)}
+        assert set(plots) == {f"pareto-{cost}-{number}" for cost in ("params", "macs") for number in (1, 2)}
+        assert set(plots["pareto-params-1"]["data"]) == {"mini-1"}
+        # The same rows, so they are drawn once.
+        assert len(plots["pareto-params-1"]) == 8
+
+    def test_equal_names_of_different_rows_are_told_apart(self, write_run: Any) -> None:
+        other = {**STUDENT_SCORES, "small": {"ks": (0.1, 0.1), "asr": (0.9, 0.9)}}
+        (table, *_) = [plot.data for plot in pareto.plots(sources(write_run("a"), write_run("b", other)))]
+        assert {"a/small", "b/small", "teacher", "large"} <= set(table["label"])
+
+    def test_published_models_are_marked_and_never_beside_other_corpora(self, write_run: Any) -> None:
+        params, macs = (plot.data for plot in pareto.published_plots(sources(write_run())))
+        assert set(params["compressor"]) == {"published"}
+        assert params["is_published"].all()
+        assert set(macs["metric"]) == {"superb_score"}
+        scores = {row.model: superb_score(row.scores) for row in published_rows()}
+        assert all(scores[row.model] == pytest.approx(row.score) for row in params.itertuples())
+        plot = pareto.published_plots([])[0]
+        assert "published" in texts(drawn(plot))
+
+
+class TestBars:
+    def test_errors_are_turned_and_the_teacher_is_100(self, write_run: Any) -> None:
+        (plot,) = bars.plots(sources(write_run()))
+        table = plot.data.set_index(["task", "model"])
+        assert table.loc[("ks", "small"), "relative"] == pytest.approx(100 * 55 / 85)
+        assert table.loc[("asr", "small"), "relative"] == pytest.approx(100 * (100 - 45) / (100 - 20))
+        assert table.loc[("asr", "small"), "relative_std"] == pytest.approx(100 * np.std([40, 50], ddof=1) / 80)
+        assert "teacher" not in table.index.get_level_values("model")
+
+    def test_a_bar_for_each_model_and_task(self, write_run: Any) -> None:
+        (plot,) = bars.plots(sources(write_run()))
+        (axes,) = drawn(plot).axes
+        heights = sorted(patch.get_height() for patch in axes.patches)
+        assert heights == pytest.approx(sorted(plot.data["relative"]))
+
+    def test_many_bars_are_parted_into_rows(self, write_run: Any) -> None:
+        many = {f"m{index}": {"ks": (0.5,), "asr": (0.5,)} for index in range(20)}
+        (plot,) = bars.plots(sources(write_run(scores=STUDENT_SCORES | many)))
+        figure = drawn(plot)
+        assert [len(axes.patches) for axes in figure.axes] == [23, 23]
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert names[0] == "teacher (100)"
+        assert set(names[1:]) == set(plot.data["label"])
+
+    def test_a_teacher_of_another_run_of_the_same_setting_is_found(self, write_run: Any) -> None:
+        (plot,) = bars.plots(sources(write_run("a"), write_run("b", {**STUDENT_SCORES, "new": {"ks": (0.4,)}})))
+        new = plot.data.set_index(["task", "model"]).loc[("ks", "new")]
+        assert new["relative"] == pytest.approx(100 * 40 / 85)
+
+    def test_no_teacher_is_one_clear_line(self, write_run: Any) -> None:
+        with pytest.raises(NothingToDrawError, match="beside their teacher's, for the plot bars"):
+            bars.plots(sources(write_run(scores={"small": STUDENT_SCORES["small"]})))
+
+
+class TestArchitecture:
+    def test_what_each_layer_kept(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small", teacher="random:mini-hubert")
+        (plot,) = architecture.plots([Source(run, "run", sources(run)[0].models)])
+        table = plot.data.set_index(["part", "layer"])
+        assert plot.name == "architecture-small"
+        assert table.loc["convolution channels", "kept"].tolist() == [8, 7, 6, 5, 4, 3, 2]
+        heads = table.loc["attention heads"].iloc[:4]
+        assert heads["kept"].tolist() == [2, 0, 1, 0]
+        assert heads["kept_heads"].tolist() == ["1 3", "", "0", ""]
+        assert heads["teacher_heads"].tolist() == ["0 1 2 3"] * 4
+        assert table.loc["feed-forward width", "kept"].iloc[:3].tolist() == [10, 64, 0]
+        figure = drawn(plot)
+        boxes = figure.axes[1].collections
+        assert [len(collection.get_paths()) for collection in boxes] == [4 * 12, 3]
+        assert "attention heads: 3 of 48" in texts(figure)
+
+    def test_without_the_teacher_it_is_drawn_without_outline(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small")
+        (plot,) = architecture.plots(sources(run))
+        assert plot.data["teacher"].isna().all()
+        assert "attention heads: 3" in texts(drawn(plot, "page"))
+
+
+class TestTraining:
+    def test_updates_are_counted_over_the_stages(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small")
+        (plot,) = training.plots(sources(run))
+        assert plot.data["update_in_all"].tolist() == [10, 20, 25, 30]
+        figure = drawn(plot)
+        assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "sparsity", "multipliers", "learning rate"]
+        loss = figure.axes[0].lines[0].get_xydata()
+        assert loss.tolist() == [[10, -0.3], [20, -0.5], [25, -0.7], [30, -0.8]]
+        expected, target = (line.get_ydata().tolist() for line in figure.axes[1].lines[:2])
+        assert (expected, target) == ([0.1, 0.7], [0.02, 0.75])
+        assert {"joint", "final"} <= set(texts(figure))
+
+    def test_the_embedded_teachers_own_training(self) -> None:
+        import bench.upstream
+
+        folder = Path(bench.upstream.__file__).parent / "mini_hubert"
+        (plot,) = training.plots(sources(folder))
+        history = pd.read_csv(folder / "training.csv")
+        assert len(plot.data) == len(history)
+        assert plot.data["masked_accuracy"].tolist() == history["masked_accuracy"].tolist()
+        assert plot.data["update_in_all"].is_monotonic_increasing
+        assert "accuracy" in texts(drawn(plot, "page"))
+
+    def test_a_torn_history_is_told(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small")
+        (run / "models" / "small" / "training.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(UserError, match=r"columns stage, update and loss in .*training\.csv"):
+            training.plots(sources(run))
+
+
+class TestLayerWeights:
+    def test_means_over_seeds_the_teacher_first(self, write_run: Any) -> None:
+        run = write_run("run", {name: {"ks": (0.5,)} for name in ("a", "teacher")})
+        for model, weights in {"a": [[0.2, 0.8], [0.4, 0.6]], "teacher": [[0.5, 0.3, 0.2]]}.items():
+            record = json.loads((run / f"cells/{model}/ks-seed0.json").read_text())
+            for seed, one in enumerate(weights):
+                record["cell"]["seed"] = seed
+                record["settings"] = {"layer_weights": one}
+                (run / f"cells/{model}/ks-seed{seed}.json").write_text(json.dumps(record))
+        (plot,) = layer_weights.plots(sources(run))
+        assert plot.name == "layer-weights-a"
+        table = plot.data.set_index(["label", "hidden_state"])
+        assert table.index.tolist() == [("teacher", 0), ("teacher", 1), ("teacher", 2), ("a", 0), ("a", 1)]
+        assert table["weight"].tolist() == pytest.approx([0.5, 0.3, 0.2, 0.3, 0.7])
+        assert table.loc[("a", 0), "weight_std"] == pytest.approx(np.std([0.2, 0.4], ddof=1))
+        assert table["num_seeds"].tolist() == [1, 1, 1, 2, 2]
+        figure = drawn(plot)
+        assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["teacher", "a"]
+        grids = [axes.collections[0].get_array() for axes in figure.axes[:2]]
+        assert grids[0].compressed().tolist() == pytest.approx([0.5, 0.3, 0.2])
+        # A student with fewer layers leaves the rest of its row blank.
+        assert grids[1].compressed().tolist() == pytest.approx([0.3, 0.7])
+
+    def test_records_without_them_are_one_clear_line(self, write_run: Any) -> None:
+        with pytest.raises(NothingToDrawError, match="layer-weights"):
+            layer_weights.plots(sources(write_run()))
+
+
+class TestHours:
+    def test_several_runs_are_points_of_a_line(self, write_run: Any, save_student: Any) -> None:
+        runs = []
+        for heard, accuracy in ((1.0, 0.3), (10.0, 0.5), (100.0, 0.7)):
+            scores = {"teacher": {"ks": (0.8,)}, "small": {"ks": (accuracy, accuracy + 0.1)}}
+            runs.append(write_run(f"run{heard:g}", scores))
+            save_student(runs[-1], "small", audio_hours=heard)
+        (plot,) = hours.plots(sources(*runs))
+        students = plot.data[~plot.data["is_teacher"]]
+        assert students["audio_hours"].tolist() == [1, 10, 100]
+        assert students["score"].tolist() == pytest.approx([35, 55, 75])
+        figure = drawn(plot)
+        (axes,) = figure.axes
+        curve = next(line for line in axes.lines if line.get_marker() == "o")
+        np.testing.assert_allclose(curve.get_xydata(), [[1, 35], [10, 55], [100, 75]])
+        assert "hours of audio heard" in texts(figure)
+
+    def test_one_amount_of_audio_is_no_curve(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small", audio_hours=1.0)
+        with pytest.raises(NothingToDrawError, match=r"different hours .* Found 1 in"):
+            hours.plots(sources(run))
