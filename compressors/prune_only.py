@@ -120,6 +120,7 @@ PAPER = PruneOnlyConfig(
 MINI = PruneOnlyConfig(
     head=StageConfig(updates=100, warmup_updates=10, learning_rate=1e-2),
     recovery=StageConfig(updates=350, warmup_updates=35, learning_rate=1e-3),
+    pruning_steps=4,
     unmasked_loss_weight=0.4,
     feature_penalty_weight=0.0,
     extractor_gradient_scale=1.0,
@@ -135,6 +136,7 @@ SMOKE = MINI.model_copy(
     update={
         "head": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-2),
         "recovery": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
+        "pruning_steps": 1,
         "taylor_batches": 4,
         "num_clusters": 16,
         "kmeans_share": 1.0,
