@@ -36,7 +36,7 @@ from compressors.training import StageModule
 
 GROUPS = layer_groups(PAPER, 12)
 NUM_CROPS, NUM_SAMPLES = 4, 64_000
-ROUNDS = 3
+ROUNDS = 2
 LEARNING_RATE = 2e-4
 LARGEST_BOOKKEEPING_SHARE = 0.03
 
