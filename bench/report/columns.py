@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -60,16 +60,20 @@ SCORES = (
 )
 
 
-def columns_of(table: pd.DataFrame, metrics: Mapping[str, Sequence[Metric]], *, by_superb: bool) -> tuple[Column, ...]:
+def columns_of(
+    table: pd.DataFrame, metrics: Mapping[str, Sequence[Metric]], *, by_superb: bool, ranks_relative: bool = True
+) -> tuple[Column, ...]:
     """Choose what a report shows of a leaderboard; columns without any figure are left out.
 
     Args:
         table: the leaderboard.
         metrics: each task's primary metrics.
         by_superb: whether MACs are those of SUPERB's official profiler, as for published rows, or the plain count.
+        ranks_relative: whether relative scores have one scale, so that one of them can be the best.
     """
     size = (PARAMS, MACS_SUPERB if by_superb else MACS, RTF)
-    wanted = (*IDENTITY, *size, *_task_columns(metrics), *SCORES)
+    relative, *superb = SCORES
+    wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
     return tuple(
         column
         for column in wanted

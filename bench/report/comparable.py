@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report.run_leaderboard import run_leaderboard
+from bench.store.latency import read_latencies
 from bench.store.records import Record
 from bench.store.run_folder import RunFolder
 from bench.store.standard_corpora import deviations
@@ -29,12 +30,19 @@ class Board:
     records: tuple[Record, ...]
     config: Mapping[str, Any]
     """What ``config.yaml`` holds."""
+    split: str = "test"
+    """Whose scores these are."""
 
     @property
     def conditions(self) -> tuple[str, str, str]:
         """Data, preset and protocol; all records of one run agree."""
         first = self.records[0]
         return first.data, first.preset, first.protocol
+
+    @property
+    def has_relative_scores(self) -> bool:
+        """Whether any row is placed between filter banks and teacher."""
+        return bool(self.table["relative_score"].notna().any())
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,19 @@ class Comparable:
 
     @property
     def is_superb(self) -> bool:
-        """Whether all of it was done on SUPERB's own corpora by its recipes."""
-        return not any(deviations(record) for board in self.boards for record in board.records)
+        """Whether all of it was done on SUPERB's own corpora by its recipes, and tested on their test splits."""
+        is_test = all(board.split == "test" for board in self.boards)
+        return is_test and not any(deviations(record) for board in self.boards for record in board.records)
+
+    @property
+    def has_one_scale(self) -> bool:
+        """Whether relative scores of different runs are over the same tasks, and towards the same teacher."""
+        scales = {
+            (board.config["teacher"], frozenset(record.cell.task for record in board.records))
+            for board in self.boards
+            if board.has_relative_scores
+        }
+        return len(scales) <= 1
 
     @property
     def heading(self) -> str:
@@ -61,18 +80,28 @@ class Comparable:
         data, preset, protocol = self.boards[0].conditions
         runs = ", ".join(board.name for board in self.boards)
         superb = ", SUPERB's corpora" if self.is_superb else ""
-        return f"{data}, preset {preset}, protocol {protocol}{superb} ({runs})"
+        split = "" if self.boards[0].split == "test" else f", {self.boards[0].split} split"
+        return f"{data}, preset {preset}, protocol {protocol}{split}{superb} ({runs})"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say what a reader must know of these rows."""
         notes = list(self.apart)
-        with_scale = sum(board.table["relative_score"].notna().any() for board in self.boards)
-        if with_scale > 1:
+        if sum(board.has_relative_scores for board in self.boards) > 1:
             notes.append("The relative score is that of each run's own filter banks (0) and teacher (100).")
-        if self.boards[0].conditions[1:] == ("paper", "s3prl") and not self.is_superb:
-            reasons = {reason for board in self.boards for record in board.records for reason in deviations(record)}
+        if not self.has_one_scale:
+            notes.append("Other tasks or another teacher in each run: relative scores of different runs have no rank.")
+        reasons = {reason for board in self.boards for record in board.records for reason in deviations(record)}
+        if self.boards[0].conditions[1:] == ("paper", "s3prl") and reasons:
             notes.append(f"Not SUPERB's own corpora and recipes, so without its score: {'; '.join(sorted(reasons))}.")
+        machines = {
+            f"{measured.machine.cpu} with torch {measured.machine.torch}"
+            for board in self.boards
+            for latencies in read_latencies(board.path).values()
+            for measured in latencies
+        }
+        if len(machines) > 1:
+            notes.append(f"Real-time factors of different machines have no rank: {'; '.join(sorted(machines))}.")
         return tuple(notes)
 
 
@@ -108,7 +137,7 @@ def read_board(path: Path, split: str = "test", name: str | None = None) -> Boar
     records = tuple(folder.records)
     if not records:
         raise UserError(f"Expected finished cells in {path}. Found none. Run its command again to finish it.")
-    return Board(path, name or path.resolve().name, run_leaderboard(folder, split), records, config)
+    return Board(path, name or path.resolve().name, run_leaderboard(folder, split), records, config, split)
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:

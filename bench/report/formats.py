@@ -19,9 +19,9 @@ Writer = Callable[[Sequence[Group]], str]
 
 
 def report_csv(groups: Sequence[Group]) -> str:
-    """Write all rows with all figures in full precision; ``data``, ``preset``, ``protocol`` say what may be ranked."""
+    """Write all rows with all figures in full precision; rows of one ``ranking`` may be ranked."""
     table = pd.concat([group.table.dropna(axis=1, how="all") for group in groups], ignore_index=True)
-    first = ["source", *IDENTITY]
+    first = ["source", "ranking", "split", *IDENTITY]
     return csv_text(table[[*(name for name in first if name in table), *(name for name in table if name not in first)]])
 
 

@@ -40,7 +40,8 @@ class Group:
     heading: str
     """Data, preset and protocol."""
     table: pd.DataFrame
-    """As ``leaderboard.csv``, with the column ``source``: the run's name, or letters of the publication."""
+    """As ``leaderboard.csv``, with ``source``: the run's name, or letters of the publication; ``ranking``: the same for
+    all rows of the group, the first of its runs by name; and ``split``."""
     columns: tuple[Column, ...]
     """What of it to show."""
     notes: tuple[str, ...] = ()
@@ -100,7 +101,8 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
     groups = []
     has_joined = not with_published
     for kin in comparable(boards):
-        tables = [board.table.assign(source=board.name) for board in kin.boards]
+        ranking = min(board.name for board in kin.boards)
+        tables = [board.table.assign(source=board.name, split=board.split) for board in kin.boards]
         metrics = primary_metrics(kin.tasks)
         notes = list(kin.notes)
         heading = kin.heading
@@ -110,8 +112,10 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
             notes += _source_notes()
             heading += ", and published rows"
             has_joined = True
-        table = _distinct(pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True), kin.boards)
-        groups.append(Group(heading, table, columns_of(table, metrics, by_superb=kin.is_superb), tuple(notes)))
+        table = pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True).assign(ranking=ranking)
+        table = _distinct(table, kin.boards)
+        columns = columns_of(table, metrics, by_superb=kin.is_superb, ranks_relative=kin.has_one_scale)
+        groups.append(Group(heading, table, columns, tuple(notes)))
     return groups if has_joined else [*groups, published_group()]
 
 
@@ -150,6 +154,8 @@ def published_table() -> pd.DataFrame:
                 "superb6_score": superb6_score(row.scores),
                 "superb_score": superb_score(row.scores),
                 "source": ";".join(row.sources),
+                "ranking": PUBLISHED,
+                "split": "test",
             }
             for row in published_rows()
         ]

@@ -51,8 +51,8 @@ def differences(given: pd.DataFrame, rebuilt_csv: str) -> list[str]:
     found += [f"{' '.join(key)}: only in the CSV" for key in theirs if key not in ours]
     for key in ours:
         rows = theirs.get(key, [])
-        if len(rows) > len(ours[key]):
-            found.append(f"{' '.join(key)}: {len(rows)} times in the CSV")
+        if rows and len(rows) != len(ours[key]):
+            found.append(f"{' '.join(key)}: {len(rows)} times in the CSV, {len(ours[key])} by the records")
         for mine, other in zip(ours[key], rows, strict=False):
             found += [
                 f"{' '.join(key)}, {name}: {other[name] or 'empty'} in the CSV, {mine[name] or 'empty'} by the records"

@@ -40,7 +40,7 @@ def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.
     The relative score stands between the means over seeds of the run's own filter banks (0) and of the row's teacher
     (100); its deviation is that of the row's seeds which have all tasks. A row that lacks a task its teacher has gets
     none, since scores over different tasks cannot be ranked; nor does any where the teacher is not above filter banks
-    on every metric, since there is no scale then.
+    on every metric, since there is no scale then. SUPERB's scores are of the test split alone.
 
     Args:
         records: of one run.
@@ -59,7 +59,7 @@ def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.
         scale = scales.get(teachers.get(model, ""))
         relative = None if scale is None else relative_score(means[model], *scale)
         spread = None if scale is None or relative is None else _spread(found, split, scale)
-        table[model] = [relative, spread, *_superb_scores(found, means[model])]
+        table[model] = [relative, spread, *(_superb_scores(found, means[model]) if split == "test" else (None, None))]
     return pd.DataFrame.from_dict(table, orient="index", columns=COLUMNS).astype("float64")
 
 

@@ -27,7 +27,7 @@ from bench.report.tables import Figure, Group, published_group, report_groups
 from bench.report.verification import differences, read_csv_cells
 from bench.score import SIX_TASKS, SUPERB_ANCHORS
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing, write_latency
-from bench.store.leaderboard import write_leaderboard
+from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench, error_of
 from tests.report.test_score_columns import standard_record
@@ -150,6 +150,22 @@ class TestGroups:
         (note,) = group.notes
         assert "ks: an unknown number of test utterances, not 3,081" in note
 
+    def test_relative_scores_over_other_tasks_have_no_best(self, write_run: Write) -> None:
+        fbank = {"ks": {"accuracy": 0.5}, "asr": {"wer": 0.8, "cer": 0.8}}
+        rows = {**ROWS, "fbank": fbank}
+        alike, fewer = write_run(rows, "alike"), write_run({row: {"ks": rows[row]["ks"]} for row in rows}, "fewer")
+        (ranked,) = groups_of(write_run(rows), alike)
+        (unranked,) = groups_of(alike, fewer)
+        assert ranked.best(column(ranked, "relative_score"))
+        assert not unranked.best(column(unranked, "relative_score"))
+        assert unranked.best(column(unranked, "ks_accuracy"))
+        assert any("have no rank" in note for note in unranked.notes)
+
+    def test_the_csv_tells_rankings_apart(self, write_run: Write) -> None:
+        runs = write_run(ROWS, "b"), write_run(ROWS, "a"), write_run(ROWS, "c", steps=20)
+        rows = list(csv.DictReader(io.StringIO(report_csv(groups_of(*runs)))))
+        assert {(row["source"], row["ranking"]) for row in rows} == {("b", "a"), ("a", "a"), ("c", "c")}
+
     def test_a_folder_without_a_run_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"Found no config\.yaml"):
             read_board(tmp_path)
@@ -166,8 +182,6 @@ class TestPublished:
     def test_beside_rows_on_superb_s_corpora_they_are_marked(self, tmp_path: Path) -> None:
         records = tuple(standard_record(task) for task in SIX_TASKS)
         config = {"data": {"tasks": {}}, "tasks": {}}
-        from bench.store.leaderboard import leaderboard
-
         board = Board(tmp_path, "mine", leaderboard(records), records, config)
         (group,) = report_groups([board], with_published=True)
         assert "SUPERB's corpora" in group.heading
@@ -177,6 +191,19 @@ class TestPublished:
         assert "DPHuBERT [D, L, S]" in names
         assert [note[:3] for note in group.notes] == [f"[{letter}]" for letter in SOURCES]
         assert group.rows()[0]["superb6_score"] == Figure(pytest.approx(1000))
+
+    def test_dev_scores_never_stand_beside_them(self, tmp_path: Path) -> None:
+        records = tuple(
+            record.model_copy(update={"scores": {"dev": record.scores["test"]}})
+            for record in map(standard_record, SIX_TASKS)
+        )
+        config = {"teacher": None, "data": {"tasks": {}}, "tasks": {}}
+        board = Board(tmp_path, "mine", leaderboard(records, "dev"), records, config, "dev")
+        own, published = report_groups([board], with_published=True)
+        assert "dev split" in own.heading
+        assert "superb6_score" not in {column.key for column in own.columns}
+        assert all(published.is_published)
+        assert set(own.table["split"]) == {"dev"}
 
     def test_all_ten_tasks_and_the_score_as_printed(self) -> None:
         group = published_group()
@@ -235,15 +262,25 @@ class TestFigures:
 
     def test_the_real_time_factor_where_it_was_measured(self, write_run: Write) -> None:
         folder = write_run(ROWS)
-        spread = Spread(median=0.0123, low=0.01, high=0.02, repeats=3)
-        timing = Timing(device="cpu", num_threads=1, rtf=spread, latency_ms={"short": spread}, first_call_ms=1.0)
-        machine = Machine(cpu="a", num_cores=2, torch="2", system="Linux")
-        measured = LatencyRecord(
-            model="a", row="a", measured="now", machine=machine, lengths_samples={"short": (1,)}, cpu=timing
-        )
-        write_latency(folder, measured)
+        write_latency(folder, latency_of("a", cpu="x"))
         (group,) = groups_of(folder)
         assert [row["RTF ↓"] for row in group.texts()] == ["", "0.0123", ""]
+        assert not group.notes
+        write_latency(folder, latency_of("b", cpu="y"))
+        (group,) = groups_of(folder)
+        assert group.notes == ("Real-time factors of different machines have no rank: x with torch 2; y with torch 2.",)
+
+
+def latency_of(model: str, cpu: str) -> LatencyRecord:
+    spread = Spread(median=0.0123, low=0.01, high=0.02, repeats=3)
+    return LatencyRecord(
+        model=model,
+        row=model,
+        measured="now",
+        machine=Machine(cpu=cpu, num_cores=2, torch="2", system="Linux"),
+        lengths_samples={"short": (1,)},
+        cpu=Timing(device="cpu", num_threads=1, rtf=spread, latency_ms={"short": spread}, first_call_ms=1.0),
+    )
 
 
 def with_names(group: Group, names: list[str]) -> Group:
@@ -325,7 +362,7 @@ class TestVerification:
             "column z: missing in the CSV",
             "column y: only in the CSV",
             "c: missing in the CSV",
-            "b: 2 times in the CSV",
+            "b: 2 times in the CSV, 1 by the records",
             "b, x: 2.0 in the CSV, 2.00001 by the records",
         ]
 
