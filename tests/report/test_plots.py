@@ -261,7 +261,7 @@ class TestHours:
         (axes,) = figure.axes
         curve = next(line for line in axes.lines if line.get_marker() == "o")
         np.testing.assert_allclose(curve.get_xydata(), [[1, 35], [10, 55], [100, 75]])
-        assert "hours of audio heard" in texts(figure)
+        assert {"hours of audio heard", "KS accuracy (%) ↑"} <= set(texts(figure))
 
     def test_one_amount_of_audio_is_no_curve(self, write_run: Any, save_student: Any) -> None:
         run = write_run()

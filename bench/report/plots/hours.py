@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report.plots import canvas
-from bench.report.plots.scores import by_setting, overall_scores, score_label, setting_label, task_scores
+from bench.report.plots.scores import by_setting, overall_scores, panel_title, setting_label, task_scores
 from bench.report.plots.series import TEACHER_COLOR, Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.ticks import plain_log_scale
@@ -63,10 +63,9 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
     )
     students = table[~table["is_teacher"]]
     looks = {str(model): series(index) for index, model in enumerate(students["model"].unique())}
-    for panel, ((task, metric), rows) in zip(axes, groups, strict=True):
+    for panel, (_, rows) in zip(axes, groups, strict=True):
         _draw_panel(panel, rows, looks)
-        direction = "↑" if rows["higher_is_better"].iloc[0] else "↓"
-        panel.set_title(f"{score_label(str(task), str(metric))} {'' if single else '(%) '}{direction}")
+        panel.set_title(panel_title(rows))
     low, high = students["audio_hours"].min(), students["audio_hours"].max()
     for panel in axes:
         if high > 4 * low:

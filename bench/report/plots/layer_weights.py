@@ -40,13 +40,14 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
     """List the weights: one row a model, task and hidden state, means over the seeds.
 
     Returns:
-        Columns ``is_teacher``, ``label`` (of the model), ``setting``, `SETTING`, ``task``, ``hidden_state`` from 0,
-        ``weight``, ``weight_std`` (sample standard deviation over the seeds, empty for one) and ``num_seeds``.
+        Columns ``run``, ``is_teacher``, ``label`` (of the model), ``setting``, `SETTING`, ``task``, ``hidden_state``
+        from 0, ``weight``, ``weight_std`` (sample standard deviation over the seeds, empty for one), ``num_seeds``.
     """
     settings = setting_numbers(sources)
     several = len({source.path for source in sources}) > 1
     rows = [
         {
+            "run": source.name,
             "is_teacher": record.cell.model == source.teacher_row,
             "label": f"{source.name}/{record.cell.model}" if several else record.cell.model,
             "setting": settings[source.name],
@@ -60,7 +61,7 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
         for record in source.board.records
         for state, weight in enumerate(record.settings.get(SETTINGS_KEY, ()))
     ]
-    key = ["is_teacher", "label", "setting", *SETTING, "task", "hidden_state"]
+    key = ["run", "is_teacher", "label", "setting", *SETTING, "task", "hidden_state"]
     table = pd.DataFrame(rows, columns=[*key, "weight"])
     grouped = table.groupby(key, sort=False)["weight"]
     weights = grouped.agg(weight="mean", weight_std="std", num_seeds="count").reset_index()
@@ -78,7 +79,7 @@ def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]
     if students.empty:
         return [(None, teachers)]
     return [
-        (str(label), pd.concat([teachers, rows], ignore_index=True))
+        (str(label), pd.concat([teachers[teachers["run"] == rows["run"].iloc[0]], rows], ignore_index=True))
         for label, rows in students.groupby("label", sort=False)
     ]
 

@@ -19,7 +19,7 @@ from bench.report.plots.published_scores import PUBLISHED, published_scores
 from bench.report.plots.scores import (
     by_setting,
     overall_scores,
-    score_label,
+    panel_title,
     setting_label,
     task_scores,
     without_filter_banks,
@@ -111,10 +111,9 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
     aspect = (0.45 if is_wide else 0.62) if single else 0.85
     figure, axes = canvas.panels(len(groups), width_in, columns=columns, aspect=aspect, extra_in=0.45, sharex=True)
     looks = {name: series(index) for index, name in enumerate(_compressors(table))}
-    for panel, ((task, metric), points) in zip(axes, groups, strict=True):
+    for panel, (_, points) in zip(axes, groups, strict=True):
         _draw_panel(panel, points, cost, looks)
-        direction = "↑" if points["higher_is_better"].iloc[0] else "↓"
-        panel.set_title(f"{score_label(str(task), str(metric))} {'' if single else '(%) '}{direction}")
+        panel.set_title(panel_title(points))
     for panel in axes[-columns:]:
         panel.set_xlabel(cost.label)
         panel.tick_params(labelbottom=True)

@@ -97,6 +97,13 @@ def score_label(task: str, metric: str) -> str:
     return f"{task.upper()} {METRIC_NAMES.get(metric, metric.replace('_', ' '))}"
 
 
+def panel_title(rows: pd.DataFrame) -> str:
+    """Name the score of a panel, its unit, and which way is better."""
+    task, metric, higher_is_better = rows[["task", "metric", "higher_is_better"]].iloc[0]
+    unit = " (%)" if task else ""
+    return f"{score_label(task, metric)}{unit} {'↑' if higher_is_better else '↓'}"
+
+
 def setting_label(table: pd.DataFrame) -> str:
     """Say where the scores of a table of one setting come from."""
     data, preset, protocol = table[SETTING].iloc[0]
