@@ -89,7 +89,7 @@ def _format(column: Column, cells: Sequence[Cell]) -> str:
     if column.is_text:
         return "l"
     figures = [cell for cell in cells if isinstance(cell, Figure)]
-    texts = [f"{figure.mean:.{column.decimals}f}" for figure in figures]
+    texts = [figure.mean_text(column) for figure in figures]
     whole = max((len(text.lstrip("-").partition(".")[0]) for text in texts), default=1)
     sign = "-" if any(text.startswith("-") for text in texts) else ""
     spreads = [_uncertainty(figure, column) for figure in figures if figure.std is not None]
@@ -104,7 +104,7 @@ def _cell(cell: Cell, column: Column, *, is_best: bool) -> str:
         return escaped(cell)
     spread = "" if cell.std is None else f"({_uncertainty(cell, column)})"
     weight = "\\bfseries " if is_best else ""
-    return f"{weight}{cell.mean:.{column.decimals}f}{spread}"
+    return f"{weight}{cell.mean_text(column)}{spread}"
 
 
 def _uncertainty(figure: Figure, column: Column) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bench.contracts import Metric
-from bench.report.columns import Column, columns_of
+from bench.report.columns import MACS_SUPERB, PARAMS, Column, columns_of
 from bench.report.comparable import Board, comparable
 from bench.report.published import SOURCES, published_rows
 from bench.report.run_leaderboard import primary_metrics
@@ -17,6 +17,9 @@ from bench.score import SUPERB_ANCHORS, superb6_score, superb_score
 
 PUBLISHED = "published"
 """Preset and protocol of published rows, in tables."""
+
+PRINTED_SIZES = frozenset(column.key for column in (PARAMS, MACS_SUPERB))
+"""What published rows have from print, rounded to as many digits as its authors liked."""
 
 COMPRESSED_ELSEWHERE = "as published"
 """Compressor of published rows that are compressed models."""
@@ -28,6 +31,12 @@ class Figure(NamedTuple):
     mean: float
     std: float | None = None
     """Sample standard deviation over seeds; None for one seed, or where there is no such thing."""
+    decimals: int | None = None
+    """Known of a published figure, where these are fewer than its column shows."""
+
+    def mean_text(self, column: Column) -> str:
+        """Write the mean for the eye."""
+        return f"{self.mean:.{column.decimals if self.decimals is None else self.decimals}f}"
 
 
 Cell = str | Figure | None
@@ -86,7 +95,7 @@ def text(cell: Cell, column: Column) -> str:
     if not isinstance(cell, Figure):
         return cell or ""
     spread = "" if cell.std is None else f" ± {cell.std:.{column.decimals}f}"
-    return f"{cell.mean:.{column.decimals}f}{spread}"
+    return f"{cell.mean_text(column)}{spread}"
 
 
 def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> list[Group]:
@@ -173,8 +182,18 @@ def _cell(row: pd.Series, column: Column) -> Cell:
         return None
     if column.is_text:
         return _model(row) if column.key == "model" else str(value)
-    spread = row.get(f"{column.key}_std")
-    return Figure(float(value) / column.scale, None if pd.isna(spread) else float(spread) / column.scale)
+    mean, spread = float(value) / column.scale, row.get(f"{column.key}_std")
+    is_rounded = row["preset"] == PUBLISHED and column.key in PRINTED_SIZES
+    return Figure(
+        mean,
+        None if pd.isna(spread) else float(spread) / column.scale,
+        min(column.decimals or 0, _decimals(mean)) if is_rounded else None,
+    )
+
+
+def _decimals(value: float) -> int:
+    """Count the decimals of a number that was read from print."""
+    return len(f"{value:.9g}".partition(".")[2])
 
 
 def _model(row: pd.Series) -> str:

@@ -214,6 +214,20 @@ class TestPublished:
         assert texts["HuBERT Base [D, L, A]"]["SUPERB ↑"] == "941"
         assert texts["DPHuBERT [D, L, S]"]["PR PER (%) ↓"] == "9.67"
 
+    @pytest.mark.parametrize(
+        ("model", "params", "macs"),
+        [
+            ("HuBERT Base [D, L, A]", "94.68", "1669"),
+            ("DPHuBERT [D, L, S]", "23.59", "654.1"),
+            ("FBANK [D, S]", "0", "0.5"),
+        ],
+    )
+    def test_sizes_have_no_digit_that_was_not_printed(self, model: str, params: str, macs: str) -> None:
+        group = published_group()
+        (row,) = (row for row in group.texts() if row["model"] == model)
+        assert (row["params (M)"], row["MACs (G)"]) == (params, macs)
+        assert "1669.0" not in latex_table(group)
+
 
 class TestBest:
     def test_the_best_of_compressed_rows_as_printed(self, write_run: Write) -> None:

@@ -12,10 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from bench.report.columns import Column
 from bench.report.comparable import Board
 from bench.report.page.boards import board_data
 from bench.report.page.details import SharedValues, model_details
-from bench.report.tables import Group
+from bench.report.tables import Cell, Group
 
 TEMPLATES = "templates"
 SCRIPTS = ("leaderboard.js", "pareto.js", "model.js", "start.js")
@@ -92,13 +93,13 @@ def _links(group: Group, details: Mapping[str, Mapping[str, Any]]) -> list[list[
 def _cells(group: Group) -> list[list[dict[str, Any]]]:
     best = {column.key: group.best(column) for column in group.columns}
     return [
-        [_cell(row[column.key], column.decimals, position in best[column.key]) for column in group.columns]
+        [_cell(row[column.key], column, position in best[column.key]) for column in group.columns]
         for position, row in enumerate(group.rows())
     ]
 
 
-def _cell(value: Any, decimals: int | None, is_best: bool) -> dict[str, Any]:
+def _cell(value: Cell, column: Column, is_best: bool) -> dict[str, Any]:
     if value is None or isinstance(value, str):
         return {"text": value or "", "sort": value or "", "spread": "", "is_best": False}
-    spread = "" if value.std is None else f"± {value.std:.{decimals}f}"
-    return {"text": f"{value.mean:.{decimals}f}", "sort": repr(value.mean), "spread": spread, "is_best": is_best}
+    spread = "" if value.std is None else f"± {value.std:.{column.decimals}f}"
+    return {"text": value.mean_text(column), "sort": repr(value.mean), "spread": spread, "is_best": is_best}

@@ -26,6 +26,12 @@ function axis(title) {
   return { title: { text: plain(title) }, gridcolor: colour("--line"), linecolor: colour("--quiet"), zeroline: false };
 }
 
+// Published costs are rounded already: no more digits than were printed.
+function costText(row, cost) {
+  const text = row.figures[cost.key].toFixed(cost.decimals);
+  return row.is_published ? String(Number(text)) : text;
+}
+
 function hoverText(row, cost, score) {
   const spread = row.spreads[score.key];
   const value = row.figures[score.key].toFixed(score.decimals) + (spread === null ? "" : ` ± ${spread.toFixed(score.decimals)}`);
@@ -33,7 +39,7 @@ function hoverText(row, cost, score) {
     `<b>${plain(row.model)}</b>`,
     row.is_published ? "published" : plain(row.compressor === "none" ? "not compressed" : row.compressor),
     `${plain(score.title)}: ${value}`,
-    `${plain(cost.title)}: ${row.figures[cost.key].toFixed(cost.decimals)}`,
+    `${plain(cost.title)}: ${costText(row, cost)}`,
   ].join("<br>");
 }
 
