@@ -12,6 +12,7 @@ from bench.contracts import Context
 from bench.errors import UserError
 from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel
+from bench.upstream.gates import Gates
 from compressors import precision
 from compressors.precision import precision_on, stage_precision, wrong_convolutions
 from compressors.stages import TrainingConfig
@@ -41,8 +42,11 @@ def test_mixed_precision_is_refused_where_the_cpu_has_none(monkeypatch: Any) -> 
 
 
 @pytest.mark.parametrize("name", ["hubert", "wavlm-large"])
-def test_convolutions_are_right_in_bf16_here(name: str) -> None:
-    assert wrong_convolutions(UpstreamModel(TEACHER_SHAPES[name])) == []
+def test_convolutions_are_right_in_bf16_here_with_gates_or_without(name: str) -> None:
+    model = UpstreamModel(TEACHER_SHAPES[name])
+    assert wrong_convolutions(model) == []
+    Gates(model, ["conv"]).attach()
+    assert wrong_convolutions(model) == []
 
 
 def test_a_wrong_convolution_means_fp32(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
