@@ -20,7 +20,7 @@ def recording_conditions(wav_paths: Iterable[str]) -> dict[str, Mapping[str, str
     Returns:
         Path to the columns `COLUMNS`; no entry for recordings of other corpora.
     """
-    found = {}
+    found: dict[str, Mapping[str, str]] = {}
     for wav_path in set(wav_paths):
         path = Path(wav_path)
         corpus = _corpus_folder(path.parent)
