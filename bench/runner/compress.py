@@ -15,6 +15,7 @@ from bench.config.run import RunConfig
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.profiling import model_card
+from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
 from bench.runner.plan import Compression
@@ -52,6 +53,7 @@ def compress(
         **_identity(config, compression, teacher),
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
+        "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
     }
     compressor = config.models[compression.row].compressor or ""

@@ -10,7 +10,8 @@ from typing import cast
 from bench.config.run import RunConfig
 from bench.contracts import Context, Evaluation, Upstream
 from bench.profiling import model_card
-from bench.provenance import now, versions
+from bench.profiling.machine import this_machine
+from bench.provenance import cpu_seconds, now, versions
 from bench.runner.checks import TaskOnData
 from bench.runner.plan import Subject
 from bench.store.records import Cell, ModelCard, Record
@@ -45,7 +46,7 @@ def evaluate(
 ) -> Record:
     """Run one cell and keep its record."""
     logger.info("evaluate %s", cell)
-    started = time.monotonic()
+    started, cpu_started = time.monotonic(), cpu_seconds()
     workdir = folder.cell_workdir(cell.stem())
     workdir.mkdir(parents=True, exist_ok=True)
     upstream = cast(Upstream, model.upstream.to(context.device))
@@ -63,9 +64,11 @@ def evaluate(
         provenance={
             "finished": now(),
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
             "device": context.device,
             "weights_hash": model.weights_hash,
             "versions": versions(),
+            "machine": this_machine().model_dump(mode="json", exclude_none=True),
         },
     )
     folder.records.write(record, evaluation.predictions)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.provenance import versions
+from bench.store.records import RecordStore
 from tests.application.test_command_line import bench, error_of
 
 
@@ -37,3 +39,7 @@ def test_it_extends_a_finished_run_and_gives_relative_scores(real_speech_data: P
     assert "evaluate mini-hubert: done before" in result.stderr
     table = pd.read_csv(tmp_path / "run" / "leaderboard.csv").set_index("model")
     assert table["relative_score"].to_dict() == {"mini-hubert": 100, "fbank": 0}
+    for record in RecordStore(tmp_path / "run"):
+        assert record.provenance["versions"].keys() == versions().keys()
+        assert record.provenance["machine"]["cpu"]
+        assert record.provenance["seconds"] > 0 < record.provenance["cpu_seconds"]
