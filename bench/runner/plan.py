@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from bench import registry
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.store.records import Cell
@@ -67,7 +71,7 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     there = folder.read_config()
     if there is None:
         return values
-    difference = _first_difference(there, values)
+    difference = _first_difference(_with_later_settings(there), values)
     if difference:
         raise UserError(
             f"--out {folder.path} holds a run with another configuration ({difference}). "
@@ -81,11 +85,44 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     return merged
 
 
+def _with_later_settings(there: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in settings of plug-ins that came after the run was begun: their defaults change nothing."""
+    models = {
+        row: {**source, "settings": _filled("bench.compressors", source["compressor"], source["settings"])}
+        if source.get("compressor")
+        else source
+        for row, source in there["models"].items()
+    }
+    tasks = {name: _filled("bench.tasks", name, settings) for name, settings in there["tasks"].items()}
+    return {**there, "models": models, "tasks": tasks}
+
+
+def _filled(group: registry.Group, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    if name not in registry.names(group):
+        return settings
+    try:
+        filled: dict[str, Any] = registry.load(group, name).config_type.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        # Settings that are gone, or refused today: the comparison names the difference.
+        return settings
+    return filled
+
+
 def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     # Told at the end of the run, see `audio_differences`.
     extendable = {"seeds", "data.audio_sha256"}
     growing = {"models", "tasks", "data.tasks"}
+    if there["data"].get("version") == here["data"]["version"] != "":
+        # Embedded corpora are what their version says, wherever a machine has them.
+        extendable |= {"data.embedded"}
+        there, here = ({**values, "data": _without_paths(values["data"])} for values in (there, here))
     return _difference(there, here, "", extendable, growing)
+
+
+def _without_paths(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _without_paths(value) for key, value in values.items()}
+    return None if isinstance(values, str) and len(Path(values).parts) > 1 else values
 
 
 def _difference(there: Any, here: Any, name: str, extendable: set[str], growing: set[str]) -> str:

@@ -1,0 +1,73 @@
+"""A run's folder goes on elsewhere and later: on another machine, and with a version that has more settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.config.run import Choice, RunConfig, resolve
+from bench.errors import UserError
+from bench.runner.plan import join_run
+from bench.store.run_folder import RunFolder
+
+
+def config_of(*assignments: str) -> RunConfig:
+    choice = Choice(compressors=("prune-only",), teacher="mini-hubert", tasks=("ks",), assignments=assignments)
+    return resolve(choice, {"mini-hubert": "mini-hubert"})
+
+
+def moved(config: RunConfig, root: Path, version: str) -> RunConfig:
+    """Return the configuration with corpora of a version somewhere else."""
+    assert config.data.audio
+    audio = config.data.audio.model_copy(update={"root": root / "audio"})
+    entry = {**config.data.tasks["ks"], "root": str(root / "ks")}
+    data = config.data.model_copy(update={"version": version, "audio": audio, "tasks": {"ks": entry}})
+    return config.model_copy(update={"data": data})
+
+
+def folder_with(config: RunConfig, path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    folder.write_config(config.model_dump(mode="json"))
+    return folder
+
+
+def test_embedded_corpora_are_what_their_version_says_wherever_they_lie(tmp_path: Path) -> None:
+    config = config_of()
+    folder = folder_with(moved(config, tmp_path, config.data.version), tmp_path / "run")
+    assert join_run(folder, config) == config.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("version", ["2-seed0", ""])
+def test_other_corpora_are_refused(version: str, tmp_path: Path) -> None:
+    config = config_of()
+    folder = folder_with(moved(config, tmp_path, version), tmp_path / "run")
+    with pytest.raises(UserError, match="another configuration"):
+        join_run(folder, config)
+
+
+def test_ones_own_corpora_must_lie_where_they_lay(tmp_path: Path) -> None:
+    here, there = (moved(config_of(), tmp_path / name, "") for name in ("here", "there"))
+    with pytest.raises(UserError, match="root"):
+        join_run(folder_with(there, tmp_path / "run"), here)
+
+
+def test_settings_that_came_later_have_their_defaults(tmp_path: Path) -> None:
+    config = config_of()
+    values = config.model_dump(mode="json")
+    del values["models"]["prune-only"]["settings"]["round_to"]
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(values)
+    assert join_run(folder, config)["models"] == config.model_dump(mode="json")["models"]
+    with pytest.raises(UserError, match="round_to: 1 there, 8 here"):
+        join_run(folder, config_of("round_to=8"))
+
+
+def test_settings_that_are_gone_are_told(tmp_path: Path) -> None:
+    config = config_of()
+    values = config.model_dump(mode="json")
+    values["models"]["prune-only"]["settings"]["magic"] = 1
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(values)
+    with pytest.raises(UserError, match="magic: 1 there, None here"):
+        join_run(folder, config)
