@@ -8,6 +8,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from bench.audio import SAMPLE_RATE_HZ
 from bench.cli.output import print_rows
 from bench.sizes import size_text
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from bench.profiling.layers import ComparedLayer, LayerComparison
     from bench.store.latency import LatencyRecord, Spread, Timing
 
-SAMPLE_RATE_HZ = 16_000
 BATCHES = {"batch_8": "8 x 5 s", "batch_32": "32 x 5 s"}
 SLOWER = 0.8
 """A layer is marked where its speed-up is less than so much of what its MACs promise."""

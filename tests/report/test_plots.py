@@ -94,6 +94,13 @@ class TestPareto:
         assert relative["teacher"] == pytest.approx(100)
         assert relative["small"] == pytest.approx(100 * (0.2 / 0.5 + 0.35 / 0.6) / 2)
 
+    def test_relative_scores_over_other_tasks_are_not_ranked(self, write_run: Any) -> None:
+        scores = {**STUDENT_SCORES, "fbank": {"ks": (0.35,), "asr": (0.8,)}}
+        fewer = {model: {"ks": tasks["ks"]} for model, tasks in scores.items()}
+        runs = sources(write_run("a", scores), write_run("b", fewer))
+        (table, *_) = [plot.data for plot in pareto.plots(runs)]
+        assert set(table["metric"]) == {"accuracy", "wer"}
+
     def test_latency_where_it_was_measured(self, write_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         (source,) = sources(write_run())
         assert source.board is not None

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.report.plots import canvas
-from bench.report.plots.scores import by_setting, overall_scores, panel_title, setting_label, task_scores
+from bench.report.plots.scores import by_setting, overall_or_task_scores, panel_title, setting_label
 from bench.report.plots.series import TEACHER_COLOR, Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.ticks import plain_log_scale
@@ -23,8 +23,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     Raises:
         NothingToDrawError: the models of a setting did not hear different hours.
     """
-    scores = overall_scores(sources)
-    table = with_hours(task_scores(sources) if scores.empty else scores, sources)
+    table = with_hours(overall_or_task_scores(sources), sources)
     found = [
         Plot(name, part, draw)
         for name, part in by_setting(table, "hours")

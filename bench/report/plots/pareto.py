@@ -18,10 +18,9 @@ from bench.report.plots.labels import place_labels
 from bench.report.plots.published_scores import PUBLISHED, published_scores
 from bench.report.plots.scores import (
     by_setting,
-    overall_scores,
+    overall_or_task_scores,
     panel_title,
     setting_label,
-    task_scores,
     without_filter_banks,
 )
 from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER, Series, series
@@ -57,8 +56,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     Raises:
         NothingToDrawError: no run has scores of models whose cost is known.
     """
-    scores = overall_scores(sources)
-    found = _plots(task_scores(sources) if scores.empty else scores, "pareto")
+    found = _plots(overall_or_task_scores(sources), "pareto")
     if not found:
         raise NothingToDrawError(
             f"Expected scores of models whose cost is known, for the plot pareto. Found none in "

@@ -85,6 +85,15 @@ def overall_scores(sources: Sequence[Source], score: Metric = RELATIVE) -> pd.Da
     return _table(rows, setting_numbers(sources))
 
 
+def overall_or_task_scores(sources: Sequence[Source]) -> pd.DataFrame:
+    """List the relative score where all runs have it, on one scale with those beside them; else every task's."""
+    groups = comparable([board for _, board in _boards(sources)])
+    is_overall = all(
+        group.has_one_scale and all(board.has_relative_scores for board in group.boards) for group in groups
+    )
+    return overall_scores(sources) if groups and is_overall else task_scores(sources)
+
+
 def without_filter_banks(scores: pd.DataFrame) -> pd.DataFrame:
     """Leave out what has no parameters: nobody compresses it, and beside it the models would be one heap of points."""
     return scores[scores["params"] > 0]
