@@ -121,6 +121,12 @@ class TestPareto:
         (table, *_) = [plot.data for plot in pareto.plots(sources(write_run("a"), write_run("b", other)))]
         assert {"a/small", "b/small", "teacher", "large"} <= set(table["label"])
 
+    def test_one_equal_score_does_not_take_a_model_for_another(self, write_run: Any) -> None:
+        other = {**STUDENT_SCORES, "small": {**STUDENT_SCORES["small"], "asr": (0.9, 0.9)}}
+        runs = sources(write_run("a"), write_run("b", other))
+        rows = pareto.plots(runs)[0].data.set_index("label")
+        assert set(rows.loc["b/small", "task"]) == set(rows.loc["a/small", "task"]) == {"ks", "asr"}
+
     def test_published_models_are_marked_and_never_beside_other_corpora(self, write_run: Any) -> None:
         params, macs = (plot.data for plot in pareto.published_plots(sources(write_run())))
         assert set(params["compressor"]) == {"published"}
@@ -146,6 +152,14 @@ class TestBars:
         (axes,) = drawn(plot).axes
         heights = sorted(patch.get_height() for patch in axes.patches)
         assert heights == pytest.approx(sorted(plot.data["relative"]))
+
+    def test_names_below_do_not_touch_in_a_column(self, write_run: Any) -> None:
+        (plot,) = bars.plots(sources(write_run(scores={"teacher": {"ks": (0.8,)}, "small": {"ks": (0.5,)}})))
+        table = pd.concat([plot.data.assign(task=task) for task in ("ks", "sid", "er", "ic", "a", "b", "c")])
+        (axes,) = drawn(Plot(plot.name, table, plot.draw)).axes
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(boxes) == 7
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
     def test_many_bars_are_parted_into_rows(self, write_run: Any) -> None:
         many = {f"m{index}": {"ks": (0.5,), "asr": (0.5,)} for index in range(20)}
@@ -268,7 +282,7 @@ class TestHours:
         (axes,) = figure.axes
         curve = next(line for line in axes.lines if line.get_marker() == "o")
         np.testing.assert_allclose(curve.get_xydata(), [[1, 35], [10, 55], [100, 75]])
-        assert {"hours of audio heard", "KS accuracy (%) ↑"} <= set(texts(figure))
+        assert {"hours of audio heard", "KS acc. (%) ↑"} <= set(texts(figure))
 
     def test_one_amount_of_audio_is_no_curve(self, write_run: Any, save_student: Any) -> None:
         run = write_run()

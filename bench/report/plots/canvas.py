@@ -58,10 +58,15 @@ def panels(
 
 
 def name(text: str) -> str:
-    """Make a name fit to be drawn: one line, no control characters, not endless."""
+    """Make a name fit to be drawn: one line, no control characters, not endless.
+
+    What is too long loses its middle: a run's name comes first in a label and a model's last, and both are needed.
+    """
     line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
     line = " ".join(line.split())
-    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+    if len(line) <= LONGEST_NAME:
+        return line
+    return f"{line[: (LONGEST_NAME - 1) // 2]}…{line[-(LONGEST_NAME // 2) :]}"
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:

@@ -20,7 +20,7 @@ METRIC_NAMES = {
     "wer": "WER",
     "cer": "CER",
     "per": "PER",
-    "accuracy": "accuracy",
+    "accuracy": "acc.",
     "slot_type_f1": "slot F1",
     "slot_value_cer": "slot CER",
 }
@@ -171,7 +171,13 @@ def _table(rows: list[dict[str, Any]], settings: Mapping[str, int]) -> pd.DataFr
     """Drop what several runs share, such as their teacher, and label what they do not."""
     table = pd.DataFrame(rows, columns=COLUMNS).astype(KINDS_OF_VALUES)
     table = table.assign(setting=table["run"].map(settings))
-    table = table.drop_duplicates([column for column in COLUMNS if column not in ("run", "label")])
+    table = table[~_told_before(table)]
     runs = table.groupby("model")["run"].transform("nunique")
     labels = table["model"].where(runs == 1, table["run"] + "/" + table["model"])
     return table.assign(label=labels).reset_index(drop=True)
+
+
+def _told_before(table: pd.DataFrame) -> pd.Series[bool]:
+    """Mark the models of which earlier runs have every row; one score that happens to be the same is no copy."""
+    repeated = table.duplicated([column for column in COLUMNS if column not in ("run", "label")])
+    return repeated.groupby([table["run"], table["model"]]).transform("all")
