@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bench.cli.output import print_json, print_rows
+from bench.cli.output import print_json, print_rows, signed_percent
 
 if TYPE_CHECKING:
     from bench.report.changes import Changes, GroupChange
@@ -59,9 +59,9 @@ def _for_the_eye(group: GroupChange) -> dict[str, Any]:
         "mended": group.num_mended,
         "A": f"{100 * group.first_score:.2f}",
         "B": f"{100 * group.other_score:.2f}",
-        "B - A": f"{100 * difference.value:+.2f}",
-        "95 % interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
-        "lost more by": f"{100 * group.lost_more_by:+.2f}" if group.column else "",
+        "B - A": signed_percent(difference.value),
+        "95 % interval": f"{signed_percent(difference.low)} to {signed_percent(difference.high)}",
+        "lost more by": signed_percent(group.lost_more_by) if group.column else "",
         "p": f"{group.p_value:.4f}" if group.column else "",
         "": "**" if group.stands_out else "",
     }

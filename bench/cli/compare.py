@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from bench.cli import options
+from bench.cli.output import print_json, print_rows, signed_percent
 
 if TYPE_CHECKING:
     from bench.report.comparison import Comparison, Score
@@ -44,7 +45,6 @@ def compare(
     """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
     from bench.cli.changes import show_changes
     from bench.cli.choices import one_of
-    from bench.cli.output import print_json, print_rows
     from bench.errors import UserError
     from bench.report.bootstrap import NUM_RESAMPLES
     from bench.report.comparison import compare as compare_rows
@@ -76,8 +76,8 @@ def _for_the_eye(comparison: Comparison) -> dict[str, str]:
         "metric": comparison.metric,
         "A": f"{comparison.first} {_score(comparison.first_score)}",
         "B": f"{comparison.other} {_score(comparison.other_score)}",
-        "B - A": f"{100 * difference.value:+.2f}",
-        "95 % interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
+        "B - A": signed_percent(difference.value),
+        "95 % interval": f"{signed_percent(difference.low)} to {signed_percent(difference.high)}",
         "p": f"{difference.p_value:.4f}",
         "real": mark,
         "better": comparison.better or "",

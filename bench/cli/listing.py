@@ -12,7 +12,7 @@ KINDS = ("compressors", "tasks", "teachers", "presets")
 
 
 def list_(
-    kind: Annotated[str, typer.Argument(help="compressors, tasks, teachers or presets.")],
+    kind: Annotated[str, typer.Argument(metavar="|".join(KINDS), help="What to list.")],
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:

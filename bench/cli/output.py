@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PIPE_WIDTH = 240
+FIGURE = re.compile(r"([+-]?[\d,]+(\.\d+)?)?")
+"""A number as tables print it, or none."""
 OUR_LOGGERS = ("bench", "compressors", "tasks")
 
 
@@ -35,6 +38,11 @@ def quiet_libraries() -> None:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
+def signed_percent(fraction: float) -> str:
+    """Write a difference in percent, with its sign; what rounds to zero has no minus."""
+    return f"{round(100 * fraction, 2) + 0.0:+.2f}"
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -50,12 +58,16 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     table = Table(title=Text(title, style="table.title") if title else None)
     columns = list(rows[0]) if rows else []
     for column in columns:
-        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if all(_is_figure(row.get(column)) for row in rows) else "left"
+        table.add_column(Text(column), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in columns))
     # Where the output is a file or a pipe there is no width to fit.
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or FIGURE.fullmatch(str(value)) is not None
 
 
 def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -150,4 +150,5 @@ def _millions(count: int) -> str:
 
 
 def _billions(count: float) -> str:
-    return f"{count / 1e9:,.2f}"
+    # Filter banks take 2 million a second.
+    return f"{count / 1e9:,.2f}" if count >= 1e8 or not count else f"{count / 1e9:.4f}"

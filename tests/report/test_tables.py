@@ -360,6 +360,15 @@ class TestVerification:
         assert (result.returncode, result.stderr) == (0, "")
         assert "agrees with" in result.stdout
 
+    def test_columns_without_figures_may_be_missing(self, write_run: Write, tmp_path: Path) -> None:
+        folder = write_run(ROWS)
+        table = pd.read_csv(folder / "leaderboard.csv")
+        path = tmp_path / "older.csv"
+        table.drop(columns="superb_score").to_csv(path, index=False)
+        assert bench("report", str(folder), "--verify", str(path)).returncode == 0
+        table.drop(columns="ks_accuracy").to_csv(path, index=False)
+        assert "column ks_accuracy: missing" in bench("report", str(folder), "--verify", str(path)).stdout
+
     def test_a_changed_cell_is_told(self, write_run: Write, tmp_path: Path) -> None:
         folder = write_run(ROWS)
         text = (folder / "leaderboard.csv").read_text()
