@@ -29,6 +29,10 @@ def report(
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="CSV", help="Say whether this leaderboard.csv or report.csv agrees with the records."),
     ] = None,
+    tasks: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Tasks to show and to score over, comma-separated [default: all that the runs have]."),
+    ] = None,
     split: options.Split = "test",
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -39,6 +43,7 @@ def report(
     """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_rows
+    from bench.errors import UserError
     from bench.report.comparable import read_boards
     from bench.report.tables import report_groups
 
@@ -47,9 +52,12 @@ def report(
     for name in formats:
         one_of(name, FORMATS, "--format")
     if verify is not None:
+        if tasks is not None:
+            raise UserError("--verify: a CSV has all tasks of its runs. Leave --tasks out.")
         return _verify(verify, folders or _run_of(verify), split)
     runs = folders or _newest(may_be_none=with_published)
-    boards = read_boards(runs, split)
+    chosen = () if tasks is None else comma_separated(tasks, "--tasks")
+    boards = read_boards(runs, split, chosen)
     groups = report_groups(boards, with_published=with_published)
     if not formats:
         for group in groups:

@@ -105,8 +105,13 @@ class Comparable:
         return tuple(notes)
 
 
-def read_boards(paths: Sequence[Path], split: str = "test") -> list[Board]:
+def read_boards(paths: Sequence[Path], split: str = "test", tasks: Sequence[str] = ()) -> list[Board]:
     """Rebuild the leaderboards of runs from their records, each run once.
+
+    Args:
+        paths: the runs' folders.
+        split: whose scores.
+        tasks: those to collate; all where none is named.
 
     Raises:
         UserError: see `read_board`.
@@ -114,17 +119,18 @@ def read_boards(paths: Sequence[Path], split: str = "test") -> list[Board]:
     folders = list(dict.fromkeys(path.resolve() for path in paths))
     names = [folder.name for folder in folders]
     return [
-        read_board(folder, split, name if names.count(name) == 1 else f"{folder.parent.name}/{name}")
+        read_board(folder, split, tasks, name if names.count(name) == 1 else f"{folder.parent.name}/{name}")
         for folder, name in zip(folders, names, strict=True)
     ]
 
 
-def read_board(path: Path, split: str = "test", name: str | None = None) -> Board:
+def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name: str | None = None) -> Board:
     """Rebuild a run's leaderboard from its records.
 
     Args:
         path: the run's folder.
         split: whose scores.
+        tasks: those to collate; all where none is named.
         name: of the run, by default its folder's.
 
     Raises:
@@ -137,7 +143,12 @@ def read_board(path: Path, split: str = "test", name: str | None = None) -> Boar
     records = tuple(folder.records)
     if not records:
         raise UserError(f"Expected finished cells in {path}. Found none. Run its command again to finish it.")
-    return Board(path, name or path.resolve().name, run_leaderboard(folder, split), records, config, split)
+    there = sorted({record.cell.task for record in records})
+    if missing := [task for task in tasks if task not in there]:
+        raise UserError(f"--tasks {missing[0]}: {path} has no such records. It has: {', '.join(there)}.")
+    records = tuple(record for record in records if not tasks or record.cell.task in tasks)
+    table = run_leaderboard(folder, split, tasks)
+    return Board(path, name or path.resolve().name, table, records, config, split)
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:

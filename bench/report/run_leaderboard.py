@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,13 +15,18 @@ from bench.store.run_folder import RunFolder
 from bench.store.scores import RunContext
 
 
-def run_leaderboard(folder: RunFolder, split: str = "test") -> pd.DataFrame:
+def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[str] = ()) -> pd.DataFrame:
     """Collate a run's records: models evaluated as they are first, the teacher before all, then compressed ones.
+
+    Args:
+        folder: of the run.
+        split: whose scores.
+        tasks: those to collate; all where none is named.
 
     Raises:
         UserError: no run there, a torn record, or a task whose plug-in is not installed.
     """
-    records = list(folder.records)
+    records = [record for record in folder.records if not tasks or record.cell.task in tasks]
     config = folder.read_config() or {}
     sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
     run = RunContext(

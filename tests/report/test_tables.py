@@ -117,6 +117,24 @@ def column(group: Group, key: str) -> Any:
     return next(column for column in group.columns if column.key == key)
 
 
+class TestChosenTasks:
+    ROWS = {  # noqa: RUF012
+        "mini-hubert": {"ks": {"accuracy": 0.9}, "sid": {"accuracy": 0.3}},
+        "fbank": {"ks": {"accuracy": 0.5}, "sid": {"accuracy": 0.6}},
+    }
+
+    def test_other_tasks_neither_stand_in_the_table_nor_count_in_the_score(self, write_run: Write) -> None:
+        folder = write_run(self.ROWS, "one")
+        assert read_board(folder).table["relative_score"].isna().all()
+        board = read_board(folder, tasks=("ks",))
+        assert board.table.set_index("model")["relative_score"].to_dict() == {"mini-hubert": 100, "fbank": 0}
+        assert not [name for name in board.table if name.startswith("sid")]
+
+    def test_a_task_without_records_is_refused(self, write_run: Write) -> None:
+        with pytest.raises(UserError, match=r"--tasks er: .* ks, sid"):
+            read_board(write_run(self.ROWS, "one"), tasks=("ks", "er"))
+
+
 class TestGroups:
     def test_runs_alike_share_a_ranking(self, write_run: Write) -> None:
         (group,) = groups_of(write_run(ROWS, "one"), write_run({"c": ROWS["b"], "a": ROWS["a"]}, "two"))
