@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from bench.errors import UserError
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
@@ -120,6 +121,18 @@ class TestPareto:
         other = {**STUDENT_SCORES, "small": {"ks": (0.1, 0.1), "asr": (0.9, 0.9)}}
         (table, *_) = [plot.data for plot in pareto.plots(sources(write_run("a"), write_run("b", other)))]
         assert {"a/small", "b/small", "teacher", "large"} <= set(table["label"])
+
+    @pytest.mark.parametrize("width", WIDTHS_IN)
+    def test_long_labels_stay_in_their_panel(self, write_run: Any, width: str) -> None:
+        tasks = {"small": {"ks": (0.5,), "asr": (0.6,), "sid": (0.7,), "er": (0.8,)}}
+        plot = pareto.plots(sources(write_run(scores={"teacher": {"ks": (0.9,)}, **tasks})))[0]
+        data = plot.data.assign(label="mini-hubert-mini-mini-4c7256e2/small")
+        figure = drawn(Plot(plot.name, data, plot.draw), width)
+        labels = [text for text in figure.findobj(Annotation) if text.get_text()]
+        assert len(labels) == len(data)
+        for label in labels:
+            box, panel = label.get_window_extent(), label.axes.bbox
+            assert panel.x0 <= box.x0 <= box.x1 <= panel.x1
 
     def test_one_equal_score_does_not_take_a_model_for_another(self, write_run: Any) -> None:
         other = {**STUDENT_SCORES, "small": {**STUDENT_SCORES["small"], "asr": (0.9, 0.9)}}

@@ -20,6 +20,8 @@ WIDTHS_IN = {"column": 3.35, "page": 7.0}
 Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches)."""
 
 LONGEST_NAME = 30
+LONGEST_LABEL = 24
+"""Beside a point: more does not fit between the axes of a panel."""
 
 
 @contextmanager
@@ -57,16 +59,16 @@ def panels(
     return figure, axes[:count]
 
 
-def name(text: str) -> str:
+def name(text: str, longest: int = LONGEST_NAME) -> str:
     """Make a name fit to be drawn: one line, no control characters, not endless.
 
     What is too long loses its middle: a run's name comes first in a label and a model's last, and both are needed.
     """
     line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
     line = " ".join(line.split())
-    if len(line) <= LONGEST_NAME:
+    if len(line) <= longest:
         return line
-    return f"{line[: (LONGEST_NAME - 1) // 2]}…{line[-(LONGEST_NAME // 2) :]}"
+    return f"{line[: (longest - 1) // 2]}…{line[-(longest // 2) :]}"
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:

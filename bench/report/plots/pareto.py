@@ -120,7 +120,10 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
     for panel, (_, points) in zip(axes, groups, strict=True):
         has_room = len(points) <= LABELLED_AT_MOST
         shown = points["on_front"] | points["is_teacher"] | has_room
-        labels = [canvas.name(label) if show else "" for label, show in zip(points["label"], shown, strict=True)]
+        labels = [
+            canvas.name(label, canvas.LONGEST_LABEL) if show else ""
+            for label, show in zip(points["label"], shown, strict=True)
+        ]
         place_labels(figure, panel, _places(points, cost), labels, _front_corners(points, cost))
     return figure
 
