@@ -16,7 +16,7 @@ import yaml
 
 from bench.contracts import Metric
 from bench.report.columns import columns_of
-from bench.report.comparable import read_board
+from bench.report.comparable import read_board, read_boards
 from bench.report.formats import write_report
 from bench.report.page.boards import board_data
 from bench.report.page.writing import page_html, report_page
@@ -368,6 +368,15 @@ class TestModel:
             browser.execute_script("const d = document.getElementById('model'); return d.scrollWidth - d.clientWidth")
             <= 0
         )
+
+    def test_names_on_a_narrow_screen_end_in_their_cell(self, show: Any, run: Path) -> None:
+        renamed = run.rename(run.with_name("a-run-with-a-name-that-is-longer-than-a-phone-is-wide"))
+        shutil.copytree(renamed, run)
+        boards = read_boards([renamed, run])
+        browser = show(report_page(report_groups(boards), boards), 375)
+        for name in browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model"):
+            cell = name.find_element(By.XPATH, "..").rect
+            assert name.rect["x"] + name.rect["width"] <= cell["x"] + cell["width"]
 
     def test_it_is_a_format_of_reports(self, run: Path, tmp_path: Path) -> None:
         boards = [read_board(run)]

@@ -209,14 +209,14 @@ class TestArchitecture:
         figure = drawn(plot)
         boxes = figure.axes[1].collections
         assert [len(collection.get_paths()) for collection in boxes] == [4 * 12, 3]
-        assert "attention heads: 3 of 48" in texts(figure)
+        assert "attention heads\n3 of 48" in texts(figure)
 
     def test_without_the_teacher_it_is_drawn_without_outline(self, write_run: Any, save_student: Any) -> None:
         run = write_run()
         save_student(run, "small")
         (plot,) = architecture.plots(sources(run))
         assert plot.data["teacher"].isna().all()
-        assert "attention heads: 3" in texts(drawn(plot, "page"))
+        assert "attention heads\n3" in texts(drawn(plot, "page"))
 
 
 class TestTraining:

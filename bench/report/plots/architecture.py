@@ -184,4 +184,4 @@ def _draw_boxes(axes: Axes, rows: pd.DataFrame, column: str, fill: str, edge: st
 
 def _title(part: str, rows: pd.DataFrame) -> str:
     kept, others = int(rows["kept"].sum()), rows["teacher"]
-    return f"{part}: {kept:,}" + (f" of {int(others.sum()):,}" if others.notna().any() else "")
+    return f"{part}\n{kept:,}" + (f" of {int(others.sum()):,}" if others.notna().any() else "")

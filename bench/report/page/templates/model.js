@@ -74,6 +74,8 @@ function drawLayers(place, rows) {
     const layers = rows.filter((row) => row.part === part);
     layout[`xaxis${suffix}`] = { ...axis(""), dtick: layers.length > 12 ? 4 : 1, title: { text: `${plain(part)}, by layer` } };
     layout[`yaxis${suffix}`] = { ...axis(""), rangemode: "tozero" };
+    // Nobody keeps half a head.
+    if (Math.max(...layers.map((row) => row.teacher ?? row.kept)) < 8) layout[`yaxis${suffix}`].dtick = 1;
     const common = { type: "bar", x: layers.map((row) => row.layer), xaxis: `x${suffix}`, yaxis: `y${suffix}`, showlegend: index === 0 };
     const heads = (row, key) => (row[key] ? `<br>heads ${plain(row[key])}` : "");
     return [
