@@ -33,7 +33,8 @@ def group_utterances(utterances: Sequence[Utterance], columns: Sequence[str] | N
 
     Columns of numbers with many values (``snr_db``, ``duration_s``) become four ranges with as many utterances each;
     ``label``, ``speaker`` and columns that end in ``id`` are names even where they look like numbers. Groups of fewer
-    than `MIN_UTTERANCES` are left out, and so are columns with fewer than two groups.
+    than `MIN_UTTERANCES` are left out, and so are columns with fewer than two groups and, unless they were asked for,
+    those that part the utterances as an earlier one does.
 
     Args:
         utterances: of one split.
@@ -42,7 +43,12 @@ def group_utterances(utterances: Sequence[Utterance], columns: Sequence[str] | N
     known = known_columns(utterances)
     chosen = [column for column in columns or known if column in known]
     groupings = [_grouping(column, [_value(one, column) for one in utterances]) for column in chosen]
-    return [grouping for grouping in groupings if len(grouping.members) > 1]
+    found: dict[frozenset[tuple[int, ...]] | str, Grouping] = {}
+    for grouping in groupings:
+        parts = frozenset(tuple(members) for members in grouping.members.values())
+        if len(parts) > 1:
+            found.setdefault(grouping.column if columns else parts, grouping)
+    return list(found.values())
 
 
 def known_columns(utterances: Iterable[Utterance]) -> list[str]:
@@ -63,12 +69,17 @@ def _grouping(column: str, values: Sequence[object]) -> Grouping:
         names = _range_names(np.array(numbers))
         order = list(dict.fromkeys(name for _, name in sorted(zip(numbers, names, strict=True))))
     else:
-        names = [str(values[index]) for index in there]
+        names = [_name(values[index]) for index in there]
         order = sorted(set(names))
     members: dict[str, list[int]] = {name: [] for name in order}
     for index, name in zip(there, names, strict=True):
         members[name].append(index)
     return Grouping(column, {name: found for name, found in members.items() if len(found) >= MIN_UTTERANCES})
+
+
+def _name(value: object) -> str:
+    """Write a value; the parts of an intent in one line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _is_name(column: str) -> bool:

@@ -218,6 +218,16 @@ class TestGroups:
         assert self.members(accent=["a"] * 5 + ["b"] * 5 + ["c"] * 4 + [""] * 9) == {"accent": {"a": 5, "b": 5}}
         assert self.members(accent=["a"] * 9 + ["b"] * 4) == {}
 
+    def test_columns_that_part_alike_count_once(self) -> None:
+        columns = {"actor": ["a", "b"] * 10, "speaker": ["1", "2"] * 10, "room": ["x"] * 10 + ["y"] * 10}
+        assert list(self.members(**columns)) == ["actor", "room"]
+        asked = group_utterances(self.utterances(**columns), ["actor", "speaker"])
+        assert [one.column for one in asked] == ["actor", "speaker"]
+
+    def test_intents_are_named_in_one_line(self) -> None:
+        intents = [["increase", "heat", "none"], ["increase", "volume", "none"]] * 5
+        assert set(self.members(intent=intents)["intent"]) == {"increase heat none", "increase volume none"}
+
 
 class TestRefused:
     def test_unknown_column(self, write: Any, tmp_path: Path) -> None:
