@@ -37,7 +37,7 @@ def precision_on(config: TrainingConfig, context: Context) -> Literal["fp32", "b
     if context.device != "cuda" and (config.precision == "fp16" or (config.precision == "bf16" and not has_bf16)):
         raise UserError(
             f"Expected precision=fp32 or precision=auto on this CPU. Found precision={config.precision}. "
-            "Use --device cuda, or set compressor.precision=auto."
+            "Use --device cuda, or --set precision=auto."
         )
     return config.precision
 
