@@ -127,7 +127,9 @@ def test_killed_in_every_part_it_ends_the_same(finished_run: Path, real_speech_d
 
 def test_ctrl_c_says_how_to_go_on(real_speech_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
-    process = end_when(arguments(real_speech_data, out), (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
+    # So long that no machine gets to its end before the interrupt.
+    command = [*arguments(real_speech_data, out), "--set", "joint.updates=100000"]
+    process = end_when(command, (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
     assert process.returncode == 130
     assert process.stderr.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
     assert "Traceback" not in process.stderr
