@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -15,6 +17,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from tasks.ks import KSData, _partition
 from tasks.librispeech import LibriSpeechData
+from tests.tasks.manifests import COLUMNS, LEXICON, Write
 
 
 class TinyUpstream(nn.Module):
@@ -138,3 +141,33 @@ def librispeech(tmp_path: Path, write_tone: Callable[..., None]) -> LibriSpeechD
         (chapter / f"{speaker}-7.trans.txt").write_text("\n".join(lines), encoding="utf-8")
     (root / "SPEAKERS.TXT").write_text(";ID |SEX| SUBSET |MINUTES| NAME\n11 | F | train-clean-100 | 1 | X\n")
     return LibriSpeechData(root=root)
+
+
+@pytest.fixture
+def write_manifest(tmp_path: Path) -> Write:
+    def write(rows: Sequence[Mapping[str, str]], name: str = "own.csv") -> Path:
+        path = tmp_path / name
+        if path.suffix == ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            pd.DataFrame(rows).to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def rows_of(tmp_path: Path, write_tone: Callable[..., None]) -> Callable[[str], list[dict[str, str]]]:
+    """Make audio and rows for a task: what three utterances are, twice in train and once in dev and test."""
+
+    def rows(task: str) -> list[dict[str, str]]:
+        made = []
+        for number, (split, part) in enumerate([("train", 0), ("train", 1), ("dev", 0), ("test", 0)]):
+            for index, columns in enumerate(COLUMNS[task]):
+                path = f"audio/{split}/{part}-{index}.wav"
+                write_tone(tmp_path / path, 0.6 + 0.05 * index, 200.0 * (index + 1) + 10 * number)
+                made.append({"path": path, "split": split, **columns, "microphone": f"m{index}"})
+        return made
+
+    (tmp_path / "lexicon.txt").write_text(LEXICON)
+    return rows
