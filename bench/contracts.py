@@ -56,6 +56,16 @@ over steps, learning rates, seeds and tasks. ``s3prl``: at every step anew, in t
 
 
 @dataclass(frozen=True)
+class WarmStart:
+    """An existing model that a compression goes on from, such as last month's."""
+
+    model: UpstreamModel
+    """Which stays as it is."""
+    folder: Path | None = None
+    """With the files that lie beside its weights, where it is a suite folder."""
+
+
+@dataclass(frozen=True)
 class Context:
     """Where and how a compressor or a task runs."""
 
@@ -72,6 +82,8 @@ class Context:
     shared_workdir: Path | None = None
     """Where a task keeps what all seeds of one model share, such as a learning rate it has searched; claims guard it
     from processes that run other seeds. None: nothing is shared."""
+    start: WarmStart | None = None
+    """What a compressor whose settings are `WarmStarting` goes on from. None: it begins from the teacher."""
 
 
 class AudioSource(Settings):
@@ -209,6 +221,33 @@ class ComparableTraining(Protocol):
         ...
 
 
+@runtime_checkable
+class WarmStarting(Protocol):
+    """What the configuration of a compressor may have beside its settings, where it can go on from `Context.start`."""
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
+        """Return the recipe for going on from a model: about a tenth of the updates, in its own shape or smaller.
+
+        Args:
+            start: shape of the model.
+            teacher: shape of what it learns from.
+            chosen: settings that the user has set and that stay, dotted such as ``final.updates``.
+
+        Raises:
+            UserError: the method cannot go on from that shape, or not to the size that is chosen.
+        """
+        ...
+
+
+@runtime_checkable
+class SeveralSizes(Protocol):
+    """What a compressor may have beside its methods, where one call may make a model at each of several sizes."""
+
+    def target_sparsities(self) -> Mapping[str, float]:
+        """Tell what each model of a call aims at, by its name; empty where the call makes a single one."""
+        ...
+
+
 class Compressor(Protocol):
     """A method that makes smaller upstreams from a teacher; an entry point of the group ``bench.compressors``."""
 
@@ -245,6 +284,34 @@ class Compressor(Protocol):
             UserError: ``workdir`` holds other work, of another configuration, seed or teacher.
         """
         ...
+
+
+@runtime_checkable
+class ChecksAhead(Protocol):
+    """What a compressor may have beside its `check`, for stacks such as ``dphubert+int8`` in which others come before it.
+
+    What it will compress is not made yet; `check` is called once it is.
+    """
+
+    def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work whatever the size of the teacher, before any long work.
+
+        Args:
+            first_teacher: what the stack's first part compresses.
+            audio: as for `check`.
+            context: as for `check`.
+
+        Raises:
+            UserError: unusable audio, a precision or kernels that the device does not have.
+        """
+        ...
+
+
+@runtime_checkable
+class EndsStack(Protocol):
+    """What a compressor may have whose models nothing can compress further: in stacks it is the last part, or refused."""
+
+    ends_stack: ClassVar[Literal[True]]
 
 
 class Task(Protocol):

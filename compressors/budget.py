@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
@@ -39,14 +39,32 @@ def _number_of_parameters(value: Any) -> Any:
     return round(float(found[1]) * _POWERS[found[2]])
 
 
+def _sizes(value: Any) -> Any:
+    values = value if isinstance(value, list | tuple) else [value]
+    try:
+        numbers = [float(each) for each in values]
+    except (TypeError, ValueError):
+        numbers = []
+    is_ascending = numbers == sorted(set(numbers))
+    if not numbers or not is_ascending or not all(0 < number < 1 for number in numbers):
+        raise ValueError(
+            "expected a number greater than 0 and less than 1, or different ones in ascending order such as [0.5, 0.75]"
+        )
+    return value
+
+
 class BudgetConfig(Settings):
     """How small the model becomes; a compressor's configuration inherits it."""
+
+    takes_sizes: ClassVar[bool] = False
+    """Whether ``sparsity`` may be several; see `compressors.sizes`."""
 
     target: Literal["params", "macs"] = "params"
     """What ``sparsity`` is a fraction of: the teacher's ``params`` in DPHuBERT's counting, or its ``macs``, the plain
     count over SUPERB's 32 utterance lengths."""
-    sparsity: float = Field(default=0.75, gt=0, lt=1)
-    """Fraction of the teacher's parameters or MACs to remove."""
+    sparsity: Annotated[float | tuple[float, ...], BeforeValidator(_sizes)] = 0.75
+    """Fraction of the teacher's parameters or MACs to remove. Some methods take several in ascending order,
+    ``[0.5, 0.75]``: one call makes a model at each, the later ones from the earlier."""
     params: Annotated[PositiveInt | None, BeforeValidator(_number_of_parameters)] = None
     """Trainable parameters of the result at most, as the leaderboard counts them, in place of ``sparsity``: ``23.6M``,
     ``900k`` or ``23600000``."""
@@ -55,7 +73,21 @@ class BudgetConfig(Settings):
     def _has_one_budget(self) -> Self:
         if self.params is not None and self.target == "macs":
             raise ValueError(f"params={self.params} and target=macs are two budgets; leave one of them out")
+        if self.sizes and not self.takes_sizes:
+            raise ValueError("this method makes one size at a time; give sparsity one number, or use bench sweep")
+        if self.sizes and self.params is not None:
+            raise ValueError(f"params={self.params} and several of sparsity are two budgets; leave one of them out")
         return self
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """The sparsities of a call that makes several models; empty: it makes one."""
+        return self.sparsity if isinstance(self.sparsity, tuple) else ()
+
+    @property
+    def final_sparsity(self) -> float:
+        """``sparsity``, of the smallest model."""
+        return self.sparsity[-1] if isinstance(self.sparsity, tuple) else self.sparsity
 
 
 @dataclass(frozen=True)
@@ -91,14 +123,16 @@ class Budget:
         """Return the sparsity of a model of this shape."""
         return 1 - self.measure(config) / self.original
 
-    def part(self, share: float) -> Budget:
-        """Return the budget of having removed a share of what is to be removed in the end."""
-        wanted = round(self.original - share * (self.original - self.wanted))
-        return replace(self, wanted=wanted, sparsity=share * self.sparsity)
+    def part(self, share: float, beginning: float = 0.0) -> Budget:
+        """Return the budget of having removed a share of what is to be removed, from a sparsity at the beginning."""
+        sparsity = beginning + share * (self.sparsity - beginning)
+        removed = self.original * beginning
+        wanted = round(self.original - removed - share * (self.original - removed - self.wanted))
+        return replace(self, wanted=wanted, sparsity=sparsity)
 
 
 def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
-    """Work out the budget of compressing a teacher of this shape.
+    """Work out the budget of compressing a teacher of this shape; that of the smallest model where there are several.
 
     Raises:
         UserError: ``params`` is no less than what the teacher has.
@@ -113,7 +147,7 @@ def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
         return Budget("params", original, config.params, 1 - config.params / original)
     counting: Literal["dphubert_params", "macs"] = "macs" if config.target == "macs" else "dphubert_params"
     original = _measure(counting, teacher)
-    return Budget(counting, original, round((1 - config.sparsity) * original), config.sparsity)
+    return Budget(counting, original, round((1 - config.final_sparsity) * original), config.final_sparsity)
 
 
 def _measure(counting: str, config: UpstreamConfig) -> int:

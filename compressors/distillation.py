@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts import Settings
+from bench.contracts import Context, Settings
 from bench.errors import UserError
 from bench.files import replacing
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.stages import Objective
+
+logger = logging.getLogger(__name__)
 
 LayerGroups = tuple[tuple[int, ...], ...]
 
@@ -125,11 +129,36 @@ class StatePredictors(nn.ModuleList, ABC):
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """Map a student's hidden states, (batch, frames, dim) each, to (batch, layers, frames, teacher dim)."""
 
+    def path_in(self, folder: Path) -> Path:
+        """Return where the weights lie beside a model."""
+        return folder / f"distillation_{self.kind}.safetensors"
+
     def save(self, path: Path) -> None:
         """Write the weights beside a model: the keys begin with the group's number, the groups are in the metadata."""
         state = {key: value.detach().contiguous() for key, value in self.state_dict().items()}
         with replacing(path) as temporary:
             temporary.write_bytes(save(state, metadata={"layers": _plain(self.groups)}))
+
+    def load(self, path: Path) -> bool:
+        """Take the weights that `save` has written, where they predict the same states between the same widths.
+
+        Returns:
+            Whether they do.
+
+        Raises:
+            UserError: the file is torn.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                layers = (file.metadata() or {}).get("layers")
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+        except SafetensorError as error:
+            raise UserError(f"Expected weights in {path}. Found a torn file ({error}). Delete it.") from error
+        shapes = {key: value.shape for key, value in self.state_dict().items()}
+        if layers != _plain(self.groups) or shapes != {key: value.shape for key, value in state.items()}:
+            return False
+        self.load_state_dict(state)
+        return True
 
 
 class Projections(StatePredictors):
@@ -204,14 +233,50 @@ class Distillation(Objective):
 
     def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:  # noqa: ARG002 - the same loss all along
         """Compute the distillation loss of (batch, samples)."""
-        expected = self.teacher.states(waveforms, self.projections.layers)
         states, _ = self.student.distillation_states(waveforms)
+        return self.of_states(states, waveforms)
+
+    def of_states(self, states: Sequence[Tensor], waveforms: Tensor) -> dict[str, Tensor | float]:
+        """Compute the loss from the student's hidden states, see `UpstreamModel.distillation_states`."""
+        expected = self.teacher.states(waveforms, self.projections.layers)
         loss = distillation_loss(self.projections(states), expected, self.config)
         return {"loss": loss.total, "l1": loss.l1, "l2": loss.l2, "cosine": loss.cosine}
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Put all weights into one group, without weight decay as in DPHuBERT's recipe."""
         return [{"params": self.parameters(), "lr": learning_rate, "weight_decay": 0.0}]
+
+    def of(self, student: UpstreamModel) -> Distillation:
+        """Return the same objective for another student of the same width; the projections are shared."""
+        return Distillation(student, self.teacher, self.projections, self.config)
+
+    def save(self, folder: Path) -> None:
+        """Write what predicts the teacher's states into a folder beside the model."""
+        self.projections.save(folder / f"distillation_{self.projections.kind}.safetensors")
+
+
+def distillation_from_start(
+    teacher: UpstreamModel,
+    config: DistillationConfig,
+    context: Context,
+    make: Callable[[UpstreamModel], StatePredictors],
+) -> Distillation | None:
+    """Go on from a copy of `Context.start`, and from what predicts states that lies beside it; None: there is none.
+
+    Args:
+        teacher: which it learns from.
+        config: of the distillation.
+        context: says what to start from.
+        make: new predictors for a student, used where there are none beside it for the same states.
+    """
+    if context.start is None:
+        return None
+    student = trainable_copy(context.start.model, config.dropout)
+    predictors = make(student)
+    path = context.start.folder and predictors.path_in(context.start.folder)
+    if path is None or not path.is_file() or not predictors.load(path):
+        logger.warning("no %s for these states beside the model of --from; they begin anew", predictors.kind)
+    return Distillation(student, FrozenTeacher(teacher, context.device), predictors, config)
 
 
 def trainable_copy(teacher: UpstreamModel, dropout: DropoutRates) -> UpstreamModel:

@@ -20,18 +20,19 @@ from bench.upstream.gates import Gates
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.pruning import pruned_config
 from compressors.budget import budget_for
-from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
     Distillation,
     DistillationConfig,
     FrozenTeacher,
     Projections,
+    distillation_from_start,
     layer_groups,
     trainable_copy,
 )
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
+from compressors.sizes import models_to_make, numbered, target_sparsities, training_of
 from compressors.sparsity import (
     Multipliers,
     SparsityConfig,
@@ -40,9 +41,10 @@ from compressors.sparsity import (
     target_sparsity,
 )
 from compressors.stages import Objective, StageConfig
+from compressors.warm_start import WarmStartConfig, require_start, start_shape
 
 
-class DPHuBERTConfig(StagedTraining, DistillationConfig, SparsityConfig):
+class DPHuBERTConfig(WarmStartConfig, DistillationConfig, SparsityConfig):
     """DPHuBERT's two stages."""
 
     joint: StageConfig
@@ -52,16 +54,31 @@ class DPHuBERTConfig(StagedTraining, DistillationConfig, SparsityConfig):
 
     def with_num_updates(self, num_updates: int) -> Self:
         """Stretch or shorten the stages, and the ramp of the sparsity with them."""
-        changed = super().with_num_updates(num_updates)
+        return self._with_ramp(super().with_num_updates(num_updates))
+
+    def each_size(self) -> list[Self]:
+        """Share out the stages, and the ramp of the sparsity with them."""
+        return [self._with_ramp(config) for config in super().each_size()]
+
+    def _with_ramp(self, changed: Self) -> Self:
         ramp = round(self.sparsity_warmup_updates * changed.joint.updates / self.joint.updates)
         return changed.model_copy(update={"sparsity_warmup_updates": ramp})
 
+    def stages(self) -> dict[str, StageConfig]:
+        """Return the stages that will be run."""
+        return {name: stage for name, stage in super().stages().items() if name != "joint" or not self.keep_shape}
+
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of both stages: gated, the student costs what the teacher does; pruned, its share."""
-        heard = self.macs_a_second(teacher)
-        budget = budget_for(self, teacher)
-        pruned = heard * budget.wanted / budget.original
-        return self.stage_macs(self.joint, heard, heard) + self.stage_macs(self.final, heard, pruned)
+        """Estimate the MACs of all stages: gated, the student costs what it did before; pruned, its share."""
+        heard = gated = self.macs_a_second(teacher)
+        macs = 0
+        for config in self.each_size():
+            budget = budget_for(config, teacher)
+            pruned = heard * budget.wanted / budget.original
+            macs += 0 if config.keep_shape else config.stage_macs(config.joint, heard, gated)
+            macs += config.stage_macs(config.final, heard, pruned)
+            gated = pruned
+        return macs
 
 
 PAPER = DPHuBERTConfig(
@@ -123,37 +140,69 @@ class DPHuBERT:
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, a layer or budget is out of its reach, or the audio unusable.
+            UserError: the teacher is no speech model, a layer or budget is out of its reach, the model to start from is
+                no part of it, or the audio unusable.
         """
         require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
-        require_reachable(teacher.config, self.config)
+        require_start(teacher, self.config, context)
+        if not self.config.keep_shape:
+            require_reachable(teacher.config, self.config, start_shape(context))
         require_audio(audio, self.config, teacher)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run both stages, or what is left of them; see `bench.contracts.Compressor`."""
-        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
-        joint = JointDistillationPruning(teacher, self.config, context.device)
-        training.run("joint", self.config.joint, joint)
-        final = joint.pruned()
-        training.run("final", self.config.final, final)
-        final.projections.save(training.history.with_name("distillation_projections.safetensors"))
-        return {self.name: final.student.eval()}
+        """Run both stages for each size, or what is left of them; see `bench.contracts.Compressor`."""
+        prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        distillation = distillation_from_start(
+            teacher, self.config, context, lambda student: new_projections(student, teacher, self.config)
+        )
+        models = {}
+        for number, (model, config) in enumerate(models_to_make(self.name, self.config).items(), start=1):
+            training = training_of(prepared, model)
+            if distillation is None or not config.keep_shape:
+                joint = JointDistillationPruning(teacher, config, context.device, distillation)
+                training.run(numbered("joint", number), config.joint, joint)
+                distillation = joint.pruned()
+            training.run(numbered("final", number), config.final, distillation)
+            distillation.projections.save(distillation.projections.path_in(training.history.parent))
+            models[model] = distillation.student.eval()
+        return models
+
+    def target_sparsities(self) -> Mapping[str, float]:
+        """Tell what each of several models aims at; see `bench.contracts.SeveralSizes`."""
+        return target_sparsities(self.name, self.config)
 
 
 class JointDistillationPruning(Objective):
     """Stage 1: distillation into a gated copy of the teacher, held to a rising sparsity."""
 
-    def __init__(self, teacher: UpstreamModel, config: DPHuBERTConfig, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        teacher: UpstreamModel,
+        config: DPHuBERTConfig,
+        device: str = "cpu",
+        start: Distillation | None = None,
+    ) -> None:
+        """Prepare the stage.
+
+        Args:
+            teacher: what the student learns from.
+            config: of one size.
+            device: where the teacher is to compute.
+            start: whose student, as it is now, is copied in place of the teacher, and whose projections go on.
+        """
         super().__init__()
         self.config = config
         self.budget = budget_for(config, teacher.config)
-        groups = layer_groups(config, teacher.num_layers)
-        student = trainable_copy(teacher, config.dropout)
+        student = trainable_copy(start.student if start else teacher, config.dropout)
+        self.initial_sparsity = self.budget.reached(student.config)
         self.distillation = Distillation(
-            student, FrozenTeacher(teacher, device), Projections(groups, student.dim, teacher.dim), config
+            student,
+            start.teacher if start else FrozenTeacher(teacher, device),
+            start.projections if start else new_projections(student, teacher, config),
+            config,
         )
         self.gates = Gates(student, config.units)
         self.gates.attach()
@@ -162,7 +211,8 @@ class JointDistillationPruning(Objective):
     def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
         """Compute the distillation loss and the sparsity regulariser of (batch, samples)."""
         distillation = self.distillation(waveforms, update)
-        target = target_sparsity(self.budget.sparsity, update, self.config.sparsity_warmup_updates)
+        ramp = self.config.sparsity_warmup_updates
+        target = target_sparsity(self.budget.sparsity, update, ramp, self.initial_sparsity)
         expected = expected_sparsity(self.gates, self.budget, self.config)
         regulariser = self.multipliers(expected, target)
         return {
@@ -227,3 +277,8 @@ class JointDistillationPruning(Objective):
         hint = ", or threshold=reference misses it"
         report_size(student.config, self.budget, self.config, hint=hint)
         return Distillation(student, distillation.teacher, distillation.projections, distillation.config)
+
+
+def new_projections(student: UpstreamModel, teacher: UpstreamModel, config: DistillationConfig) -> Projections:
+    """Return what predicts the teacher's states from a student that has not learnt yet."""
+    return Projections(layer_groups(config, teacher.num_layers), student.dim, teacher.dim)

@@ -24,14 +24,29 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
     """Refuse what no method can train with, before any long work; the audio is looked at by `require_audio`.
 
     Raises:
-        UserError: the teacher is no speech model, or the device lacks the precision.
+        UserError: the teacher is no speech model, or one of reduced linear layers, or the device lacks the precision.
+    """
+    reduced = require_speech_model(teacher).config.reduced_linears
+    if reduced:
+        raise UserError(
+            f"Expected a teacher of dense float32 linear layers. Found {len(reduced)} that are low-rank or int8, the "
+            f"first {reduced[0][0]}. Reduce a model last, or choose another --teacher."
+        )
+    precision_on(config, context)
+
+
+def require_speech_model(teacher: object) -> UpstreamModel:
+    """Narrow a teacher to a model that has layers.
+
+    Raises:
+        UserError: it has none.
     """
     if not isinstance(teacher, UpstreamModel):
         raise UserError(
             f"Expected a HuBERT, wav2vec 2.0 or WavLM teacher. Found {type(teacher).__name__}, which has nothing to "
             "compress. Choose another --teacher."
         )
-    precision_on(config, context)
+    return teacher
 
 
 def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> None:
@@ -49,12 +64,12 @@ def prepared_training(
     """Set up a compression in ``workdir``, or what is left of it, and seed torch's generator.
 
     Args:
-        name: of the compressor, and of the one model that it makes.
+        name: of the compressor, and of the one model that it makes; of several see `compressors.sizes`.
         config: all of its settings.
         teacher: what is compressed.
         audio: what the model hears.
         workdir: made if missing; it belongs to this very compression from now on.
-        context: seed and device.
+        context: seed, device, and what the model starts from.
 
     Returns:
         What runs the stages. Its history lies in the folder of what is kept beside the model.
@@ -65,6 +80,7 @@ def prepared_training(
     from compressors.training import Training  # Here, for lightning takes seconds to import.
 
     files = training_files(audio, config, teacher.config.window)
+    start = {"start": weights_hash(context.start.model)} if context.start else {}
     claim_folder(
         workdir,
         {
@@ -73,6 +89,7 @@ def prepared_training(
             "seed": context.seed,
             "teacher": weights_hash(teacher),
             "audio": audio_hash(files),
+            **start,
         },
     )
     torch.manual_seed(context.seed)

@@ -209,7 +209,7 @@ class Pruning:
                 self._rescale(pruned, masks, step)
             self.prediction.upstream = pruned
             if self.config.recovery is not None:
-                stage = part_of_stage(self.config.recovery, step, self.config.pruning_steps)
+                stage = self.config.recovery.part(step, self.config.pruning_steps)
                 self.training.run(f"recovery-{step}", stage, self.prediction, self._batches)
         report_size(self.prediction.upstream.config, self.budget, self.config)
         return self.prediction.upstream.eval()
@@ -277,16 +277,3 @@ class Pruning:
     @property
     def _shape(self) -> UpstreamConfig:
         return self.prediction.upstream.config
-
-
-def part_of_stage(stage: StageConfig, part: int, num_parts: int) -> StageConfig:
-    """Return one of equal parts of a stage, each with a warm-up of its own; all together have its updates.
-
-    Args:
-        stage: of as many updates as parts, or more.
-        part: counted from 1.
-        num_parts: how many there are.
-    """
-    updates = stage.updates * part // num_parts - stage.updates * (part - 1) // num_parts
-    warmup_updates = stage.warmup_updates * updates // stage.updates
-    return stage.model_copy(update={"updates": updates, "warmup_updates": warmup_updates})

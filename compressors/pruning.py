@@ -70,14 +70,19 @@ def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: PruningConfi
     return budget.reached(pruned_config(shape, smallest, keep_position_bias=config.keep_position_bias))
 
 
-def require_reachable(shape: UpstreamConfig, config: PruningConfig) -> None:
+def require_reachable(teacher: UpstreamConfig, config: PruningConfig, start: UpstreamConfig | None = None) -> None:
     """Refuse a budget that the chosen units cannot reach for a teacher of this shape.
+
+    Args:
+        teacher: its shape.
+        config: says the budget, and what is pruned.
+        start: of the model that is pruned, where it is not the teacher.
 
     Raises:
         UserError: with the smallest size that they can.
     """
-    budget = budget_for(config, shape)
-    largest = largest_sparsity(shape, budget, config)
+    budget = budget_for(config, teacher)
+    largest = largest_sparsity(start or teacher, budget, config)
     if budget.sparsity > largest:
         units = ", ".join(config.units)
         if config.params is not None:
@@ -88,7 +93,7 @@ def require_reachable(shape: UpstreamConfig, config: PruningConfig) -> None:
         quantity = "MACs" if config.target == "macs" else "parameters"
         raise UserError(
             f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's {quantity}. "
-            f"Found {config.sparsity}. Lower the sparsity, or add pruning units."
+            f"Found {config.final_sparsity}. Lower the sparsity, or add pruning units."
         )
 
 

@@ -49,12 +49,14 @@ class SparsityConfig(PruningConfig):
     of twenty, so that late updates cost less; the last one of a layer, and convolutions, stay to the stage's end."""
 
 
-def target_sparsity(final: float, update: int, warmup_updates: int) -> float:
+def target_sparsity(final: float, update: int, warmup_updates: int, initial: float = 0.0) -> float:
     """Return the sparsity aimed at after ``update`` finished updates, of which the first ``warmup_updates`` raise it.
+
+    ``initial`` is the student's own before the first.
 
     Source: DPHuBERT section 4.1.
     """
-    return final if update >= warmup_updates else final * update / warmup_updates
+    return final if update >= warmup_updates else initial + (final - initial) * update / warmup_updates
 
 
 class Multipliers(nn.Module):

@@ -39,6 +39,17 @@ class StageConfig(Settings):
         warmup = min(round(self.warmup_updates * updates / self.updates), updates - 1)
         return self.model_copy(update={"updates": updates, "warmup_updates": warmup})
 
+    def part(self, part: int, num_parts: int) -> Self:
+        """Return one of equal parts of the stage, each with a warm-up of its own; all together have its updates.
+
+        Args:
+            part: counted from 1.
+            num_parts: how many there are; no more than updates.
+        """
+        updates = self.updates * part // num_parts - self.updates * (part - 1) // num_parts
+        warmup_updates = self.warmup_updates * updates // self.updates
+        return self.model_copy(update={"updates": updates, "warmup_updates": warmup_updates})
+
     def learning_rate_factor(self, update: int) -> float:
         """Return what all learning rates are multiplied with at ``update``, counted from 0.
 

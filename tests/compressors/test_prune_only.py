@@ -20,7 +20,7 @@ from bench.upstream.pruning import prune
 from compressors.budget import budget_for
 from compressors.dphubert import DPHuBERT
 from compressors.importance import magnitude_scores, masks_within_budget
-from compressors.prune_only import PruneOnly, PruneOnlyConfig, part_of_stage
+from compressors.prune_only import PruneOnly, PruneOnlyConfig
 from compressors.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
@@ -247,9 +247,9 @@ class TestPresets:
 
 def test_parts_of_a_stage_add_up_to_it() -> None:
     stage = StageConfig(updates=100, warmup_updates=17, learning_rate=1e-3)
-    assert part_of_stage(stage, 1, 1) == stage
+    assert stage.part(1, 1) == stage
     for num_parts in (2, 3, 7, 100):
-        parts = [part_of_stage(stage, part, num_parts) for part in range(1, num_parts + 1)]
+        parts = [stage.part(part, num_parts) for part in range(1, num_parts + 1)]
         assert sum(part.updates for part in parts) == 100
         assert max(part.updates for part in parts) - min(part.updates for part in parts) <= 1
         assert {part.learning_rate for part in parts} == {1e-3}

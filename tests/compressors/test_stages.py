@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from compressors.prune_only import part_of_stage
 from compressors.stages import StageConfig
 
 
@@ -19,4 +18,4 @@ def test_the_last_update_counts_on_request() -> None:
 
 def test_parts_use_theirs_where_the_stage_does() -> None:
     stage = StageConfig(updates=10, warmup_updates=2, learning_rate=1.0, use_last_update=True)
-    assert all(part_of_stage(stage, part, 2).learning_rate_factor(4) > 0 for part in (1, 2))
+    assert all(stage.part(part, 2).learning_rate_factor(4) > 0 for part in (1, 2))
