@@ -28,9 +28,9 @@ def show(
 
     Removing features that a running process uses does it no harm.
     """
+    from bench.cache_folder import cache_root
     from bench.errors import UserError
     from bench.sizes import parse_size, size_text
-    from tasks.cache_folder import cache_root
     from tasks.feature_cache import room
 
     if keep is not None and not prune:
@@ -70,7 +70,7 @@ def _row(holding: Holding) -> dict[str, Any]:
 
 def _corpora() -> list[dict[str, Any]]:
     """List the embedded corpora that were made here."""
-    from tasks.cache_folder import cache_root
+    from bench.cache_folder import cache_root
     from tasks.feature_cache.room import folder_bytes
 
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +14,18 @@ from sklearn.metrics import pairwise_distances_argmin
 from tqdm import tqdm
 
 from bench.audio import AudioFile
-from bench.errors import UserError
 from bench.files import replacing
 from bench.upstream import UpstreamConfig
 from compressors.pretraining.frame_features import Features, FrameFeatures
-from compressors.pretraining.units import FrameUnits, Labels, load_labels, save_labels
+from compressors.pretraining.units import (
+    FrameUnits,
+    Labels,
+    count_frames,
+    drawn_files,
+    load_labels,
+    require_frames,
+    save_labels,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +89,9 @@ def _centroids(
     if path.exists():
         stored: Features = np.load(path, allow_pickle=False)
         return stored
-    chosen_count = min(math.ceil(len(files) * share), len(files))
-    chosen = np.sort(np.random.default_rng(seed).choice(len(files), chosen_count, replace=False))
-    sample = [files[index] for index in chosen]
-    num_frames = sum(config.num_frames(file.num_samples) for file in sample)
-    if num_frames < num_units:
-        raise UserError(
-            f"Expected at least {num_units} frames to find as many clusters. Found {num_frames} in {len(sample)} "
-            "files. Add audio, raise kmeans_share, or ask for fewer clusters."
-        )
+    sample = drawn_files(files, share, seed)
+    require_frames(sample, num_units, config)
+    num_frames = count_frames(sample, config)
     logger.info("finding %d clusters in %d frames of %d files", num_units, num_frames, len(sample))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:

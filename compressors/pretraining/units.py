@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.audio import AudioFile
+from bench.errors import UserError
 from bench.files import replacing
+from bench.upstream import UpstreamConfig
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,32 @@ class FrameUnits:
     def of(self, file: AudioFile, first_frame: int, num_frames: int) -> Tensor:
         """Return the units of a stretch of a file, (frames,) int64."""
         return torch.from_numpy(self.labels[file.path][first_frame : first_frame + num_frames].astype(np.int64))
+
+
+def drawn_files(files: Sequence[AudioFile], share: float, seed: int) -> list[AudioFile]:
+    """Draw a share of files, one at least, in their order."""
+    count = min(math.ceil(len(files) * share), len(files))
+    chosen = np.sort(np.random.default_rng(seed).choice(len(files), count, replace=False))
+    return [files[index] for index in chosen]
+
+
+def require_frames(sample: Sequence[AudioFile], num_units: int, config: UpstreamConfig) -> None:
+    """Refuse files of fewer frames than clusters are wanted.
+
+    Raises:
+        UserError: they have.
+    """
+    num_frames = count_frames(sample, config)
+    if num_frames < num_units:
+        raise UserError(
+            f"Expected at least {num_units} frames to find as many clusters. Found {num_frames} in {len(sample)} "
+            "files. Add audio, raise kmeans_share, or ask for fewer clusters."
+        )
+
+
+def count_frames(files: Sequence[AudioFile], config: UpstreamConfig) -> int:
+    """Count the frames that a model makes of files."""
+    return sum(config.num_frames(file.num_samples) for file in files)
 
 
 def shares(units: FrameUnits, files: Iterable[AudioFile]) -> NDArray[np.float64]:

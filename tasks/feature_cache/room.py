@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.cache_folder import cache_root
 from bench.errors import UserError
 from bench.store.claims import claimed
-from tasks.cache_folder import cache_root
 from tasks.feature_cache.growth import Growth, growing, growths
 from tasks.feature_cache.store import ABOUT
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.cache_folder import cache_root
 from bench.contracts import Context
-from tasks.cache_folder import cache_root
 from tasks.feature_cache.features import DTYPES, Features, Kind
 from tasks.feature_cache.loader import AudioLoader, FeatureLoader
 from tasks.feature_cache.room import features_root

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench.cache_folder import cache_root
 from bench.contracts import AudioSource, Data
 from bench.errors import UserError
-from tasks.cache_folder import cache_root
 from tasks.mini.emotions import Emotions
 from tasks.mini.intents import Intents
 from tasks.mini.keywords import Keywords

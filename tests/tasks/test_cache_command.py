@@ -13,11 +13,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from bench.cache_folder import cache_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.sizes import parse_size, size_text
 from tasks.cache_command import cache
-from tasks.cache_folder import cache_root
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
 from tasks.ks import KS, KSData

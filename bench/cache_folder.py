@@ -1,4 +1,4 @@
-"""Where the suite keeps what can be made again: the embedded corpora, and upstreams' features."""
+"""Where the suite keeps what can be made again: the embedded corpora, upstreams' features, and units of teachers."""
 
 from __future__ import annotations
 
