@@ -80,21 +80,24 @@ class Changes:
     """All that changed, sorted by id."""
 
 
-def find_changes(rows: Sequence[Row], split: str, columns: Sequence[str] | None = None) -> list[Changes]:
+def find_changes(
+    rows: Sequence[Row], split: str, columns: Sequence[str] | None = None, tasks: Sequence[str] | None = None
+) -> list[Changes]:
     """Compare every further row with the first one, utterance by utterance and group by group.
 
     Args:
         rows: two or more.
         split: whose utterances, ``test`` or ``dev``.
         columns: what to group by, see `bench.report.groups.group_utterances`; by default every column there is.
+        tasks: of which; by default all that every row has.
 
     Returns:
-        Of every task that all have, every primary metric and every further row.
+        Of every task, every primary metric and every further row.
 
     Raises:
         UserError: the rows cannot be compared, or a column is not there.
     """
-    records = {task: comparable_records(rows, task) for task in common_tasks(rows)}
+    records = {task: comparable_records(rows, task) for task in tasks or common_tasks(rows)}
     heard = {task: paired_utterances(rows, chosen, split) for task, chosen in records.items()}
     known = known_columns(utterance for said in heard.values() for utterance in said[0].values())
     for column in columns or ():

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.contracts import Metric
-from bench.score import SUPERB_ANCHORS
+from bench.report.names import OVERALL_TITLES, in_order, score_title
 
-ACRONYMS = {"wer": "WER", "per": "PER", "eer": "EER", "der": "DER", "mtwv": "MTWV"}
-METRIC_TITLES = {"accuracy": "acc.", "slot_type_f1": "F1", "slot_value_cer": "CER"}
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""By ``higher_is_better``."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,15 @@ class Column:
 
     @property
     def title_with_unit(self) -> str:
+        """What it is, and in which unit."""
+        if not self.unit:
+            return self.title
+        return f"{self.title[:-1]}, {self.unit})" if self.title.endswith(")") else f"{self.title} ({self.unit})"
+
+    @property
+    def heading(self) -> str:
         """As in the head of a table, with an arrow to where it is better."""
-        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
-        return f"{self.title}{f' ({self.unit})' if self.unit else ''}{arrow}"
+        return f"{self.title_with_unit}{ARROWS[self.higher_is_better]}"
 
     @property
     def is_text(self) -> bool:
@@ -51,12 +57,11 @@ IDENTITY = (
 )
 PARAMS = Column("params", "params", "M", 1e6)
 MACS = Column("macs", "MACs", "G", 1e9, 1)
-MACS_SUPERB = Column("macs_superb", "MACs", "G", 1e9, 1)
+MACS_SUPERB = Column("macs_superb", "MACs (SUPERB)", "G", 1e9, 1)
 RTF = Column("rtf", "RTF", decimals=4, higher_is_better=False)
-SCORES = (
-    Column("relative_score", "relative", decimals=1, higher_is_better=True, marks_best=True),
-    Column("superb6_score", "SUPERB-6", decimals=0, higher_is_better=True, marks_best=True),
-    Column("superb_score", "SUPERB", decimals=0, higher_is_better=True, marks_best=True),
+SCORES = tuple(
+    Column(key, title, decimals=1 if key == "relative_score" else 0, higher_is_better=True, marks_best=True)
+    for key, title in OVERALL_TITLES.items()
 )
 
 
@@ -82,20 +87,14 @@ def columns_of(
 
 
 def _task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:
-    """List the primary metrics, SUPERB's tasks first and in its order."""
-    order = [*(task for task in SUPERB_ANCHORS if task in metrics), *sorted(set(metrics) - set(SUPERB_ANCHORS))]
     return [
         Column(
             key=f"{task}_{metric.name}",
-            title=f"{'QbE' if task == 'qbe' else task.upper()} {_metric_title(metric.name)}",
+            title=score_title(task, metric.name),
             unit="%",
             higher_is_better=metric.higher_is_better,
             marks_best=True,
         )
-        for task in order
+        for task in in_order(metrics)
         for metric in metrics[task]
     ]
-
-
-def _metric_title(name: str) -> str:
-    return METRIC_TITLES.get(name) or ACRONYMS.get(name) or name.replace("_", " ")

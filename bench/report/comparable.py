@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import UserError
+from bench.report.names import in_order
 from bench.report.run_leaderboard import run_leaderboard
-from bench.store.latency import read_latencies
+from bench.store.latency import MEASURED_ON
 from bench.store.records import Record
 from bench.store.run_folder import RunFolder
 from bench.store.standard_corpora import deviations
+
+NAMED_AT_MOST = 6
+"""Models of a list in a note."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Board:
         """Whether any row is placed between filter banks and teacher."""
         return bool(self.table["relative_score"].notna().any())
 
+    @property
+    def relative_scale(self) -> str:
+        """What decides whether another run's relative scores may be ranked with these: teacher and tasks."""
+        return f"{self.config['teacher']} over {', '.join(in_order(record.cell.task for record in self.records))}"
+
 
 @dataclass(frozen=True)
 class Comparable:
@@ -67,12 +76,7 @@ class Comparable:
     @property
     def has_one_scale(self) -> bool:
         """Whether relative scores of different runs are over the same tasks, and towards the same teacher."""
-        scales = {
-            (board.config["teacher"], frozenset(record.cell.task for record in board.records))
-            for board in self.boards
-            if board.has_relative_scores
-        }
-        return len(scales) <= 1
+        return len({board.relative_scale for board in self.boards if board.has_relative_scores}) <= 1
 
     @property
     def heading(self) -> str:
@@ -94,15 +98,20 @@ class Comparable:
         reasons = {reason for board in self.boards for record in board.records for reason in deviations(record)}
         if self.boards[0].conditions[1:] == ("paper", "s3prl") and reasons:
             notes.append(f"Not SUPERB's own corpora and recipes, so without its score: {'; '.join(sorted(reasons))}.")
-        machines = {
-            f"{measured.machine.cpu} with torch {measured.machine.torch}"
-            for board in self.boards
-            for latencies in read_latencies(board.path).values()
-            for measured in latencies
-        }
-        if len(machines) > 1:
-            notes.append(f"Real-time factors of different machines have no rank: {'; '.join(sorted(machines))}.")
-        return tuple(notes)
+        return (*notes, *self._machine_notes())
+
+    def _machine_notes(self) -> list[str]:
+        """Say which machine measured which rows."""
+        rows: dict[str, list[str]] = {}
+        for board in self.boards:
+            if MEASURED_ON in board.table:
+                known = board.table.dropna(subset=MEASURED_ON)
+                for machine, model in zip(known[MEASURED_ON], known["model"], strict=True):
+                    rows.setdefault(machine, []).append(model)
+        if len(rows) == 1:
+            return [f"Real-time factors: one thread of {next(iter(rows))}."]
+        told = [f"{machine} ({_some(dict.fromkeys(models))})" for machine, models in sorted(rows.items())]
+        return [f"Real-time factors of different machines have no rank: {'; '.join(told)}."] if told else []
 
 
 def read_boards(paths: Sequence[Path], split: str = "test", tasks: Sequence[str] = ()) -> list[Board]:
@@ -192,3 +201,8 @@ def _audio(board: Board) -> dict[str, str]:
 
 def _shared(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {key: (first[key], other[key]) for key in first if key in other}
+
+
+def _some(names: Collection[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(list(names)[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -79,8 +79,7 @@ def _printable(character: str) -> str:
 
 
 def _title(column: Column) -> str:
-    unit = f" ({escaped(column.unit)})" if column.unit else ""
-    title = f"{escaped(column.title)}{unit}{_ARROWS[column.higher_is_better]}"
+    title = f"{escaped(column.title_with_unit)}{_ARROWS[column.higher_is_better]}"
     return title if column.is_text else f"{{{title}}}"
 
 

@@ -27,7 +27,7 @@ def _section(group: Group) -> str:
     lines = [
         f"## {escaped(group.heading)}",
         "",
-        _line([escaped(column.title_with_unit) for column in columns]),
+        _line([escaped(column.heading) for column in columns]),
         _line(["---" if column.is_text else "---:" for column in columns]),
     ]
     for position, row in enumerate(group.rows()):

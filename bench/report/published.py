@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.score import SUPERB_ANCHORS, Scores
+from bench.contracts import Metric
+from bench.score import SUPERB_ANCHORS, Scores, superb6_score, superb_score
+
+PUBLISHED = "published"
+"""Preset and protocol of published rows, in tables."""
+COMPRESSED_ELSEWHERE = "as published"
+"""Compressor of published rows that are compressed models."""
+FBANK = "FBANK"
+"""The row of filter banks."""
 
 SOURCES = {
     "D": "Peng et al., DPHuBERT, Interspeech 2023 (arXiv 2305.17651), table 1",
@@ -18,6 +26,14 @@ SOURCES = {
     "O": "SUPERB's leaderboard in 2022, as shown in the LightHuBERT repository (mechanicalsea/lighthubert)",
 }
 """Letters of the column ``sources``."""
+
+METRICS = {
+    task: tuple(
+        Metric(name, anchors.state_of_the_art > anchors.fbank, primary=True) for name, anchors in metrics.items()
+    )
+    for task, metrics in SUPERB_ANCHORS.items()
+}
+"""Each task's metrics."""
 
 
 class PublishedRow(NamedTuple):
@@ -44,6 +60,41 @@ def published_rows() -> tuple[PublishedRow, ...]:
     with files("bench.report").joinpath("published.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
     return tuple(_row(row) for _, row in table.iterrows())
+
+
+def hubert_base_params() -> float:
+    """Return the parameters of HuBERT Base, as published."""
+    (found,) = (row.params_m for row in published_rows() if row.model == "HuBERT Base")
+    return 1e6 * (found or 0)
+
+
+def published_table() -> pd.DataFrame:
+    """Return published rows as a leaderboard; both SUPERB scores are computed from their scores."""
+    table = pd.DataFrame(
+        [
+            {
+                "model": row.model,
+                "compressor": "none" if row.compression_audio_h is None else COMPRESSED_ELSEWHERE,
+                "params": None if row.params_m is None else round(row.params_m * 1e6),
+                "macs_superb": None if row.macs_g is None else round(row.macs_g * 1e9),
+                "preset": PUBLISHED,
+                "data": "SUPERB",
+                "protocol": PUBLISHED,
+                **{
+                    f"{task}_{metric}": value
+                    for task, metrics in row.scores.items()
+                    for metric, value in metrics.items()
+                },
+                "superb6_score": superb6_score(row.scores),
+                "superb_score": superb_score(row.scores),
+                "source": ";".join(row.sources),
+                "ranking": PUBLISHED,
+                "split": "test",
+            }
+            for row in published_rows()
+        ]
+    )
+    return table.astype({"params": "Int64", "macs_superb": "Int64"})
 
 
 def _row(row: pd.Series) -> PublishedRow:

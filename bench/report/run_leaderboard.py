@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench import registry
 from bench.contracts import Metric
-from bench.store.latency import latency_columns, read_latencies
+from bench.store.latency import MEASURED_ON, latency_columns, read_latencies
 from bench.store.leaderboard import leaderboard
 from bench.store.run_folder import RunFolder
 from bench.store.scores import RunContext
@@ -42,12 +42,13 @@ def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[st
 
 def _with_latency(table: pd.DataFrame, folder: RunFolder) -> pd.DataFrame:
     """Put what was measured of the models beside what was counted."""
-    latencies = {row: latency_columns(found) for row, found in read_latencies(folder.path).items()}
+    latencies = latency_columns(read_latencies(folder.path))
     columns = dict.fromkeys(name for values in latencies.values() for name in values)
     place = list(table.columns).index("macs_superb") + 1
     for offset, name in enumerate(columns):
         values = [latencies.get(model, {}).get(name) for model in table["model"]]
-        table.insert(place + offset, name, pd.Series(values, index=table.index, dtype="float64"))
+        kind = "object" if name == MEASURED_ON else "float64"
+        table.insert(place + offset, name, pd.Series(values, index=table.index, dtype=kind))
     return table
 
 

@@ -8,21 +8,24 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.contracts import Metric
+from bench.report import published
 from bench.report.columns import MACS_SUPERB, PARAMS, Column, columns_of
 from bench.report.comparable import Board, comparable
-from bench.report.published import SOURCES, published_rows
+from bench.report.published import PUBLISHED, SOURCES
 from bench.report.run_leaderboard import primary_metrics
-from bench.score import SUPERB_ANCHORS, superb6_score, superb_score
 
-PUBLISHED = "published"
-"""Preset and protocol of published rows, in tables."""
+RELATIVE_SCALE = "relative_scale"
+"""Column: the teacher and the tasks of a row's relative score."""
 
 PRINTED_SIZES = frozenset(column.key for column in (PARAMS, MACS_SUPERB))
 """What published rows have from print, rounded to as many digits as its authors liked."""
 
-COMPRESSED_ELSEWHERE = "as published"
-"""Compressor of published rows that are compressed models."""
+SMALLER = 0.9
+"""Share of its teacher's size that a compressed model may have to compete for the best score: a supernet of the
+teacher's size has compressed nothing."""
+
+BYTES_A_WEIGHT = 4
+"""Of a teacher, in float32."""
 
 
 class Figure(NamedTuple):
@@ -67,18 +70,16 @@ class Group:
 
     def texts(self) -> list[dict[str, str]]:
         """Write all cells for the eye, by the title of their column."""
-        return [
-            {column.title_with_unit: text(row[column.key], column) for column in self.columns} for row in self.rows()
-        ]
+        return [{column.heading: text(row[column.key], column) for column in self.columns} for row in self.rows()]
 
     def best(self, column: Column) -> frozenset[int]:
-        """Find the rows that are best in a column, as printed, of those that compression made.
+        """Find the rows that are best in a column, as printed, of those that compression made smaller.
 
         None is where these are fewer than two; where no row was compressed, all rows compete.
         """
         if not column.marks_best or column.decimals is None:
             return frozenset()
-        compressed = (self.table["compressor"] != "none").tolist()
+        compressed = [_is_smaller(row) for _, row in self.table.iterrows()]
         shown = {
             position: round(figure.mean, column.decimals)
             for position, row in enumerate(self.rows())
@@ -111,13 +112,13 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
     has_joined = not with_published
     for kin in comparable(boards):
         ranking = min(board.name for board in kin.boards)
-        tables = [board.table.assign(source=board.name, split=board.split) for board in kin.boards]
+        tables = [_own_table(board) for board in kin.boards]
         metrics = primary_metrics(kin.tasks)
         notes = list(kin.notes)
         heading = kin.heading
         if kin.is_superb and with_published:
-            tables.append(published_table())
-            metrics = {**PUBLISHED_METRICS, **metrics}
+            tables.append(published.published_table())
+            metrics = {**published.METRICS, **metrics}
             notes += _source_notes()
             heading += ", and published rows"
             has_joined = True
@@ -128,48 +129,33 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
     return groups if has_joined else [*groups, published_group()]
 
 
+def _own_table(board: Board) -> pd.DataFrame:
+    scale = board.table["relative_score"].map(lambda score: None if pd.isna(score) else board.relative_scale)
+    return board.table.assign(source=board.name, split=board.split, **{RELATIVE_SCALE: scale})
+
+
 def published_group() -> Group:
     """Return all published rows."""
-    table = published_table()
+    table = published.published_table()
     heading = "Published results on SUPERB's corpora, not of this suite"
-    return Group(heading, table, columns_of(table, PUBLISHED_METRICS, by_superb=True), tuple(_source_notes()))
+    return Group(heading, table, columns_of(table, published.METRICS, by_superb=True), tuple(_source_notes()))
 
 
-PUBLISHED_METRICS = {
-    task: tuple(
-        Metric(name, anchors.state_of_the_art > anchors.fbank, primary=True) for name, anchors in metrics.items()
-    )
-    for task, metrics in SUPERB_ANCHORS.items()
-}
+def _is_smaller(row: pd.Series) -> bool:
+    """Say whether compression left at most `SMALLER` of the teacher's bytes.
 
-
-def published_table() -> pd.DataFrame:
-    """Return published rows as a leaderboard; both SUPERB scores are computed from their scores."""
-    table = pd.DataFrame(
-        [
-            {
-                "model": row.model,
-                "compressor": "none" if row.compression_audio_h is None else COMPRESSED_ELSEWHERE,
-                "params": None if row.params_m is None else round(row.params_m * 1e6),
-                "macs_superb": None if row.macs_g is None else round(row.macs_g * 1e9),
-                "preset": PUBLISHED,
-                "data": "SUPERB",
-                "protocol": PUBLISHED,
-                **{
-                    f"{task}_{metric}": value
-                    for task, metrics in row.scores.items()
-                    for metric, value in metrics.items()
-                },
-                "superb6_score": superb6_score(row.scores),
-                "superb_score": superb_score(row.scores),
-                "source": ";".join(row.sources),
-                "ranking": PUBLISHED,
-                "split": "test",
-            }
-            for row in published_rows()
-        ]
-    )
-    return table.astype({"params": "Int64", "macs_superb": "Int64"})
+    Of published rows their parameters tell it, beside those of HuBERT Base: all were made from models of its size. A
+    compressor that tells no sparsity is taken at its word.
+    """
+    if row["compressor"] == "none":
+        return False
+    if row["preset"] == PUBLISHED:
+        return bool(row["params"] <= SMALLER * published.hubert_base_params())
+    sparsity, size_bytes = row.get("sparsity"), row.get("size_bytes")
+    if pd.isna(sparsity) or pd.isna(size_bytes):
+        return True
+    # 1 - sparsity is what is left of the teacher's parameters.
+    return bool(size_bytes * (1 - sparsity) <= SMALLER * BYTES_A_WEIGHT * row["params"])
 
 
 def _source_notes() -> list[str]:

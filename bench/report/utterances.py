@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import UserError
+from bench.report.names import in_order
 from bench.report.rows import Row, refuse_differences
 from bench.store.records import Record
 
@@ -39,12 +40,12 @@ class Utterance:
 
 
 def common_tasks(rows: Sequence[Row]) -> list[str]:
-    """List the tasks that all rows have; others are told as a warning.
+    """List the tasks that all rows have, in their order; others are told as a warning.
 
     Raises:
         UserError: there is none.
     """
-    common = [task for task in rows[0].records if all(task in row.records for row in rows)]
+    common = in_order(set.intersection(*(set(row.records) for row in rows)))
     if not common:
         raise UserError(f"{', '.join(row.name for row in rows)} have no task in common. Evaluate them on one.")
     for task in sorted({task for row in rows for task in row.records} - set(common)):

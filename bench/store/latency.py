@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -27,6 +28,9 @@ COLUMNS = (
     "speedup",
 )
 """Of the leaderboard, where they were measured: on the CPU with one thread; ``gpu_`` before them for the GPU's."""
+
+MEASURED_ON = "measured_on"
+"""Column of the leaderboard: the machine that these figures are of."""
 
 
 class Spread(Settings):
@@ -98,6 +102,12 @@ class Machine(Settings):
     load: float | None = None
     """Of the minute before, a core: about 0 where the machine was idle. Absent where the system does not tell."""
 
+    @property
+    def title(self) -> str:
+        """What of it decides how fast a model is."""
+        card = f", {self.gpu}" if self.gpu else ""
+        return f"{self.cpu}{card}, torch {self.torch}"
+
 
 class LatencyRecord(Settings):
     """The measured latency of one model."""
@@ -122,6 +132,12 @@ class LatencyRecord(Settings):
     """On the CPU with a thread a core; absent where there is one core."""
     gpu: Timing | None = None
     """On the GPU, where there is one."""
+
+    @property
+    def measured_on(self) -> str:
+        """The machine, and which audio where that is not one length a bucket: figures of others cannot be ranked."""
+        one_a_bucket = all(len(lengths) == 1 for lengths in self.lengths_samples.values())
+        return self.machine.title if one_a_bucket else f"{self.machine.title}, all lengths"
 
     @property
     def timings(self) -> dict[str, Timing]:
@@ -153,18 +169,37 @@ def read_latencies(run_folder: Path) -> dict[str, list[LatencyRecord]]:
     return records
 
 
-def latency_columns(records: Sequence[LatencyRecord]) -> dict[str, float]:
-    """Say what the leaderboard shows of one row: means over its records of the medians measured.
+def latency_columns(latencies: Mapping[str, Sequence[LatencyRecord]]) -> dict[str, dict[str, float | str]]:
+    """Say what the leaderboard shows of every row: means over its records of the medians measured.
+
+    A row's figures are all of one machine. Of several it is the one that measured most of the row's records; of
+    equal ones that which measured most rows, then the latest.
 
     Args:
-        records: of one row, as `read_latencies` returns them.
+        latencies: as `read_latencies` returns them.
 
     Returns:
-        Those of `COLUMNS`, and with ``gpu_`` before them, that were measured for every record.
+        Row to `MEASURED_ON` and those of `COLUMNS`, and with ``gpu_`` before them, that were measured for every record.
     """
+    machines = Counter(machine for records in latencies.values() for machine in {one.measured_on for one in records})
+    return {row: _means(_of_one_machine(records, machines)) for row, records in latencies.items() if records}
+
+
+def _of_one_machine(records: Sequence[LatencyRecord], machines: Mapping[str, int]) -> list[LatencyRecord]:
+    by_machine: dict[str, list[LatencyRecord]] = {}
+    for record in records:
+        by_machine.setdefault(record.measured_on, []).append(record)
+    return max(
+        by_machine.values(),
+        key=lambda found: (len(found), machines[found[0].measured_on], max(one.measured for one in found)),
+    )
+
+
+def _means(records: Sequence[LatencyRecord]) -> dict[str, float | str]:
     found = [_columns(record) for record in records]
-    shared = [name for name in found[0] if all(name in columns for columns in found)] if found else []
-    return {name: fmean(columns[name] for columns in found) for name in shared}
+    shared = [name for name in found[0] if all(name in columns for columns in found)]
+    means = {name: fmean(columns[name] for columns in found) for name in shared}
+    return {MEASURED_ON: records[0].measured_on, **means}
 
 
 def _columns(record: LatencyRecord) -> dict[str, float]:

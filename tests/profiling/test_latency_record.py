@@ -39,8 +39,8 @@ def timing(rtf: float, device: str = "cpu", **changes: object) -> Timing:
     return Timing.model_validate(values | changes)
 
 
-def record(model: str, row: str, cpu: Timing, gpu: Timing | None = None) -> LatencyRecord:
-    machine = Machine(cpu="c", num_cores=1, torch="2", system="Linux")
+def record(model: str, row: str, cpu: Timing, gpu: Timing | None = None, name: str = "c") -> LatencyRecord:
+    machine = Machine(cpu=name, num_cores=1, torch="2", system="Linux")
     lengths = {"short": (42_560,)}
     return LatencyRecord(
         model=model, row=row, measured="now", machine=machine, lengths_samples=lengths, cpu=cpu, gpu=gpu
@@ -56,22 +56,43 @@ def test_seeds_of_a_row_are_read_together_and_averaged(tmp_path: Path) -> None:
         "a": ["a-seed0", "a-seed1"],
         "teacher": ["teacher"],
     }
-    columns = latency_columns(found["a"])
-    assert list(columns) == list(COLUMNS)
+    columns = latency_columns(found)["a"]
+    assert list(columns) == ["measured_on", *COLUMNS]
+    assert columns["measured_on"] == "c, torch 2"
     assert columns["rtf"] == pytest.approx(0.2)
     assert columns["latency_ms_longer"] == pytest.approx(800)
     assert columns["peak_memory_mb"] == 50
-    assert "speedup" not in latency_columns(found["teacher"])
+    assert "speedup" not in latency_columns(found)["teacher"]
 
 
 def test_columns_that_a_seed_lacks_are_absent() -> None:
     whole = record("a-seed0", "a", timing(0.1), timing(0.01, "cuda"))
     part = record("a-seed1", "a", timing(0.1, throughput={"batch_8": spread(20)}))
-    assert latency_columns([whole])["gpu_rtf"] == 0.01
-    columns = latency_columns([whole, part])
+    assert latency_columns({"a": [whole]})["a"]["gpu_rtf"] == 0.01
+    columns = latency_columns({"a": [whole, part]})["a"]
     assert columns["throughput_batch_8"] == 20
     assert not {"throughput_batch_32", "gpu_rtf"} & columns.keys()
-    assert latency_columns([]) == {}
+    assert latency_columns({"a": []}) == {}
+
+
+def test_a_row_has_figures_of_one_machine() -> None:
+    many = [
+        record("a-seed0", "a", timing(0.1)),
+        record("a-seed1", "a", timing(0.2)),
+        record("a-seed2", "a", timing(9), name="slow"),
+    ]
+    split = [record("b-seed0", "b", timing(9), name="slow"), record("b-seed1", "b", timing(0.3))]
+    columns = latency_columns({"a": many, "b": split, "teacher": [record("teacher", "teacher", timing(0.4))]})
+    assert {row: (found["measured_on"], found["rtf"]) for row, found in columns.items()} == {
+        "a": ("c, torch 2", pytest.approx(0.15)),
+        "b": ("c, torch 2", pytest.approx(0.3)),  # It measured more rows of the run.
+        "teacher": ("c, torch 2", pytest.approx(0.4)),
+    }
+
+
+def test_all_lengths_are_another_measurement() -> None:
+    usual = record("a", "a", timing(0.1))
+    assert usual.model_copy(update={"lengths_samples": {"short": (1, 2)}}).measured_on == "c, torch 2, all lengths"
 
 
 def test_a_run_that_was_not_measured(tmp_path: Path) -> None:

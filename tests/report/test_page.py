@@ -216,7 +216,7 @@ class TestPareto:
         params, accuracy = random.integers(1, 20, 60) * 1e6, random.integers(1, 50, 60).astype(float)
         free = {"params": [*params, 0], "ks_accuracy": [*accuracy, 99.0]}
         rows = group([f"m{index}" for index in range(61)], **free)
-        front = board_data(rows)["fronts"]["params ks_accuracy"]
+        (front,) = (one["rows"] for one in board_data(rows)["fronts"]["params ks_accuracy"])
         beaten = {
             one
             for one in range(60)

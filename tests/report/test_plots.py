@@ -102,12 +102,22 @@ class TestPareto:
         (table, *_) = [plot.data for plot in pareto.plots(runs)]
         assert set(table["metric"]) == {"accuracy", "wer"}
 
-    def test_latency_where_it_was_measured(self, write_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_latency_by_the_machine_that_measured_it(self, write_run: Any) -> None:
         (source,) = sources(write_run())
         assert source.board is not None
-        source.board.table["rtf"] = 0.01
-        plots = {plot.name: plot for plot in pareto.plots([source])}
-        assert plots["pareto-latency"].data["rtf"].tolist() == [0.01] * 8
+        source.board.table["rtf"] = [0.04, 0.01, 0.02, 0.03]
+        source.board.table["measured_on"] = "fast"
+        (plot,) = [plot for plot in pareto.plots([source]) if "latency" in plot.name]
+        assert plot.name == "pareto-latency"
+        assert any("RTF of fast" in text for text in texts(drawn(plot)))
+        source.board.table["measured_on"] = ["fast", "slow", "fast", "slow"]
+        parts = {plot.name: plot.data for plot in pareto.plots([source]) if "latency" in plot.name}
+        assert {name: set(table["measured_on"]) for name, table in parts.items()} == {
+            "pareto-latency-machine1": {"fast"},
+            "pareto-latency-machine2": {"slow"},
+        }
+        # Each machine has a front of its own.
+        assert all(table.groupby("task")["on_front"].any().all() for table in parts.values())
 
     def test_runs_that_cannot_be_compared_have_figures_of_their_own(self, write_run: Any) -> None:
         runs = sources(write_run("a"), write_run("b"), write_run("c", data="mini-2"))
@@ -148,7 +158,10 @@ class TestPareto:
         scores = {row.model: superb_score(row.scores) for row in published_rows()}
         assert all(scores[row.model] == pytest.approx(row.score) for row in params.itertuples())
         plot = pareto.published_plots([])[0]
-        assert "published" in texts(drawn(plot))
+        shown = texts(drawn(plot))
+        assert "published" in shown
+        assert "published results on SUPERB's corpora, not of this suite" in " ".join(shown).replace("\n", " ")
+        assert not any("protocol" in text for text in shown)
 
 
 class TestBars:

@@ -229,7 +229,7 @@ class TestPublished:
             column.key for column in group.columns
         }
         texts = {row["model"]: row for row in group.texts()}
-        assert texts["HuBERT Base [D, L, A]"]["SUPERB ↑"] == "941"
+        assert texts["HuBERT Base [D, L, A]"]["SUPERB score ↑"] == "941"
         assert texts["DPHuBERT [D, L, S]"]["PR PER (%) ↓"] == "9.67"
 
     @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ class TestPublished:
     def test_sizes_have_no_digit_that_was_not_printed(self, model: str, params: str, macs: str) -> None:
         group = published_group()
         (row,) = (row for row in group.texts() if row["model"] == model)
-        assert (row["params (M)"], row["MACs (G)"]) == (params, macs)
+        assert (row["params (M)"], row["MACs (SUPERB, G)"]) == (params, macs)
         assert "1669.0" not in latex_table(group)
 
 
@@ -259,6 +259,27 @@ class TestBest:
     def test_one_compressed_row_has_no_rival(self, write_run: Write) -> None:
         (group,) = groups_of(write_run({name: ROWS[name] for name in ("mini-hubert", "a")}))
         assert group.best(column(group, "ks_accuracy")) == frozenset()
+
+    def test_what_is_no_smaller_than_its_teacher_has_no_rival(self) -> None:
+        group = published_group()
+        names = group.table["model"].tolist()
+        stage1 = names.index("LightHuBERT Stage1")  # A supernet of 95 million parameters, better than all below it.
+        best = {key: {names[row] for row in group.best(column(group, key))} for key in ("superb_score", "asr_wer")}
+        assert group.table["superb_score"][stage1] > group.table["superb_score"][names.index("DPWavLM")]
+        assert best == {"superb_score": {"DPWavLM"}, "asr_wer": {"LightHuBERT Small"}}
+
+    @pytest.mark.parametrize(
+        ("sparsity", "size_bytes", "competes"),
+        [(0.75, 1_000_000, True), (0.05, 3_800_000, False), (0.0, 1_100_000, True), (0.0, 4_000_000, False)],
+    )
+    def test_weights_of_fewer_bits_are_smaller_too(
+        self, write_run: Write, sparsity: float, size_bytes: int, competes: bool
+    ) -> None:
+        (group,) = groups_of(write_run(ROWS))
+        table = group.table.assign(sparsity=[None, 0.5, sparsity], size_bytes=[4_000_000, 2_000_000, size_bytes])
+        table = table.assign(params=[1_000_000, 500_000, round(1_000_000 * (1 - sparsity))])
+        rows = Group(group.heading, table, group.columns)
+        assert rows.best(column(rows, "asr_wer")) == ({2} if competes else frozenset())
 
     def test_models_as_they_are_compete_among_themselves(self, write_run: Write) -> None:
         (group,) = groups_of(write_run({"mini-hubert": ROWS["mini-hubert"], "fbank": ROWS["a"]}))
@@ -297,10 +318,10 @@ class TestFigures:
         write_latency(folder, latency_of("a", cpu="x"))
         (group,) = groups_of(folder)
         assert [row["RTF ↓"] for row in group.texts()] == ["", "0.0123", ""]
-        assert not group.notes
+        assert group.notes == ("Real-time factors: one thread of x, torch 2.",)
         write_latency(folder, latency_of("b", cpu="y"))
         (group,) = groups_of(folder)
-        assert group.notes == ("Real-time factors of different machines have no rank: x with torch 2; y with torch 2.",)
+        assert group.notes == ("Real-time factors of different machines have no rank: x, torch 2 (a); y, torch 2 (b).",)
 
 
 def latency_of(model: str, cpu: str) -> LatencyRecord:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.report.columns import MACS, MACS_SUPERB, PARAMS, RTF, Column
+from bench.report.names import OVERALL_TITLES
 from bench.report.plots.pareto import pareto_front
-from bench.report.tables import Group
+from bench.report.tables import RELATIVE_SCALE, Group
+from bench.store.latency import MEASURED_ON
 
 COSTS = frozenset(column.key for column in (PARAMS, MACS, MACS_SUPERB, RTF))
+
+Scale = tuple[str, str]
+"""Machine of a real-time factor, and scale of a relative score; empty where neither is drawn."""
 
 
 def board_data(group: Group) -> dict[str, Any]:
     """Turn a group of rows into plain values.
 
     Returns:
-        ``rows`` with the figures as shown (None where there is none), ``costs`` and ``scores``, the columns that can be
-        drawn against each other, and ``fronts``: ``<cost> <score>`` to the positions of the rows that no other one
-        beats, cheapest first.
+        ``rows`` with the figures as shown (None where there is none); ``costs`` and ``scores``, the columns that can be
+        drawn against each other, those to begin with first; and ``fronts``: ``<cost> <score>`` to the Pareto fronts,
+        one for each set of rows on one scale, with its ``name`` (empty where it is the only one) and the positions of
+        its ``rows`` that no other one beats, cheapest first.
     """
     costs = [column for column in group.columns if column.key in COSTS]
-    scores = [column for column in group.columns if column.higher_is_better is not None and column.key not in COSTS]
+    scores = _overall_first([column for column in group.columns if column.higher_is_better is not None], group.table)
     drawn = [*costs, *scores]
     figures = {column.key: _values(group.table, column.key, column.scale) for column in drawn}
     spreads = {column.key: _values(group.table, f"{column.key}_std", column.scale) for column in scores}
@@ -43,14 +49,18 @@ def board_data(group: Group) -> dict[str, Any]:
             )
         ],
         "costs": [_axis(column) for column in costs],
-        # The last ones are over all tasks, and what is looked at first.
-        "scores": [_axis(column) for column in reversed(scores)],
+        "scores": [_axis(column) for column in scores],
         "fronts": {
-            f"{cost.key} {score.key}": _front(figures[cost.key], figures[score.key], score)
-            for cost in costs
-            for score in scores
+            f"{cost.key} {score.key}": _fronts(group.table, figures, cost, score) for cost in costs for score in scores
         },
     }
+
+
+def _overall_first(columns: Sequence[Column], table: pd.DataFrame) -> list[Column]:
+    """Put scores over many tasks before those of one, and of them first what most rows have."""
+    overall = [column for column in reversed(columns) if column.key in OVERALL_TITLES]
+    overall.sort(key=lambda column: int(table[column.key].isna().sum()))
+    return [*overall, *(column for column in columns if column.key not in COSTS and column not in overall)]
 
 
 def _names(group: Group) -> list[str]:
@@ -64,25 +74,55 @@ def _values(table: pd.DataFrame, key: str, scale: float) -> list[float | None]:
 
 
 def _axis(column: Column) -> dict[str, Any]:
-    unit = f" ({column.unit})" if column.unit else ""
     return {
         "key": column.key,
-        "title": f"{column.title}{unit}",
+        "title": column.title_with_unit,
         "decimals": column.decimals,
         "higher_is_better": column.higher_is_better,
     }
 
 
-def _front(costs: Sequence[float | None], scores: Sequence[float | None], score: Column) -> list[int]:
+def _fronts(
+    table: pd.DataFrame, figures: Mapping[str, Sequence[float | None]], cost: Column, score: Column
+) -> list[dict[str, Any]]:
+    """Find the Pareto front of all rows, or, where these are of several machines or scales, of each of them."""
+    scales = _scales(table, cost, score)
+    fronts = []
+    for scale in dict.fromkeys(scales):
+        positions = [position for position, other in enumerate(scales) if other == scale]
+        rows = _front(positions, figures[cost.key], figures[score.key], score)
+        if rows:
+            fronts.append({"name": _scale_name(scale, table.iloc[positions]), "rows": rows})
+    return fronts if len(fronts) > 1 else [{**front, "name": ""} for front in fronts]
+
+
+def _scales(table: pd.DataFrame, cost: Column, score: Column) -> list[Scale]:
+    """Name of every row the machine and the relative scale that its figures are of, as far as these columns are."""
+    nothing = pd.Series("", index=table.index)
+    machines = table[MEASURED_ON].fillna("") if cost == RTF and MEASURED_ON in table else nothing
+    is_relative = score.key == "relative_score" and RELATIVE_SCALE in table
+    relative = table[RELATIVE_SCALE].fillna("") if is_relative else nothing
+    return list(zip(machines, relative, strict=True))
+
+
+def _scale_name(scale: Scale, rows: pd.DataFrame) -> str:
+    machine, relative = scale
+    runs = ", ".join(dict.fromkeys(rows["source"])) if relative else ""
+    return "; ".join(filter(None, (machine, runs)))
+
+
+def _front(
+    positions: Sequence[int], costs: Sequence[float | None], scores: Sequence[float | None], score: Column
+) -> list[int]:
     known = [
         (position, cost, gain)
-        for position, (cost, gain) in enumerate(zip(costs, scores, strict=True))
+        for position in positions
         # Filter banks have no parameters: no compression gets there.
-        if cost is not None and gain is not None and cost > 0
+        if (cost := costs[position]) is not None and (gain := scores[position]) is not None and cost > 0
     ]
     if not known:
         return []
-    positions, known_costs, known_scores = (np.array(values) for values in zip(*known, strict=True))
+    found, known_costs, known_scores = (np.array(values) for values in zip(*known, strict=True))
     on_front = pareto_front(known_costs, known_scores, higher_is_better=bool(score.higher_is_better))
     order = np.argsort(known_costs, kind="stable")
-    return [int(positions[index]) for index in order if on_front[index]]
+    return [int(found[index]) for index in order if on_front[index]]

@@ -9,10 +9,12 @@ from typing import Any
 from bench.errors import UserError
 from bench.report.changes import Changes, GroupChange, find_changes
 from bench.report.comparable import Board
+from bench.report.names import in_order, score_title, task_title
 from bench.report.plots.architecture import plots as architecture_plots
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError
-from bench.report.rows import find_rows
+from bench.report.rows import Row, find_rows
+from bench.store.records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def model_details(board: Board, split: str, shared: SharedValues) -> dict[str, d
     return {
         row: {
             "config": config,
-            "records": [_record(record, shared) for record in board.records if record.cell.model == row],
+            "records": [_record(record, shared) for record in _records(board, row)],
             "saved": {model.name: model.manifest.provenance for model in source.saved(row)},
             "layers": {model.name: layers[model.name] for model in source.saved(row) if model.name in layers},
             "teacher": source.teacher_row,
@@ -63,7 +65,13 @@ def model_details(board: Board, split: str, shared: SharedValues) -> dict[str, d
     }
 
 
-def _record(record: Any, shared: SharedValues) -> dict[str, Any]:
+def _records(board: Board, row: str) -> list[Record]:
+    place = {task: index for index, task in enumerate(in_order(record.cell.task for record in board.records))}
+    mine = [record for record in board.records if record.cell.model == row]
+    return sorted(mine, key=lambda record: (place[record.cell.task], record.cell.seed))
+
+
+def _record(record: Record, shared: SharedValues) -> dict[str, Any]:
     values: dict[str, Any] = record.model_dump(mode="json")
     if RECIPE in values["settings"]:
         values["settings"] = {**values["settings"], RECIPE: {"shared": shared.place(values["settings"][RECIPE])}}
@@ -86,21 +94,29 @@ def _changes(board: Board, source: Source, split: str) -> dict[str, dict[str, An
     if source.teacher_row not in set(board.table["model"]):
         return {row: {"not_compared": "The run has no scores of the teacher."} for row in compressed}
     teacher, *rows = find_rows([str(source.teacher_row), *compressed], board.path, board.path)
-    found: dict[str, dict[str, Any]] = {}
-    for name, row in zip(compressed, rows, strict=True):
-        logger.info("comparing the utterances of %s with its teacher's", name)
+    found = {name: _changes_from(teacher, row, split, board) for name, row in zip(compressed, rows, strict=True)}
+    nothing = {"not_compared": "It has no task in common with its teacher."}
+    return {name: {"changes": changes} if changes else nothing for name, changes in found.items()}
+
+
+def _changes_from(teacher: Row, row: Row, split: str, board: Board) -> list[dict[str, Any]]:
+    """Compare one model with its teacher, task by task; a task that cannot be compared says why."""
+    logger.info("comparing the utterances of %s with its teacher's", row.name)
+    found = []
+    for task in in_order(set(teacher.records) & set(row.records)):
         try:
-            found[name] = {"changes": [_change(one) for one in find_changes([teacher, row], split)]}
+            found += [_change(one) for one in find_changes([teacher, row], split, tasks=[task])]
         except UserError as error:
-            found[name] = {"not_compared": str(error)}
+            # Where the run lay when the page was written is nobody's business.
+            reason = str(error).replace(f"{board.path}/", "")
+            found.append({"title": task_title(task), "not_compared": reason})
     return found
 
 
 def _change(changes: Changes) -> dict[str, Any]:
     broken = [one for one in changes.utterances if one.kind == "broken"]
     return {
-        "task": changes.task,
-        "metric": changes.metric.name,
+        "title": score_title(changes.task, changes.metric.name),
         "groups": [_group(group) for group in (changes.overall, *changes.groups)],
         "num_broken": len(broken),
         "broken": [

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.report.names import score_title
 from bench.report.plots import canvas
-from bench.report.plots.scores import by_setting, score_label, setting_label, task_scores, without_filter_banks
+from bench.report.plots.scores import by_setting, setting_label, task_scores, without_filter_banks
 from bench.report.plots.series import Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
@@ -134,7 +135,7 @@ def _draw_row(
                 number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
     axes.axhline(100, color="black", linewidth=0.8, linestyle="--", zorder=3)
     axes.axhline(0, color="#404040", linewidth=0.6)
-    axes.set_xticks(range(len(groups)), [score_label(*group).replace(" ", "\n", 1) for group in groups])
+    axes.set_xticks(range(len(groups)), [score_title(*group).replace(" ", "\n", 1) for group in groups])
     axes.tick_params(axis="x", length=0)
     axes.margins(y=0.12)
 

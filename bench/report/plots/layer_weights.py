@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.report.names import in_order, task_title
 from bench.report.plots import canvas
-from bench.report.plots.scores import SETTING, TASK_ORDER, by_setting, setting_label, setting_numbers
+from bench.report.plots.scores import SETTING, by_setting, setting_label, setting_numbers
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 
@@ -66,10 +67,10 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
     grouped = table.groupby(key, sort=False)["weight"]
     weights = grouped.agg(weight="mean", weight_std="std", num_seeds="count").reset_index()
     weights["is_teacher"] = weights["is_teacher"].astype(bool)
-    place = {task: index for index, task in enumerate(TASK_ORDER)}
-    order = weights.assign(
-        later=~weights["is_teacher"], place=weights["task"].map(place).fillna(len(place))
-    ).sort_values(["later", "label", "place", "task", "hidden_state"])
+    place = {task: index for index, task in enumerate(in_order(weights["task"]))}
+    order = weights.assign(later=~weights["is_teacher"], place=weights["task"].map(place)).sort_values(
+        ["later", "label", "place", "hidden_state"]
+    )
     return order.drop(columns=["later", "place"]).reset_index(drop=True)
 
 
@@ -114,7 +115,7 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
             linewidth=0.5,
         )
         panel.invert_yaxis()
-        panel.set_yticks(range(len(tasks)), [canvas.name(task.upper()) for task in tasks])
+        panel.set_yticks(range(len(tasks)), [canvas.name(task_title(task)) for task in tasks])
         panel.set_title(canvas.name(model))
         panel.grid(visible=False)
         panel.tick_params(length=0)

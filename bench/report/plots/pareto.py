@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bench.report.columns import MACS_SUPERB, PARAMS, RTF
 from bench.report.plots import canvas
 from bench.report.plots.labels import place_labels
-from bench.report.plots.published_scores import PUBLISHED, published_scores
+from bench.report.plots.published_scores import published_scores
 from bench.report.plots.scores import (
     by_setting,
     overall_or_task_scores,
@@ -27,6 +28,8 @@ from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER
 from bench.report.plots.sources import Source
 from bench.report.plots.ticks import plain_log_scale
 from bench.report.plots.writing import NothingToDrawError, Plot
+from bench.report.published import PUBLISHED
+from bench.store.latency import MEASURED_ON
 
 LABELLED_AT_MOST = 14
 """Points of a panel; of more, those on the front and the teacher alone are labelled."""
@@ -37,16 +40,19 @@ class Cost:
     """What a model costs, on the horizontal axis."""
 
     column: str
+    """Of the leaderboard."""
     name: str
+    """In the names of files."""
     label: str
+    """Of the axis."""
     unit: float
     """By which values are divided."""
 
 
 COSTS = (
-    Cost("params", "params", "parameters (millions)", 1e6),
-    Cost("macs_superb", "macs", "MACs, SUPERB's protocol (G)", 1e9),
-    Cost("rtf", "latency", "real-time factor, 1 CPU thread (thousandths)", 1e-3),
+    Cost(PARAMS.key, "params", PARAMS.title_with_unit, PARAMS.scale),
+    Cost(MACS_SUPERB.key, "macs", MACS_SUPERB.title_with_unit, MACS_SUPERB.scale),
+    Cost(RTF.key, "latency", f"{RTF.title} on one CPU thread (thousandths)", 1e-3),
 )
 
 
@@ -116,7 +122,8 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
         panel.set_xlabel(cost.label)
         panel.tick_params(labelbottom=True)
     _draw_legend(figure, table, looks, is_wide=is_wide)
-    canvas.mark(figure, setting_label(table))
+    machine = f"; {RTF.title} of {table[MEASURED_ON].iloc[0]}" if cost.column == RTF.key else ""
+    canvas.mark(figure, f"{setting_label(table)}{machine}")
     for panel, (_, points) in zip(axes, groups, strict=True):
         has_room = len(points) <= LABELLED_AT_MOST
         shown = points["on_front"] | points["is_teacher"] | has_room
@@ -137,10 +144,12 @@ def _plots(scores: pd.DataFrame, name: str) -> list[Plot]:
 
 
 def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.DataFrame]]:
+    """Make a table for each setting, and for latency each machine."""
     known = without_filter_banks(scores)
     known = known[known[cost.column] > 0]
     if known.empty:
         return []
+    groups = ["setting", *([MEASURED_ON] if cost.column == RTF.key else [])]
     fronts = [
         pd.Series(
             pareto_front(
@@ -150,9 +159,19 @@ def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.D
             ),
             index=group.index,
         )
-        for _, group in known.groupby(["setting", "task", "metric"], sort=False)
+        for _, group in known.groupby([*groups, "task", "metric"], sort=False)
     ]
-    return by_setting(known.assign(on_front=pd.concat(fronts)), name)
+    table = known.assign(on_front=pd.concat(fronts))
+    if MEASURED_ON not in groups:
+        return by_setting(table, name)
+    machines = list(table[MEASURED_ON].unique())
+    return [
+        part
+        for number, machine in enumerate(machines, 1)
+        for part in by_setting(
+            table[table[MEASURED_ON] == machine], name if len(machines) == 1 else f"{name}-machine{number}"
+        )
+    ]
 
 
 def _compressors(table: pd.DataFrame) -> list[str]:

@@ -9,21 +9,12 @@ import pandas as pd
 
 from bench.contracts import Metric
 from bench.report.comparable import Board, comparable
+from bench.report.names import in_order, score_title
 from bench.report.plots.sources import Source
 from bench.report.run_leaderboard import primary_metrics
 
 SETTING = ["data", "preset", "protocol"]
 """Where scores come from; rows that differ in these are never in one figure."""
-TASK_ORDER = ("pr", "asr", "ks", "sid", "er", "ic", "sf")
-"""SUPERB's; other tasks follow by name."""
-METRIC_NAMES = {
-    "wer": "WER",
-    "cer": "CER",
-    "per": "PER",
-    "accuracy": "acc.",
-    "slot_type_f1": "slot F1",
-    "slot_value_cer": "slot CER",
-}
 COLUMNS = [
     "run",
     "model",
@@ -36,6 +27,7 @@ COLUMNS = [
     "params",
     "macs_superb",
     "rtf",
+    "measured_on",
     "task",
     "metric",
     "higher_is_better",
@@ -49,11 +41,6 @@ KINDS_OF_VALUES = {
 """Of the columns that are no text, also where a table is empty."""
 RELATIVE = Metric("relative_score", higher_is_better=True)
 """The leaderboard's score over all tasks of a run: its filter banks have 0, its teacher 100."""
-OVERALL_NAMES = {
-    "relative_score": "relative score",
-    "superb_score": "SUPERB score",
-    "superb6_score": "SUPERB score of six tasks",
-}
 
 
 def task_scores(sources: Sequence[Source]) -> pd.DataFrame:
@@ -99,24 +86,21 @@ def without_filter_banks(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["params"] > 0]
 
 
-def score_label(task: str, metric: str) -> str:
-    """Name a score on an axis."""
-    if metric in OVERALL_NAMES:
-        return OVERALL_NAMES[metric]
-    return f"{task.upper()} {METRIC_NAMES.get(metric, metric.replace('_', ' '))}"
-
-
 def panel_title(rows: pd.DataFrame) -> str:
     """Name the score of a panel, its unit, and which way is better."""
     task, metric, higher_is_better = rows[["task", "metric", "higher_is_better"]].iloc[0]
     unit = " (%)" if task else ""
-    return f"{score_label(task, metric)}{unit} {'↑' if higher_is_better else '↓'}"
+    return f"{score_title(task, metric)}{unit} {'↑' if higher_is_better else '↓'}"
 
 
 def setting_label(table: pd.DataFrame) -> str:
     """Say where the scores of a table of one setting come from."""
-    data, preset, protocol = table[SETTING].iloc[0]
-    return f"{data}, preset {preset}, protocol {protocol}"
+    own = table[~table["is_published"]] if "is_published" in table else table
+    if own.empty:
+        return "published results on SUPERB's corpora, not of this suite"
+    data, preset, protocol = own[SETTING].iloc[0]
+    beside = "" if len(own) == len(table) else "; beside published results on SUPERB's corpora"
+    return f"{data}, preset {preset}, protocol {protocol}{beside}"
 
 
 def by_setting(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:
@@ -145,8 +129,7 @@ def _rows(board: Board) -> list[dict[str, Any]]:
 
 def _metrics(board: Board) -> dict[str, tuple[Metric, ...]]:
     found = primary_metrics({record.cell.task for record in board.records})
-    place = {task: index for index, task in enumerate(TASK_ORDER)}
-    return {task: found[task] for task in sorted(found, key=lambda task: (place.get(task, len(place)), task))}
+    return {task: found[task] for task in in_order(found)}
 
 
 def _row(source: Source, row: dict[str, Any], task: str, metric: Metric) -> dict[str, Any]:
@@ -158,7 +141,7 @@ def _row(source: Source, row: dict[str, Any], task: str, metric: Metric) -> dict
         "is_teacher": row["model"] == source.teacher_row,
         "is_published": False,
         **{key: row[key] for key in SETTING},
-        **{key: row.get(key) for key in ("params", "macs_superb", "rtf")},
+        **{key: row.get(key) for key in ("params", "macs_superb", "rtf", "measured_on")},
         "task": task,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,

@@ -28,6 +28,7 @@ function changesOf(details) {
   const explained = "Broken: right with the teacher, wrong with this model; mended: the reverse. Bold groups lost more than "
     + "the other utterances, beyond chance among all groups of the table (p < 0.05).";
   return [element("p", explained, { class: "quiet" }), ...details.changes.flatMap((change) => {
+    if (change.not_compared) return [element("h4", change.title), element("p", change.not_compared, { class: "quiet" })];
     const [overall, ...groups] = change.groups;
     const rows = [overall, ...groups].map((group) => ({
       kind: group.stands_out ? "stands-out" : "",
@@ -50,7 +51,7 @@ function changesOf(details) {
       change.broken.map((cells) => ({ cells })),
     );
     return [
-      element("h4", `${change.task} ${change.metric}, in percent`),
+      element("h4", `${change.title}, in percent`),
       table(titles, rows),
       ...(shown ? [element("details", [
         element("summary", `${change.num_broken} broken utterances${shown < change.num_broken ? `, the first ${shown}` : ""}`),
@@ -77,7 +78,8 @@ function drawLayers(place, rows) {
     // Nobody keeps half a head.
     if (Math.max(...layers.map((row) => row.teacher ?? row.kept)) < 8) layout[`yaxis${suffix}`].dtick = 1;
     const common = { type: "bar", x: layers.map((row) => row.layer), xaxis: `x${suffix}`, yaxis: `y${suffix}`, showlegend: index === 0 };
-    const heads = (row, key) => (row[key] ? `<br>heads ${plain(row[key])}` : "");
+    // Counted from 1, as layers are.
+    const heads = (row, key) => (row[key] ? `<br>heads ${row[key].split(" ").map((head) => plain(Number(head) + 1)).join(" ")}` : "");
     return [
       {
         ...common, name: "teacher", y: layers.map((row) => row.teacher), hovertemplate: "%{text}<extra></extra>",

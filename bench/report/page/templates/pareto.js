@@ -81,20 +81,19 @@ function drawPareto(section, board) {
   const score = board.scores[section.querySelector(".score").value];
   const isKnown = (position) => board.rows[position].figures[cost.key] !== null && board.rows[position].figures[score.key] !== null;
   const shown = [...section.querySelectorAll("tbody tr:not([hidden])")].map((row) => Number(row.dataset.row)).sort((a, b) => a - b);
-  const front = board.fronts[`${cost.key} ${score.key}`].map((position) => board.rows[position]);
-  const line = {
+  const lines = board.fronts[`${cost.key} ${score.key}`].map((front) => ({
     type: "scatter",
     mode: "lines",
-    name: "Pareto front",
-    x: front.map((row) => row.figures[cost.key]),
-    y: front.map((row) => row.figures[score.key]),
+    name: front.name ? `Pareto front (${plain(front.name)})` : "Pareto front",
+    x: front.rows.map((position) => board.rows[position].figures[cost.key]),
+    y: front.rows.map((position) => board.rows[position].figures[score.key]),
     hoverinfo: "skip",
     line: { color: colour("--quiet"), dash: "dot", width: 1.5 },
-  };
+  }));
   const layout = baseLayout();
   layout.xaxis = { ...axis(cost.title), rangemode: "tozero" };
   layout.yaxis = axis(`${score.title} ${score.higher_is_better ? "↑" : "↓"}`);
   layout.legend = { orientation: "h", y: 1.02, yanchor: "bottom" };
   layout.margin.t = 50;
-  Plotly.react(place, [line, ...pointTraces(board, shown.filter(isKnown), cost, score)], layout, WITHOUT_BAR);
+  Plotly.react(place, [...lines, ...pointTraces(board, shown.filter(isKnown), cost, score)], layout, WITHOUT_BAR);
 }
