@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.audio import AudioFile
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.store.claims import claim_folder
@@ -49,13 +50,16 @@ def require_speech_model(teacher: object) -> UpstreamModel:
     return teacher
 
 
-def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> None:
+def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> list[AudioFile]:
     """Refuse unusable audio, as the last check, for it tells how much there is.
 
+    Returns:
+        The usable files.
+
     Raises:
-        UserError: it is.
+        UserError: there are none.
     """
-    training_files(audio, config, teacher.config.window)
+    return training_files(audio, config, teacher.config.window)
 
 
 def prepared_training(

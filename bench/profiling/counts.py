@@ -7,6 +7,7 @@ import torch
 from bench.audio import SAMPLE_RATE_HZ
 from bench.contracts import Settings
 from bench.upstream import UpstreamConfig, UpstreamModel, reference_config
+from bench.upstream.conversion.weights import CHANNEL_SCALE
 from bench.upstream.cost import ALL_SUPERB_LENGTHS, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
 
@@ -22,12 +23,12 @@ class Counts(Settings):
     params: int
     """All weights, with the fixed scale of the last convolution's channels: DPHuBERT's count."""
     params_trainable: int
-    """Those that training changes; the leaderboard's ``params``."""
+    """Without that scale; the leaderboard's ``params``. int8 weights count, their scales do not."""
     params_by_part: dict[str, int]
     """``params`` by `PARTS`: the convolutional extractor; attention, with WavLM's position bias; feed-forward blocks;
     the rest, which is projection, positional convolution and LayerNorms."""
     size_bytes: int
-    """Of the weights as the suite stores them, in float32."""
+    """Of the weights as the suite stores them: float32, but for int8 layers."""
     macs: int
     """Plain count over SUPERB's 32 utterances."""
     macs_superb: int
@@ -50,19 +51,21 @@ def count(reference: str, name: str | None = None) -> Counts:
     """
     config = reference_config(reference)
     parts = dict.fromkeys(PARTS, 0)
-    num_trainable = 0
+    num_trainable, size_bytes = 0, 0
     if config is not None:
         model = meta_model(config)
-        num_trainable = sum(parameter.numel() for parameter in model.parameters())
-        for key, tensor in model.state_dict().items():
+        parameters = dict(model.named_parameters())
+        num_trainable = sum(parameter.numel() for parameter in parameters.values())
+        for key, tensor in (parameters | {CHANNEL_SCALE: model.feature_extractor.channel_scale}).items():
             parts[_part(key)] += tensor.numel()
+        size_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     macs = superb_fbank_macs() if config is None else superb_macs(config)
     return Counts(
         model=name or reference,
         params=sum(parts.values()),
         params_trainable=num_trainable,
         params_by_part=parts,
-        size_bytes=sum(parts.values()) * torch.float32.itemsize,
+        size_bytes=size_bytes,
         macs=macs.macs,
         macs_superb=macs.macs_superb,
         macs_buckets=macs.buckets,

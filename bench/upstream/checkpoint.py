@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -47,13 +47,29 @@ class Manifest(BaseModel):
     schema_version: int
     """Of this file."""
     shape: UpstreamConfig
-    """The whole shape; with the weights, all there is to know to build the model."""
-    reduced_linears: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Rank and dtype of linear layers that are stored in another form than dense float32, by module path."""
+    """The whole shape; with the weights, all there is to know to build the model. Its ``reduced_linears``, rank and
+    dtype of linear layers that are not dense float32, stand beside it in the file."""
     parameters: ParameterCounts
     """Derived from ``shape``."""
     provenance: dict[str, Any]
     """Where the model comes from: teacher, compressor, recipe, seed, code version, data; or what was converted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_reduced_linears(cls, content: Any) -> Any:
+        content = dict(content)
+        reduced = content.pop("reduced_linears", None)
+        if reduced and isinstance(content.get("shape"), dict):
+            content["shape"] = content["shape"] | {"reduced_linears": reduced}
+        return content
+
+    @model_serializer(mode="wrap")
+    def _put_reduced_linears_beside(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        shape = content["shape"]
+        beside = {"reduced_linears": shape.pop("reduced_linears")}
+        shape.pop("schema_version")
+        return {key: content[key] for key in ("schema_version", "shape")} | beside | content
 
 
 def save_upstream(
@@ -82,7 +98,7 @@ def save_upstream(
         ),
         provenance=dict(provenance),
     )
-    content = manifest.model_dump(mode="json", exclude={"shape": {"schema_version"}})
+    content = manifest.model_dump(mode="json")
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -129,10 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"Expected schema version {SCHEMA_VERSION} in {path}. Found {version!r}. "
             "Was the model written by another version of superb-bench?"
         )
-    manifest = validated(Manifest, content, path)
-    if manifest.reduced_linears:
-        raise UserError(f"Expected dense float32 weights by {path}. Found reduced ones. Use a newer superb-bench.")
-    return manifest
+    return validated(Manifest, content, path)
 
 
 def read_folder(folder: Path) -> Checkpoint:
@@ -160,7 +173,8 @@ def weights_hash(module: nn.Module) -> str:
     config = getattr(module, "config", None)
     if isinstance(config, UpstreamConfig):
         # Equal weights may still be another model: normalisation, epsilon and the indices of heads are not in them.
-        digest.update(config.model_dump_json(exclude={"dropout", "schema_version"}).encode())
+        dense = set() if config.reduced_linears else {"reduced_linears"}
+        digest.update(config.model_dump_json(exclude={"dropout", "schema_version"} | dense).encode())
     for key, value in sorted(module.state_dict().items()):
         array = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())

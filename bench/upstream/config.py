@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PositiveInt,
+    model_validator,
+)
 
 SCHEMA_VERSION = 1
 
@@ -62,6 +70,34 @@ class RelativePosition(_Shape):
     """False where the embedding went with layer 0's attention, as in DPHuBERT: no layer has a bias then."""
 
 
+class ReducedLinear(_Shape):
+    """A linear layer in another form than one dense float32 weight."""
+
+    rank: PositiveInt | None = None
+    """Two layers in its place: down to so many features, without a bias, and up from them. None: one layer."""
+    dtype: Literal["float32", "int8"] = "float32"
+    """Of its weights. ``int8`` has one float32 scale an output, and a float32 bias."""
+
+    @model_validator(mode="after")
+    def _reduces(self) -> ReducedLinear:
+        if self.rank is None and self.dtype == "float32":
+            raise ValueError("neither rank nor dtype differs from a dense float32 layer's")
+        return self
+
+
+def _sorted_by_path(pairs: Iterable[tuple[str, ReducedLinear]]) -> tuple[tuple[str, ReducedLinear], ...]:
+    return tuple(sorted(pairs, key=lambda pair: pair[0]))
+
+
+ReducedLinears = Annotated[
+    tuple[tuple[str, ReducedLinear], ...],
+    BeforeValidator(lambda value: tuple(value.items()) if isinstance(value, Mapping) else value),
+    AfterValidator(_sorted_by_path),
+    PlainSerializer(lambda pairs: {module: reduced.model_dump() for module, reduced in pairs}),
+]
+"""Path of a module and how it is reduced, sorted by path; a mapping where it is written."""
+
+
 class UpstreamConfig(_Shape):
     """The whole shape of a HuBERT, wav2vec 2.0 or WavLM upstream."""
 
@@ -99,6 +135,8 @@ class UpstreamConfig(_Shape):
     """Scale each utterance to zero mean and unit variance first (Large)."""
     dropout: DropoutRates = DropoutRates()
     """Training only."""
+    reduced_linears: ReducedLinears = ()
+    """Linear layers that are low-rank or int8; all others are dense float32."""
 
     @model_validator(mode="after")
     def _consistent(self) -> UpstreamConfig:
@@ -113,7 +151,47 @@ class UpstreamConfig(_Shape):
                 raise ValueError(f"layer {index} has a feed-forward width of {layer.feed_forward}")
         if (self.architecture == "wavlm") != (self.relative_position is not None):
             raise ValueError("relative_position belongs to WavLM and only to it")
+        self._check_reduced_linears()
         return self
+
+    def _check_reduced_linears(self) -> None:
+        sizes = self.linear_sizes
+        for module, reduced in self.reduced_linears:
+            if module not in sizes:
+                raise ValueError(f"reduced_linears names {module}, which is no linear layer of this shape")
+            if reduced.rank is not None and reduced.rank > min(sizes[module]):
+                inputs, outputs = sizes[module]
+                raise ValueError(
+                    f"{module} has rank {reduced.rank}; a layer of {inputs} inputs and {outputs} outputs has at most "
+                    f"{min(inputs, outputs)}"
+                )
+
+    def with_reduced_linears(self, reduced: Mapping[str, ReducedLinear]) -> UpstreamConfig:
+        """Return this shape with these linear layers reduced, by path of module, beside those that are already.
+
+        Raises:
+            ValueError: no such layer, or a rank above the layer's.
+        """
+        changed = self.model_copy(
+            update={"reduced_linears": _sorted_by_path({**dict(self.reduced_linears), **reduced}.items())}
+        )
+        changed._check_reduced_linears()
+        return changed
+
+    @property
+    def linear_sizes(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of every linear layer by path of module, but for the gate of WavLM's position bias."""
+        sizes = {"feature_projection.projection": (self.conv_layers[-1].channels, self.dim)}
+        for index, layer in enumerate(self.layers):
+            width = len(layer.heads) * self.head_dim
+            if layer.heads:
+                attention = f"layers.{index}.attention"
+                sizes |= {f"{attention}.{name}": (self.dim, width) for name in ("k_proj", "v_proj", "q_proj")}
+                sizes[f"{attention}.out_proj"] = (width, self.dim)
+            if layer.feed_forward:
+                sizes[f"layers.{index}.feed_forward.intermediate_dense"] = (self.dim, layer.feed_forward)
+                sizes[f"layers.{index}.feed_forward.output_dense"] = (layer.feed_forward, self.dim)
+        return sizes
 
     @property
     def num_layers(self) -> int:

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations
 
 from bench.upstream.attention import SelfAttention
 from bench.upstream.config import ConvLayerShape, TransformerLayerShape, UpstreamConfig
+from bench.upstream.reduced_linears import reduced_linear
 from bench.upstream.wavlm_attention import GatedSelfAttention, RelativePositionBias
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class UpstreamModel(nn.Module):
         self.position_bias: RelativePositionBias | None = None
         if config.relative_position is not None and config.relative_position.has_embedding:
             self.position_bias = RelativePositionBias(config.relative_position, config.total_heads)
+        for path, reduced in config.reduced_linears:
+            self.set_submodule(path, reduced_linear(*config.linear_sizes[path], reduced))
 
     @property
     def stride(self) -> int:
@@ -83,8 +86,12 @@ class UpstreamModel(nn.Module):
         Source: DPHuBERT (arXiv 2305.17651) section 3.1, and its reference implementation.
         """
         features, frame_lengths = self.extract(waveforms, lengths)
+        return self.distillation_states_of(features, frame_lengths), frame_lengths
+
+    def distillation_states_of(self, features: Tensor, frame_lengths: Tensor) -> list[Tensor]:
+        """Compute the states of `distillation_states` from what `extract` returns."""
         projected = self.project(features, frame_lengths)
-        return [projected, *self._transform(projected, frame_lengths)[1:]], frame_lengths
+        return [projected, *self._transform(projected, frame_lengths)[1:]]
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Count the frames of utterances of ``lengths`` samples, (batch,) each."""

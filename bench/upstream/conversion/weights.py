@@ -99,7 +99,7 @@ class Checkpoint:
         """Compare keys and shapes without building the model.
 
         Raises:
-            UserError: a weight is missing, left over, or of another shape.
+            UserError: a weight is missing, left over, of another shape or kind of number.
         """
         self._check(uninitialised(self.config))
 
@@ -130,7 +130,8 @@ class Checkpoint:
         return prune(model, masks)
 
     def _check(self, model: UpstreamModel) -> None:
-        expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        ours = model.state_dict()
+        expected = {key: tuple(value.shape) for key, value in ours.items()}
         missing = expected.keys() - self.weights.keys()
         if missing:
             raise UserError(f"Expected more weights in {self.where}. Found none for {listed(missing)}.")
@@ -142,6 +143,11 @@ class Checkpoint:
             if found != shape:
                 raise UserError(
                     f"Expected {key} of shape {shape} in {self.where}. Found {found}. Is its config another's?"
+                )
+            if self.weights[key].is_floating_point() != ours[key].is_floating_point():
+                raise UserError(
+                    f"Expected {key} of {ours[key].dtype} in {self.where}. Found {self.weights[key].dtype}. Is its "
+                    "config another's?"
                 )
         if self.gates:
             self._gates(model)

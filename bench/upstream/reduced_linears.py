@@ -1,0 +1,133 @@
+"""Linear layers in another form than one dense float32 weight: low-rank, int8, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import Self
+
+from bench.errors import UserError
+from bench.upstream.config import ReducedLinear
+
+
+class LowRankLinear(nn.Module):
+    """Two linear layers in place of one, with fewer features between them than would make all of its weights."""
+
+    def __init__(self, down: nn.Module, up: nn.Module) -> None:
+        super().__init__()
+        self.down = down
+        self.up = up
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs)."""
+        outputs: Tensor = self.up(self.down(inputs))
+        return outputs
+
+
+class Int8Linear(nn.Module):
+    """A linear layer of int8 weights, symmetric about zero, and of inputs that are quantised anew at every call.
+
+    torch's own kernels multiply: they find one scale and zero point for all inputs of a call, and on x86 use 7 bits of
+    them, without which sums would overflow on processors without VNNI. There is no gradient.
+
+    Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
+    (arXiv 1712.05877) section 2; torch's dynamically quantised linear layer for the kernels.
+    """
+
+    scale: Tensor
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__()
+        # A parameter, so that it counts as one: integers need no gradient to be one.
+        self.weight = nn.Parameter(torch.zeros((outputs, inputs), dtype=torch.int8), requires_grad=False)
+        self.register_buffer("scale", torch.ones(outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self._packed: Any = None
+        self.register_load_state_dict_post_hook(lambda module, _keys: module._forget_packed())  # type: ignore[no-untyped-call]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs), in float32."""
+        if inputs.is_meta:
+            return F.linear(inputs, self.weight.to(inputs.dtype), self.bias)
+        if self._packed is None:
+            self._packed = self._pack()
+        # QNNPACK sums 8 bits without overflow, and would warn of being asked for 7.
+        uses_7_bits = torch.backends.quantized.engine != "qnnpack"
+        outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, uses_7_bits)
+        return outputs
+
+    def _pack(self) -> Any:
+        require_int8_kernels(self.weight.device.type)
+        scale = self.scale.float()
+        zero_points = torch.zeros_like(scale, dtype=torch.long)
+        weight = torch.quantize_per_channel(self.weight * scale[:, None], scale, zero_points, 0, torch.qint8)
+        bias = None if self.bias is None else self.bias.detach().float()
+        return torch.ops.quantized.linear_prepack(weight, bias)
+
+    def _forget_packed(self) -> None:
+        self._packed = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast, as `torch.nn.Module` does, but to no device that lacks the kernels."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._forget_packed()
+        require_int8_kernels(self.weight.device.type)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave packed weights, which are no tensors, out of copies."""
+        return self.__dict__ | {"_packed": None}
+
+
+def require_int8_kernels(device: str) -> None:
+    """Refuse a device on which int8 layers cannot run.
+
+    Args:
+        device: type of it; anything runs on ``meta``.
+
+    Raises:
+        UserError: it has no kernels for them.
+    """
+    if device not in ("cpu", "meta"):
+        raise UserError(
+            f"int8 linear layers run on the CPU alone, by torch's quantised kernels. Found the device {device}. "
+            "Use --device cpu."
+        )
+    if device == "cpu" and torch.backends.quantized.engine == "none":
+        raise UserError(
+            "int8 linear layers need torch's quantised kernels (x86, fbgemm, onednn or qnnpack). Found none in this "
+            "build of torch. Install a build that has them, or use a model without int8."
+        )
+
+
+def reduced_linear(inputs: int, outputs: int, reduced: ReducedLinear) -> nn.Module:
+    """Build a reduced linear layer with a bias, whose weights are yet to be filled."""
+    if reduced.rank is None:
+        return _linear(inputs, outputs, reduced, bias=True)
+    return LowRankLinear(
+        _linear(inputs, reduced.rank, reduced, bias=False), _linear(reduced.rank, outputs, reduced, bias=True)
+    )
+
+
+def _linear(inputs: int, outputs: int, reduced: ReducedLinear, *, bias: bool) -> nn.Module:
+    if reduced.dtype == "int8":
+        return Int8Linear(inputs, outputs, bias=bias)
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+def quantised_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a weight (outputs, inputs) to int8, symmetrically by the largest of each output.
+
+    Returns:
+        int8 of the same shape from -127 to 127, and the scale of each output, (outputs,) float32.
+    """
+    weight = weight.detach().float()
+    # Of an output of zeros any scale will do.
+    scale = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    zero_points = torch.zeros_like(scale, dtype=torch.long)
+    rounded: Tensor = torch.quantize_per_channel(weight, scale, zero_points, 0, torch.qint8).int_repr()
+    return rounded, scale

@@ -1,0 +1,52 @@
+"""Models with reduced linear layers from models with dense ones; the models they come from stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
+
+from bench.upstream.config import ReducedLinear
+from bench.upstream.initialisation import uninitialised
+from bench.upstream.model import UpstreamModel
+from bench.upstream.reduced_linears import quantised_weight
+
+
+def factorised(model: UpstreamModel, factors: Mapping[str, tuple[Tensor, Tensor]]) -> UpstreamModel:
+    """Return a model in which dense linear layers are low-rank ones.
+
+    Args:
+        model: with any linear layers.
+        factors: of the weights of dense ones, by path of module: (rank, inputs), and (outputs, rank) to be multiplied
+            with it from the left.
+    """
+    state = model.state_dict()
+    for path, (down, up) in factors.items():
+        del state[f"{path}.weight"]
+        state |= {f"{path}.down.weight": down, f"{path}.up.weight": up, f"{path}.up.bias": state.pop(f"{path}.bias")}
+    return _rebuilt(model, {path: ReducedLinear(rank=len(down)) for path, (down, _) in factors.items()}, state)
+
+
+def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
+    """Return a model in which linear layers, dense or low-rank, have int8 weights.
+
+    Args:
+        model: with any linear layers.
+        modules: paths of those in float32 that are to be quantised.
+    """
+    before = dict(model.config.reduced_linears)
+    reduced = {
+        path: ReducedLinear(rank=before[path].rank if path in before else None, dtype="int8") for path in modules
+    }
+    state = model.state_dict()
+    for path, each in reduced.items():
+        for part in ("",) if each.rank is None else (".down", ".up"):
+            key = f"{path}{part}"
+            state[f"{key}.weight"], state[f"{key}.scale"] = quantised_weight(state[f"{key}.weight"])
+    return _rebuilt(model, reduced, state)
+
+
+def _rebuilt(model: UpstreamModel, reduced: Mapping[str, ReducedLinear], state: Mapping[str, Tensor]) -> UpstreamModel:
+    rebuilt = uninitialised(model.config.with_reduced_linears(reduced)).to(model.layer_norm.weight)
+    rebuilt.load_state_dict(state)
+    return rebuilt.train(model.training)

@@ -1,0 +1,69 @@
+"""int8: linear layers with int8 weights and dynamically quantised inputs, without any training.
+
+Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
+(arXiv 1712.05877); torch's dynamic quantisation of linear layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from bench.contracts import AudioSource, Context, Settings
+from bench.errors import UserError
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.reduced_linears import require_int8_kernels
+from bench.upstream.reduction import quantised
+from compressors.linears import LinearGroup, linears_of
+from compressors.preparation import require_speech_model
+
+
+class Int8Config(Settings):
+    """What is quantised."""
+
+    linears: tuple[LinearGroup, ...] = Field(default=("attention", "feed_forward", "projection"), min_length=1)
+    """Linear layers that get int8 weights: ``attention``, ``feed_forward``, and the ``projection`` of the extractor's
+    features. Convolutions stay in float32, and so does the small gate of WavLM's position bias."""
+
+
+class Int8:
+    """The compressor ``int8``."""
+
+    name: ClassVar[str] = "int8"
+    summary: ClassVar[str] = "int8 weights and dynamically quantised inputs, without training (arXiv 1712.05877)"
+    config_type: ClassVar[type[Int8Config]] = Int8Config
+    presets: ClassVar[Mapping[str, Int8Config]] = {preset: Int8Config() for preset in ("paper", "mini", "smoke")}
+
+    def __init__(self, config: Int8Config) -> None:
+        self.config = config
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - it hears none
+        """Refuse what cannot work.
+
+        Raises:
+            UserError: the teacher is no speech model, or has nothing to quantise; the device has no int8 kernels.
+        """
+        require_int8_kernels(context.device)
+        if not self._modules(require_speech_model(teacher).config):
+            raise UserError(
+                f"Expected linear layers in float32 among {', '.join(self.config.linears)}. Found none in this "
+                "teacher. Choose another --teacher, or other linears."
+            )
+
+    def compress(
+        self,
+        teacher: UpstreamModel,
+        audio: AudioSource,  # noqa: ARG002 - it hears none
+        workdir: Path,  # noqa: ARG002 - it takes a second at most
+        context: Context,  # noqa: ARG002 - nothing is random
+    ) -> dict[str, UpstreamModel]:
+        """Quantise; see `bench.contracts.Compressor`."""
+        return {self.name: quantised(teacher, self._modules(teacher.config)).eval()}
+
+    def _modules(self, shape: UpstreamConfig) -> list[str]:
+        reduced = dict(shape.reduced_linears)
+        chosen = linears_of(shape, self.config.linears)
+        return [path for path in chosen if path not in reduced or reduced[path].dtype == "float32"]
