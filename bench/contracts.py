@@ -288,7 +288,7 @@ class Compressor(Protocol):
 
 @runtime_checkable
 class ChecksAhead(Protocol):
-    """What a compressor may have beside its `check`, for stacks such as ``dphubert+int8`` in which others come before it.
+    """What a compressor may have beside its `check`, for stacks such as ``dphubert+int8``, where others come first.
 
     What it will compress is not made yet; `check` is called once it is.
     """
@@ -309,7 +309,7 @@ class ChecksAhead(Protocol):
 
 @runtime_checkable
 class EndsStack(Protocol):
-    """What a compressor may have whose models nothing can compress further: in stacks it is the last part, or refused."""
+    """What a compressor may have whose models nothing can compress further: in a stack it has to be the last part."""
 
     ends_stack: ClassVar[Literal[True]]
 

@@ -13,6 +13,7 @@ from bench.config.data import tasks_with_data
 from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
+from bench.stacking import part_names
 
 # What numpy's and torch's generators take.
 LARGEST_SEED = 2**32
@@ -76,7 +77,8 @@ def resolved_run(
         training_budget=training_budget,  # type: ignore[arg-type]
         assignments=tuple(assignments),
     )
-    registry.require("bench.compressors", [name for name in choice.compressors if name != "none"])
+    parts = [part for name in choice.compressors if name != "none" for part in part_names(name)]
+    registry.require("bench.compressors", parts)
     registry.require("bench.tasks", choice.tasks)
     # Here, for it takes torch with it: wrong names are told without that.
     from bench.upstream.reference import check_reference, model_name

@@ -14,16 +14,15 @@ from pydantic import Field
 from bench import registry
 from bench.config.data import describe_data
 from bench.config.overrides import nested, parse_overrides, validated
+from bench.config.routing import SIZES, Changes, Parts, first_with, split_off, to_compressors, to_tasks
 from bench.contracts import Data, FeatureProtocol, Settings
 from bench.errors import UserError
+from bench.stacking import compressor_parts, joined
 
 Preset = Literal["smoke", "mini", "paper"]
 
 TrainingBudget = Literal["updates", "macs", "preset"]
 """What all methods of a sweep have as much of as the first one; ``preset``: each what its preset has."""
-
-SIZES = frozenset({"sparsity", "params"})
-"""Settings of compressors that a sweep's own sizes would contradict."""
 
 
 class ModelSource(Settings):
@@ -117,12 +116,12 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
     """
     overrides = parse_overrides(choice.assignments)
-    compressors = {name: registry.load("bench.compressors", name) for name in choice.compressors if name != "none"}
+    compressors = {name: compressor_parts(name) for name in choice.compressors if name != "none"}
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
-    data_changes, others = _split(overrides, "data")
+    data_changes, others = split_off(overrides, "data")
     data = describe_data(choice.data, data_changes, tasks)
-    to_compressors, to_tasks = _plugin_overrides(compressors, tasks, others)
-    rows = _compressor_rows(choice, compressors, to_compressors)
+    task_changes, others = to_tasks(others, tasks)
+    rows = _compressor_rows(choice, compressors, to_compressors(others, compressors))
     references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
     row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *rows]
     doubled = sorted({name for name in row_names if row_names.count(name) > 1})
@@ -141,64 +140,41 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         training_budget=choice.training_budget,
         models={**models, **rows},
         tasks={
-            name: _configured(plugin, choice.preset, to_tasks[name], f"task {name}") for name, plugin in tasks.items()
+            name: _configured(plugin, choice.preset, task_changes[name], f"task {name}")
+            for name, plugin in tasks.items()
         },
     )
 
 
-def _split(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    prefix = f"{head}."
-    inside = {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
-    outside = {key: value for key, value in overrides.items() if not key.startswith(prefix)}
-    return inside, outside
-
-
-def _plugin_overrides(
-    compressors: Mapping[str, Any], tasks: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Find whom each ``--set`` concerns: changes by compressor, and by task."""
-    to_all, rest = _split(overrides, "compressor")
-    to_tasks, bare = _split(rest, "tasks")
-    unknown_tasks = {key.partition(".")[0] for key in to_tasks} - set(tasks)
-    if unknown_tasks:
-        name = min(unknown_tasks)
-        raise UserError(f"--set tasks.{name}...: this task is not chosen. {registry.nearest(name, tasks)}")
-    for key in bare:
-        fields = sorted({field for plugin in compressors.values() for field in plugin.config_type.model_fields})
-        if key.partition(".")[0] not in fields:
-            known = registry.nearest(key, [*fields, "data.*", "compressor.*", "tasks.<name>.*"])
-            raise UserError(f"--set {key}: no chosen compressor has this key. {known}")
-    by_compressor = {}
-    for name, plugin in compressors.items():
-        fields = plugin.config_type.model_fields
-        by_compressor[name] = {
-            **to_all,
-            **{key: value for key, value in bare.items() if key.partition(".")[0] in fields},
-        }
-    return by_compressor, {name: _split(to_tasks, name)[0] for name in tasks}
-
-
 def _compressor_rows(
-    choice: Choice, compressors: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+    choice: Choice, compressors: Mapping[str, Parts], changes: Mapping[str, Changes]
 ) -> dict[str, ModelSource]:
     """List the rows that compression makes: one a compressor, in a sweep one a compressor and sparsity."""
     rows = {}
-    for name, plugin in compressors.items():
-        if choice.sparsities and "sparsity" not in plugin.config_type.model_fields:
+    for name, parts in compressors.items():
+        settings = _settings_by_part(choice.preset, parts, changes[name])
+        if not choice.sparsities:
+            rows[name] = ModelSource(compressor=name, settings=joined(settings))
+            continue
+        sized = first_with(parts, "sparsity")
+        if sized is None:
             raise UserError(f"--sparsity: the compressor {name} has no such setting. Leave it out of the sweep.")
-        own_size = sorted(SIZES & changes[name].keys()) if choice.sparsities else []
+        own_size = sorted(SIZES & changes[name][sized].keys())
         if own_size:
             raise UserError(f"--set {own_size[0]}: the sizes of a sweep are those of --sparsity. Leave it out.")
-        where = f"compressor {name}"
-        settings = _configured(plugin, choice.preset, changes[name], where)
         # Settings that leave the sparsity out, such as those of a student of a fixed size, are a row at their own size.
-        if not choice.sparsities or "sparsity" not in settings:
-            rows[name] = ModelSource(compressor=name, settings=settings)
+        if "sparsity" not in settings[sized]:
+            rows[name] = ModelSource(compressor=name, settings=joined(settings))
             continue
         for sparsity in choice.sparsities:
-            settings = _configured(plugin, choice.preset, {**changes[name], "sparsity": sparsity}, where)
-            rows[f"{name}-{sparsity!r}"] = ModelSource(compressor=name, settings=settings)
+            with_size = {**changes[name], sized: {**changes[name][sized], "sparsity": sparsity}}
+            settings = _settings_by_part(choice.preset, parts, with_size)
+            rows[f"{name}-{sparsity!r}"] = ModelSource(compressor=name, settings=joined(settings))
     return rows
+
+
+def _settings_by_part(preset: str, parts: Parts, changes: Changes) -> Changes:
+    return {name: _configured(plugin, preset, changes[name], f"compressor {name}") for name, plugin in parts.items()}
 
 
 def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:

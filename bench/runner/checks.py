@@ -15,6 +15,7 @@ from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
 from bench.contracts import Compressor, Context, Data, Settings, SplitSize, Task
 from bench.errors import UserError
+from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
 
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
@@ -87,7 +88,7 @@ def compressible(teacher: AnyUpstream | None, reference: str | None) -> Upstream
 def compressor(config: RunConfig, row: str) -> Compressor:
     """Instantiate the compressor that makes a row, with its configuration."""
     source = config.models[row]
-    plugin = registry.load("bench.compressors", source.compressor or "")
+    plugin = compressor_type(source.compressor or "")
     instance: Compressor = plugin(plugin.config_type.model_validate(source.settings))
     return instance
 

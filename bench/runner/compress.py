@@ -19,6 +19,7 @@ from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
 from bench.runner.plan import Compression
+from bench.stacking import PartsMade, Stack, what_differs
 from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream, weights_hash
@@ -31,6 +32,7 @@ def compress(
     workdir: Path,
     device: Literal["cpu", "cuda"],
     model_folder: Callable[[str], Path],
+    made: PartsMade | None = None,
 ) -> list[str]:
     """Run a compressor and save its models.
 
@@ -41,6 +43,7 @@ def compress(
         workdir: for checkpoints; the same one goes on where an earlier call stopped.
         device: ``cpu`` or ``cuda``.
         model_folder: where the model of a given row belongs.
+        made: what there is of a stack's models.
 
     Returns:
         The rows that its models are.
@@ -48,24 +51,22 @@ def compress(
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
     context = Context(seed=compression.seed, device=device)
-    upstreams = checks.compressor(config, compression.row).compress(teacher, audio, workdir, context)
+    compressor = checks.compressor(config, compression.row)
+    if isinstance(compressor, Stack) and made:
+        compressor = compressor.beginning_with(made)
+    upstreams = compressor.compress(teacher, audio, workdir, context)
     provenance = {
-        **_identity(config, compression, teacher),
+        **identity(config, compression, teacher),
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
     }
-    compressor = config.models[compression.row].compressor or ""
+    name = config.models[compression.row].compressor or ""
     rows = []
-    for made, upstream in upstreams.items():
-        if made != compressor and not made.startswith(f"{compressor}-"):
-            raise UserError(
-                f"The compressor {compressor} made a model {made!r}. "
-                f"Expected {compressor!r} or a name beginning {compressor}-."
-            )
-        beside = workdir / "beside" / made
-        model = compression.row + made.removeprefix(compressor)
+    for called, upstream in upstreams.items():
+        beside = workdir / "beside" / called
+        model = compression.row + what_differs(name, called)
         rows.append(model)
         folder = model_folder(model)
         if is_suite_folder(folder):
@@ -88,7 +89,7 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
     workdir = out.with_name(f".{out.name}.work")
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
-        models = _models_there(out, _identity(config, Compression(name), teacher))
+        models = _models_there(out, identity(config, Compression(name), teacher))
         if not models or workdir.exists():
             checks.check_disk(out, teacher)
             checks.prepare_data(config.data)
@@ -107,7 +108,7 @@ def _audio_hours(audio: AudioSource) -> float:
     return audio.hours or hours(read_headers(source_paths(audio), resample=audio.resample))
 
 
-def _models_there(out: Path, identity: dict[str, Any]) -> list[Path]:
+def _models_there(out: Path, wanted: dict[str, Any]) -> list[Path]:
     if not out.exists():
         return []
     models = [folder for folder in (out, *sorted(out.iterdir())) if is_suite_folder(folder)] if out.is_dir() else []
@@ -115,7 +116,7 @@ def _models_there(out: Path, identity: dict[str, Any]) -> list[Path]:
         raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
     for model in models:
         there = read_manifest(model).provenance
-        different = [key for key, value in identity.items() if there.get(key) != value]
+        different = [key for key, value in wanted.items() if there.get(key) != value]
         if different:
             raise UserError(
                 f"--out {out} holds another model (its {different[0]} differs). Choose another --out, or delete it."
@@ -128,7 +129,7 @@ def _row(path: Path) -> dict[str, Any]:
     return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
 
 
-def _identity(config: RunConfig, compression: Compression, teacher: UpstreamModel) -> dict[str, Any]:
+def identity(config: RunConfig, compression: Compression, teacher: UpstreamModel) -> dict[str, Any]:
     """Say all that a compressed model depends on."""
     return {
         "compressor": config.models[compression.row].compressor,

@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench import registry
-from bench.config.run import RunConfig
+from bench.config.overrides import validated
+from bench.config.run import ModelSource, RunConfig
 from bench.errors import UserError
+from bench.stacking import compressor_type, part_names
 from bench.store.records import Cell
 from bench.store.run_folder import RunFolder
 
@@ -98,10 +100,11 @@ def _with_later_settings(there: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filled(group: registry.Group, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    if name not in registry.names(group):
+    if not set(part_names(name)) <= set(registry.names(group)):
         return settings
+    plugin = compressor_type(name) if group == "bench.compressors" else registry.load(group, name)
     try:
-        filled: dict[str, Any] = registry.load(group, name).config_type.model_validate(settings).model_dump(mode="json")
+        filled: dict[str, Any] = plugin.config_type.model_validate(settings).model_dump(mode="json")
     except ValidationError:
         # Settings that are gone, or refused today: the comparison names the difference.
         return settings
@@ -139,11 +142,20 @@ def _difference(there: Any, here: Any, name: str, extendable: set[str], growing:
     return ""
 
 
+def rows_there(folder: RunFolder) -> dict[str, ModelSource]:
+    """Read the rows that earlier calls have compressed, or begun to."""
+    models = (folder.read_config() or {}).get("models", {})
+    there = {row: validated(ModelSource, values, f"{folder.config_path}: {row}") for row, values in models.items()}
+    return {row: source for row, source in there.items() if source.compressor}
+
+
 def compressions(config: RunConfig) -> list[Compression]:
-    """List the calls of compressors."""
+    """List the calls of compressors; stacks after their parts, of which they then take the models."""
+    sources = config.compressors()
+    rows = sorted(sources, key=lambda row: len(part_names(sources[row].compressor or "")))
     if config.training_budget is None:
-        return [Compression(row) for row in config.compressors()]
-    return [Compression(row, seed, f"-seed{seed}") for row in config.compressors() for seed in config.seeds]
+        return [Compression(row) for row in rows]
+    return [Compression(row, seed, f"-seed{seed}") for row in rows for seed in config.seeds]
 
 
 def references(config: RunConfig) -> list[Subject]:

@@ -20,12 +20,14 @@ from bench.runner.compress import compress
 from bench.runner.evaluate import LoadedModel, evaluate
 from bench.runner.failures import Failures
 from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
+from bench.runner.parts import parts_made, refuse_after_failures
 from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references
+from bench.stacking import PartsMade
 from bench.store.claims import claimed
 from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, audio_differences
 from bench.store.run_folder import FinishedCompression, RunFolder
-from bench.upstream import AnyUpstream, load_upstream
+from bench.upstream import AnyUpstream, UpstreamModel, load_upstream
 from bench.upstream.checkpoint import weights_hash
 
 logger = logging.getLogger(__name__)
@@ -146,18 +148,28 @@ class Run:
                 return list(finished.models)
             logger.info("compress %s: teacher %s", name, self.config.teacher)
             started = time.monotonic()
+            upstream = checks.compressible(teacher, self.config.teacher)
             models = compress(
                 self.config,
                 compression,
-                checks.compressible(teacher, self.config.teacher),
+                upstream,
                 self.folder.compression_workdir(name),
                 self.device,
                 lambda model: self.folder.model_folder(model + compression.suffix),
+                self._parts_made(compression, upstream),
             )
             seconds = time.monotonic() - started
             self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
             logger.info("compress %s: done in %.0f s", name, seconds)
             return models
+
+    def _parts_made(self, compression: Compression, teacher: UpstreamModel) -> PartsMade:
+        refuse_after_failures(self.config, compression, self.failures.reasons)
+        made = parts_made(self.folder, self.config, compression, teacher)
+        if made.folders:
+            models = ", ".join(folder.name for folder in made.folders.values())
+            logger.info("compress %s: begins with %s", compression.name, models)
+        return made
 
     def _evaluate_subject(self, subject: Subject) -> None:
         if not self._missing_cells(subject):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench import registry
 from bench.config.overrides import validated
 from bench.config.run import ModelSource, RunConfig
 from bench.contracts import ComparableTraining
 from bench.errors import UserError
 from bench.runner.checks import compressible
+from bench.runner.plan import rows_there
+from bench.stacking import by_part, compressor_type
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig, load_upstream
 
@@ -25,7 +26,7 @@ def with_equal_training(config: RunConfig, folder: RunFolder) -> RunConfig:
     Raises:
         UserError: a compressor does not say what its training costs, or its recipe does not fit.
     """
-    rows = {**_rows_there(folder), **config.compressors()}
+    rows = {**rows_there(folder), **config.compressors()}
     first = next(iter(rows.values()), None)
     others = [row for row, source in config.compressors().items() if first and source.compressor != first.compressor]
     if first is None or not others or config.training_budget == "preset":
@@ -39,22 +40,20 @@ def with_equal_training(config: RunConfig, folder: RunFolder) -> RunConfig:
     return config.model_copy(update={"models": models})
 
 
-def _rows_there(folder: RunFolder) -> dict[str, ModelSource]:
-    """Read the rows that earlier calls have compressed, or begun to."""
-    models = (folder.read_config() or {}).get("models", {})
-    there = {row: validated(ModelSource, values, f"{folder.config_path}: {row}") for row, values in models.items()}
-    return {row: source for row, source in there.items() if source.compressor}
-
-
 def _at_sparsity_of(row: ModelSource, candidates: Sequence[ModelSource]) -> ModelSource:
     """Choose the candidate of a row's sparsity; the first one where either has a size of its own."""
-    sparsity = row.settings.get("sparsity")
-    return next((source for source in candidates if source.settings.get("sparsity") == sparsity), candidates[0])
+    return next((source for source in candidates if _sparsity(source) == _sparsity(row)), candidates[0])
+
+
+def _sparsity(source: ModelSource) -> float | None:
+    """Return what a sweep sets, in a stack of its first part that has it."""
+    parts = by_part(source.compressor or "", source.settings).values()
+    return next((settings["sparsity"] for settings in parts if "sparsity" in settings), None)
 
 
 def _recipe(source: ModelSource) -> ComparableTraining:
     name = source.compressor or ""
-    recipe = registry.load("bench.compressors", name).config_type.model_validate(source.settings)
+    recipe = compressor_type(name).config_type.model_validate(source.settings)
     if not isinstance(recipe, ComparableTraining) or not recipe.num_updates():
         raise UserError(
             f"Expected compressors that train, and say what that costs. Found {name}, which does not. "

@@ -1,0 +1,69 @@
+"""What a stack need not make: the models of its leading parts, where a row of the same run has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.config.run import ModelSource, RunConfig
+from bench.errors import UserError
+from bench.runner.compress import identity
+from bench.runner.plan import Compression, rows_there
+from bench.stacking import SEPARATOR, PartsMade, by_part, joined
+from bench.store.run_folder import RunFolder
+from bench.upstream import UpstreamModel
+from bench.upstream.checkpoint import read_manifest
+
+
+def leading_parts(source: ModelSource) -> Iterator[ModelSource]:
+    """List the shorter stacks that a stack begins with, the longest first; of a compressor alone there is none."""
+    settings = list(by_part(source.compressor or "", source.settings).items())
+    for num_parts in range(len(settings) - 1, 0, -1):
+        leading = dict(settings[:num_parts])
+        yield ModelSource(compressor=SEPARATOR.join(leading), settings=joined(leading))
+
+
+def parts_made(folder: RunFolder, config: RunConfig, compression: Compression, teacher: UpstreamModel) -> PartsMade:
+    """Find the models of as many leading parts as there are in finished rows of a run, this call's or an earlier one's.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        compression: of which the parts are.
+        teacher: of the run.
+    """
+    rows = {**rows_there(folder), **config.compressors()}
+    stack = identity(config, compression, teacher)
+    for leading in leading_parts(config.models[compression.row]):
+        wanted = {"compressor": leading.compressor, "recipe": leading.settings}
+        for row in (row for row, source in rows.items() if source.compressor == leading.compressor):
+            finished = folder.finished_compression(replace(compression, row=row).name)
+            models = finished.models if finished else ()
+            folders = {model.removeprefix(row): folder.model_folder(model + compression.suffix) for model in models}
+            if folders and all(_is(path, {**stack, **wanted}) for path in folders.values()):
+                return PartsMade(len(by_part(leading.compressor or "", leading.settings)), folders)
+    return PartsMade()
+
+
+def refuse_after_failures(config: RunConfig, compression: Compression, failed: Mapping[str, str]) -> None:
+    """Refuse to make again what a row has just failed to make.
+
+    Args:
+        config: of the run.
+        compression: what is to be made.
+        failed: work of the run to why it failed.
+
+    Raises:
+        UserError: a row of its leading parts is among them.
+    """
+    for leading in leading_parts(config.models[compression.row]):
+        for row, source in config.compressors().items():
+            if source == leading and f"compress {replace(compression, row=row).name}" in failed:
+                raise UserError(f"It begins with {row}, which failed.")
+
+
+def _is(model: Path, wanted: Mapping[str, Any]) -> bool:
+    provenance = read_manifest(model).provenance
+    return all(provenance.get(key) == value for key, value in wanted.items())
