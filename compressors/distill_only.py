@@ -7,7 +7,7 @@ wide student are those of Ashihara et al., Deep versus Wide (arXiv 2207.06867).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
+from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.budget import BudgetConfig, budget_for
@@ -26,12 +27,14 @@ from compressors.distillation import (
     PredictionHeads,
     Projections,
     StatePredictors,
+    distillation_from_start,
     layer_groups,
     thirds,
 )
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.stages import StageConfig
 from compressors.students import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
+from compressors.warm_start import require_smaller, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,21 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, BudgetConfig):
     def num_layers(self) -> int | None:
         """Layers of the student, where that is fixed."""
         return SHALLOW_DEPTHS.get(self.student)
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
+        """Return the recipe for going on from a student in its own shape; see `bench.contracts.WarmStarting`."""
+        require_learner(start, teacher, self)
+        unfit = sorted(BUDGET_FIELDS & set(chosen))
+        if unfit:
+            raise UserError(
+                f"Expected the shape of --from, which distill-only keeps. Found {unfit[0]}. Leave it out, or make the "
+                "model smaller with dphubert."
+            )
+        if self.num_layers:
+            return shortened(self, self.num_updates(), chosen)
+        budget = budget_for(self, teacher)
+        require_smaller(start, budget)
+        return shortened(self.model_copy(update={"sparsity": budget.reached(start)}), self.num_updates(), chosen)
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all training."""
@@ -132,7 +150,10 @@ class DistillOnly:
         """
         require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
-        student_shape(teacher.config, self.config)
+        if context.start is None:
+            student_shape(teacher.config, self.config)
+        else:
+            require_learner(context.start.model.config, teacher.config, self.config)
         require_audio(audio, self.config, teacher)
 
     def compress(
@@ -140,12 +161,38 @@ class DistillOnly:
     ) -> dict[str, UpstreamModel]:
         """Run the stage, or what is left of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        distillation = distillation_from_start(
+            teacher, self.config, context, lambda student: state_predictors(student, teacher, self.config)
+        ) or self._from_scratch(teacher, context)
+        training.run("distillation", self.config.distillation, distillation)
+        distillation.projections.save(distillation.projections.path_in(training.history.parent))
+        return {self.name: distillation.student.eval()}
+
+    def _from_scratch(self, teacher: UpstreamModel, context: Context) -> Distillation:
         student = make_student(teacher, self.config, context.seed)
         predictors = state_predictors(student, teacher, self.config)
-        distillation = Distillation(student, FrozenTeacher(teacher, context.device), predictors, self.config)
-        training.run("distillation", self.config.distillation, distillation)
-        predictors.save(training.history.with_name(f"distillation_{predictors.kind}.safetensors"))
-        return {self.name: student.eval()}
+        return Distillation(student, FrozenTeacher(teacher, context.device), predictors, self.config)
+
+
+def require_learner(start: UpstreamConfig, teacher: UpstreamConfig, config: DistillOnlyConfig) -> None:
+    """Refuse a model to go on from that cannot learn what the student would.
+
+    Raises:
+        UserError: another depth than the student's, other frames than the teacher's, or int8 weights.
+    """
+    if any(reduced.dtype == "int8" for _, reduced in start.reduced_linears):
+        raise UserError("Expected weights that learn as --from. Found int8. Name the model from before quantisation.")
+    depth = config.num_layers or teacher.num_layers
+    if start.num_layers != depth:
+        raise UserError(
+            f"Expected a student of {depth} layers as --from, for student={config.student}. Found {start.num_layers}. "
+            "Name another, or its --set student=..."
+        )
+    if (start.stride, start.window) != (teacher.stride, teacher.window):
+        raise UserError(
+            f"Expected the teacher's frames of --from: every {teacher.stride} samples, over {teacher.window}. Found "
+            f"every {start.stride}, over {start.window}. Name another."
+        )
 
 
 def student_shape(teacher: UpstreamConfig, config: DistillOnlyConfig) -> UpstreamConfig:

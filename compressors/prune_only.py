@@ -18,12 +18,12 @@ from torch import Tensor
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
+from bench.errors import UserError
 from bench.files import replacing
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.audio import CropBatches
 from compressors.budget import Budget, budget_for
-from compressors.comparable_training import StagedTraining
 from compressors.distillation import trainable_copy
 from compressors.importance import (
     Importance,
@@ -37,25 +37,27 @@ from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedP
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
-from compressors.pruning import PruningConfig, pruned_model, report_size, require_reachable
+from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.rescaling import NUM_BATCHES, readers, rescale_extractor
 from compressors.seeds import derived_seed
+from compressors.sizes import models_to_make, target_sparsities, training_of
 from compressors.stages import StageConfig
+from compressors.warm_start import WarmStartConfig, require_start, start_shape
 
 if TYPE_CHECKING:
     from compressors.pretraining.units import FrameUnits
     from compressors.training import Training
 
 
-class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
+class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
     """What is pruned by which importance, and how the model recovers."""
 
     importance: Importance = "taylor"
     """``l1`` and ``l2``: the size of a unit's weights. ``taylor``: how much the masked-prediction loss would change
     without it, to the first order. ``random``: the floor."""
     pruning_steps: int = Field(default=1, ge=1)
-    """1 is one-shot; in more steps the sparsity rises linearly, importances are found anew, and each step has an equal
-    part of the recovery."""
+    """To each size. 1 is one-shot; in more steps the sparsity rises linearly, importances are found anew, and each step
+    has an equal part of the recovery."""
     taylor_batches: int = Field(default=32, ge=1)
     """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
     rescale: bool = False
@@ -74,20 +76,29 @@ class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
 
     @model_validator(mode="after")
     def _every_step_recovers(self) -> Self:
-        if self.recovery is not None and self.recovery.updates < self.pruning_steps:
-            raise ValueError(
-                f"recovery.updates {self.recovery.updates} must be at least pruning_steps {self.pruning_steps}"
-            )
+        steps = self.pruning_steps * max(len(self.sizes), 1)
+        if self.recovery is not None and self.recovery.updates < steps:
+            wanted = f"pruning_steps {self.pruning_steps}" + (f" times {len(self.sizes)} sizes" if self.sizes else "")
+            raise ValueError(f"recovery.updates {self.recovery.updates} must be at least {wanted}")
         return self
 
     @property
     def needs_head(self) -> bool:
         """Whether anything predicts units."""
-        return self.importance == "taylor" or self.recovery is not None
+        return self.recovery is not None or (self.importance == "taylor" and not self.keep_shape)
+
+    @property
+    def num_steps(self) -> int:
+        """Parts of the recovery to each size."""
+        return 1 if self.keep_shape else self.pruning_steps
 
     def stages(self) -> dict[str, StageConfig]:
         """Return the stages that will be run."""
         return {name: stage for name, stage in super().stages().items() if name != "head" or self.needs_head}
+
+    def shared_stages(self) -> dict[str, StageConfig]:
+        """Return the recovery; the head is fitted once, before the first size."""
+        return {name: stage for name, stage in self.stages().items() if name != "head"}
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all stages; each step of pruning leaves its share.
@@ -95,11 +106,16 @@ class PruneOnlyConfig(StagedTraining, MaskedPredictionConfig, PruningConfig):
         The head's gradient goes back through the frozen model, to the mask embedding. Taylor's batches do not count.
         """
         heard = self.macs_a_second(teacher)
-        budget = budget_for(self, teacher)
-        removed = (1 - budget.wanted / budget.original) * (self.pruning_steps + 1) / (2 * self.pruning_steps)
         stages = self.stages()
-        fitting = self.stage_macs(stages["head"], 2 * heard, 0) if "head" in stages else 0
-        return fitting + (self.stage_macs(self.recovery, 0, (1 - removed) * heard) if self.recovery else 0)
+        macs = self.stage_macs(stages["head"], 2 * heard, 0) if "head" in stages else 0
+        before = 1.0
+        for config in self.each_size():
+            budget = budget_for(config, teacher)
+            left = budget.wanted / budget.original
+            mean = left if self.keep_shape else before + (left - before) * (self.num_steps + 1) / (2 * self.num_steps)
+            macs += self.stage_macs(config.recovery, 0, mean * heard) if config.recovery else 0
+            before = left
+        return macs
 
 
 PAPER = PruneOnlyConfig(
@@ -160,10 +176,18 @@ class PruneOnly:
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, the budget is out of its units' reach, or the audio unusable.
+            UserError: the teacher is no speech model, the budget is out of its units' reach, the model to start from is
+                no part of it or nothing would be done with it, or the audio unusable.
         """
         require_trainable(teacher, self.config, context)
-        require_reachable(teacher.config, self.config)
+        require_start(teacher, self.config, context)
+        if not self.config.keep_shape:
+            require_reachable(teacher.config, self.config, start_shape(context))
+        elif self.config.recovery is None:
+            raise UserError(
+                "Expected something to do with the model of --from. Found neither a smaller size nor a recovery. Leave "
+                "recovery=null out, or set sparsity."
+            )
         require_audio(audio, self.config, teacher)
 
     def compress(
@@ -172,47 +196,72 @@ class PruneOnly:
         """Prune and recover, or do what is left of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         target = Target(teacher.num_layers, self.config.num_clusters)
-        prediction = MaskedPrediction(trainable_copy(teacher, self.config.dropout), [target], self.config)
-        pruning = Pruning(self.config, budget_for(self.config, teacher.config), training, prediction)
-        return {self.name: pruning.run()}
+        beginning = context.start.model if context.start else teacher
+        prediction = MaskedPrediction(trainable_copy(beginning, self.config.dropout), [target], self.config)
+        pruning = Pruning(self.config, training, prediction)
+        models = models_to_make(self.name, self.config)
+        pruning.fit_head(next(iter(models)))
+        for model, config in models.items():
+            pruning.make(model, config, budget_for(config, teacher.config))
+        return {model: upstream.eval() for model, upstream in pruning.models.items()}
+
+    def target_sparsities(self) -> Mapping[str, float]:
+        """Tell what each of several models aims at; see `bench.contracts.SeveralSizes`."""
+        return target_sparsities(self.name, self.config)
 
 
 class Pruning:
     """One compression, which goes on where an earlier one in the same folder stopped."""
 
-    def __init__(
-        self, config: PruneOnlyConfig, budget: Budget, training: Training, prediction: MaskedPrediction
-    ) -> None:
+    def __init__(self, config: PruneOnlyConfig, training: Training, prediction: MaskedPrediction) -> None:
         """Prepare it.
 
         Args:
             config: of the method.
-            budget: of the result.
             training: runs the stages, and keeps in its folder what a resumed compression needs.
             prediction: holds the model, which is pruned in place of the one it holds.
         """
         self.config = config
-        self.budget = budget
         self.training = training
         self.prediction = prediction
+        self.models: dict[str, UpstreamModel] = {}
+        """What has been made, by name."""
+        self.num_steps = 0
+        """Steps of pruning and recovery so far."""
 
-    def run(self) -> UpstreamModel:
-        """Prune and recover step by step, and return the model in evaluation mode."""
+    def fit_head(self, model: str) -> None:
+        """Fit mask embedding and predictor, where anything needs them; the history is the one of ``model``."""
         if self.config.needs_head:
             fitting = HeadFitting(self.prediction)
-            self.training.run("head", self.config.head, fitting, self._batches)
+            training_of(self.training, model).run("head", self.config.head, fitting, self._batches)
             fitting.release()
-        for step in range(1, self.config.pruning_steps + 1):
-            masks = self._masks(step)
-            pruned = pruned_model(self.prediction.upstream, masks, self.config)
-            if self.config.rescale:
-                self._rescale(pruned, masks, step)
-            self.prediction.upstream = pruned
-            if self.config.recovery is not None:
-                stage = self.config.recovery.part(step, self.config.pruning_steps)
-                self.training.run(f"recovery-{step}", stage, self.prediction, self._batches)
-        report_size(self.prediction.upstream.config, self.budget, self.config)
-        return self.prediction.upstream.eval()
+
+    def make(self, model: str, config: PruneOnlyConfig, budget: Budget) -> None:
+        """Prune and recover step by step from what there is, and keep the result among `models`.
+
+        Args:
+            model: its name.
+            config: with its share of the recovery.
+            budget: of the result.
+        """
+        training = training_of(self.training, model)
+        beginning = budget.reached(self._shape)
+        for step in range(1, config.num_steps + 1):
+            self.num_steps += 1
+            if not config.keep_shape:
+                self._prune(budget.part(step / config.num_steps, beginning), self.num_steps)
+            if config.recovery is not None:
+                stage = config.recovery.part(step, config.num_steps)
+                training.run(f"recovery-{self.num_steps}", stage, self.prediction, self._batches)
+        report_size(self._shape, budget, config)
+        self.models[model] = self.prediction.upstream
+
+    def _prune(self, budget: Budget, step: int) -> None:
+        masks = self._masks(budget, step)
+        pruned = pruned_model(self.prediction.upstream, masks, self.config)
+        if self.config.rescale:
+            self._rescale(pruned, masks, step)
+        self.prediction.upstream = pruned
 
     def _batches(self, seed: int) -> UnitBatches:
         return UnitBatches(self.training.files, [self._units], self._shape, self.config, seed)
@@ -231,11 +280,10 @@ class Pruning:
             folder=self.training.workdir / "units",
         )
 
-    def _masks(self, step: int) -> dict[str, Tensor]:
+    def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
         """Decide what step ``step`` keeps, once and for all: recomputed, it might differ by rounding."""
         path = self.training.workdir / f"masks-{step}.safetensors"
         if not path.exists():
-            budget = self.budget.part(step / self.config.pruning_steps)
             masks = masks_within_budget(self._scores(step), self._shape, budget, self.config)
             with replacing(path) as temporary:
                 temporary.write_bytes(save(masks))

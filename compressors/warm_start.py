@@ -22,8 +22,8 @@ SHARE_OF_UPDATES = 0.1
 FEWEST_UPDATES = 10
 """That a warm start has by itself, but for recipes that are as short."""
 
-_PRUNABLE = {"schema_version", "dropout", "conv_layers", "layers", "relative_position"}
-"""Fields in which a pruned model may differ from its teacher."""
+_OWN = {"schema_version", "dropout", "conv_layers", "layers", "relative_position", "reduced_linears"}
+"""Fields in which a pruned model may differ from its teacher, or which are compared in a way of their own."""
 
 
 class WarmStartConfig(SizesConfig):
@@ -130,8 +130,9 @@ def _kind(shape: UpstreamConfig) -> dict[str, object]:
     """Return what pruning leaves as it is, by name."""
     position = shape.relative_position
     return {
-        **{name: getattr(shape, name) for name in UpstreamConfig.model_fields if name not in _PRUNABLE},
+        **{name: getattr(shape, name) for name in UpstreamConfig.model_fields if name not in _OWN},
         "number of layers": shape.num_layers,
+        "number of low-rank or int8 linear layers": len(shape.reduced_linears),
         "convolutions' kernels and strides": [(conv.kernel, conv.stride) for conv in shape.conv_layers],
         "relative position": position and (position.num_buckets, position.max_distance),
     }
