@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts import Context, Settings
+from bench.contracts import Context, Settings, WarmStart
 from bench.errors import UserError
 from bench.files import replacing
 from bench.upstream import UpstreamModel
@@ -252,7 +252,7 @@ class Distillation(Objective):
 
     def save(self, folder: Path) -> None:
         """Write what predicts the teacher's states into a folder beside the model."""
-        self.projections.save(folder / f"distillation_{self.projections.kind}.safetensors")
+        self.projections.save(self.projections.path_in(folder))
 
 
 def distillation_from_start(
@@ -273,10 +273,15 @@ def distillation_from_start(
         return None
     student = trainable_copy(context.start.model, config.dropout)
     predictors = make(student)
-    path = context.start.folder and predictors.path_in(context.start.folder)
+    go_on_from(context.start, predictors)
+    return Distillation(student, FrozenTeacher(teacher, context.device), predictors, config)
+
+
+def go_on_from(start: WarmStart, predictors: StatePredictors) -> None:
+    """Load what predicts states that lies beside a model to go on from, where it does for the same states."""
+    path = start.folder and predictors.path_in(start.folder)
     if path is None or not path.is_file() or not predictors.load(path):
         logger.warning("no %s for these states beside the model of --from; they begin anew", predictors.kind)
-    return Distillation(student, FrozenTeacher(teacher, context.device), predictors, config)
 
 
 def trainable_copy(teacher: UpstreamModel, dropout: DropoutRates) -> UpstreamModel:

@@ -20,15 +20,7 @@ from bench.upstream.gates import Gates
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.pruning import pruned_config
 from compressors.budget import budget_for
-from compressors.distillation import (
-    Distillation,
-    DistillationConfig,
-    FrozenTeacher,
-    Projections,
-    distillation_from_start,
-    layer_groups,
-    trainable_copy,
-)
+from compressors.distillation import layer_groups, trainable_copy
 from compressors.preparation import prepared_training, require_audio, require_trainable
 from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
@@ -41,11 +33,13 @@ from compressors.sparsity import (
     target_sparsity,
 )
 from compressors.stages import Objective, StageConfig
+from compressors.teacher_units import require_units, unit_batches
+from compressors.unit_prediction import StudentObjective, StudentObjectiveConfig, student_objective
 from compressors.warm_start import WarmStartConfig, require_start, start_shape
 
 
-class DPHuBERTConfig(WarmStartConfig, DistillationConfig, SparsityConfig):
-    """DPHuBERT's two stages."""
+class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):
+    """DPHuBERT's two stages, and what both learn."""
 
     joint: StageConfig
     """Stage 1: the student learns from the teacher while its gates close."""
@@ -71,12 +65,14 @@ class DPHuBERTConfig(WarmStartConfig, DistillationConfig, SparsityConfig):
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all stages: gated, the student costs what it did before; pruned, its share."""
         heard = gated = self.macs_a_second(teacher)
+        extractor = self.macs_a_second(teacher.model_copy(update={"layers": ()}))
+        teacher_passes, passes = self.num_passes(extractor / heard)
         macs = 0
         for config in self.each_size():
             budget = budget_for(config, teacher)
             pruned = heard * budget.wanted / budget.original
-            macs += 0 if config.keep_shape else config.stage_macs(config.joint, heard, gated)
-            macs += config.stage_macs(config.final, heard, pruned)
+            macs += 0 if config.keep_shape else config.stage_macs(config.joint, teacher_passes * heard, passes * gated)
+            macs += config.stage_macs(config.final, teacher_passes * heard, passes * pruned)
             gated = pruned
         return macs
 
@@ -148,26 +144,27 @@ class DPHuBERT:
         require_start(teacher, self.config, context)
         if not self.config.keep_shape:
             require_reachable(teacher.config, self.config, start_shape(context))
-        require_audio(audio, self.config, teacher)
+        files = require_audio(audio, self.config, teacher)
+        if self.config.predicts_units:
+            require_units(teacher, files, self.config)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
         """Run both stages for each size, or what is left of them; see `bench.contracts.Compressor`."""
         prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context)
-        distillation = distillation_from_start(
-            teacher, self.config, context, lambda student: new_projections(student, teacher, self.config)
-        )
+        batches = unit_batches(prepared, teacher, self.config) if self.config.predicts_units else None
+        objective = objective_from_start(teacher, self.config, context)
         models = {}
         for number, (model, config) in enumerate(models_to_make(self.name, self.config).items(), start=1):
             training = training_of(prepared, model)
-            if distillation is None or not config.keep_shape:
-                joint = JointDistillationPruning(teacher, config, context.device, distillation)
-                training.run(numbered("joint", number), config.joint, joint)
-                distillation = joint.pruned()
-            training.run(numbered("final", number), config.final, distillation)
-            distillation.projections.save(distillation.projections.path_in(training.history.parent))
-            models[model] = distillation.student.eval()
+            if objective is None or not config.keep_shape:
+                joint = JointDistillationPruning(teacher, config, context.device, objective)
+                training.run(numbered("joint", number), config.joint, joint, batches)
+                objective = joint.pruned()
+            training.run(numbered("final", number), config.final, objective, batches)
+            objective.save(training.history.parent)
+            models[model] = objective.student.eval()
         return models
 
     def target_sparsities(self) -> Mapping[str, float]:
@@ -176,14 +173,14 @@ class DPHuBERT:
 
 
 class JointDistillationPruning(Objective):
-    """Stage 1: distillation into a gated copy of the teacher, held to a rising sparsity."""
+    """Stage 1: a gated copy learns from the teacher, held to a rising sparsity."""
 
     def __init__(
         self,
         teacher: UpstreamModel,
         config: DPHuBERTConfig,
         device: str = "cpu",
-        start: Distillation | None = None,
+        start: StudentObjective | None = None,
     ) -> None:
         """Prepare the stage.
 
@@ -191,26 +188,25 @@ class JointDistillationPruning(Objective):
             teacher: what the student learns from.
             config: of one size.
             device: where the teacher is to compute.
-            start: whose student, as it is now, is copied in place of the teacher, and whose projections go on.
+            start: whose student, as it is now, is copied in place of the teacher, and whose predictors go on.
         """
         super().__init__()
         self.config = config
         self.budget = budget_for(config, teacher.config)
         student = trainable_copy(start.student if start else teacher, config.dropout)
         self.initial_sparsity = self.budget.reached(student.config)
-        self.distillation = Distillation(
-            student,
-            start.teacher if start else FrozenTeacher(teacher, device),
-            start.projections if start else new_projections(student, teacher, config),
-            config,
+        self.teacher_shape = teacher.config
+        self.distillation: StudentObjective = (
+            start.of(student) if start else student_objective(student, teacher, config, device)
         )
         self.gates = Gates(student, config.units)
         self.gates.attach()
         self.multipliers = Multipliers(config.initial_quadratic_multiplier)
 
-    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
-        """Compute the distillation loss and the sparsity regulariser of (batch, samples)."""
-        distillation = self.distillation(waveforms, update)
+    def forward(self, *inputs: Any) -> dict[str, Tensor | float]:
+        """Compute what the student learns and the sparsity regulariser; the inputs are those of the objective."""
+        distillation = self.distillation(*inputs)
+        update = inputs[-1]
         ramp = self.config.sparsity_warmup_updates
         target = target_sparsity(self.budget.sparsity, update, ramp, self.initial_sparsity)
         expected = expected_sparsity(self.gates, self.budget, self.config)
@@ -255,7 +251,7 @@ class JointDistillationPruning(Objective):
             student = self.distillation.student
             smaller = uninitialised(shape).to(student.layer_norm.weight)
             self.gates.detach()
-            self.distillation.student = smaller.train(student.training)
+            self.distillation = self.distillation.of(smaller.train(student.training))
             self.gates = Gates(smaller, self.config.units).to(student.layer_norm.weight).train(self.gates.training)
             self.gates.attach()
 
@@ -269,16 +265,18 @@ class JointDistillationPruning(Objective):
             multipliers | {"weight_decay": 0.0, "maximize": True},
         ]
 
-    def pruned(self) -> Distillation:
-        """Return stage 2's objective: the pruned student and the projections as they are."""
-        distillation = self.distillation
-        masks = final_masks(self.gates, distillation.teacher.model.config, self.config)
-        student = pruned_model(distillation.student, masks, self.config)
+    def pruned(self) -> StudentObjective:
+        """Return stage 2's objective: that of the pruned student, and the predictors as they are."""
+        masks = final_masks(self.gates, self.teacher_shape, self.config)
+        student = pruned_model(self.distillation.student, masks, self.config)
         hint = ", or threshold=reference misses it"
         report_size(student.config, self.budget, self.config, hint=hint)
-        return Distillation(student, distillation.teacher, distillation.projections, distillation.config)
+        return self.distillation.of(student)
 
 
-def new_projections(student: UpstreamModel, teacher: UpstreamModel, config: DistillationConfig) -> Projections:
-    """Return what predicts the teacher's states from a student that has not learnt yet."""
-    return Projections(layer_groups(config, teacher.num_layers), student.dim, teacher.dim)
+def objective_from_start(teacher: UpstreamModel, config: DPHuBERTConfig, context: Context) -> StudentObjective | None:
+    """Return the objective of a copy of `Context.start`; None: there is none."""
+    if context.start is None:
+        return None
+    student = trainable_copy(context.start.model, config.dropout)
+    return student_objective(student, teacher, config, context.device, context.start)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from pydantic import Field
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.contracts import Settings
+from bench.files import replacing
 from bench.upstream import UpstreamModel
 from compressors.masking import span_mask
 from compressors.stages import Objective
@@ -94,6 +97,10 @@ class MaskedPrediction(Objective):
             the last target's ``masked_accuracy`` and ``unmasked_accuracy``.
         """
         features, frame_lengths = self.upstream.extract(waveforms)
+        return self.of_features(features, frame_lengths, labels)
+
+    def of_features(self, features: Tensor, frame_lengths: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
+        """Compute the loss from the extractor's features, see `UpstreamModel.extract`; the rest is as in `forward`."""
         features = _with_scaled_gradient(features, self.config.extractor_gradient_scale)
         mask = self.draw_mask(features)
         logits = self.logits(features, frame_lengths, mask)
@@ -142,6 +149,12 @@ class MaskedPrediction(Objective):
         """
         group = {"params": self.parameters(), "lr": learning_rate}
         return [group | {"betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}]
+
+    def save(self, folder: Path) -> None:
+        """Write the mask embedding and the predictors into a folder beside the model."""
+        own = {key: value for key, value in self.state_dict().items() if not key.startswith("upstream.")}
+        with replacing(folder / "masked_prediction.safetensors") as temporary:
+            temporary.write_bytes(save({key: value.detach().contiguous() for key, value in own.items()}))
 
     def _weighted(self, losses: Sequence[Tensor]) -> Tensor:
         total = sum(target.weight for target in self.targets)
