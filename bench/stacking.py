@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -18,7 +18,16 @@ from pydantic import Field, create_model
 from typing_extensions import Self
 
 from bench import registry
-from bench.contracts import AudioSource, ChecksAhead, ComparableTraining, Compressor, Context, EndsStack, Settings
+from bench.contracts import (
+    AudioSource,
+    ChecksAhead,
+    ComparableTraining,
+    Compressor,
+    Context,
+    EndsStack,
+    Settings,
+    SeveralSizes,
+)
 from bench.errors import UserError
 from bench.store.claims import claim_folder
 
@@ -166,6 +175,12 @@ class Stack:
                 elif isinstance(part, ChecksAhead):
                     part.check_ahead(teacher, audio, context)
 
+    def target_sparsities(self) -> Mapping[str, float]:
+        """Tell what each of several models aims at, where the first part makes them; see `SeveralSizes`."""
+        name, first = next(iter(self._parts.items()))
+        targets = first.target_sparsities() if isinstance(first, SeveralSizes) else {}
+        return {self.name + what_differs(name, model): target for model, target in targets.items()}
+
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
@@ -183,6 +198,8 @@ class Stack:
             "teacher": weights_hash(teacher),
             "audio": audio.model_dump(mode="json"),
         }
+        if context.start:
+            identity["start"] = weights_hash(context.start.model)
         claim_folder(workdir, identity)
         work = _Work(self._parts, teacher, audio, workdir, context)
         folders = self.made.folders
@@ -235,10 +252,12 @@ class _Work:
             workdir.mkdir(parents=True, exist_ok=True)
             # From the disk even where it was just made, so that a call that goes on has the same to start from.
             teacher = load_folder(folder) if folder else self.teacher
+            # What there is to go on from is the first part's.
+            context = replace(self.context, start=None) if folder else self.context
             with _told_by(name):
                 if folder:
-                    part.check(teacher, self.audio, self.context)
-                for made, model in part.compress(teacher, self.audio, workdir, self.context).items():
+                    part.check(teacher, self.audio, context)
+                for made, model in part.compress(teacher, self.audio, workdir, context).items():
                     also_differs = what_differs(name, made)
                     self._leave_beside(num_parts, differs + also_differs, workdir / "beside" / made, folder)
                     yield differs + also_differs, model

@@ -45,6 +45,7 @@ def resolved_run(
     compressors: str = "none",
     models: str = "",
     teacher: str | None = None,
+    start: str | None = None,
     tasks: str | None,
     data: str,
     preset: str,
@@ -56,7 +57,7 @@ def resolved_run(
 ) -> RunConfig:
     """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights.
 
-    ``models`` are evaluated as they are, beside the teacher where there is one.
+    ``models`` are evaluated as they are, beside the teacher where there is one; compression goes on from ``start``.
     """
     one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
@@ -68,6 +69,7 @@ def resolved_run(
         compressors=comma_separated(compressors, "--compressor"),
         references=tuple(_absolute(model) for model in comma_separated(models, models_option)) if models else (),
         teacher=_absolute(teacher) if teacher else None,
+        start=_absolute(start) if start else None,
         tasks=_task_names(tasks, data),
         data=data,
         preset=preset,  # type: ignore[arg-type]
@@ -81,14 +83,15 @@ def resolved_run(
     registry.require("bench.compressors", parts)
     registry.require("bench.tasks", choice.tasks)
     # Here, for it takes torch with it: wrong names are told without that.
+    from bench.runner.warm_start import with_warm_start
     from bench.upstream.reference import check_reference, model_name
 
     references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
     names = {reference: model_name(reference) for reference in references}
     config = resolve(choice, names)
-    for reference in references:
+    for reference in [*references, *([choice.start] if choice.start else [])]:
         check_reference(reference)
-    return config
+    return with_warm_start(config, assignments)
 
 
 def run_folder(

@@ -16,6 +16,7 @@ def compress(
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
+    from_: options.From = None,
     set_: options.Sets = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
@@ -36,6 +37,7 @@ def compress(
     config = resolved_run(
         compressors=compressor,
         teacher=teacher,
+        start=from_,
         tasks=None,
         data=data,
         preset=preset,

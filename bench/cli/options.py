@@ -10,6 +10,15 @@ import typer
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
 Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
+From = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--from",
+        metavar="REF",
+        help="Go on from this compressed model, in a tenth of the updates; it keeps its shape unless "
+        "--set sparsity says smaller.",
+    ),
+]
 Baseline = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -21,6 +21,7 @@ def run(
     ] = "none",
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     baseline: options.Baseline = None,
+    from_: options.From = None,
     data: options.DataChoice = "mini",
     preset: options.PresetName = "mini",
     protocol: options.Protocol = None,
@@ -46,6 +47,7 @@ def run(
     config = resolved_run(
         compressors=compressor,
         teacher=teacher,
+        start=from_,
         models=baseline or "",
         tasks=tasks,
         data=data,

@@ -43,6 +43,8 @@ class RunConfig(Settings):
     """Of this file."""
     teacher: str | None
     """Model reference of the teacher; none for a plain evaluation."""
+    start: str | None = None
+    """Model reference that compression goes on from, ``--from``; none: it begins from the teacher."""
     data: Data
     """Corpora, with absolute paths."""
     preset: Preset
@@ -64,9 +66,11 @@ class RunConfig(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What must agree for runs to share a folder; tasks, models and seeds may be added."""
+        # Runs without a start have the name that they had before there was one.
+        start = {"start"} if self.start else set()
         return self.model_dump(
             mode="json",
-            include={"teacher", "data", "preset", "protocol", "training_budget"},
+            include={"teacher", "data", "preset", "protocol", "training_budget"} | start,
             exclude={"data": {"tasks", "audio_sha256"}},
         )
 
@@ -87,6 +91,8 @@ class Choice(Settings):
     """Models evaluated as they are."""
     teacher: str | None = None
     """Model reference of the teacher."""
+    start: str | None = None
+    """Model reference that compression goes on from."""
     tasks: tuple[str, ...] = ()
     """Names; ``all`` stands for every task that the data have."""
     data: str = "mini"
@@ -133,6 +139,7 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
     models = {model_names[reference]: ModelSource(reference=reference) for reference in references}
     return RunConfig(
         teacher=choice.teacher,
+        start=choice.start,
         data=data,
         preset=choice.preset,
         protocol=choice.protocol or ("s3prl" if choice.preset == "paper" else "cached"),

@@ -16,12 +16,14 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
 
     Args:
         upstream: the model.
-        provenance: of a model that the suite compressed: ``compressor``, ``teacher``, ``teacher_params``, ``recipe``;
-            empty for others.
+        provenance: of a model that the suite compressed: ``compressor``, ``teacher``, ``teacher_params``, ``recipe``,
+            and ``target_sparsity`` of one of several; empty for others.
     """
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")
-    recipe = provenance.get("recipe", {})
+    recipe = {**provenance.get("recipe", {})}
+    if "target_sparsity" in provenance:
+        recipe["sparsity"] = provenance["target_sparsity"]
     target = recipe.get("target")
     return ModelCard(
         compressor=provenance.get("compressor", "none"),

@@ -12,13 +12,14 @@ from bench.audio import hours, read_headers
 from bench.audio_source import source_paths
 from bench.config.data import required_audio
 from bench.config.run import RunConfig
-from bench.contracts import AudioSource, Context
+from bench.contracts import AudioSource, Context, WarmStart
 from bench.errors import UserError
 from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
-from bench.runner.plan import Compression
+from bench.runner.plan import Compression, target_sparsities
+from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs
 from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
@@ -32,6 +33,7 @@ def compress(
     workdir: Path,
     device: Literal["cpu", "cuda"],
     model_folder: Callable[[str], Path],
+    start: WarmStart | None = None,
     made: PartsMade | None = None,
 ) -> list[str]:
     """Run a compressor and save its models.
@@ -43,6 +45,7 @@ def compress(
         workdir: for checkpoints; the same one goes on where an earlier call stopped.
         device: ``cpu`` or ``cuda``.
         model_folder: where the model of a given row belongs.
+        start: what to go on from.
         made: what there is of a stack's models.
 
     Returns:
@@ -50,19 +53,20 @@ def compress(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
-    context = Context(seed=compression.seed, device=device)
+    context = Context(seed=compression.seed, device=device, start=start)
     compressor = checks.compressor(config, compression.row)
     if isinstance(compressor, Stack) and made:
         compressor = compressor.beginning_with(made)
     upstreams = compressor.compress(teacher, audio, workdir, context)
     provenance = {
-        **identity(config, compression, teacher),
+        **identity(config, compression, teacher, start),
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
     }
     name = config.models[compression.row].compressor or ""
+    targets = target_sparsities(compressor)
     rows = []
     for called, upstream in upstreams.items():
         beside = workdir / "beside" / called
@@ -72,7 +76,9 @@ def compress(
         if is_suite_folder(folder):
             # An interruption came between the models and the note that all of them are there.
             shutil.rmtree(folder)
-        save_upstream(upstream.cpu(), folder, provenance, beside=sorted(beside.iterdir()) if beside.is_dir() else [])
+        target = {"target_sparsity": targets[called]} if called in targets else {}
+        files = sorted(beside.iterdir()) if beside.is_dir() else []
+        save_upstream(upstream.cpu(), folder, {**provenance, **target}, beside=files)
     return rows
 
 
@@ -87,14 +93,16 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     """
     out = out.resolve()
     teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
+    start = load_start(config)
     workdir = out.with_name(f".{out.name}.work")
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
-        models = _models_there(out, identity(config, Compression(name), teacher))
+        models = _models_there(out, identity(config, Compression(name), teacher, start))
         if not models or workdir.exists():
             checks.check_disk(out, teacher)
             checks.prepare_data(config.data)
-            checks.check_compressors(config, teacher, Context(device=device))
-            made = compress(config, Compression(name), teacher, workdir, device, partial(_model_folder, out, name))
+            checks.check_compressors(config, teacher, Context(device=device, start=start))
+            folder_of = partial(_model_folder, out, name)
+            made = compress(config, Compression(name), teacher, workdir, device, folder_of, start)
             models = [_model_folder(out, name, model) for model in made]
             shutil.rmtree(workdir)
     return [_row(path) for path in models]
@@ -129,9 +137,12 @@ def _row(path: Path) -> dict[str, Any]:
     return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
 
 
-def identity(config: RunConfig, compression: Compression, teacher: UpstreamModel) -> dict[str, Any]:
+def identity(
+    config: RunConfig, compression: Compression, teacher: UpstreamModel, start: WarmStart | None
+) -> dict[str, Any]:
     """Say all that a compressed model depends on."""
     return {
+        "from": start and {"reference": config.start, "weights_hash": weights_hash(start.model)},
         "compressor": config.models[compression.row].compressor,
         "teacher": config.teacher,
         "teacher_weights_hash": weights_hash(teacher),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.run import ModelSource, RunConfig
+from bench.contracts import WarmStart
 from bench.errors import UserError
 from bench.runner.compress import identity
 from bench.runner.plan import Compression, rows_there
@@ -25,7 +26,9 @@ def leading_parts(source: ModelSource) -> Iterator[ModelSource]:
         yield ModelSource(compressor=SEPARATOR.join(leading), settings=joined(leading))
 
 
-def parts_made(folder: RunFolder, config: RunConfig, compression: Compression, teacher: UpstreamModel) -> PartsMade:
+def parts_made(
+    folder: RunFolder, config: RunConfig, compression: Compression, teacher: UpstreamModel, start: WarmStart | None
+) -> PartsMade:
     """Find the models of as many leading parts as there are in finished rows of a run, this call's or an earlier one's.
 
     Args:
@@ -33,9 +36,10 @@ def parts_made(folder: RunFolder, config: RunConfig, compression: Compression, t
         config: of the run.
         compression: of which the parts are.
         teacher: of the run.
+        start: what its compressions go on from.
     """
     rows = {**rows_there(folder), **config.compressors()}
-    stack = identity(config, compression, teacher)
+    stack = identity(config, compression, teacher, start)
     for leading in leading_parts(config.models[compression.row]):
         wanted = {"compressor": leading.compressor, "recipe": leading.settings}
         for row in (row for row, source in rows.items() if source.compressor == leading.compressor):

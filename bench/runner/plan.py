@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from bench import registry
 from bench.config.overrides import validated
 from bench.config.run import ModelSource, RunConfig
+from bench.contracts import Compressor, SeveralSizes
 from bench.errors import UserError
-from bench.stacking import compressor_type, part_names
+from bench.stacking import compressor_type, part_names, what_differs
 from bench.store.records import Cell
 from bench.store.run_folder import RunFolder
 
@@ -175,6 +176,19 @@ def compressed(config: RunConfig, compression: Compression, models: Sequence[str
     return [Subject(model, model + compression.suffix, seeds) for model in models]
 
 
+def rows_to_come(config: RunConfig, compression: Compression) -> list[str]:
+    """List the rows of a compression that is not finished."""
+    source = config.models[compression.row]
+    plugin = compressor_type(source.compressor or "")
+    targets = target_sparsities(plugin(plugin.config_type.model_validate(source.settings)))
+    return [compression.row + what_differs(plugin.name, model) for model in targets] or [compression.row]
+
+
+def target_sparsities(compressor: Compressor) -> Mapping[str, float]:
+    """Tell what each of several models of a compressor aims at, by its name; empty where it makes one."""
+    return compressor.target_sparsities() if isinstance(compressor, SeveralSizes) else {}
+
+
 def plan(folder: RunFolder, config: RunConfig) -> list[Step]:
     """List all steps in the order they run."""
     steps = []
@@ -182,7 +196,7 @@ def plan(folder: RunFolder, config: RunConfig) -> list[Step]:
     for compression in compressions(config):
         finished = folder.finished_compression(compression.name)
         steps.append(Step("compress", compression.name, done=finished is not None))
-        subjects += compressed(config, compression, finished.models if finished else (compression.row,))
+        subjects += compressed(config, compression, finished.models if finished else rows_to_come(config, compression))
     for subject in subjects:
         for cell in cells(subject, config):
             steps.append(Step("evaluate", str(cell), done=folder.records.path(cell).is_file()))

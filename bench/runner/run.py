@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from bench.config.run import RunConfig
-from bench.contracts import Context
+from bench.contracts import Context, WarmStart
 from bench.errors import UserError
 from bench.report.run_leaderboard import run_leaderboard
 from bench.runner import checks
@@ -21,7 +21,8 @@ from bench.runner.evaluate import LoadedModel, evaluate
 from bench.runner.failures import Failures
 from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
 from bench.runner.parts import parts_made, refuse_after_failures
-from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references
+from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references, rows_to_come
+from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade
 from bench.store.claims import claimed
 from bench.store.leaderboard import write_leaderboard
@@ -60,6 +61,7 @@ class Run:
         self.folder = RunFolder(folder)
         self.device = device
         self.failures = Failures(self.folder)
+        self._start: WarmStart | None = None
         self._audio_sha256: dict[str, str] = {}
         self._tasks: dict[str, checks.TaskOnData] = {}
 
@@ -71,6 +73,7 @@ class Run:
         """
         join_run(self.folder, self.config)
         teacher = load_upstream(self.config.teacher) if self.config.teacher else None
+        self._start = load_start(self.config)
         self._check(teacher)
         with claimed(self.folder.lock_path("config"), wait=True):
             self.folder.write_config(join_run(self.folder, self.config))
@@ -95,7 +98,7 @@ class Run:
         self._tasks = checks.tasks_on_data(self.config)
         sizes = {name: task.check() for name, task in self._tasks.items()}
         if teacher is not None:
-            checks.check_compressors(self.config, teacher, Context(device=self.device))
+            checks.check_compressors(self.config, teacher, Context(device=self.device, start=self._start))
         if self.config.protocol == "cached":
             check_room(self._feature_needs(teacher, sizes), self._cache_limit_bytes)
 
@@ -109,7 +112,7 @@ class Run:
                 subjects += compressed(self.config, compression, finished.models)
             elif teacher is not None:
                 # Not made yet; a student has at most its teacher's hidden states.
-                for subject in compressed(self.config, compression, (compression.row,)):
+                for subject in compressed(self.config, compression, rows_to_come(self.config, compression)):
                     needs += self._feature_needs_of(subject, teacher, f"of {compression.name}", sizes)
         for subject in subjects:
             loaded = self._load(subject) if self._missing_cells(subject) else None
@@ -156,6 +159,7 @@ class Run:
                 self.folder.compression_workdir(name),
                 self.device,
                 lambda model: self.folder.model_folder(model + compression.suffix),
+                self._start,
                 self._parts_made(compression, upstream),
             )
             seconds = time.monotonic() - started
@@ -165,7 +169,7 @@ class Run:
 
     def _parts_made(self, compression: Compression, teacher: UpstreamModel) -> PartsMade:
         refuse_after_failures(self.config, compression, self.failures.reasons)
-        made = parts_made(self.folder, self.config, compression, teacher)
+        made = parts_made(self.folder, self.config, compression, teacher, self._start)
         if made.folders:
             models = ", ".join(folder.name for folder in made.folders.values())
             logger.info("compress %s: begins with %s", compression.name, models)

@@ -1,0 +1,84 @@
+"""Fits recipes to the model that compression goes on from, ``--from``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config.overrides import parse_overrides, validated
+from bench.config.run import ModelSource, RunConfig
+from bench.contracts import WarmStart, WarmStarting
+from bench.errors import UserError
+from bench.stacking import by_part, compressor_parts, joined
+from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, reference_config
+from bench.upstream.checkpoint import is_suite_folder
+
+
+def with_warm_start(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
+    """Return the configuration with every recipe as it goes on from ``config.start``; weights are not touched.
+
+    Args:
+        config: resolved, with a teacher; returned as it is where it starts from no model.
+        assignments: what the user has set, which stays.
+
+    Raises:
+        UserError: nothing is compressed, a compressor cannot go on from a model, or not from this one.
+    """
+    if config.start is None:
+        return config
+    rows = config.compressors()
+    if not rows:
+        raise UserError("--from: nothing is compressed here. Choose a --compressor.")
+    plugins = {row: compressor_parts(source.compressor or "") for row, source in rows.items()}
+    for parts in plugins.values():
+        first, plugin = next(iter(parts.items()))
+        if not issubclass(plugin.config_type, WarmStarting):
+            raise UserError(f"--from: {first} cannot go on from a model. Leave it or --from out.")
+    start, teacher = _shape(config.start, "--from"), _shape(config.teacher or "", "--teacher")
+    chosen = [key.removeprefix("compressor.") for key in parse_overrides(assignments)]
+    models = {row: _warm_started(rows[row], plugins[row], start, teacher, chosen) for row in rows}
+    return config.model_copy(update={"models": {**config.models, **models}})
+
+
+def load_start(config: RunConfig) -> WarmStart | None:
+    """Load the model that compression goes on from, if it does.
+
+    Raises:
+        UserError: no such model.
+    """
+    if config.start is None:
+        return None
+    model = load_upstream(config.start)
+    if not isinstance(model, UpstreamModel):
+        raise UserError(_no_model(config.start, "--from"))
+    folder = Path(config.start)
+    return WarmStart(model, folder if is_suite_folder(folder) else None)
+
+
+def _warm_started(
+    source: ModelSource,
+    parts: dict[str, type[Any]],
+    start: UpstreamConfig,
+    teacher: UpstreamConfig,
+    chosen: Sequence[str],
+) -> ModelSource:
+    """Fit the settings of a stack's first part; the others compress what it makes."""
+    settings = by_part(source.compressor or "", source.settings)
+    first, plugin = next(iter(parts.items()))
+    recipe: WarmStarting = plugin.config_type.model_validate(settings[first])
+    own = {key.removeprefix(f"{first}.") for key in chosen}
+    values = recipe.warm_started(start, teacher, own).model_dump(mode="json")  # type: ignore[attr-defined]
+    validated(plugin.config_type, values, f"compressor {first}, going on from --from")
+    return source.model_copy(update={"settings": joined({**settings, first: values})})
+
+
+def _shape(reference: str, option: str) -> UpstreamConfig:
+    shape = reference_config(reference)
+    if shape is None:
+        raise UserError(_no_model(reference, option))
+    return shape
+
+
+def _no_model(reference: str, option: str) -> str:
+    return f"{option} {reference} has no weights to go on from. Choose a compressed model."
