@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any, NoReturn
 
@@ -30,12 +31,19 @@ def main() -> None:
     except OSError as error:
         if debug or error.filename is None:
             raise
-        _fail(f"{error.strerror}: {error.filename}. Free the disk, or choose another path.")
+        _fail(_told(error))
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:
         _say("interrupted: run the same command again to go on where it stopped")
     sys.exit(code)
+
+
+def _told(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"Expected to make or find a folder at {error.filename}. Found a file in its way. Choose another path."
+    advice = "Free the disk, or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
+    return f"{error.strerror}: {error.filename}. {advice} another path."
 
 
 def _fail(message: str, exit_code: int = 2) -> NoReturn:

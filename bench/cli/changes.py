@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from bench.cli.output import print_json, print_rows, signed_percent
 if TYPE_CHECKING:
     from bench.report.changes import Changes, GroupChange
     from bench.report.rows import Row
+
+logger = logging.getLogger(__name__)
 
 MAX_GROUPS = 10
 """Shown of each task; JSON has all."""
@@ -29,7 +32,7 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
         as_json: print JSON, with all groups.
 
     Raises:
-        UserError: rows that cannot be compared, an unknown column, or a file that cannot be written.
+        UserError: rows that cannot be compared or an unknown column.
     """
     from bench.report.changed_utterances import write_changed_utterances
     from bench.report.changes import find_changes
@@ -37,7 +40,8 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
     chosen = None if columns == "all" else [column.strip() for column in columns.split(",") if column.strip()]
     found = find_changes(rows, split, chosen)
     if out:
-        write_changed_utterances(found, out)
+        num_utterances = write_changed_utterances(found, out)
+        logger.info("%d utterances that changed are in %s", num_utterances, out)
     if as_json:
         print_json([_as_json(one, split) for one in found])
         return

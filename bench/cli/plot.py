@@ -44,14 +44,16 @@ def plot(
         one_of(name, (*KINDS, ALL), "--kind")
     from bench.report.plots.canvas import WIDTHS_IN
     from bench.report.plots.kinds import draw_plots
-    from bench.report.rows import newest_run
+    from bench.report.rows import newest_run, runs_in
 
     results = Path("results")
     if not folders:
         kinds = () if with_published else kinds
         folders = [] if with_published else [newest_run(results / "runs")]
     out = out or (folders[0] if folders else results) / "plots"
-    written = draw_plots(folders, kinds, out, WIDTHS_IN[width], skip_absent=kind == ALL, with_published=with_published)
+    written = draw_plots(
+        runs_in(folders), kinds, out, WIDTHS_IN[width], skip_absent=kind == ALL, with_published=with_published
+    )
     if json:
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])
         return 0

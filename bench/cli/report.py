@@ -16,7 +16,7 @@ FORMATS = ("csv", "md", "latex", "html")
 def report(
     folders: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Argument(metavar="[DIR..]", help="Folders of runs [default: the newest run in results/runs]."),
+        typer.Argument(metavar="[DIR..]", help="Runs, or folders of runs [default: the newest run in results/runs]."),
     ] = None,
     format_: Annotated[
         Optional[str],  # noqa: UP045
@@ -45,6 +45,7 @@ def report(
     from bench.cli.output import print_rows
     from bench.errors import UserError
     from bench.report.comparable import read_boards
+    from bench.report.rows import runs_in
     from bench.report.tables import report_groups
 
     one_of(split, ("test", "dev"), "--split")
@@ -54,10 +55,10 @@ def report(
     if verify is not None:
         if tasks is not None:
             raise UserError("--verify: a CSV has all tasks of its runs. Leave --tasks out.")
-        return _verify(verify, folders or _run_of(verify), split)
-    runs = folders or _newest(may_be_none=with_published)
+        return _verify(verify, runs_in(folders or _run_of(verify)), split)
+    named = folders or _newest(may_be_none=with_published)
     chosen = () if tasks is None else comma_separated(tasks, "--tasks")
-    boards = read_boards(runs, split, chosen)
+    boards = read_boards(runs_in(named), split, chosen)
     groups = report_groups(boards, with_published=with_published)
     if not formats:
         for group in groups:
@@ -66,7 +67,7 @@ def report(
         return 0
     from bench.report.formats import write_report
 
-    folder = out or (runs[0] / "report" if runs else Path("report"))
+    folder = out or (named[0] / "report" if named else Path("report"))
     for path in write_report(groups, boards, formats, folder, split):
         typer.echo(str(path))
     return 0

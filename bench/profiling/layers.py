@@ -49,8 +49,8 @@ class ComparedLayer(Settings):
     """One layer of a model, and of its teacher."""
 
     layer: str
-    """``conv 0``, .., ``projection``, ``positional convolution``, ``0 attention``, ``0 feed-forward``, .., ``rest``,
-    ``all``."""
+    """``conv 1``, .., ``projection``, ``positional convolution``, ``1 attention``, ``1 feed-forward``, .., ``rest``,
+    ``all``: layers count from 1, as in papers."""
     model: LayerCost | None
     """None where compression removed it."""
     teacher: LayerCost | None
@@ -119,17 +119,17 @@ def _compare(subject: Subject, effort: Effort) -> LayerComparison:
 
 
 def layer_modules(model: UpstreamModel) -> dict[str, tuple[str, nn.Module]]:
-    """Name the layers of a model: each with its module and the path of it."""
+    """Name the layers of a model, from 1: each with its module and the path of it."""
     found: dict[str, str] = {
-        f"conv {i}": f"feature_extractor.conv_layers.{i}" for i in range(len(model.config.conv_layers))
+        f"conv {i + 1}": f"feature_extractor.conv_layers.{i}" for i in range(len(model.config.conv_layers))
     }
     found["projection"] = "feature_projection"
     found["positional convolution"] = "positional_convolution"
     for index, layer in enumerate(model.config.layers):
         if layer.heads:
-            found[f"{index} attention"] = f"layers.{index}.attention"
+            found[f"{index + 1} attention"] = f"layers.{index}.attention"
         if layer.feed_forward:
-            found[f"{index} feed-forward"] = f"layers.{index}.feed_forward"
+            found[f"{index + 1} feed-forward"] = f"layers.{index}.feed_forward"
     return {name: (path, model.get_submodule(path)) for name, path in found.items()}
 
 

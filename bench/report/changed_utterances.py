@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench.errors import UserError
 from bench.files import write_atomically
 from bench.report.changes import ChangedUtterance, Changes
 from bench.store.csv_text import csv_text
@@ -18,23 +17,21 @@ BETWEEN_SEEDS = " | "
 _FIRST_COLUMNS = ("task", "model_a", "model_b", "id", "change", "reference", "prediction_a", "prediction_b")
 
 
-def write_changed_utterances(found: Sequence[Changes], path: Path) -> None:
+def write_changed_utterances(found: Sequence[Changes], path: Path) -> int:
     """Write every utterance that changed as a row of a CSV; of a task with several primary metrics, by the first.
 
     Columns: task, model_a, model_b, id, change, reference, prediction_a and prediction_b (of several seeds parted by
     ``|``), errors or answers counted (``<metric>_a``, ``<metric>_b``), duration_s, and those of the data.
 
-    Raises:
-        UserError: the file cannot be written.
+    Returns:
+        How many they are.
     """
     first_metrics: dict[tuple[str, str], Changes] = {}
     for one in found:
         first_metrics.setdefault((one.task, one.other), one)
     rows = [_row(changes, one) for changes in first_metrics.values() for one in changes.utterances]
-    try:
-        write_atomically(path, csv_text(pd.DataFrame(rows, columns=None if rows else _FIRST_COLUMNS)))
-    except OSError as error:
-        raise UserError(f"--out {path} cannot be written: {error.strerror}. Choose another place.") from error
+    write_atomically(path, csv_text(pd.DataFrame(rows, columns=None if rows else _FIRST_COLUMNS)))
+    return len(rows)
 
 
 def _row(changes: Changes, one: ChangedUtterance) -> dict[str, Any]:

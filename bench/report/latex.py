@@ -21,6 +21,9 @@ PREAMBLE = r"""\usepackage[utf8]{inputenc}
 \robustify\bfseries
 """
 
+ROWS_OF_A_PAGE = 45
+"""Of more rows, a table becomes several."""
+
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "^": r"\textasciicircum{}",
@@ -48,7 +51,11 @@ def document(groups: Sequence[Group]) -> str:
 
 
 def table(group: Group) -> str:
-    r"""Write one group as a ``table``, no wider than the text; the best of compressed rows is in bold."""
+    r"""Write one group as a ``table`` no larger than the page, or as several where it has many rows.
+
+    The best of the rows that compression made smaller is in bold. Not as a ``longtable``, which papers in two columns
+    refuse and nothing scales.
+    """
     best = {column.key: group.best(column) for column in group.columns}
     rows = group.rows()
     cells = pd.DataFrame(
@@ -59,13 +66,21 @@ def table(group: Group) -> str:
         columns=[_title(column) for column in group.columns],
     )
     formats = "".join(_format(column, [row[column.key] for row in rows]) for column in group.columns)
+    num_parts = -(-len(rows) // ROWS_OF_A_PAGE)
+    parts = [cells.iloc[start : start + ROWS_OF_A_PAGE] for start in range(0, len(rows), ROWS_OF_A_PAGE)]
+    names = [f" (part {number} of {num_parts})" if num_parts > 1 else "" for number in range(1, num_parts + 1)]
+    return "\n".join(_part(group, part, formats, name) for part, name in zip(parts, names, strict=True))
+
+
+def _part(group: Group, cells: pd.DataFrame, formats: str, name: str) -> str:
     tabular = cells.style.hide(axis="index").to_latex(column_format=formats, hrules=True)
     notes = "".join(f"\n\n\\smallskip\\footnotesize {escaped(note)}" for note in group.notes)
     return (
         "\\begin{table}[htbp]\n\\centering\n"
-        f"\\caption{{{escaped(group.heading)}}}\n"
+        f"\\caption{{{escaped(group.heading)}{name}}}\n"
+        "\\resizebox*{!}{\\ifdim\\totalheight>0.8\\textheight 0.8\\textheight\\else\\totalheight\\fi}{%\n"
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
-        f"{tabular.rstrip()}}}{notes}\n\\end{{table}}\n"
+        f"{tabular.rstrip()}}}}}{notes}\n\\end{{table}}\n"
     )
 
 

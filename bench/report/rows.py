@@ -39,6 +39,21 @@ def newest_run(root: Path) -> Path:
     return max(runs, key=lambda run: (run / "leaderboard.csv").stat().st_mtime)
 
 
+def runs_in(folders: Sequence[Path]) -> list[Path]:
+    """Put in the place of a folder that holds runs, such as ``results``, those of them with finished cells, by name.
+
+    A folder that is a run or a model itself stays, and so does one that holds none: its reader says what it lacks.
+    """
+    return [run for folder in folders for run in _runs_below(folder) or [folder]]
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    if (folder / "config.yaml").exists() or (folder / "config.json").exists():
+        return []
+    found = [*folder.glob("*/cells/*/*.json"), *folder.glob("runs/*/cells/*/*.json")]
+    return sorted({path.parent.parent.parent for path in found})
+
+
 def find_rows(models: Sequence[str], run: Path | None, default_root: Path) -> list[Row]:
     """Find the rows that the user means.
 

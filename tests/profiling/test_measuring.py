@@ -84,9 +84,10 @@ class TestLayers:
         assert sum(cost.macs for cost in teachers.values()) == whole.macs
         assert sum(cost.params for cost in teachers.values()) == whole.params == 2_456_256
         assert sum(cost.ms.median for cost in teachers.values()) == pytest.approx(whole.ms.median)
-        assert teachers["0 attention"].params == 4 * (128 * 128 + 128)
-        assert layers["11 feed-forward"].model is None  # The student is shallower.
-        assert layers["conv 1"].promised_speedup == teachers["conv 1"].macs / layers["conv 1"].model.macs
+        assert teachers["1 attention"].params == 4 * (128 * 128 + 128)
+        assert layers["12 feed-forward"].model is None  # The student is shallower.
+        assert layers["conv 2"].promised_speedup == teachers["conv 2"].macs / layers["conv 2"].model.macs
+        assert list(layers)[:2] == ["conv 1", "conv 2"]
 
     def test_filter_banks_have_none(self) -> None:
         with pytest.raises(UserError, match="none of the models has layers"):

@@ -177,6 +177,7 @@ class TestUtterances:
         )
         assert result.returncode == 0, result.stderr
         assert "label down" in result.stdout
+        assert f"2 utterances that changed are in {out}" in result.stderr
         with out.open(newline="") as file:
             first, second = csv.DictReader(file)
         assert (first["id"], first["change"], first["reference"]) == ("clip238", "broken", "up")

@@ -377,19 +377,31 @@ class TestHostileNames:
         assert text.isascii() or set(filter(lambda letter: not letter.isascii(), text)) <= set("ü")
 
 
+def test_long_tables_are_parted() -> None:
+    group = published_group()
+    assert latex_table(group).count("\\begin{table}") == 1
+    table = pd.concat([group.table, group.table.iloc[:1]], ignore_index=True)
+    first, second = latex_table(Group(group.heading, table, group.columns)).split("\\end{table}\n\n")
+    assert [part.count("\\\\\n") for part in (first, second)] == [46, 2]  # With the heads.
+    assert "(part 2 of 2)" in second
+    assert "\\toprule" in second
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 def test_the_document_compiles_as_it_stands(write_run: Write, tmp_path: Path) -> None:
     rows = {**ROWS, "fbank": {"ks": {"accuracy": 0.85}, "asr": {"wer": 0.8, "cer": 0.8}}}
     own, published = groups_of(write_run(rows, seeds=3), with_published=True)
     assert own.best(column(own, "ks_accuracy"))  # With deviations, in bold, and one relative score below zero.
-    (tmp_path / "report.tex").write_text(document([own, published, with_names(own, HOSTILE)]), encoding="utf-8")
+    twice = pd.concat([published.table, published.table], ignore_index=True)
+    long = Group(published.heading, twice, published.columns[:4], published.notes)  # Narrow, so its height counts.
+    (tmp_path / "report.tex").write_text(document([own, published, with_names(own, HOSTILE), long]), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-2000:]
     log = (tmp_path / "report.log").read_text(errors="replace")
     assert not re.search(r"Warning|Overfull|Missing character|undefined", log), log
-    assert "(3 pages" in log
+    assert "(5 pages" in log
 
 
 class TestVerification:
@@ -447,6 +459,19 @@ class TestCommand:
         assert table["preset"].value_counts().to_dict() == {"published": 45, "mini": 3, "smoke": 3}
         result = bench("report", str(one), str(two), "--verify", str(written))
         assert result.returncode == 0, result.stdout
+
+    def test_a_folder_of_runs_stands_for_them(self, write_run: Write, tmp_path: Path) -> None:
+        write_run(ROWS, "results/runs/one")
+        write_run(ROWS, "results/runs/two")
+        (tmp_path / "results/runs/empty").mkdir()
+        result = bench("report", "results", "--format", "csv", cwd=tmp_path)
+        assert result.stdout.strip() == str(Path("results/report/report.csv"))
+        assert set(pd.read_csv(tmp_path / "results/report/report.csv")["source"]) == {"one", "two"}
+
+    def test_a_file_in_the_way(self, write_run: Write, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        message = error_of("report", str(write_run(ROWS)), "--format", "md", "--out", str(tmp_path / "file"))
+        assert message.strip().endswith(f"folder at {tmp_path / 'file'}. Found a file in its way. Choose another path.")
 
     def test_published_rows_alone(self, tmp_path: Path) -> None:
         result = bench("report", "--with-published", "--format", "csv", cwd=tmp_path)
