@@ -43,7 +43,7 @@ def pruned_config(
 
     Raises:
         UserError: a convolution would keep no channel.
-        ValueError: a mask has no place in ``config`` or another size.
+        ValueError: a mask has no place in ``config`` or another size, or linear layers are reduced.
     """
     _check_masks(config, masks)
     kept = {key: mask.nonzero().flatten().tolist() for key, mask in masks.items()}
@@ -103,6 +103,8 @@ def prune(
 
 
 def _check_masks(config: UpstreamConfig, masks: Mapping[str, Tensor]) -> None:
+    if config.reduced_linears:
+        raise ValueError(f"{config.reduced_linears[0][0]} is low-rank or int8; only dense layers can be pruned")
     sizes = {
         f"{unit}/{index}": count for unit, counts in kept_units(config).items() for index, count in enumerate(counts)
     }

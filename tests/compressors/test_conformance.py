@@ -5,6 +5,8 @@ from __future__ import annotations
 from bench.testing import CompressorConformance
 from compressors.distill_only import DistillOnly
 from compressors.dphubert import DPHuBERT
+from compressors.int8 import Int8
+from compressors.low_rank import LowRank
 from compressors.prune_only import PruneOnly
 
 OFTEN = ("checkpoint_updates=2",)
@@ -23,3 +25,13 @@ class TestDistillOnly(CompressorConformance):
 class TestPruneOnly(CompressorConformance):
     compressor = PruneOnly
     settings = OFTEN
+
+
+class TestLowRank(CompressorConformance):
+    compressor = LowRank
+    settings = OFTEN
+
+
+class TestInt8(CompressorConformance):
+    compressor = Int8
+    resumes = False

@@ -147,9 +147,22 @@ class TestRefusals:
     def test_unknown_field(self, folder: Path) -> None:
         assert "surprise" in self.refusal(edit(folder, surprise=1))
 
-    def test_reduced_linears_of_a_newer_version(self, folder: Path) -> None:
-        reduced = {"layers.0.attention.q_proj": {"rank": 4}}
-        assert "reduced" in self.refusal(edit(folder, reduced_linears=reduced))
+    @pytest.mark.parametrize(
+        ("reduced", "told"),
+        [
+            ({"layers.0.attention.q_proj": {"rank": 4}}, "layers.0.attention.q_proj.down.weight"),
+            ({"layers.0.attention.q_proj": {"rank": 33}}, "has rank 33; a layer of 32 inputs and 32 outputs has at"),
+            ({"layers.7.attention.q_proj": {"rank": 4}}, "names layers.7.attention.q_proj, which is no linear layer"),
+            ({"layers.0.attention.q_proj": {"rank": 0}}, "greater than 0"),
+            ({"layers.0.attention.q_proj": {"dtype": "int4"}}, "'float32' or 'int8'"),
+            ({"layers.0.attention.q_proj": {}}, "neither rank nor dtype differs"),
+            ({"layers.0.attention.q_proj": {"dtype": "int8"}}, "q_proj.scale"),
+            (["layers.0.attention.q_proj"], "reduced_linears"),
+        ],
+        ids=str,
+    )
+    def test_reduced_linears_that_are_not_there(self, folder: Path, reduced: object, told: str) -> None:
+        assert told in self.refusal(edit(folder, reduced_linears=reduced))
 
     def test_torn_config(self, folder: Path) -> None:
         path = folder / "config.json"
@@ -183,6 +196,13 @@ class TestManifest:
 
 
 class TestHash:
+    def test_of_a_dense_model_is_that_of_earlier_versions(self) -> None:
+        """Caches of features and unfinished work are known by it."""
+        model = random_model(small_config())
+        for tensor in model.state_dict().values():
+            tensor.zero_()
+        assert weights_hash(model) == "0a9d9ecc47cf4bd2b9b21154ee502b154922a16c494fe99d87971543aef3022d"
+
     def test_equal_for_equal_models(self, folder: Path, model: UpstreamModel) -> None:
         assert weights_hash(load_folder(folder)) == weights_hash(model)
 

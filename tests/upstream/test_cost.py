@@ -9,7 +9,7 @@ from reference_names import BASE_CONFIGS
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.upstream import UpstreamConfig, UpstreamModel
-from bench.upstream.config import ConvLayerShape, TransformerLayerShape, uniform_config
+from bench.upstream.config import ConvLayerShape, ReducedLinear, TransformerLayerShape, uniform_config
 from bench.upstream.cost import (
     SUPERB_LENGTHS,
     count_dphubert_parameters,
@@ -61,6 +61,19 @@ SHAPES = {
     "wavlm-pruned": pruned(small("wavlm"), *PRUNED_SIZES),
     "wavlm-pruned-without-bias": pruned(small("wavlm"), *PRUNED_SIZES, **LOST_BIAS),
     "no-transformer": small("hubert").model_copy(update={"layers": ()}),
+    "low-rank": small("wavlm").with_reduced_linears(
+        {
+            "feature_projection.projection": ReducedLinear(rank=3),
+            "layers.0.attention.v_proj": ReducedLinear(rank=5),
+            "layers.2.feed_forward.output_dense": ReducedLinear(rank=40),
+        }
+    ),
+    "pruned-int8-and-low-rank": pruned(small("hubert"), *PRUNED_SIZES).with_reduced_linears(
+        {
+            "layers.1.feed_forward.output_dense": ReducedLinear(dtype="int8"),
+            "layers.0.attention.out_proj": ReducedLinear(rank=2, dtype="int8"),
+        }
+    ),
 }
 
 
