@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from bench.contracts import AudioSource, Context
+from bench.contracts import AudioSource, Context, WarmStart
 from bench.testing import TEACHER_SHAPES
-from bench.upstream import UpstreamModel
+from bench.upstream import UpstreamModel, load_folder
 from bench.upstream.checkpoint import weights_hash
 
 TEACHER_SHAPE = TEACHER_SHAPES["hubert"]
@@ -25,22 +25,40 @@ def tiny_teacher(seed: int = 0) -> UpstreamModel:
     return UpstreamModel(TEACHER_SHAPE).eval()
 
 
-def assert_kills_change_nothing(compressor: Any, stages: Sequence[str], speech_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL once in each stage, of 40 updates or more, at whatever point it then is, in a process of its own."""
+def warm_start(folder: Path | None) -> WarmStart | None:
+    return WarmStart(load_folder(folder), folder) if folder else None
+
+
+def assert_kills_change_nothing(
+    compressor: Any,
+    stages: Sequence[str],
+    speech_folder: Path,
+    tmp_path: Path,
+    *,
+    model: str = "",
+    start: Path | None = None,
+) -> None:
+    """SIGKILL once in each stage, of 40 updates or more, at whatever point it then is, in a process of its own.
+
+    ``model`` is the one that is compared, where there are several; ``start`` the folder of what they go on from.
+    """
     audio = AudioSource(root=speech_folder)
-    whole = compressor.compress(tiny_teacher(), audio, tmp_path / "whole", Context(seed=5))[compressor.name]
+    model = model or compressor.name
+    context = Context(seed=5, start=warm_start(start))
+    whole = compressor.compress(tiny_teacher(), audio, tmp_path / "whole", context)[model]
     workdir = tmp_path / "killed"
     settings = compressor.config.model_dump_json()
     for stage in stages:
         command = [sys.executable, "-c", _CHILD, compressor.name, settings, str(speech_folder), str(workdir)]
+        command += [str(start)] if start else []
         child = subprocess.Popen(command)
         _wait_for(workdir / f"{stage}.ckpt", child)
         child.send_signal(signal.SIGKILL)
         child.wait()
         assert torch.load(workdir / f"{stage}.ckpt", weights_only=True)["global_step"] < 40
-    resumed = compressor.compress(tiny_teacher(), audio, workdir, Context(seed=5))[compressor.name]
+    resumed = compressor.compress(tiny_teacher(), audio, workdir, context)[model]
     assert weights_hash(resumed) == weights_hash(whole)
-    history = Path("beside") / compressor.name / "training.csv"
+    history = Path("beside") / model / "training.csv"
     assert (workdir / history).read_text() == (tmp_path / "whole" / history).read_text()
 
 
@@ -49,11 +67,12 @@ import sys
 from pathlib import Path
 from bench import registry
 from bench.contracts import AudioSource, Context
-from tests.compressors.method_checks import tiny_teacher
-name, settings, audio, workdir = sys.argv[1:]
+from tests.compressors.method_checks import tiny_teacher, warm_start
+name, settings, audio, workdir, *start = sys.argv[1:]
 compressor = registry.load("bench.compressors", name)
 config = compressor.config_type.model_validate_json(settings)
-compressor(config).compress(tiny_teacher(), AudioSource(root=Path(audio)), Path(workdir), Context(seed=5))
+context = Context(seed=5, start=warm_start(Path(start[0]) if start else None))
+compressor(config).compress(tiny_teacher(), AudioSource(root=Path(audio)), Path(workdir), context)
 """
 
 
