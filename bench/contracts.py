@@ -241,10 +241,16 @@ class WarmStarting(Protocol):
 
 @runtime_checkable
 class SeveralSizes(Protocol):
-    """What a compressor may have beside its methods, where one call may make a model at each of several sizes."""
+    """What a compressor may have beside its methods, where one call may make a model at each of several sizes.
 
-    def target_sparsities(self) -> Mapping[str, float]:
-        """Tell what each model of a call aims at, by its name; empty where the call makes a single one."""
+    Also where its one model has another size than the settings ``sparsity`` and ``params`` tell.
+    """
+
+    def target_sparsities(self) -> Mapping[str, float | None]:
+        """Tell what share of the teacher each model of a call shall lose, by its name; None where nobody knows.
+
+        Empty where the call makes a single one, of the size that its settings tell.
+        """
         ...
 
 
@@ -308,10 +314,14 @@ class ChecksAhead(Protocol):
 
 
 @runtime_checkable
-class EndsStack(Protocol):
-    """What a compressor may have whose models nothing can compress further: in a stack it has to be the last part."""
+class ReducesLinears(Protocol):
+    """What a compressor has beside its methods whose models have low-rank or int8 linear layers.
 
-    ends_stack: ClassVar[Literal[True]]
+    In a stack, only those parts can follow it that take such layers.
+    """
+
+    takes_reduced_linears: ClassVar[bool]
+    """Whether it compresses what another one of its kind has made."""
 
 
 class Task(Protocol):

@@ -24,7 +24,7 @@ from bench.contracts import (
     ComparableTraining,
     Compressor,
     Context,
-    EndsStack,
+    ReducesLinears,
     Settings,
     SeveralSizes,
 )
@@ -80,12 +80,18 @@ def compressor_parts(name: str) -> dict[str, type[Any]]:
     """Import a compressor, or the parts of a stack in their order.
 
     Raises:
-        UserError: a part is no plug-in, cannot be imported, or cannot be followed by another.
+        UserError: a part is no plug-in, cannot be imported, or cannot compress what another before it makes.
     """
     parts: dict[str, type[Any]] = {part: registry.load("bench.compressors", part) for part in part_names(name)}
-    for part, plugin in list(parts.items())[:-1]:
-        if isinstance(plugin, EndsStack):
-            raise UserError(f"{name}: what {part} makes cannot be compressed further. Write {part} last.")
+    reducing = ""
+    for part, plugin in parts.items():
+        is_reducing = isinstance(plugin, ReducesLinears)
+        if reducing and not (is_reducing and plugin.takes_reduced_linears):
+            raise UserError(
+                f"--compressor {name}: {part} cannot compress the reduced linear layers that {reducing} makes. "
+                f"Write {part} before {reducing}."
+            )
+        reducing = part if is_reducing else reducing
     return parts
 
 
@@ -175,11 +181,17 @@ class Stack:
                 elif isinstance(part, ChecksAhead):
                     part.check_ahead(teacher, audio, context)
 
-    def target_sparsities(self) -> Mapping[str, float]:
-        """Tell what each of several models aims at, where the first part makes them; see `SeveralSizes`."""
-        name, first = next(iter(self._parts.items()))
-        targets = first.target_sparsities() if isinstance(first, SeveralSizes) else {}
-        return {self.name + what_differs(name, model): target for model, target in targets.items()}
+    def target_sparsities(self) -> dict[str, float | None]:
+        """Tell what each model aims at, of what the first part compresses; see `bench.contracts.SeveralSizes`."""
+        lost: dict[str, float | None] = {"": 0.0}
+        for name, part in self._parts.items():
+            own = _own_targets(name, part, getattr(self.config, name))
+            lost = {
+                before + differs: None if first is None or then is None else round(first + then - first * then, 12)
+                for before, first in lost.items()
+                for differs, then in own.items()
+            }
+        return {self.name + differs: sparsity for differs, sparsity in lost.items()}
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
@@ -281,6 +293,16 @@ class _Work:
 
     def _chain(self, num_parts: int) -> str:
         return SEPARATOR.join(list(self.parts)[:num_parts])
+
+
+def _own_targets(name: str, part: Compressor, settings: Settings) -> dict[str, float | None]:
+    """Return what a part aims at, of its own teacher, by what the names of its models add."""
+    if isinstance(part, SeveralSizes) and (targets := part.target_sparsities()):
+        return {what_differs(name, model): target for model, target in targets.items()}
+    values = settings.model_dump(mode="json")
+    sparsity = values.get("sparsity")
+    is_told = isinstance(sparsity, float) and values.get("params") is None and values.get("target") != "macs"
+    return {"": sparsity if is_told else None}
 
 
 @contextmanager

@@ -35,10 +35,20 @@ class Int8:
     name: ClassVar[str] = "int8"
     summary: ClassVar[str] = "int8 weights and dynamically quantised inputs, without training (arXiv 1712.05877)"
     config_type: ClassVar[type[Int8Config]] = Int8Config
+    takes_reduced_linears: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Int8Config]] = {preset: Int8Config() for preset in ("paper", "mini", "smoke")}
 
     def __init__(self, config: Int8Config) -> None:
         self.config = config
+
+    def check_ahead(
+        self,
+        first_teacher: UpstreamModel,  # noqa: ARG002 - what there is to quantise is not known yet
+        audio: AudioSource,  # noqa: ARG002 - it hears none
+        context: Context,
+    ) -> None:
+        """Refuse a device without int8 kernels; see `bench.contracts.ChecksAhead`."""
+        require_int8_kernels(context.device)
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - it hears none
         """Refuse what cannot work.
@@ -62,6 +72,10 @@ class Int8:
     ) -> dict[str, UpstreamModel]:
         """Quantise; see `bench.contracts.Compressor`."""
         return {self.name: quantised(teacher, self._modules(teacher.config)).eval()}
+
+    def target_sparsities(self) -> Mapping[str, float]:
+        """Tell that all parameters stay; see `bench.contracts.SeveralSizes`."""
+        return {self.name: 0.0}
 
     def _modules(self, shape: UpstreamConfig) -> list[str]:
         reduced = dict(shape.reduced_linears)

@@ -33,7 +33,7 @@ from compressors.distillation import (
 )
 from compressors.factors import Factors, all_factors, second_moments
 from compressors.linears import LinearGroup, linears_of
-from compressors.preparation import prepared_training, require_audio, require_trainable
+from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
 from compressors.seeds import derived_seed
 from compressors.stages import StageConfig
@@ -115,12 +115,13 @@ SMOKE = MINI.model_copy(
 )
 
 
-class LowRank:
+class LowRank(ChecksTrainingAhead):
     """The compressor ``low-rank``."""
 
     name: ClassVar[str] = "low-rank"
     summary: ClassVar[str] = "low-rank linear layers by SVD, with whitened inputs and recovery (arXiv 2403.07378)"
     config_type: ClassVar[type[LowRankConfig]] = LowRankConfig
+    takes_reduced_linears: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, LowRankConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
     def __init__(self, config: LowRankConfig) -> None:

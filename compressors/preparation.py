@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -34,6 +34,24 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
             f"first {reduced[0][0]}. Reduce a model last, or choose another --teacher."
         )
     precision_on(config, context)
+
+
+class _Trained(Protocol):
+    @property
+    def config(self) -> TrainingConfig: ...
+
+
+class ChecksTrainingAhead:
+    """Base of compressors that train: what they refuse as later parts of stacks; see `bench.contracts.ChecksAhead`."""
+
+    def check_ahead(self: _Trained, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work whatever the size of the teacher.
+
+        Raises:
+            UserError: the device lacks the precision, or the audio is unusable.
+        """
+        precision_on(self.config, context)
+        require_audio(audio, self.config, first_teacher)
 
 
 def require_speech_model(teacher: object) -> UpstreamModel:

@@ -34,7 +34,7 @@ from compressors.importance import (
     taylor_scores,
 )
 from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target
-from compressors.preparation import prepared_training, require_audio, require_trainable
+from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
 from compressors.pretraining.frame_features import MfccFeatures
 from compressors.pruning import pruned_model, report_size, require_reachable
@@ -161,7 +161,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class PruneOnly:
+class PruneOnly(ChecksTrainingAhead):
     """The compressor ``prune-only``."""
 
     name: ClassVar[str] = "prune-only"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.stacking import by_part
 from bench.store.records import ModelCard
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.cost import count_parameters, superb_macs
@@ -21,14 +22,15 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     """
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")
+    compressor = provenance.get("compressor", "none")
     recipe = {**provenance.get("recipe", {})}
+    targets = {part["target"] for part in by_part(compressor, recipe).values() if isinstance(part.get("target"), str)}
     if "target_sparsity" in provenance:
         recipe["sparsity"] = provenance["target_sparsity"]
-    target = recipe.get("target")
     return ModelCard(
-        compressor=provenance.get("compressor", "none"),
+        compressor=compressor,
         teacher=provenance.get("teacher"),
-        target=target if isinstance(target, str) else None,
+        target=targets.pop() if len(targets) == 1 else None,
         target_sparsity=_target_sparsity(recipe, teacher_params),
         sparsity=1 - params / teacher_params if teacher_params else None,
         params=params,

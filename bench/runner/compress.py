@@ -76,7 +76,7 @@ def compress(
         if is_suite_folder(folder):
             # An interruption came between the models and the note that all of them are there.
             shutil.rmtree(folder)
-        target = {"target_sparsity": targets[called]} if called in targets else {}
+        target = {"target_sparsity": targets[called]} if targets.get(called) is not None else {}
         files = sorted(beside.iterdir()) if beside.is_dir() else []
         save_upstream(upstream.cpu(), folder, {**provenance, **target}, beside=files)
     return rows

@@ -184,8 +184,8 @@ def rows_to_come(config: RunConfig, compression: Compression) -> list[str]:
     return [compression.row + what_differs(plugin.name, model) for model in targets] or [compression.row]
 
 
-def target_sparsities(compressor: Compressor) -> Mapping[str, float]:
-    """Tell what each of several models of a compressor aims at, by its name; empty where it makes one."""
+def target_sparsities(compressor: Compressor) -> Mapping[str, float | None]:
+    """Tell what each model of a compressor aims at, by its name; empty where its settings do."""
     return compressor.target_sparsities() if isinstance(compressor, SeveralSizes) else {}
 
 
