@@ -6,7 +6,6 @@ wide student are those of Ashihara et al., Deep versus Wide (arXiv 2207.06867).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +17,7 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
-from compressors.budget import BudgetConfig, budget_for
+from compressors.budget import budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
     Distillation,
@@ -31,20 +30,24 @@ from compressors.distillation import (
     layer_groups,
     thirds,
 )
-from compressors.preparation import prepared_training, require_audio, require_trainable
+from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.stages import StageConfig
-from compressors.students import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
+from compressors.students import (
+    ThinStudentConfig,
+    shallow_shape,
+    shallow_student,
+    thin_student,
+    thin_student_shape,
+)
 from compressors.warm_start import require_smaller, shortened
-
-logger = logging.getLogger(__name__)
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
 """Layers of the students whose size is their own."""
 
-BUDGET_FIELDS = frozenset({*BudgetConfig.model_fields, "extractor"})
+BUDGET_FIELDS = frozenset(ThinStudentConfig.model_fields)
 
 
-class DistillOnlyConfig(StagedTraining, DistillationConfig, BudgetConfig):
+class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
     """The student, and the one stage in which it learns."""
 
     student: Literal["deep-thin", "distilhubert", "wide-shallow"] = "deep-thin"
@@ -53,9 +56,6 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, BudgetConfig):
     ``wide-shallow`` (its first three) have a size of their own, so no budget, and predict the teacher's states from
     their last one, each of ``distillation_layers`` by a head of its own: by default those at one and two thirds of the
     depth and the last."""
-    extractor: Literal["auto", "teacher", "thin"] = "auto"
-    """Convolutions of ``deep-thin``: the ``teacher``'s, weights included, or ``thin``, scaled like the width. ``auto``
-    is ``teacher`` for a budget in parameters, and ``thin`` for one in MACs, of which they are a third."""
     distillation: StageConfig
     """The student learns from the teacher."""
 
@@ -130,7 +130,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class DistillOnly:
+class DistillOnly(ChecksTrainingAhead):
     """The compressor ``distill-only``."""
 
     name: ClassVar[str] = "distill-only"
@@ -203,9 +203,7 @@ def student_shape(teacher: UpstreamConfig, config: DistillOnlyConfig) -> Upstrea
     """
     if config.num_layers:
         return shallow_shape(teacher, config.num_layers, projection_layer_norm=config.student != "distilhubert")
-    budget = budget_for(config, teacher)
-    automatic: ExtractorWidth = "thin" if budget.counting == "macs" else "teacher"
-    return thin_shape(teacher, budget, automatic if config.extractor == "auto" else config.extractor)
+    return thin_student_shape(teacher, config)
 
 
 def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -> UpstreamModel:
@@ -217,8 +215,6 @@ def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -
     shape = student_shape(teacher.config, config)
     if config.num_layers:
         return shallow_student(teacher, shape, config.dropout)
-    layer = shape.layers[0]
-    logger.info("the student has %d features, %d heads, %d inside", shape.dim, shape.total_heads, layer.feed_forward)
     return thin_student(teacher, shape, config.dropout, seed)
 
 

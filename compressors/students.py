@@ -6,6 +6,7 @@ layers and for the thin one.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -15,12 +16,22 @@ from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates, TransformerLayerShape
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.random_shapes import random_model
-from compressors.budget import TOLERANCE, Budget
+from compressors.budget import TOLERANCE, Budget, BudgetConfig, budget_for
+
+logger = logging.getLogger(__name__)
 
 ExtractorWidth = Literal["teacher", "thin"]
 
 _EXTRACTOR = ("feature_extractor.", "feature_projection.layer_norm.")
 """What belongs to the extractor's channels, of the names of weights."""
+
+
+class ThinStudentConfig(BudgetConfig):
+    """The deep and thin student; a compressor's configuration inherits it."""
+
+    extractor: Literal["auto", "teacher", "thin"] = "auto"
+    """Convolutions of the deep and thin student: the ``teacher``'s, or ``thin``, scaled like the width. ``auto`` is
+    ``teacher`` for a budget in parameters, and ``thin`` for one in MACs, of which they are a third."""
 
 
 def shallow_shape(teacher: UpstreamConfig, num_layers: int, *, projection_layer_norm: bool = True) -> UpstreamConfig:
@@ -60,7 +71,14 @@ def require_depth(teacher: UpstreamConfig, num_layers: int) -> None:
         )
 
 
-def thin_student(teacher: UpstreamModel, shape: UpstreamConfig, dropout: DropoutRates, seed: int) -> UpstreamModel:
+def thin_student(
+    teacher: UpstreamModel,
+    shape: UpstreamConfig,
+    dropout: DropoutRates,
+    seed: int,
+    *,
+    extractor_weights: Literal["teacher", "random"] = "teacher",
+) -> UpstreamModel:
     """Return a student of `thin_shape`'s, in training mode.
 
     The extractor has the teacher's weights where it has its shape. All else is random, as no choice among the
@@ -71,12 +89,26 @@ def thin_student(teacher: UpstreamModel, shape: UpstreamConfig, dropout: Dropout
         shape: of the student.
         dropout: rates of the student.
         seed: of what is random.
+        extractor_weights: ``random`` makes the extractor random too.
     """
+    layer = shape.layers[0]
+    logger.info("the student has %d features, %d heads, %d inside", shape.dim, shape.total_heads, layer.feed_forward)
     student = random_model(shape.model_copy(update={"dropout": dropout}), seed)
-    if shape.conv_layers == teacher.config.conv_layers:
+    if extractor_weights == "teacher" and shape.conv_layers == teacher.config.conv_layers:
         extractor = {key: value for key, value in teacher.state_dict().items() if key.startswith(_EXTRACTOR)}
         student.load_state_dict(student.state_dict() | extractor)
     return student.train()
+
+
+def thin_student_shape(teacher: UpstreamConfig, config: ThinStudentConfig) -> UpstreamConfig:
+    """Return the `thin_shape` that a configuration asks for.
+
+    Raises:
+        UserError: no width meets the budget.
+    """
+    budget = budget_for(config, teacher)
+    automatic: ExtractorWidth = "thin" if budget.counting == "macs" else "teacher"
+    return thin_shape(teacher, budget, automatic if config.extractor == "auto" else config.extractor)
 
 
 def thin_shape(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidth) -> UpstreamConfig:

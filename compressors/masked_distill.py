@@ -1,0 +1,115 @@
+"""A small student that learns to predict its teacher's units at frames that it does not hear.
+
+Source: Chi et al., DiceHuBERT: Distilling HuBERT with a Self-Supervised Learning Objective (arXiv 2507.02911), and its
+recipe in ESPnet: HuBERT's second iteration (arXiv 2106.07447 section IV-B) with a smaller model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from bench.contracts import AudioSource, Context
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.config import DropoutRates
+from compressors.comparable_training import StagedTraining
+from compressors.masked_prediction import MaskedPrediction, Target
+from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.stages import StageConfig
+from compressors.students import ThinStudentConfig, thin_student, thin_student_shape
+from compressors.teacher_units import TeacherUnitsConfig, require_units, unit_batches
+
+
+class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig):
+    """The student, the units, and the one stage in which it learns them."""
+
+    extractor_weights: Literal["teacher", "random"] = "teacher"
+    """What the convolutions start from where they have the teacher's shape; all else starts at random."""
+    dropout: DropoutRates = DropoutRates()
+    """The student's dropout rates while it trains."""
+    prediction: StageConfig
+    """The student learns masked prediction."""
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all training, as if units were made anew for all that is heard."""
+        student = self.macs_a_second(thin_student_shape(teacher, self))
+        return self.stage_macs(self.prediction, self.macs_a_second(teacher), student)
+
+
+PAPER = MaskedDistillConfig(
+    # HuBERT's second iteration, the batches of whose 32 GPUs follow each other here.
+    prediction=StageConfig(updates=400_000, warmup_updates=32_000, learning_rate=5e-4),
+    extractor_weights="random",
+    dropout=DropoutRates(layer=0.05),
+    seconds_per_batch=87.5,
+    accumulate_batches=32,
+    min_duration_s=2.0,
+    max_duration_s=15.625,
+    precision="fp16",
+    max_gradient_norm=10.0,
+    num_workers=6,
+)
+
+MINI = MaskedDistillConfig(
+    prediction=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
+    num_clusters=100,
+    unmasked_loss_weight=0.4,
+    feature_penalty_weight=0.0,
+    extractor_gradient_scale=1.0,
+    projection_dim=64,
+    seconds_per_batch=4.0,
+    min_duration_s=0.5,
+    max_duration_s=2.0,
+    checkpoint_updates=50,
+    log_updates=10,
+)
+
+SMOKE = MINI.model_copy(
+    update={
+        "prediction": StageConfig(updates=12, warmup_updates=2, learning_rate=1e-3),
+        "num_clusters": 16,
+        "log_updates": 2,
+    }
+)
+
+
+class MaskedDistill(ChecksTrainingAhead):
+    """The compressor ``masked-distill``."""
+
+    name: ClassVar[str] = "masked-distill"
+    summary: ClassVar[str] = "a small student learns its teacher's units by masked prediction (arXiv 2507.02911)"
+    config_type: ClassVar[type[MaskedDistillConfig]] = MaskedDistillConfig
+    presets: ClassVar[Mapping[str, MaskedDistillConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
+
+    def __init__(self, config: MaskedDistillConfig) -> None:
+        self.config = config
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work, before any long work.
+
+        Raises:
+            UserError: the teacher is no speech model, a layer, budget or number of clusters is out of reach, or the
+                audio unusable.
+        """
+        require_trainable(teacher, self.config, context)
+        thin_student_shape(teacher.config, self.config)
+        require_units(teacher, require_audio(audio, self.config, teacher), self.config)
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Run the stage, or what is left of it; see `bench.contracts.Compressor`."""
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        student = thin_student(
+            teacher,
+            thin_student_shape(teacher.config, self.config),
+            self.config.dropout,
+            context.seed,
+            extractor_weights=self.config.extractor_weights,
+        )
+        target = Target(student.num_layers, self.config.num_clusters)
+        prediction = MaskedPrediction(student, [target], self.config)
+        training.run("prediction", self.config.prediction, prediction, unit_batches(training, teacher, self.config))
+        prediction.save(training.history.parent)
+        return {self.name: student.eval()}
