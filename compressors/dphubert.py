@@ -104,6 +104,11 @@ MINI = DPHuBERTConfig(
     gate_learning_rate=0.1,
     initial_quadratic_multiplier=10.0,
     sparsity_warmup_updates=150,
+    num_clusters=100,
+    unmasked_loss_weight=0.4,
+    feature_penalty_weight=0.0,
+    extractor_gradient_scale=1.0,
+    projection_dim=64,
     seconds_per_batch=4.0,
     min_duration_s=0.5,
     max_duration_s=2.0,
@@ -116,6 +121,7 @@ SMOKE = MINI.model_copy(
         "joint": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
         "final": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-3),
         "sparsity_warmup_updates": 2,
+        "num_clusters": 16,
         "log_updates": 2,
     }
 )
