@@ -142,11 +142,11 @@ def identity(
 ) -> dict[str, Any]:
     """Say all that a compressed model depends on."""
     return {
-        "from": start and {"reference": config.start, "weights_hash": weights_hash(start.model)},
         "compressor": config.models[compression.row].compressor,
         "teacher": config.teacher,
         "teacher_weights_hash": weights_hash(teacher),
         "teacher_params": model_card(teacher, {}).params,
+        "from": start and {"reference": config.start, "weights_hash": weights_hash(start.model)},
         "recipe": config.models[compression.row].settings,
         "preset": config.preset,
         "seed": compression.seed,
