@@ -19,7 +19,7 @@ from bench.upstream.reference import reference_config
 from compressors.comparable_training import StagedTraining
 from compressors.dphubert import MINI, PAPER
 
-METHODS = ("dphubert", "distill-only", "prune-only")
+METHODS = ("dphubert", "distill-only", "prune-only", "masked-distill")
 TEACHER = "random:mini-hubert"
 
 

@@ -7,6 +7,7 @@ from compressors.distill_only import DistillOnly
 from compressors.dphubert import DPHuBERT
 from compressors.int8 import Int8
 from compressors.low_rank import LowRank
+from compressors.masked_distill import MaskedDistill
 from compressors.prune_only import PruneOnly
 
 OFTEN = ("checkpoint_updates=2",)
@@ -35,3 +36,8 @@ class TestLowRank(CompressorConformance):
 class TestInt8(CompressorConformance):
     compressor = Int8
     resumes = False
+
+
+class TestMaskedDistill(CompressorConformance):
+    compressor = MaskedDistill
+    settings = OFTEN
