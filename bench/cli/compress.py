@@ -11,7 +11,9 @@ from bench.cli import options
 
 
 def compress(
-    compressor: Annotated[str, typer.Option(help="Compressor; see `bench list compressors`.")],
+    compressor: Annotated[
+        str, typer.Option(help="Compressor, or a stack such as dphubert+int8; see `bench list compressors`.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     data: options.DataChoice = "mini",

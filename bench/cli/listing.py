@@ -21,7 +21,7 @@ def list_(
     from bench.cli.output import print_json, print_rows
 
     rows = _ROWS[one_of(kind, KINDS, "kind of thing to list")]()
-    print_json(rows) if json else print_rows(rows)
+    print_json(rows) if json else print_rows(rows, _TITLES.get(kind, ""))
     return 0
 
 
@@ -75,5 +75,7 @@ def _plugins(kind: str) -> list[tuple[str, Any]]:
     group = registry.GROUPS[kind]
     return [(name, registry.load(group, name)) for name in registry.names(group)]
 
+
+_TITLES = {"compressors": "Joined by +, each compresses what the one before has made: dphubert+int8"}
 
 _ROWS = {"compressors": _compressors, "tasks": _tasks, "teachers": _teachers, "presets": _presets}

@@ -35,7 +35,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a setting: data.*, compressor.*, tasks.<name>.* or a bare key.",
+        help="Change a setting: data.*, compressor.*, <compressor's name>.*, tasks.<name>.* or a bare key.",
     ),
 ]
 Protocol = Annotated[

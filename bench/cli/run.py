@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def run(
     tasks: options.Tasks,
     compressor: Annotated[
-        str, typer.Option(help="Compressors, comma-separated; 'none' is the teacher's row, which is always there.")
+        str,
+        typer.Option(
+            help="Compressors, comma-separated, or stacks of them such as dphubert+int8; 'none' is the teacher's row, "
+            "which is always there."
+        ),
     ] = "none",
     teacher: options.Teacher = options.DEFAULT_TEACHER,
     baseline: options.Baseline = None,

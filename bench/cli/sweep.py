@@ -10,7 +10,9 @@ from bench.cli import options
 
 
 def sweep(
-    compressor: Annotated[str, typer.Option(help="Compressors, comma-separated; see `bench list compressors`.")],
+    compressor: Annotated[
+        str, typer.Option(help="Compressors or stacks, comma-separated; see `bench list compressors`.")
+    ],
     sparsity: Annotated[str, typer.Option(help="Shares of the teacher to remove, comma-separated, e.g. 0.5,0.75.")],
     tasks: options.Tasks,
     teacher: options.Teacher = options.DEFAULT_TEACHER,
