@@ -1,0 +1,116 @@
+"""Several sizes, and going on from one of them, as `bench compress` and `bench run` see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli.choices import resolved_run
+from bench.config.run import RunConfig
+from bench.errors import UserError
+from bench.profiling import model_card
+from bench.runner.compress import compress_into
+from bench.runner.plan import plan
+from bench.store.run_folder import RunFolder
+from bench.upstream import load_folder, save_upstream, weights_hash
+from bench.upstream.checkpoint import read_manifest
+from tests.compressors.method_checks import tiny_teacher
+
+SMALL = ("units=[head,interm]",)
+"""What a tiny teacher needs to meet a budget in so few updates."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path) -> Path:
+    """A teacher, and a data file with other places of KS than there are: nothing is evaluated."""
+    folder = tmp_path_factory.mktemp("again")
+    save_upstream(tiny_teacher(), folder / "teacher", {})
+    tasks = "tasks: {ks: {layout: speech_commands, root: x, test_root: y}}"
+    (folder / "data.yaml").write_text(f"audio: {{layout: folder, root: {speech_folder}}}\n{tasks}\n")
+    return folder
+
+
+def resolved(folder: Path, *assignments: str, compressor: str = "dphubert", **options: Any) -> RunConfig:
+    choices = {"teacher": str(folder / "teacher"), "data": str(folder / "data.yaml"), "preset": "smoke", "seeds": "0"}
+    given: dict[str, Any] = {**choices, "tasks": None, **options}
+    return resolved_run(compressors=compressor, assignments=[*SMALL, *assignments], **given)
+
+
+@pytest.fixture(scope="module")
+def sizes(folder: Path) -> Path:
+    """Models of 10 and 30 % sparsity."""
+    compress_into(resolved(folder, "sparsity=[0.1, 0.3]"), "dphubert", folder / "sizes", "cpu")
+    return folder / "sizes"
+
+
+class TestSeveralSizes:
+    def test_lie_in_folders_of_their_own_and_know_their_target(self, sizes: Path) -> None:
+        assert sorted(model.name for model in sizes.iterdir()) == ["dphubert-0.1", "dphubert-0.3"]
+        for model, target in zip(sorted(sizes.iterdir()), (0.1, 0.3), strict=True):
+            card = model_card(load_folder(model), read_manifest(model).provenance)
+            assert card.target_sparsity == target
+            assert card.sparsity == pytest.approx(target, abs=0.01)
+            assert {file.name for file in model.iterdir()} >= {"training.csv", "distillation_projections.safetensors"}
+
+    def test_are_recognised(self, folder: Path, sizes: Path) -> None:
+        written = {model: (model / "model.safetensors").stat().st_mtime_ns for model in sizes.iterdir()}
+        rows = compress_into(resolved(folder, "sparsity=[0.1, 0.3]"), "dphubert", sizes, "cpu")
+        assert [row["model"] for row in rows] == sorted(map(str, written))
+        assert written == {model: (model / "model.safetensors").stat().st_mtime_ns for model in sizes.iterdir()}
+        with pytest.raises(UserError, match="its recipe differs"):
+            compress_into(resolved(folder, "sparsity=0.1"), "dphubert", sizes, "cpu")
+
+    def test_are_rows_of_the_plan(self, folder: Path) -> None:
+        for compressor in ("dphubert", "dphubert+int8"):
+            config = resolved(folder, "sparsity=[0.1, 0.3]", tasks="ks", compressor=compressor)
+            steps = [step.subject for step in plan(RunFolder(folder / "run"), config)]
+            rows = [f"{compressor}-0.1 ks seed 0", f"{compressor}-0.3 ks seed 0"]
+            assert steps == [compressor, "teacher ks seed 0", *rows]
+
+
+class TestFrom:
+    def test_the_record_says_from_what(self, folder: Path, sizes: Path) -> None:
+        start = sizes / "dphubert-0.1"
+        compress_into(resolved(folder, start=str(start)), "dphubert", folder / "again", "cpu")
+        made = load_folder(folder / "again")
+        provenance = read_manifest(folder / "again").provenance
+        assert provenance["from"] == {"reference": str(start), "weights_hash": weights_hash(load_folder(start))}
+        assert made.config.layers == load_folder(start).config.layers
+        assert model_card(made, provenance).target_sparsity == pytest.approx(0.1, abs=0.01)
+        for other in (str(sizes / "dphubert-0.3"), None):
+            with pytest.raises(UserError, match=r"another model \(its .* differs\)"):
+                compress_into(resolved(folder, start=other), "dphubert", folder / "again", "cpu")
+
+    def test_another_start_is_another_run(self, folder: Path, sizes: Path) -> None:
+        starts = [None, str(sizes / "dphubert-0.1"), str(sizes / "dphubert-0.3")]
+        names = {resolved(folder, start=start).run_name([]) for start in starts}
+        assert len(names) == 3
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"start": "fbank"}, "--from fbank has no weights to go on from"),
+            ({"start": "random:wavlm_large"}, "its architecture is wavlm, the teacher's hubert"),
+            ({"start": "TEACHER"}, "as large as the teacher"),
+            ({"start": "TEACHER", "compressor": "low-rank"}, "low-rank cannot go on from a model"),
+            ({"start": "TEACHER", "compressor": "none"}, "nothing is compressed here"),
+            ({"start": "nope"}, "Unknown model"),
+        ],
+    )
+    def test_what_cannot_be_gone_on_from_is_told_at_once(
+        self, folder: Path, options: dict[str, str], message: str
+    ) -> None:
+        start = options["start"].replace("TEACHER", str(folder / "teacher"))
+        assignments = () if options.get("compressor") else SMALL
+        choices = {"teacher": str(folder / "teacher"), "data": str(folder / "data.yaml"), "preset": "smoke"}
+        with pytest.raises(UserError, match=message):
+            resolved_run(
+                compressors=options.get("compressor", "dphubert"),
+                start=start,
+                tasks=None,
+                seeds="0",
+                assignments=assignments,
+                **choices,
+            )
