@@ -18,7 +18,8 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     Args:
         upstream: the model.
         provenance: of a model that the suite compressed: ``compressor``, ``teacher``, ``teacher_params``, ``recipe``,
-            and ``target_sparsity`` of one of several; empty for others.
+            ``from`` of one that went on from another, ``target_sparsity`` where the settings do not tell; empty for
+            others.
     """
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")
@@ -30,6 +31,7 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     return ModelCard(
         compressor=compressor,
         teacher=provenance.get("teacher"),
+        start=(provenance.get("from") or {}).get("reference"),
         target=targets.pop() if len(targets) == 1 else None,
         target_sparsity=_target_sparsity(recipe, teacher_params),
         sparsity=1 - params / teacher_params if teacher_params else None,

@@ -39,6 +39,8 @@ class ModelCard(Settings):
     """Name of the compressor; ``none`` for a model evaluated as it is."""
     teacher: str | None = None
     """Reference of the teacher."""
+    start: str | None = None
+    """Reference of the model that compression went on from; none where it began from the teacher."""
     target_sparsity: float | None = None
     """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting; none
     where its budget was in MACs."""

@@ -78,7 +78,9 @@ class TestFrom:
         provenance = read_manifest(folder / "again").provenance
         assert provenance["from"] == {"reference": str(start), "weights_hash": weights_hash(load_folder(start))}
         assert made.config.layers == load_folder(start).config.layers
-        assert model_card(made, provenance).target_sparsity == pytest.approx(0.1, abs=0.01)
+        card = model_card(made, provenance)
+        assert card.target_sparsity == pytest.approx(0.1, abs=0.01)
+        assert card.start == str(start)
         for other in (str(sizes / "dphubert-0.3"), None):
             with pytest.raises(UserError, match=r"another model \(its .* differs\)"):
                 compress_into(resolved(folder, start=other), "dphubert", folder / "again", "cpu")
