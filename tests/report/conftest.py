@@ -37,9 +37,14 @@ COSTS = {"teacher": 1000, "small": 250, "large": 500, "worse": 600, "fbank": 0}
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run's folder: records and configuration, no models."""
+    return run_writer(tmp_path)
+
+
+def run_writer(root: Path) -> Callable[..., Path]:
+    """Return what writes runs below a folder."""
 
     def write(name: str = "run", scores: Scores = STUDENT_SCORES, **changes: Any) -> Path:
-        folder = tmp_path / name
+        folder = root / name
         references = {model: model for model in scores if model in ("teacher", "fbank")}
         config = {
             "teacher": "teacher",

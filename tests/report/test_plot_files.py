@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +14,14 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from bench.cli.app import application
+from bench.errors import UserError
 from bench.report.plots import bars, pareto
-from bench.report.plots.kinds import draw_plots
+from bench.report.plots.canvas import WIDTHS_IN
 from bench.report.plots.series import COLORS, HATCHES, series
 from bench.report.plots.writing import Plot, write_plot
-from tests.application.test_command_line import bench, error_of
+from tests.application.test_command_line import bench
+from tests.report.conftest import run_writer
 from tests.report.test_plots import drawn, sources, texts
 
 
@@ -67,66 +69,72 @@ class TestSeenByEveryone:
         assert len({look.marker for look in first}) == len({look.hatch for look in first}) == len(first)
 
 
+@pytest.fixture(scope="module")
+def bars_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> Plot:
+    """The figure that the tests of files write, once a test at most."""
+    (plot,) = bars.plots(sources(run_writer(tmp_path_factory.mktemp("bars"))()))
+    return plot
+
+
+@pytest.fixture(scope="module")
+def written(bars_of_a_run: Plot, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Its files."""
+    return write_plot(bars_of_a_run, tmp_path_factory.mktemp("plots"), WIDTHS_IN["column"])
+
+
 class TestFiles:
-    def test_beside_each_figure_lies_what_it_shows(self, write_run: Any, tmp_path: Path) -> None:
-        run = write_run()
-        written = draw_plots(
-            [run], ["pareto", "bars"], tmp_path / "plots", 3.35, skip_absent=False, with_published=False
-        )
-        assert [paths["csv"].stem for paths in written] == ["pareto-params", "pareto-macs", "bars"]
-        assert len(list((tmp_path / "plots").iterdir())) == 9
-        (plot, *_) = pareto.plots(sources(run))
+    def test_beside_a_figure_lies_what_it_shows(self, bars_of_a_run: Plot, written: dict[str, Path]) -> None:
+        assert {suffix: path.name for suffix, path in written.items()} == {
+            suffix: f"bars.{suffix}" for suffix in ("pdf", "png", "csv")
+        }
+        assert len(list(written["csv"].parent.iterdir())) == 3
         pd.testing.assert_frame_equal(
-            pd.read_csv(written[0]["csv"], keep_default_na=False, na_values=[""]).dropna(axis="columns", how="all"),
-            plot.data.dropna(axis="columns", how="all"),
+            pd.read_csv(written["csv"], keep_default_na=False, na_values=[""]).dropna(axis="columns", how="all"),
+            bars_of_a_run.data.dropna(axis="columns", how="all"),
             check_dtype=False,
         )
-        for paths in written:
-            with Image.open(paths["png"]) as image:
-                assert image.width == pytest.approx(3.35 * 300, abs=1)
+        with Image.open(written["png"]) as image:
+            assert image.width == pytest.approx(3.35 * 300, abs=1)
 
-    def test_a_pdf_holds_its_fonts_as_type_42(self, write_run: Any, tmp_path: Path) -> None:
-        paths = write_plot(bars.plots(sources(write_run()))[0], tmp_path, 3.35)
-        pdf = paths["pdf"].read_bytes()
+    def test_a_pdf_holds_its_fonts_as_type_42(self, written: dict[str, Path]) -> None:
+        pdf = written["pdf"].read_bytes()
         assert b"/FontFile2" in pdf
         assert b"/CIDFontType2" in pdf
         assert b"/Type3" not in pdf
 
-    def test_the_same_records_give_the_same_files(self, write_run: Any, tmp_path: Path) -> None:
-        plot = bars.plots(sources(write_run()))[0]
-        first, second = (write_plot(plot, tmp_path / name, 3.35) for name in ("a", "b"))
-        assert all(first[suffix].read_bytes() == second[suffix].read_bytes() for suffix in first)
-
-    def test_the_users_settings_of_matplotlib_change_nothing(self, write_run: Any, tmp_path: Path) -> None:
-        plot = bars.plots(sources(write_run()))[0]
-        plain = write_plot(plot, tmp_path / "a", 3.35)
-        with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "text.parse_math": True}):
-            other = write_plot(plot, tmp_path / "b", 3.35)
-        assert plain["png"].read_bytes() == other["png"].read_bytes()
-
-    @pytest.mark.parametrize(
-        "names",
-        [
-            ("$x_", "a_$b_c$", "<script>"),
-            ("_hidden", r"\frac$", "=cmd()"),
-            ("na\u00efve\n\u03a9 \u6a21\u578b", "run" * 100 + "/model", "%"),
-        ],
-    )
-    def test_hostile_names_are_drawn_as_they_are(
-        self, write_run: Any, tmp_path: Path, names: tuple[str, str, str]
+    def test_the_same_records_give_the_same_files_whatever_the_user_s_settings_of_matplotlib(
+        self, bars_of_a_run: Plot, written: dict[str, Path], tmp_path: Path
     ) -> None:
-        renamed = dict(zip(("small", "large", "worse"), names, strict=True))
-        run = sources(write_run())
+        with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "text.parse_math": True}):
+            again = write_plot(bars_of_a_run, tmp_path, WIDTHS_IN["column"])
+        assert all(written[suffix].read_bytes() == again[suffix].read_bytes() for suffix in written)
+
+    @pytest.mark.filterwarnings("error")
+    def test_hostile_names_are_drawn_as_they_are(self, write_run: Any, tmp_path: Path) -> None:
+        long = "run" * 100 + "/model"
+        names = {
+            "$x_": "$x_",
+            "a_$b_c$": "a_$b_c$",
+            "<script>": "<script>",
+            "_hidden": "_hidden",
+            r"\frac$": r"\frac$",
+            "=cmd()": "=cmd()",
+            "%": "%",
+            # No control characters, nothing that the font lacks, and not endless.
+            "na\u00efve\n\u03a9 \u6a21\u578b": "na\u00efve \u03a9 [U+6A21][U+578B]",
+            long: f"{long[:14]}…{long[-15:]}",
+        }
+        models = {f"m{number}": {"ks": (0.5,)} for number in range(len(names))}
+        run = sources(write_run(scores={"teacher": {"ks": (0.9,)}, **models}))
+        renamed = dict(zip(models, names, strict=True))
         for plot in (pareto.plots(run)[0], *bars.plots(run)):
-            data = plot.data.replace(dict.fromkeys(("model", "label", "compressor"), renamed))
-            hostile = Plot(f"{plot.name}-{names[1]}", data, plot.draw)
-            shown = texts(drawn(hostile))
-            for name in names:
-                line = " ".join(name.split())
-                assert line in shown or {f"{line[:14]}…{line[-15:]}", f"{line[:11]}…{line[-12:]}"} & set(shown)
-            paths = write_plot(hostile, tmp_path / "out", 3.35)
-            assert all(path.is_file() and path.parent == tmp_path / "out" for path in paths.values())
-            assert ("=cmd()" in names) == ("'=cmd()" in paths["csv"].read_text(encoding="utf-8"))
+            data = plot.data.replace({"model": renamed, "label": renamed})
+            data["compressor"] = data["model"]
+            hostile = Plot(f"{plot.name}-{long}", data, plot.draw)
+            assert set(names.values()) <= set(texts(drawn(hostile)))
+        paths = write_plot(hostile, tmp_path / "out", WIDTHS_IN["column"])
+        assert all(path.is_file() and path.parent == tmp_path / "out" for path in paths.values())
+        assert "'=cmd()" in paths["csv"].read_text(encoding="utf-8")
 
 
 class TestCommand:
@@ -142,7 +150,8 @@ class TestCommand:
 
     def test_a_kind_asked_for_by_name_must_be_there(self, write_run: Any) -> None:
         run = write_run()
-        assert re.search("for the plot training. Found none in", error_of("plot", str(run), "--kind", "bars,training"))
+        with pytest.raises(UserError, match=r"for the plot training\. Found none in"):
+            plot_command(str(run), "--kind", "bars,training")
         assert not (run / "plots").exists()
 
     @pytest.mark.parametrize(
@@ -154,13 +163,22 @@ class TestCommand:
             ((), "Expected runs in"),
         ],
     )
-    def test_mistakes_are_one_line(self, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
-        assert message in error_of("plot", *arguments, cwd=tmp_path)
+    def test_mistakes_are_one_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UserError, match=message):
+            plot_command(*arguments)
 
-    def test_published_models_need_no_run(self, tmp_path: Path) -> None:
-        result = bench("plot", "--with-published", "--json", cwd=tmp_path)
-        assert [Path(paths["csv"]).stem for paths in json.loads(result.stdout)] == [
-            "published-params",
-            "published-macs",
-        ]
+    def test_published_models_need_no_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        plot_command("--with-published", "--json")
+        stems = [Path(paths["csv"]).stem for paths in json.loads(capsys.readouterr().out)]
+        assert stems == ["published-params", "published-macs"]
         assert (tmp_path / "results" / "plots" / "published-params.pdf").is_file()
+
+
+def plot_command(*arguments: str) -> None:
+    application()(["plot", *arguments], standalone_mode=False)

@@ -106,7 +106,8 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
     handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8, linestyle="--")]
     handles += [Patch(facecolor=look.color, hatch=look.hatch, edgecolor=EDGE, linewidth=0.5) for look in looks.values()]
     canvas.legend(figure, handles, ["teacher (100)", *looks], columns=5 if is_wide else 3)
-    canvas.mark(figure, f"{setting_label(table)}; an error rate e counts as 100 - e")
+    errors = "" if table["higher_is_better"].all() else "; an error rate e counts as 100 - e"
+    canvas.mark(figure, f"{setting_label(table)}{errors}")
     return figure
 
 

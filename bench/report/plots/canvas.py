@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -13,12 +15,16 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 WIDTHS_IN = {"column": 3.35, "page": 7.0}
 """Of a column and of the text, in inches, as Interspeech and IEEE set them, to the nearest that fits both.
 
 Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches)."""
 
+FONT = "DejaVu Sans"
+"""That of the style sheet."""
+MARK_LETTERS_AN_INCH = 24
 LONGEST_NAME = 30
 LONGEST_LABEL = 24
 """Beside a point: more does not fit between the axes of a panel."""
@@ -60,15 +66,27 @@ def panels(
 
 
 def name(text: str, longest: int = LONGEST_NAME) -> str:
-    """Make a name fit to be drawn: one line, no control characters, not endless.
+    """Make a name fit to be drawn: one line, only what the font has, not endless.
 
     What is too long loses its middle: a run's name comes first in a label and a model's last, and both are needed.
     """
-    line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
-    line = " ".join(line.split())
+    line = one_line(text)
     if len(line) <= longest:
         return line
     return f"{line[: (longest - 1) // 2]}…{line[-(longest // 2) :]}"
+
+
+def one_line(text: str) -> str:
+    """Make a text fit to be drawn, however long; what the font lacks is shown as its code point, as [U+4E2D]."""
+    known = _font_letters()
+    line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
+    return "".join(sign if ord(sign) in known else f"[U+{ord(sign):04X}]" for sign in " ".join(line.split()))
+
+
+@cache
+def _font_letters() -> frozenset[int]:
+    """List the code points of the font of all figures, which comes with matplotlib."""
+    return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
@@ -84,9 +102,5 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
 
 def mark(figure: Figure, text: str) -> None:
     """Say below the figure where its scores come from."""
-    figure.supxlabel(name_list(text), x=0.995, ha="right", color="#606060")
-
-
-def name_list(text: str) -> str:
-    """Clean a longer text without cutting it."""
-    return " ".join("".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text).split())
+    lines = textwrap.wrap(one_line(text), round(MARK_LETTERS_AN_INCH * figure.get_figwidth()))
+    figure.supxlabel("\n".join(lines), x=0.995, ha="right", color="#606060")

@@ -31,9 +31,6 @@ from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.report.published import PUBLISHED
 from bench.store.latency import MEASURED_ON
 
-LABELLED_AT_MOST = 14
-"""Points of a panel; of more, those on the front and the teacher alone are labelled."""
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -125,13 +122,11 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
     machine = f"; {RTF.title} of {table[MEASURED_ON].iloc[0]}" if cost.column == RTF.key else ""
     canvas.mark(figure, f"{setting_label(table)}{machine}")
     for panel, (_, points) in zip(axes, groups, strict=True):
-        has_room = len(points) <= LABELLED_AT_MOST
-        shown = points["on_front"] | points["is_teacher"] | has_room
-        labels = [
-            canvas.name(label, canvas.LONGEST_LABEL) if show else ""
-            for label, show in zip(points["label"], shown, strict=True)
-        ]
-        place_labels(figure, panel, _places(points, cost), labels, _front_corners(points, cost))
+        # The teacher and the front choose their places first.
+        ranked = points.sort_values(["is_teacher", "on_front"], ascending=False, kind="stable")
+        labels = [canvas.name(label, canvas.LONGEST_LABEL) for label in ranked["label"]]
+        num_important = int((points["is_teacher"] | points["on_front"]).sum())
+        place_labels(figure, panel, _places(ranked, cost), labels, _front_corners(points, cost), num_important)
     return figure
 
 
