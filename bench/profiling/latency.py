@@ -12,7 +12,8 @@ from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.provenance import now
 from bench.store.latency import LatencyRecord
-from bench.upstream import load_upstream
+from bench.upstream import UpstreamModel, load_upstream
+from bench.upstream.reduced_linears import require_runnable
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ def _measure_group(
     machine = this_machine()
     references = list(dict.fromkeys([teacher, *(subject.reference for subject in group)]))
     models = [load_upstream(reference) for reference in references]
+    for model in models:
+        if use_gpu and isinstance(model, UpstreamModel):
+            require_runnable(model.config, "cuda")
     timings = {
         name: measure_section(models, section, effort)
         for name, section in sections(use_gpu=use_gpu).items()

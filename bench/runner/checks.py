@@ -17,6 +17,8 @@ from bench.contracts import Compressor, Context, Data, Settings, SplitSize, Task
 from bench.errors import UserError
 from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
+from bench.upstream.checkpoint import is_suite_folder, read_manifest
+from bench.upstream.reduced_linears import require_runnable
 
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
 COPIES_OF_WEIGHTS_ON_DISK = 12
@@ -65,6 +67,21 @@ def prepare_data(data: Data) -> dict[str, str]:
         The hash of each task's audio, where it is known.
     """
     return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
+
+
+def check_devices(config: RunConfig, device: str) -> None:
+    """Refuse models that cannot run on the device.
+
+    Raises:
+        UserError: one has int8 layers, for which the device has no kernels.
+    """
+    for row, source in config.models.items():
+        folder = Path(source.reference) if source.reference else None
+        if folder is not None and is_suite_folder(folder):
+            try:
+                require_runnable(read_manifest(folder).shape, device)
+            except UserError as error:
+                raise UserError(f"{row}: {error}") from error
 
 
 def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:

@@ -93,6 +93,7 @@ class Run:
 
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)
+        checks.check_devices(self.config, self.device)
         checks.check_disk(self.folder.path, teacher, len(compressions(self.config)))
         self._audio_sha256 = checks.prepare_data(self.config.data)
         self._tasks = checks.tasks_on_data(self.config)

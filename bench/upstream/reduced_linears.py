@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from typing_extensions import Self
 
 from bench.errors import UserError
-from bench.upstream.config import ReducedLinear
+from bench.upstream.config import ReducedLinear, UpstreamConfig
 
 
 class LowRankLinear(nn.Module):
@@ -81,6 +81,16 @@ class Int8Linear(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave packed weights, which are no tensors, out of copies."""
         return self.__dict__ | {"_packed": None}
+
+
+def require_runnable(shape: UpstreamConfig, device: str) -> None:
+    """Refuse a device on which a model of this shape cannot run.
+
+    Raises:
+        UserError: the model has int8 layers, and the device no kernels for them.
+    """
+    if any(reduced.dtype == "int8" for _, reduced in shape.reduced_linears):
+        require_int8_kernels(device)
 
 
 def require_int8_kernels(device: str) -> None:

@@ -108,7 +108,7 @@ class TestRanks:
             size, wanted = count_parameters(shape), float(config.params)
         else:
             measure = count_superb_macs if config.target == "macs" else count_dphubert_parameters
-            size, wanted = measure(shape), (1 - config.sparsity) * measure(SHAPE)
+            size, wanted = measure(shape), (1 - config.final_sparsity) * measure(SHAPE)
         assert 0.99 * wanted <= size <= wanted + 1
 
     def test_keep_what_has_more_energy_than_anything_left_out(self) -> None:

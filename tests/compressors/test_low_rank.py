@@ -72,7 +72,7 @@ class TestCompress:
         assert 0 < errors[0.99] < errors[0.9] < 0.5
 
     def test_whitening_hears_the_audio(self, audio: AudioSource, tmp_path: Path) -> None:
-        hashes = set()
+        hashes: set[str] = set()
         for changes in ({"whiten": False}, {"whiten": True}, {"whiten": True, "whiten_batches": 1}):
             config = _config(recovery=None, **changes)
             workdir = tmp_path / str(len(hashes))
