@@ -11,6 +11,7 @@ from typing import get_args
 from bench import registry
 from bench.config.data import tasks_with_data
 from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
+from bench.config.variants import compressor_by_row
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 from bench.stacking import part_names
@@ -79,8 +80,8 @@ def resolved_run(
         training_budget=training_budget,  # type: ignore[arg-type]
         assignments=tuple(assignments),
     )
-    parts = [part for name in choice.compressors if name != "none" for part in part_names(name)]
-    registry.require("bench.compressors", parts)
+    chosen = compressor_by_row(choice.compressors).values()
+    registry.require("bench.compressors", [part for name in chosen for part in part_names(name)])
     registry.require("bench.tasks", choice.tasks)
     # Here, for it takes torch with it: wrong names are told without that.
     from bench.runner.warm_start import with_warm_start

@@ -47,6 +47,7 @@ def compress(
         assignments=set_ or [],
     )
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
-    rows = compress_into(config, compressor, out, chosen_device)
+    (row,) = config.compressors()
+    rows = compress_into(config, row, out, chosen_device)
     print_json(rows) if json else print_rows(rows)
     return 0

@@ -19,8 +19,8 @@ def run(
     compressor: Annotated[
         str,
         typer.Option(
-            help="Compressors, comma-separated, or stacks of them such as dphubert+int8; 'none' is the teacher's row, "
-            "which is always there."
+            help="Compressors, comma-separated, or stacks of them such as dphubert+int8; ROW=COMPRESSOR names a row, "
+            "for settings of its own (--set ROW.KEY=VALUE). 'none' is the teacher's row, which is always there."
         ),
     ] = "none",
     teacher: options.Teacher = options.DEFAULT_TEACHER,

@@ -11,7 +11,7 @@ from bench.cli import options
 
 def sweep(
     compressor: Annotated[
-        str, typer.Option(help="Compressors or stacks, comma-separated; see `bench list compressors`.")
+        str, typer.Option(help="Compressors or stacks, comma-separated, or ROW=COMPRESSOR; see `bench run --help`.")
     ],
     sparsity: Annotated[str, typer.Option(help="Shares of the teacher to remove, comma-separated, e.g. 0.5,0.75.")],
     tasks: options.Tasks,

@@ -41,33 +41,42 @@ def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> tuple[Change
     return {name: split_off(inside, name)[0] for name in chosen}, rest
 
 
-def to_compressors(overrides: Mapping[str, Any], compressors: Mapping[str, Parts]) -> dict[str, Changes]:
-    """Return the changes of each part of each compressor.
+def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> dict[str, Changes]:
+    """Return the changes of each part of the compressor of each row.
 
-    ``compressor.<key>`` is for all compressors, ``<part>.<key>`` for the parts of this name, a bare key for all parts
-    that have it; of `SIZES`, for the first of a stack alone, as what follows is given another teacher.
+    ``compressor.<key>`` is for all rows, a bare key for all parts that have it; of `SIZES`, for the first of a stack
+    alone, as what follows is given another teacher. ``<part>.<key>``, for the parts of this name, goes before these,
+    and ``<row>.<key>``, of a row with a name of its own, before all.
 
     Raises:
-        UserError: a key that no part has.
+        UserError: a key that no part has, or the name of a row that is one.
     """
     to_all, others = split_off(overrides, "compressor")
-    parts = {name: part for chosen in compressors.values() for name, part in chosen.items()}
+    parts = {name: part for chosen in rows.values() for name, part in chosen.items()}
     fields = {field for part in parts.values() for field in _fields(part)}
+    named = [row for row in rows if row not in parts]
+    for row in sorted(fields.intersection(named)):
+        raise UserError(f"--compressor {row}=...: {row!r} is a setting. Choose another name for the row.")
     for key in others:
         head, _, rest = key.partition(".")
-        if not (head in fields or (head in parts and rest)):
-            hint = nearest(key, [*fields, *(f"{name}.*" for name in parts), "data.*", "compressor.*", "tasks.<name>.*"])
-            raise UserError(f"--set {key}: no chosen compressor has this key. {hint}")
-    changes: dict[str, Changes] = {name: {part: {} for part in chosen} for name, chosen in compressors.items()}
-    for name, chosen in compressors.items():
-        for key, value in to_all.items():
-            # What none has is refused with the settings of the first.
-            for part, own_key in _concerned(key, chosen) or [(next(iter(chosen)), key)]:
-                changes[name][part][own_key] = value
-        for key, value in others.items():
-            for part, own_key in _concerned(key, chosen):
-                changes[name][part][own_key] = value
+        if not (head in fields or (head in {*parts, *named} and rest)):
+            heads = [f"{name}.*" for name in (*parts, *named, "data", "compressor", "tasks.<name>")]
+            raise UserError(f"--set {key}: no chosen compressor has this key. {nearest(key, [*fields, *heads])}")
+    changes: dict[str, Changes] = {}
+    for row, chosen in rows.items():
+        own, _ = split_off(others, row) if row in named else ({}, {})
+        first = next(iter(chosen))
+        keys = sorted(others, key=lambda key: key.partition(".")[0] in parts)
+        shared = [(target, others[key]) for key in keys for target in _concerned(key, chosen)]
+        changes[row] = {part: {} for part in chosen}
+        # What no part has is refused with the settings of the first.
+        for (part, key), value in [*_meant(to_all, chosen, first), *shared, *_meant(own, chosen, first)]:
+            changes[row][part][key] = value
     return changes
+
+
+def _meant(values: Mapping[str, Any], parts: Parts, first: str) -> list[tuple[tuple[str, str], Any]]:
+    return [(target, value) for key, value in values.items() for target in _concerned(key, parts) or [(first, key)]]
 
 
 def first_with(parts: Parts, setting: str) -> str | None:

@@ -15,6 +15,7 @@ from bench import registry
 from bench.config.data import describe_data
 from bench.config.overrides import nested, parse_overrides, validated
 from bench.config.routing import SIZES, Changes, Parts, first_with, split_off, to_compressors, to_tasks
+from bench.config.variants import compressor_by_row
 from bench.contracts import Data, FeatureProtocol, Settings
 from bench.errors import UserError
 from bench.stacking import compressor_parts, joined
@@ -86,7 +87,7 @@ class Choice(Settings):
     """What the user chose on the command line, before anything is resolved."""
 
     compressors: tuple[str, ...] = ()
-    """Names; ``none`` stands for the teacher, whose row is always there."""
+    """Names, or ``<row>=<name>``; ``none`` stands for the teacher, whose row is always there."""
     references: tuple[str, ...] = ()
     """Models evaluated as they are."""
     teacher: str | None = None
@@ -122,19 +123,20 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
     """
     overrides = parse_overrides(choice.assignments)
-    compressors = {name: compressor_parts(name) for name in choice.compressors if name != "none"}
+    compressors = compressor_by_row(choice.compressors)
+    parts = {row: compressor_parts(name) for row, name in compressors.items()}
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, others = split_off(overrides, "data")
     data = describe_data(choice.data, data_changes, tasks)
     task_changes, others = to_tasks(others, tasks)
-    rows = _compressor_rows(choice, compressors, to_compressors(others, compressors))
+    rows = _compressor_rows(choice, compressors, parts, to_compressors(others, parts))
     references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
     row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *rows]
     doubled = sorted({name for name in row_names if row_names.count(name) > 1})
     if doubled:
         raise UserError(
             f"Two rows of the leaderboard would be called {doubled[0]!r}: models bear the names of their folders, "
-            "compressed ones that of their compressor. Rename a folder."
+            "compressed ones that of their compressor. Rename a folder, or the row: NAME=COMPRESSOR."
         )
     models = {model_names[reference]: ModelSource(reference=reference) for reference in references}
     return RunConfig(
@@ -154,29 +156,30 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
 
 
 def _compressor_rows(
-    choice: Choice, compressors: Mapping[str, Parts], changes: Mapping[str, Changes]
+    choice: Choice, compressors: Mapping[str, str], parts_by_row: Mapping[str, Parts], changes: Mapping[str, Changes]
 ) -> dict[str, ModelSource]:
-    """List the rows that compression makes: one a compressor, in a sweep one a compressor and sparsity."""
+    """List the rows that compression makes: those that were chosen, in a sweep one for each of them and sparsity."""
     rows = {}
-    for name, parts in compressors.items():
-        settings = _settings_by_part(choice.preset, parts, changes[name])
+    for row, name in compressors.items():
+        parts = parts_by_row[row]
+        settings = _settings_by_part(choice.preset, parts, changes[row])
         if not choice.sparsities:
-            rows[name] = ModelSource(compressor=name, settings=joined(settings))
+            rows[row] = ModelSource(compressor=name, settings=joined(settings))
             continue
         sized = first_with(parts, "sparsity")
         if sized is None:
             raise UserError(f"--sparsity: the compressor {name} has no such setting. Leave it out of the sweep.")
-        own_size = sorted(SIZES & changes[name][sized].keys())
+        own_size = sorted(SIZES & changes[row][sized].keys())
         if own_size:
             raise UserError(f"--set {own_size[0]}: the sizes of a sweep are those of --sparsity. Leave it out.")
         # Settings that leave the sparsity out, such as those of a student of a fixed size, are a row at their own size.
         if "sparsity" not in settings[sized]:
-            rows[name] = ModelSource(compressor=name, settings=joined(settings))
+            rows[row] = ModelSource(compressor=name, settings=joined(settings))
             continue
         for sparsity in choice.sparsities:
-            with_size = {**changes[name], sized: {**changes[name][sized], "sparsity": sparsity}}
+            with_size = {**changes[row], sized: {**changes[row][sized], "sparsity": sparsity}}
             settings = _settings_by_part(choice.preset, parts, with_size)
-            rows[f"{name}-{sparsity!r}"] = ModelSource(compressor=name, settings=joined(settings))
+            rows[f"{row}-{sparsity!r}"] = ModelSource(compressor=name, settings=joined(settings))
     return rows
 
 

@@ -28,16 +28,26 @@ def with_equal_training(config: RunConfig, folder: RunFolder) -> RunConfig:
     """
     rows = {**rows_there(folder), **config.compressors()}
     first = next(iter(rows.values()), None)
-    others = [row for row, source in config.compressors().items() if first and source.compressor != first.compressor]
+    others = [row for row, source in config.compressors().items() if first and not _differ_in_size(source, first)]
     if first is None or not others or config.training_budget == "preset":
         return config
     is_macs = config.training_budget == "macs"
     teacher = compressible(load_upstream(config.teacher or ""), config.teacher).config if is_macs else None
-    same = [source for source in rows.values() if source.compressor == first.compressor]
+    same = [source for source in rows.values() if _differ_in_size(source, first)]
     models = dict(config.models)
     for row in others:
         models[row] = _with_training_of(models[row], _recipe(_at_sparsity_of(models[row], same)), teacher)
     return config.model_copy(update={"models": models})
+
+
+def _differ_in_size(row: ModelSource, other: ModelSource) -> bool:
+    """Tell whether two rows have the same settings but for their size, at most."""
+    recipes = [by_part(source.compressor or "", source.settings) for source in (row, other)]
+    settings = [
+        {part: {key: value for key, value in values.items() if key != "sparsity"} for part, values in recipe.items()}
+        for recipe in recipes
+    ]
+    return settings[0] == settings[1]
 
 
 def _at_sparsity_of(row: ModelSource, candidates: Sequence[ModelSource]) -> ModelSource:

@@ -37,7 +37,10 @@ def with_warm_start(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
             raise UserError(f"--from: {first} cannot go on from a model. Leave it or --from out.")
     start, teacher = _shape(config.start, "--from"), _shape(config.teacher or "", "--teacher")
     chosen = [key.removeprefix("compressor.") for key in parse_overrides(assignments)]
-    models = {row: _warm_started(rows[row], plugins[row], start, teacher, chosen) for row in rows}
+    models = {
+        row: _warm_started(rows[row], plugins[row], start, teacher, [key.removeprefix(f"{row}.") for key in chosen])
+        for row in rows
+    }
     return config.model_copy(update={"models": {**config.models, **models}})
 
 

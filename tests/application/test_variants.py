@@ -1,0 +1,93 @@
+"""Rows of their own name, ``row=compressor``: several settings of one compressor beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.config.run import Choice, RunConfig, resolve
+from bench.errors import UserError
+from bench.runner.training_budget import with_equal_training
+from bench.store.run_folder import RunFolder
+from tests.application.test_command_line import bench
+
+
+def config_of(compressors: str, *assignments: str, **more: Any) -> RunConfig:
+    choice = Choice(compressors=tuple(compressors.split(",")), teacher="mini-hubert", assignments=assignments, **more)
+    return resolve(choice, {"mini-hubert": "mini-hubert"})
+
+
+def settings_of(compressors: str, *assignments: str, **more: Any) -> dict[str, dict[str, Any]]:
+    return {row: source.settings for row, source in config_of(compressors, *assignments, **more).compressors().items()}
+
+
+class TestSet:
+    def test_a_row_has_settings_of_its_own(self) -> None:
+        rows = settings_of("dphubert,slow=dphubert", "slow.joint.updates=999")
+        assert rows["slow"]["joint"]["updates"] == 999
+        assert rows["dphubert"]["joint"]["updates"] == 300
+        assert rows["slow"] | {"joint": None} == rows["dphubert"] | {"joint": None}
+
+    def test_its_own_go_before_those_of_its_compressor_and_of_all(self) -> None:
+        rows = settings_of(
+            "dphubert,a=dphubert,b=prune-only",
+            "a.sparsity=0.1",
+            "dphubert.sparsity=0.3",
+            "sparsity=0.2",
+            "compressor.round_to=8",
+            "a.round_to=4",
+        )
+        assert [settings["sparsity"] for settings in rows.values()] == [0.3, 0.1, 0.2]
+        assert [settings["round_to"] for settings in rows.values()] == [8, 4, 8]
+
+    def test_a_part_of_a_stack_is_reached_through_its_row(self) -> None:
+        rows = settings_of("small=dphubert+int8", "small.dphubert.sparsity=0.9", "small.units=[head]")
+        assert rows["small"]["dphubert"]["sparsity"] == 0.9
+        assert rows["small"]["dphubert"]["units"] == ["head"]
+
+    def test_in_a_sweep_it_has_a_row_a_sparsity(self) -> None:
+        config = config_of("dphubert,both=dphubert", "both.masked_weight=0.2", sparsities=(0.5, 0.75))
+        assert list(config.compressors()) == ["dphubert-0.5", "dphubert-0.75", "both-0.5", "both-0.75"]
+        assert {source.compressor for source in config.compressors().values()} == {"dphubert"}
+
+
+class TestTrainingBudget:
+    def test_other_settings_of_the_first_compressor_train_as_much(self, tmp_path: Path) -> None:
+        choice: dict[str, Any] = {"sparsities": (0.5, 0.75), "training_budget": "macs"}
+        config = config_of("dphubert,both=dphubert", "both.objective=both", **choice)
+        rows = with_equal_training(config, RunFolder(tmp_path)).compressors()
+        updates = {row: source.settings["joint"]["updates"] for row, source in rows.items()}
+        assert updates["dphubert-0.5"] == updates["dphubert-0.75"] == 300
+        assert max(updates["both-0.5"], updates["both-0.75"]) < 300
+
+
+@pytest.mark.parametrize(
+    ("compressors", "assignment", "told"),
+    [
+        ("a b=dphubert", "sparsity=0.5", "Expected a row's name of letters, digits, '.', '_' and '-'"),
+        ("=dphubert", "sparsity=0.5", "Expected a row's name"),
+        ("prune-only=dphubert", "sparsity=0.5", "'prune-only' has a meaning of its own"),
+        ("data=dphubert", "sparsity=0.5", "'data' has a meaning of its own"),
+        ("joint=dphubert", "sparsity=0.5", "'joint' is a setting"),
+        ("a=dphubert,a=prune-only", "sparsity=0.5", "--compressor names two rows 'a'"),
+        ("mini-hubert=dphubert", "sparsity=0.5", "Two rows of the leaderboard would be called 'mini-hubert'"),
+        ("a=dphubert", "a.sparsty=0.5", "unknown key 'sparsty'. Did you mean 'sparsity'?"),
+        ("a=dphubert", "b.sparsity=0.5", "--set b.sparsity: no chosen compressor has this key"),
+        ("a=dphubert", "a=0.5", "--set a: no chosen compressor has this key"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(compressors: str, assignment: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config_of(compressors, assignment)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_takes_it(tmp_path: Path) -> None:
+    common = ["--preset", "smoke", "--tasks", "ks", "--out", str(tmp_path / "run"), "--dry-run"]
+    told = bench("run", "--compressor", "dphubert,gentle=dphubert", "--set", "gentle.sparsity=0.3", *common)
+    assert told.returncode == 0, told.stderr
+    assert "gentle" in told.stdout
+    assert "Unknown compressor 'dphuber'" in bench("run", "--compressor", "gentle=dphuber", *common).stderr
