@@ -16,7 +16,7 @@ cache = typer.Typer(help="Show what the cache folder holds, and remove features.
 
 @cache.callback(invoke_without_command=True)
 def show(
-    prune: Annotated[bool, typer.Option("--prune", help="Remove features; corpora are kept.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove features; corpora and units are kept.")] = False,
     keep: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="With --prune: keep so much, e.g. 10GB, of what was used last [default: 0]."),
@@ -24,7 +24,7 @@ def show(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show the features of every upstream, the one used longest ago first, and the embedded corpora.
+    """Show the features of every upstream, the one used longest ago first, embedded corpora, and teachers' units.
 
     Removing features that a running process uses does it no harm.
     """
@@ -41,7 +41,7 @@ def show(
         room.prune(root, 0 if keep is None else parse_size(keep, "--keep"))
     left = {holding.folder for holding in room.holdings(root)}
     removed = [row for folder, row in rows.items() if folder not in left]
-    kept = [row for folder, row in rows.items() if folder in left] + _corpora()
+    kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units()
     total = sum(row["size_bytes"] for row in kept)
     if json:
         from bench.cli.output import print_json
@@ -85,6 +85,30 @@ def _corpora() -> list[dict[str, Any]]:
         for folder in sorted(cache_root().glob("mini/*"))
         if folder.is_dir()
     ]
+
+
+def _units() -> list[dict[str, Any]]:
+    """List the units of teachers that compressors have made, by the hash of the teacher's weights."""
+    import json
+
+    from bench.cache_folder import cache_root
+    from bench.store.claims import IDENTITY_NAME
+    from tasks.feature_cache.room import folder_bytes
+
+    rows = []
+    for about in sorted(cache_root().glob(f"units/*/{IDENTITY_NAME}")):
+        identity = json.loads(about.read_text(encoding="utf-8"))
+        rows.append(
+            {
+                "what": f"{identity['teacher'][:12]}, {identity['num_clusters']} clusters of layer {identity['layer']}",
+                "kind": "units",
+                "utterances": None,
+                "size_bytes": folder_bytes(about.parent),
+                "last_used": _day(about.stat().st_mtime),
+                "folder": str(about.parent),
+            }
+        )
+    return rows
 
 
 def _day(seconds: float) -> str:

@@ -17,6 +17,7 @@ from bench.cache_folder import cache_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.sizes import parse_size, size_text
+from bench.store.claims import claim_folder
 from tasks.cache_command import cache
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
@@ -70,6 +71,15 @@ class TestShow:
         (row,) = told()["kept"]
         assert (row["what"], row["kind"]) == ("same-weights", "means")
         assert row["utterances"] > 10
+
+    def test_units_of_teachers(self) -> None:
+        folder = cache_root() / "units" / "abc"
+        claim_folder(folder, {"teacher": "0123456789abcdef", "layer": 9, "num_clusters": 500})
+        (folder / "labels-00000.npz").write_bytes(b"0" * 700)
+        (row,) = told("--prune")["kept"]
+        assert (row["what"], row["kind"]) == ("0123456789ab, 500 clusters of layer 9", "units")
+        assert row["size_bytes"] > 700
+        assert folder.is_dir()
 
     def test_an_empty_cache(self) -> None:
         assert told() == {"folder": str(cache_root()), "kept": [], "removed": [], "total_bytes": 0}
