@@ -19,6 +19,7 @@ from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
 from bench.runner.plan import Compression, target_sparsities
+from bench.runner.time_spent import noting_time, time_spent
 from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs
 from bench.store.claims import claimed
@@ -57,13 +58,15 @@ def compress(
     compressor = checks.compressor(config, compression.row)
     if isinstance(compressor, Stack) and made:
         compressor = compressor.beginning_with(made)
-    upstreams = compressor.compress(teacher, audio, workdir, context)
+    with noting_time(workdir):
+        upstreams = compressor.compress(teacher, audio, workdir, context)
     provenance = {
         **identity(config, compression, teacher, start),
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
+        **time_spent(workdir),
     }
     name = config.models[compression.row].compressor or ""
     targets = target_sparsities(compressor)

@@ -32,6 +32,9 @@ def test_a_model_is_made_once_and_recognised(data_file: Path, tmp_path: Path) ->
     again = bench(*arguments(data_file, "--out", "model", "--json"), cwd=tmp_path)
     assert json.loads(again.stdout) == json.loads(first.stdout)
     assert weights.stat().st_mtime_ns == written
+    provenance = json.loads((tmp_path / "model" / "config.json").read_text())["provenance"]
+    assert provenance["seconds"] > 0 < provenance["cpu_seconds"]
+    assert (provenance["processes"], provenance["killed_processes"]) == (1, 0)
     assert json.loads(first.stdout)[0]["sparsity"] == pytest.approx(0.75, abs=0.01)
     for change in ("sparsity=0.5", "data.audio.layout=librispeech"):
         message = error_of(*arguments(data_file, "--out", "model", "--set", change), cwd=tmp_path)
