@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from bench import registry
 from bench.audio import SAMPLE_RATE_HZ
 from bench.config.overrides import nested, parse_overrides, validated
-from bench.contracts import AudioSource, ComparableTraining, Context, Settings
+from bench.contracts import AudioSource, ChecksAhead, ComparableTraining, Context, ReducesLinears, Settings
 from bench.errors import UserError
 from bench.testing.material import TEACHER_SHAPES, tiny_teacher
 from bench.testing.trial import TooManyOperationsError, Trial, speech, whole
@@ -131,9 +131,12 @@ class CompressorConformance:
             )
 
     def test_check_accepts_what_works(self) -> None:
-        """On every teacher that the method takes."""
+        """On every teacher that the method takes, and as a part of a stack."""
         for kind in self.teachers:
-            self._trial().instance().check(tiny_teacher(kind), speech(), Context())
+            compressor = self._trial().instance()
+            compressor.check(tiny_teacher(kind), speech(), Context())
+            if isinstance(compressor, ChecksAhead):
+                compressor.check_ahead(tiny_teacher(kind), speech(), Context())
 
     def test_check_refuses_a_teacher_without_weights(self) -> None:
         """Filter banks look like an upstream of no layers."""
@@ -164,6 +167,11 @@ class CompressorConformance:
                 assert not training, f"Expected {made!r} in evaluation mode. Found {training[0]} in training: eval()."
                 states, _ = model(waveforms, lengths)
                 finite = all(bool(state.isfinite().all()) for state in states)
+                declared = isinstance(self.compressor, ReducesLinears) or not model.config.reduced_linears
+                assert declared, (
+                    f"{made!r} has reduced linear layers, which not every part of a stack can take. Declare it by "
+                    "bench.contracts.ReducesLinears."
+                )
                 assert finite, f"Expected finite hidden states of {made!r}, made of {kind}. Found NaN or infinity."
 
     def test_leaves_the_teacher_alone(self, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import torch
 from pydantic import ConfigDict
 
 from bench.contracts import AudioSource, Context, Settings
+from bench.errors import UserError
 from bench.testing import CompressorConformance
 from bench.upstream import UpstreamModel
+from bench.upstream.reduction import quantised
 from tests.plugin_package.halving_compressor import Checkpoint, Halving, HalvingConfig
 
 Models = dict[str, UpstreamModel]
@@ -73,6 +75,11 @@ def _restore_without_optimizer(checkpoint: Checkpoint) -> int:
 class ChecksNothing(Halving):
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         pass
+
+
+class WantsToBeFirst(Halving):
+    def check_ahead(self, *about: object) -> None:
+        raise UserError("never second")
 
 
 class ComplainsAtLength(Halving):
@@ -188,6 +195,10 @@ class TestCheck:
         with pytest.raises(AssertionError, match="accepts a folder that is not there, and compress"):
             conformance(ChecksNothing).test_check_refuses_unusable_audio(tmp_path)
 
+    def test_that_refuses_every_further_part(self) -> None:
+        with pytest.raises(UserError, match="never second"):
+            conformance(WantsToBeFirst).test_check_accepts_what_works()
+
     def test_with_long_messages(self) -> None:
         with pytest.raises(AssertionError, match="error of one line"):
             conformance(ComplainsAtLength).test_check_refuses_a_teacher_without_weights()
@@ -202,8 +213,9 @@ class TestResult:
             (lambda model: model.layers.train(), "Found layers in training"),
             (set_to_nan, "Found NaN"),
             (lambda model: {}, "at least one model of hubert"),
+            (lambda model: {"halving": quantised(model, ["feature_projection.projection"]).eval()}, "ReducesLinears"),
         ],
-        ids=["name", "type", "training", "nan", "none"],
+        ids=["name", "type", "training", "nan", "none", "reduced"],
     )
     def test_that_does_not_work(self, change: Any, message: str) -> None:
         with pytest.raises(AssertionError, match=message):
