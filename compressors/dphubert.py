@@ -21,17 +21,12 @@ from bench.upstream.initialisation import uninitialised
 from bench.upstream.pruning import pruned_config
 from compressors.budget import budget_for
 from compressors.distillation import layer_groups, trainable_copy
-from compressors.preparation import prepared_training, require_audio, require_trainable
+from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.pruning import pruned_model, report_size, require_reachable
+from compressors.schedules import schedule_of
 from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
 from compressors.sizes import models_to_make, numbered, target_sparsities, training_of
-from compressors.sparsity import (
-    Multipliers,
-    SparsityConfig,
-    expected_sparsity,
-    final_masks,
-    target_sparsity,
-)
+from compressors.sparsity import SparsityConfig, expected_sparsity, final_masks
 from compressors.stages import Objective, StageConfig
 from compressors.teacher_units import require_units, unit_batches
 from compressors.unit_prediction import StudentObjective, StudentObjectiveConfig, student_objective
@@ -127,7 +122,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class DPHuBERT:
+class DPHuBERT(ChecksTrainingAhead):
     """The compressor ``dphubert``."""
 
     name: ClassVar[str] = "dphubert"
@@ -200,21 +195,19 @@ class JointDistillationPruning(Objective):
         self.config = config
         self.budget = budget_for(config, teacher.config)
         student = trainable_copy(start.student if start else teacher, config.dropout)
-        self.initial_sparsity = self.budget.reached(student.config)
+        initial_sparsity = self.budget.reached(student.config)
         self.teacher_shape = teacher.config
         self.distillation: StudentObjective = (
             start.of(student) if start else student_objective(student, teacher, config, device)
         )
         self.gates = Gates(student, config.units)
         self.gates.attach()
-        self.multipliers = Multipliers(config.initial_quadratic_multiplier)
+        self.multipliers = schedule_of(config, config.joint, self.budget, initial_sparsity)
 
     def forward(self, *inputs: Any) -> dict[str, Tensor | float]:
         """Compute what the student learns and the sparsity regulariser; the inputs are those of the objective."""
         distillation = self.distillation(*inputs)
-        update = inputs[-1]
-        ramp = self.config.sparsity_warmup_updates
-        target = target_sparsity(self.budget.sparsity, update, ramp, self.initial_sparsity)
+        target = self.multipliers.target(inputs[-1])
         expected = expected_sparsity(self.gates, self.budget, self.config)
         regulariser = self.multipliers(expected, target)
         return {
@@ -224,14 +217,16 @@ class JointDistillationPruning(Objective):
             "regulariser": regulariser,
             "expected_sparsity": expected,
             "target_sparsity": target,
-            "lambda1": self.multipliers.linear,
-            "lambda2": self.multipliers.quadratic,
+            **self.multipliers.logged(),
         }
 
     def before_update(self, update: int, optimizer: Optimizer) -> None:
-        """Let what has closed for good leave the student, where ``shrink`` says so."""
-        if not self.config.shrink or update % SHRINK_UPDATES:
-            return
+        """Let what has closed for good leave the student, where ``shrink`` says so; adapt the schedule."""
+        if self.config.shrink and update % SHRINK_UPDATES == 0:
+            self._shrink(optimizer)
+        self.multipliers.before_update(update, self.gates)
+
+    def _shrink(self, optimizer: Optimizer) -> None:
         masks = open_units(self.gates)
         if all(mask.all() for mask in masks.values()):
             return
@@ -263,12 +258,10 @@ class JointDistillationPruning(Objective):
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Return weights, gates and multipliers; gradient ascent on the last."""
-        gates = {"params": self.gates.parameters(), "lr": self.config.gate_learning_rate}
-        multipliers = {"params": self.multipliers.parameters(), "lr": self.config.multiplier_learning_rate}
+        gates = {"params": self.gates.parameters(), "lr": self.multipliers.gate_learning_rate}
         return [
             *self.distillation.parameter_groups(learning_rate),
-            gates | {"weight_decay": 0.0},
-            multipliers | {"weight_decay": 0.0, "maximize": True},
+            *(group | {"weight_decay": 0.0} for group in (gates, *self.multipliers.parameter_groups())),
         ]
 
     def pruned(self) -> StudentObjective:

@@ -7,10 +7,10 @@ Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured P
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -23,10 +23,17 @@ from compressors.pruning import PruningConfig, Unit, levels_within_budget, round
 CLOSED = -40.0
 """A shift of ``log_alpha`` that closes any gate."""
 
+FIXED_SCHEDULE_FIELDS = frozenset(
+    {"gate_learning_rate", "multiplier_learning_rate", "initial_quadratic_multiplier", "sparsity_warmup_updates"}
+)
+
 
 class SparsityConfig(PruningConfig):
     """How gates close to a budget; a compressor's configuration inherits it."""
 
+    schedule: Literal["fixed", "auto"] = "fixed"
+    """``fixed`` is DPHuBERT's, whose rates and ramp have to fit the number of updates. ``auto`` fits ramp, multipliers
+    and the gates' learning rate to the stage; the next four settings then have no effect, and no place in records."""
     gate_learning_rate: float = Field(default=0.02, gt=0)
     """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
     multiplier_learning_rate: float = Field(default=0.02, gt=0)
@@ -47,6 +54,12 @@ class SparsityConfig(PruningConfig):
     shrink: bool = False
     """Let heads and feed-forward units leave the student during training, once their gates open in less than one pass
     of twenty, so that late updates cost less; the last one of a layer, and convolutions, stay to the stage's end."""
+
+    @model_serializer(mode="wrap")
+    def _without_settings_of_no_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        is_auto = self.schedule == "auto"
+        return {key: value for key, value in values.items() if not (is_auto and key in FIXED_SCHEDULE_FIELDS)}
 
 
 def target_sparsity(final: float, update: int, warmup_updates: int, initial: float = 0.0) -> float:
@@ -84,6 +97,13 @@ def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> T
 
 
 @torch.no_grad()
+def hardened_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> float:
+    """Return the sparsity of the model that pruning by the gates' own expectation would leave."""
+    masks = _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
+    return budget.reached(pruned_config(gates.shape, masks, keep_position_bias=config.keep_position_bias))
+
+
+@torch.no_grad()
 def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> dict[str, Tensor]:
     """Decide which gates close for good; what stays open keeps its soft value.
 
@@ -109,6 +129,7 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
 
 def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
     """Return masks with as many zeros as gates with ``log_alpha`` shifted by their unit's shift, but for rounding."""
+    was_training = gates.training
     gates.eval()
     masks = {}
     for key, module in gates.items():
@@ -119,4 +140,5 @@ def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) ->
         soft = torch.maximum(torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE), gate())
         closed = gate.log_alpha.topk(len(soft) - num_kept, largest=False).indices
         masks[key] = soft.index_fill(0, closed, 0.0)
+    gates.train(was_training)
     return masks

@@ -1,0 +1,170 @@
+"""Schedules that fit themselves: gates alone, which a loss with noise pulls open, meet the target in any stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from bench.upstream import UpstreamModel
+from bench.upstream.config import uniform_config
+from bench.upstream.cost import UNITS
+from bench.upstream.gates import Gates
+from bench.upstream.pruning import pruned_config
+from compressors.budget import budget_for
+from compressors.schedules import AutomaticSchedule, Schedule, schedule_of
+from compressors.sparsity import SparsityConfig, expected_sparsity, final_masks, hardened_sparsity
+from compressors.stages import StageConfig
+
+SHAPES = {
+    architecture: uniform_config(architecture, 64, 2, 16, 256, conv_channels=32, positional_kernel=8)
+    for architecture in ("hubert", "wavlm")
+}
+PAPER_UNITS = ("conv", "head", "interm")
+
+
+class Pull:
+    """A loss that every unit lowers by being there, by importances that spread as widely as those of real units."""
+
+    def __init__(self, gates: Gates, scale: float) -> None:
+        self.importances = []
+        for log_alpha in gates.parameters():
+            importances = (1.5 * torch.randn(len(log_alpha))).exp()
+            self.importances.append(scale * importances / importances.sum() / len(gates))
+
+    def __call__(self, gates: Gates) -> Tensor:
+        """Compute the loss of one noisy batch."""
+        losses = []
+        for gate, importances in zip(gates.values(), self.importances, strict=True):
+            closed = 1 - gate()
+            losses.append((importances * (closed**2 + torch.randn_like(closed) * closed)).sum())
+        return torch.stack(losses).sum()
+
+
+def _trained(
+    config: SparsityConfig, updates: int, architecture: str = "hubert", scale: float = 1.0, warmup: float = 0.1
+) -> tuple[Gates, Schedule]:
+    """Train gates as the joint stage of dphubert does."""
+    torch.manual_seed(0)
+    shape = SHAPES[architecture]
+    gates = Gates(UpstreamModel(shape), config.units)
+    stage = StageConfig(updates=updates, warmup_updates=round(warmup * updates), learning_rate=1e-3)
+    budget = budget_for(config, shape)
+    schedule, pull = schedule_of(config, stage, budget, 0.0), Pull(gates, scale)
+    groups = [{"params": gates.parameters(), "lr": schedule.gate_learning_rate}, *schedule.parameter_groups()]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, stage.learning_rate_factor)
+    for update in range(updates):
+        schedule.before_update(update, gates)
+        optimizer.zero_grad()
+        (pull(gates) + schedule(expected_sparsity(gates, budget, config), schedule.target(update))).backward()
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimizer.step()
+        scheduler.step()
+    return gates, schedule
+
+
+def _missed(gates: Gates, config: SparsityConfig) -> float:
+    """By how much what pruning by the gates' own expectation leaves misses the target, in parameters of the teacher."""
+    budget = budget_for(config, gates.shape)
+    return hardened_sparsity(gates, budget, config) - budget.sparsity
+
+
+class TestAutomatic:
+    @pytest.mark.parametrize(
+        ("architecture", "scale", "settings"),
+        [
+            ("hubert", 0.01, {"sparsity": 0.5}),
+            ("hubert", 1.0, {"sparsity": 0.75}),
+            ("hubert", 100.0, {"sparsity": 0.875}),
+            ("wavlm", 1.0, {"sparsity": 0.5, "target": "macs", "units": UNITS}),
+        ],
+        ids=str,
+    )
+    def test_gates_meet_the_target_by_themselves_in_200_updates(
+        self, architecture: str, scale: float, settings: dict[str, Any]
+    ) -> None:
+        config = SparsityConfig.model_validate({"schedule": "auto", **settings})
+        gates, _ = _trained(config, 200, architecture, scale)
+        assert abs(_missed(gates, config)) < 0.005
+        budget = budget_for(config, gates.shape)
+        final = budget.measure(pruned_config(gates.shape, final_masks(gates, gates.shape, config)))
+        assert 0.995 * budget.wanted <= final <= budget.wanted
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("updates", "warmup"), [(1000, 0.0), (3000, 0.3)])
+    def test_and_in_more(self, updates: int, warmup: float) -> None:
+        config = SparsityConfig(schedule="auto", units=("head", "interm"))
+        gates, _ = _trained(config, updates, warmup=warmup)
+        assert abs(_missed(gates, config)) < 0.005
+
+    def test_rates_of_another_length_miss_it(self) -> None:
+        """DPHuBERT's rates are for 50,000 updates."""
+        config = SparsityConfig(sparsity_warmup_updates=20)
+        gates, _ = _trained(config, 200)
+        assert abs(_missed(gates, config)) > 0.1
+
+    def test_goes_on_from_its_state(self) -> None:
+        config = SparsityConfig(schedule="auto", units=("interm",), sparsity=0.4)
+        gates, schedule = _trained(config, 20)
+        stage = StageConfig(updates=20, warmup_updates=2, learning_rate=1e-3)
+        copy = AutomaticSchedule(config, stage, budget_for(config, gates.shape))
+        copy.load_state_dict(schedule.state_dict())
+        other = Gates(UpstreamModel(gates.shape), config.units)
+        other.load_state_dict(gates.state_dict())
+        for each, its_gates in ((schedule, gates), (copy, other)):
+            each.before_update(19, its_gates)
+        for name, value in schedule.state_dict().items():
+            assert torch.equal(value, copy.state_dict()[name]), name
+        for name, value in gates.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+
+    def test_starts_where_the_gates_are_and_ends_at_the_target(self) -> None:
+        config = SparsityConfig(schedule="auto")
+        gates = Gates(UpstreamModel(SHAPES["hubert"]), PAPER_UNITS)
+        stage = StageConfig(updates=100, warmup_updates=30, learning_rate=1e-3)
+        budget = budget_for(config, gates.shape)
+        schedule = schedule_of(config, stage, budget, 0.0)
+        schedule.before_update(0, gates)
+        targets = [float(schedule.target(update)) for update in range(101)]
+        assert targets[0] == pytest.approx(hardened_sparsity(gates, budget, config))
+        assert targets == sorted(targets)
+        assert targets[60] == pytest.approx(0.75, abs=1e-6)
+        assert targets[15] - targets[0] < 0.05, "gates cannot move before the learning rate has risen"
+
+    @pytest.mark.parametrize(("updates", "rate"), [(200, 0.3), (50_000, 0.02)])
+    def test_gates_can_travel_in_any_stage(self, updates: int, rate: float) -> None:
+        config = SparsityConfig(schedule="auto")
+        stage = StageConfig(updates=updates, warmup_updates=updates // 10, learning_rate=1e-3)
+        schedule = schedule_of(config, stage, budget_for(config, SHAPES["hubert"]), 0.0)
+        assert schedule.gate_learning_rate == pytest.approx(rate, rel=0.02)
+
+
+class TestSettings:
+    def test_of_the_fixed_schedule_are_in_no_record_of_the_automatic(self) -> None:
+        fixed, automatic = (SparsityConfig.model_validate({"schedule": name}) for name in ("fixed", "auto"))
+        assert fixed.model_dump().keys() - automatic.model_dump().keys() == {
+            "gate_learning_rate",
+            "multiplier_learning_rate",
+            "initial_quadratic_multiplier",
+            "sparsity_warmup_updates",
+        }
+        assert SparsityConfig.model_validate(automatic.model_dump()) == automatic
+
+    def test_another_schedule_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="'fixed' or 'auto'"):
+            SparsityConfig.model_validate({"schedule": "automatic"})
+
+
+def test_counting_what_hardening_leaves_does_not_change_the_gates_mode() -> None:
+    config = SparsityConfig()
+    gates = Gates(UpstreamModel(SHAPES["hubert"]), PAPER_UNITS)
+    budget = budget_for(config, gates.shape)
+    assert hardened_sparsity(gates, budget, config) == budget.reached(
+        pruned_config(gates.shape, gates.hardened_masks())
+    )
+    assert all(module.training for module in gates.modules())
