@@ -31,10 +31,15 @@ def profile(
     ] = None,
     repeats: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, metavar="N", help="Measure so often, whatever it takes [default: up to 5, in seconds]."),
+        typer.Option(
+            min=1, metavar="N", help="Measure so often, whatever it takes [default: up to 7, in 20 s a workload]."
+        ),
     ] = None,
     every_length: Annotated[
         bool, typer.Option("--every-length", help="Time all 32 of SUPERB's utterance lengths, not one a bucket.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --run: measure anew what was measured on this machine before.")
     ] = False,
     price_per_hour: Annotated[
         Optional[float],  # noqa: UP045
@@ -56,9 +61,11 @@ def profile(
     needs_either = {"--teacher": teacher, "--repeats": repeats, "--every-length": every_length or None}
     _refuse_without("--latency or --by-layer", latency or by_layer, needs_either)
     _refuse_without("--latency", latency, {"--price-per-hour": price_per_hour})
+    _refuse_without("--run and --latency", latency and run is not None, {"--again": again or None})
     one_of(device, ("auto", "cpu", "cuda"), "--device")
 
     from bench.profiling.counts import count
+    from bench.profiling.kept import kept_records
     from bench.profiling.latency import measure
     from bench.profiling.layers import layers_of
     from bench.profiling.subjects import check_teachers, find_subjects
@@ -76,9 +83,12 @@ def profile(
     if latency or by_layer:
         check_teachers(subjects)
     layers = layers_of(subjects, effort) if by_layer else {}
-    records = measure(subjects, effort, use_gpu=use_gpu) if latency else []
-    if run is not None and records:
-        for record in records:
+    kept = kept_records(run, subjects, effort, use_gpu=use_gpu) if run is not None and latency and not again else {}
+    missing = [subject for subject in subjects if subject.name not in kept]
+    measured = {record.model: record for record in measure(missing, effort, use_gpu=use_gpu)} if latency else {}
+    records = [(kept | measured)[subject.name] for subject in subjects] if latency else []
+    if run is not None and measured:
+        for record in measured.values():
             write_latency(run, record)
         write_leaderboard(run_leaderboard(RunFolder(run)), run)
     if json:

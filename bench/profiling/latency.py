@@ -72,6 +72,7 @@ def _measure_group(
             measured=now(),
             machine=machine,
             lengths_samples=dict(effort.lengths()),
+            repeats=effort.repeats,
             cpu=own["cpu"],
             cpu_all_threads=own.get("cpu_all_threads"),
             gpu=own.get("gpu"),

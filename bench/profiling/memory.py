@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import re
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +17,7 @@ from bench.errors import UserError
 from bench.profiling.timing import threads
 from bench.upstream import AnyUpstream, load_upstream
 
+WARM_UP_SAMPLES = 16_000
 _STATUS = Path("/proc/self/status")
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
 
@@ -27,8 +30,9 @@ def cpu_peak_memory_bytes(reference: str, num_samples: int) -> int | None:
         num_samples: of the one utterance.
 
     Returns:
-        The largest resident memory while the model computed, less what the process held before it loaded the model.
-        None where the kernel does not tell (other systems than Linux).
+        The largest resident memory while the model computed, less what the process held before it loaded the model:
+        what weights and one forward pass add to a process that has run the model before, so without libraries. None
+        where the kernel does not tell (other systems than Linux).
 
     Raises:
         UserError: no such model, or the process was killed.
@@ -59,6 +63,9 @@ def gpu_peak_memory_bytes(model: AnyUpstream, batch: Tensor) -> int:
 def _measure(reference: str, num_samples: int) -> int | None:
     with threads(1), torch.inference_mode():
         waveforms = torch.randn(1, num_samples)
+        # Libraries are imported and kernels set up by the first use, which is none of the model's memory.
+        load_upstream(reference)(torch.randn(1, WARM_UP_SAMPLES), torch.tensor([WARM_UP_SAMPLES]))
+        _give_memory_back()
         before = _kilobytes("VmRSS")
         model = load_upstream(reference)
         try:
@@ -68,6 +75,14 @@ def _measure(reference: str, num_samples: int) -> int | None:
             return None
         model(waveforms, torch.tensor([num_samples]))
         return (_kilobytes("VmHWM") - before) * 1024
+
+
+def _give_memory_back() -> None:
+    """Return to the system what is free, as far as the C library can."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _kilobytes(field: str) -> int:

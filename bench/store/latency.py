@@ -68,7 +68,8 @@ class Timing(Settings):
     """The first call of all on this device, which sets up kernels, on the shortest length timed."""
     peak_memory_bytes: int | None = None
     """What the weights and one forward pass on the longest length timed occupy together, at most: by the kernel's
-    account of a fresh process (CPU), by torch's allocator (GPU). Absent where the system keeps no such account."""
+    account of a process that has run the model before (CPU), by torch's allocator (GPU). Absent where the system keeps
+    no such account."""
     speedup: Spread | None = None
     """How many times faster than the teacher at batch 1, over all lengths timed: of the ratios of calls made in turn,
     one a repeat. Absent where there is no teacher."""
@@ -126,6 +127,8 @@ class LatencyRecord(Settings):
     """Where."""
     lengths_samples: dict[str, tuple[int, ...]]
     """The utterance lengths timed, by bucket: some of SUPERB's 32."""
+    repeats: int | None = None
+    """What ``--repeats`` asked for; None for as many as there was time for."""
     cpu: Timing
     """On the CPU with one thread."""
     cpu_all_threads: Timing | None = None
@@ -146,9 +149,14 @@ class LatencyRecord(Settings):
         return {name: timing for name, timing in sections.items() if timing is not None}
 
 
+def latency_path(run_folder: Path, model: str) -> Path:
+    """Where a model's latency is kept."""
+    return run_folder / FOLDER / f"{model}.json"
+
+
 def write_latency(run_folder: Path, record: LatencyRecord) -> Path:
     """Keep a model's latency, in place of an older one; return the file."""
-    path = run_folder / FOLDER / f"{record.model}.json"
+    path = latency_path(run_folder, record.model)
     write_atomically(path, record.model_dump_json(indent=1) + "\n")
     return path
 

@@ -111,10 +111,14 @@ class TestCommand:
         assert fbank["latency"]["cpu"]["speedup"]["median"] == pytest.approx(others / own, rel=0.5)
         assert teacher["cost_of_1000_hours"]["cpu"] > fbank["cost_of_1000_hours"]["cpu"] > 0
         if sys.platform == "linux":
-            # Its weights are 10 MB.
+            # Its weights are 10 MB; filter banks have none, and libraries count for neither.
             assert 10e6 < teacher["latency"]["cpu"]["peak_memory_bytes"] < 1e9
+            assert fbank["latency"]["cpu"]["peak_memory_bytes"] < teacher["latency"]["cpu"]["peak_memory_bytes"] / 2
         kept = json.loads((tmp_path / "latency" / "fbank.json").read_text())
         assert kept["cpu"]["rtf"] == fbank["latency"]["cpu"]["rtf"]
+        again = bench("--run", str(tmp_path), "--latency", "--device", "cpu", "--json")
+        assert [each["latency"] for each in json.loads(again.stdout)] == [teacher["latency"], fbank["latency"]]
+        assert "measured before, with these settings on this machine: random-mini-hubert, fbank" in again.stderr
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -1,0 +1,60 @@
+"""Which of a run's models need not be measured again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.profiling.machine import this_machine
+from bench.profiling.subjects import Subject
+from bench.profiling.workloads import Effort
+from bench.store.latency import LatencyRecord, latency_path, read_latencies
+
+logger = logging.getLogger(__name__)
+
+
+def kept_records(run: Path, subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> dict[str, LatencyRecord]:
+    """Read what was measured on this machine, with the same settings, since the model was made.
+
+    Args:
+        run: the run's folder.
+        subjects: its models.
+        effort: how thoroughly to measure.
+        use_gpu: whether the GPU's figures are wanted.
+
+    Returns:
+        Name of the subject to its record.
+
+    Raises:
+        UserError: a record is torn.
+    """
+    there = {record.model: record for records in read_latencies(run).values() for record in records}
+    found = {
+        subject.name: there[subject.name]
+        for subject in subjects
+        if subject.name in there and _is_of(there[subject.name], subject, effort, use_gpu=use_gpu)
+        if not _is_older(latency_path(run, subject.name), Path(subject.reference))
+    }
+    if found:
+        logger.info(
+            "measured before, with these settings on this machine: %s (--again measures anew)", ", ".join(found)
+        )
+    return found
+
+
+def _is_of(record: LatencyRecord, subject: Subject, effort: Effort, *, use_gpu: bool) -> bool:
+    machine = this_machine()
+    return (
+        (record.machine.title, record.machine.num_cores) == (machine.title, machine.num_cores)
+        and dict(record.lengths_samples) == dict(effort.lengths())
+        and record.repeats == effort.repeats
+        and record.teacher == subject.teacher
+        and (record.gpu is not None or not use_gpu)
+    )
+
+
+def _is_older(record: Path, model: Path) -> bool:
+    """Say whether a model was made after its record; one that is no folder of ours does not change."""
+    manifest = model / "config.json"
+    return manifest.is_file() and manifest.stat().st_mtime > record.stat().st_mtime
