@@ -37,6 +37,10 @@ class StudentObjectiveConfig(DistillationConfig, TeacherUnitsConfig):
     """Weight of masked prediction beside the loss of hidden states (``both``): a cross-entropy starts at the logarithm
     of ``num_clusters``, about 5 or 6, where L1 and cosine together span less than 1."""
 
+    predictor_learning_rate_scale: float = Field(default=10.0, gt=0)
+    """Learning rate of the mask embedding and of what predicts units, as a multiple of the stage's: they begin at
+    random, on a student that knows already what its teacher does."""
+
     @property
     def predicts_units(self) -> bool:
         """Whether the teacher's units are needed."""
@@ -58,7 +62,7 @@ class StudentObjectiveConfig(DistillationConfig, TeacherUnitsConfig):
 class UnitPrediction(MaskedPrediction):
     """The student predicts units from its last hidden state, with the optimiser of DPHuBERT's recipe."""
 
-    def __init__(self, student: UpstreamModel, units: TeacherUnitsConfig) -> None:
+    def __init__(self, student: UpstreamModel, units: StudentObjectiveConfig) -> None:
         super().__init__(student, [Target(student.num_layers, units.num_clusters)], units)
         self.units = units
 
@@ -68,8 +72,15 @@ class UnitPrediction(MaskedPrediction):
         return self.upstream
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Put all weights into one group, without weight decay as in DPHuBERT's recipe."""
-        return _one_group(self, learning_rate)
+        """Return the student and what predicts units, without weight decay as in DPHuBERT's recipe."""
+        student = {"params": self.student.parameters(), "lr": learning_rate, "weight_decay": 0.0}
+        return [student, self.predictor_group(learning_rate)]
+
+    def predictor_group(self, learning_rate: float) -> dict[str, Any]:
+        """Return what predicts units, and the mask embedding; ``learning_rate`` is the student's."""
+        own = [self.mask_embedding, *self.predictors.parameters()]
+        scaled = learning_rate * self.units.predictor_learning_rate_scale
+        return {"params": own, "lr": scaled, "weight_decay": 0.0}
 
     def of(self, student: UpstreamModel) -> UnitPrediction:
         """Return the same objective for another student of the same width; all else that learns is shared."""
@@ -113,8 +124,9 @@ class DistillationAndPrediction(Objective):
         return {**hidden, **masked, "loss": loss, "hidden_loss": hidden["loss"]}
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Put all weights into one group, without weight decay as in DPHuBERT's recipe."""
-        return _one_group(self, learning_rate)
+        """Return the student and its projections, and what predicts units, as in the two objectives."""
+        hidden = self.distillation.parameter_groups(learning_rate)
+        return [*hidden, self.prediction.predictor_group(learning_rate)]
 
     def of(self, student: UpstreamModel) -> DistillationAndPrediction:
         """Return the same objective for another student of the same width; all else that learns is shared."""
@@ -156,7 +168,3 @@ def student_objective(
     if config.objective == "hidden":
         return distillation
     return DistillationAndPrediction(distillation, UnitPrediction(student, config), config.masked_weight)
-
-
-def _one_group(objective: Objective, learning_rate: float) -> list[dict[str, Any]]:
-    return [{"params": objective.parameters(), "lr": learning_rate, "weight_decay": 0.0}]

@@ -104,7 +104,7 @@ class TestCompress:
             next(value for key, value in state.items() if key.endswith("predictors.0.embeddings"))
             for state in (first, last)
         ]
-        assert 0 < (embeddings[0] - embeddings[1]).abs().max() < 0.02
+        assert 0 < (embeddings[0] - embeddings[1]).abs().max() < 0.1
 
     def test_the_same_seed_gives_the_same_model(
         self, made: tuple[str, Path, UpstreamModel], audio: AudioSource, tmp_path: Path
@@ -169,11 +169,11 @@ class TestBoth:
 
     def test_trains_one_student(self, both: DistillationAndPrediction) -> None:
         assert both.student is both.prediction.student
-        (group,) = both.parameter_groups(1e-3)
-        own = sum(parameter.numel() for parameter in group["params"])
-        parts = (both.student, both.distillation.projections, both.prediction.predictors)
-        dim = both.student.dim
-        assert own == sum(value.numel() for part in parts for value in part.parameters()) + dim  # The mask embedding.
+        groups = both.parameter_groups(1e-3)
+        assert [group["lr"] for group in groups] == pytest.approx([1e-3, 1e-2])
+        trained = [id(value) for group in groups for value in group["params"]]
+        assert sorted(trained) == sorted(id(value) for value in both.parameters())
+        assert id(both.prediction.mask_embedding) in trained
 
 
 class TestPruned:
