@@ -1,14 +1,9 @@
-"""Stacks of compressors, ``dphubert+int8``: each part compresses what the part before it has made.
-
-A stack is a `bench.contracts.Compressor` like any other, made out of plug-ins that know nothing of it.
-"""
+"""The compressor that a stack is, made out of plug-ins that know nothing of it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -29,51 +24,12 @@ from bench.contracts import (
     SeveralSizes,
 )
 from bench.errors import UserError
+from bench.stacking.names import part_names, what_differs
+from bench.stacking.work import Work, told_by
 from bench.store.claims import claim_folder
 
 if TYPE_CHECKING:
     from bench.upstream import UpstreamConfig, UpstreamModel
-
-SEPARATOR = "+"
-
-
-def part_names(name: str) -> tuple[str, ...]:
-    """Split the name of a stack; a compressor that is none is its own only part.
-
-    Raises:
-        UserError: a part is missing or there twice.
-    """
-    parts = tuple(name.split(SEPARATOR))
-    if not all(parts):
-        raise UserError(f"Expected compressors joined by {SEPARATOR}, such as dphubert{SEPARATOR}int8. Found {name!r}.")
-    if len(set(parts)) < len(parts):
-        raise UserError(f"The compressor {name!r} has one part twice. Keep one of them.")
-    return parts
-
-
-def what_differs(compressor: str, made: str) -> str:
-    """Return what the name of a model adds to that of the compressor that made it; empty for an only model.
-
-    Raises:
-        UserError: it has another name.
-    """
-    if made != compressor and not made.startswith(f"{compressor}-"):
-        raise UserError(
-            f"The compressor {compressor} made a model {made!r}. "
-            f"Expected {compressor!r} or a name beginning {compressor}-."
-        )
-    return made.removeprefix(compressor)
-
-
-def by_part(compressor: str, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of each part, of which a compressor that is no stack has one."""
-    parts = part_names(compressor)
-    return settings if len(parts) > 1 else {parts[0]: settings}
-
-
-def joined(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of a compressor out of those of its parts, the reverse of `by_part`."""
-    return dict(settings if len(settings) > 1 else next(iter(settings.values())))
 
 
 def compressor_parts(name: str) -> dict[str, type[Any]]:
@@ -175,7 +131,7 @@ class Stack:
             UserError: a part refuses.
         """
         for number, (name, part) in enumerate(self._parts.items()):
-            with _told_by(name):
+            with told_by(name):
                 if number == 0:
                     part.check(teacher, audio, context)
                 elif isinstance(part, ChecksAhead):
@@ -213,86 +169,11 @@ class Stack:
         if context.start:
             identity["start"] = weights_hash(context.start.model)
         claim_folder(workdir, identity)
-        work = _Work(self._parts, teacher, audio, workdir, context)
+        work = Work(self._parts, teacher, audio, workdir, context)
         folders = self.made.folders
         for num_parts in range(self.made.num_parts + 1, len(self._parts)):
             folders = work.kept(num_parts, folders)
         return {self.name + differs: model for differs, model in work.models(len(self._parts), folders)}
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One call of a stack."""
-
-    parts: Mapping[str, Compressor]
-    teacher: UpstreamModel
-    audio: AudioSource
-    workdir: Path
-    context: Context
-
-    def kept(self, num_parts: int, before: Mapping[str, Path]) -> dict[str, Path]:
-        """Return the models of the first so many parts in folders, made if they are not there.
-
-        Args:
-            num_parts: 1 at least.
-            before: the models of one part less; of none, for the teacher.
-        """
-        from bench.upstream.checkpoint import save_upstream
-
-        chain = self._chain(num_parts)
-        folder = self.workdir / "parts" / chain
-        if not folder.exists():
-            # All models of a part appear at once.
-            unfinished = folder.with_name(f".{chain}")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            for differs, model in self.models(num_parts, before):
-                beside = self._beside(num_parts, differs)
-                files = sorted(beside.iterdir()) if beside.is_dir() else []
-                save_upstream(model.cpu(), unfinished / (chain + differs), provenance={}, beside=files)
-            unfinished.replace(folder)
-            shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
-        return {what_differs(chain, model.name): model for model in sorted(folder.iterdir())}
-
-    def models(self, num_parts: int, before: Mapping[str, Path]) -> Iterator[tuple[str, UpstreamModel]]:
-        """Make the models of the first so many parts out of those of one part less, with what their names add."""
-        from bench.upstream.checkpoint import load_folder
-
-        name = list(self.parts)[num_parts - 1]
-        part = self.parts[name]
-        for differs, folder in before.items() if num_parts > 1 else [("", None)]:
-            workdir = self.workdir / "checkpoints" / (self._chain(num_parts) + differs)
-            workdir.mkdir(parents=True, exist_ok=True)
-            # From the disk even where it was just made, so that a call that goes on has the same to start from.
-            teacher = load_folder(folder) if folder else self.teacher
-            # What there is to go on from is the first part's.
-            context = replace(self.context, start=None) if folder else self.context
-            with _told_by(name):
-                if folder:
-                    part.check(teacher, self.audio, context)
-                for made, model in part.compress(teacher, self.audio, workdir, context).items():
-                    also_differs = what_differs(name, made)
-                    self._leave_beside(num_parts, differs + also_differs, workdir / "beside" / made, folder)
-                    yield differs + also_differs, model
-
-    def _leave_beside(self, num_parts: int, differs: str, own: Path, before: Path | None) -> None:
-        """Lay the files that a part left for a model beside those of the parts before it, which make way."""
-        from bench.upstream.checkpoint import MANIFEST, WEIGHTS
-
-        target = self._beside(num_parts, differs)
-        shutil.rmtree(target, ignore_errors=True)
-        if own.is_dir():
-            shutil.copytree(own, target)
-        for file in sorted(before.iterdir()) if before else []:
-            if file.name not in (MANIFEST, WEIGHTS):
-                target.mkdir(parents=True, exist_ok=True)
-                name = f"{list(self.parts)[num_parts - 2]}-{file.name}" if (target / file.name).exists() else file.name
-                shutil.copy2(file, target / name)
-
-    def _beside(self, num_parts: int, differs: str) -> Path:
-        return self.workdir / "beside" / (self._chain(num_parts) + differs)
-
-    def _chain(self, num_parts: int) -> str:
-        return SEPARATOR.join(list(self.parts)[:num_parts])
 
 
 def _own_targets(name: str, part: Compressor, settings: Settings) -> dict[str, float | None]:
@@ -303,15 +184,6 @@ def _own_targets(name: str, part: Compressor, settings: Settings) -> dict[str, f
     sparsity = values.get("sparsity")
     is_told = isinstance(sparsity, float) and values.get("params") is None and values.get("target") != "macs"
     return {"": sparsity if is_told else None}
-
-
-@contextmanager
-def _told_by(part: str) -> Iterator[None]:
-    """Say which part refuses."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{part}: {error}") from error
 
 
 @cache

@@ -1,0 +1,49 @@
+"""What the name of a stack says: its parts, whose settings are kept side by side, and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.errors import UserError
+
+SEPARATOR = "+"
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """Split the name of a stack; a compressor that is none is its own only part.
+
+    Raises:
+        UserError: a part is missing or there twice.
+    """
+    parts = tuple(name.split(SEPARATOR))
+    if not all(parts):
+        raise UserError(f"Expected compressors joined by {SEPARATOR}, such as dphubert{SEPARATOR}int8. Found {name!r}.")
+    if len(set(parts)) < len(parts):
+        raise UserError(f"The compressor {name!r} has one part twice. Keep one of them.")
+    return parts
+
+
+def what_differs(compressor: str, made: str) -> str:
+    """Return what the name of a model adds to that of the compressor that made it; empty for an only model.
+
+    Raises:
+        UserError: it has another name.
+    """
+    if made != compressor and not made.startswith(f"{compressor}-"):
+        raise UserError(
+            f"The compressor {compressor} made a model {made!r}. "
+            f"Expected {compressor!r} or a name beginning {compressor}-."
+        )
+    return made.removeprefix(compressor)
+
+
+def by_part(compressor: str, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the settings of each part, of which a compressor that is no stack has one."""
+    parts = part_names(compressor)
+    return settings if len(parts) > 1 else {parts[0]: settings}
+
+
+def joined(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings of a compressor out of those of its parts, the reverse of `by_part`."""
+    return dict(settings if len(settings) > 1 else next(iter(settings.values())))

@@ -1,0 +1,101 @@
+"""The parts of a stack at work, one after the other, in one folder that keeps what each has finished."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contracts import AudioSource, Compressor, Context
+from bench.errors import UserError
+from bench.stacking.names import SEPARATOR, what_differs
+
+if TYPE_CHECKING:
+    from bench.upstream import UpstreamModel
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of a stack: the models of its parts, made in their order and kept."""
+
+    parts: Mapping[str, Compressor]
+    teacher: UpstreamModel
+    audio: AudioSource
+    workdir: Path
+    context: Context
+
+    def kept(self, num_parts: int, before: Mapping[str, Path]) -> dict[str, Path]:
+        """Return the models of the first so many parts in folders, made if they are not there.
+
+        Args:
+            num_parts: 1 at least.
+            before: the models of one part less; of none, for the teacher.
+        """
+        from bench.upstream.checkpoint import save_upstream
+
+        chain = self._chain(num_parts)
+        folder = self.workdir / "parts" / chain
+        if not folder.exists():
+            # All models of a part appear at once.
+            unfinished = folder.with_name(f".{chain}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            for differs, model in self.models(num_parts, before):
+                beside = self._beside(num_parts, differs)
+                files = sorted(beside.iterdir()) if beside.is_dir() else []
+                save_upstream(model.cpu(), unfinished / (chain + differs), provenance={}, beside=files)
+            unfinished.replace(folder)
+            shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
+        return {what_differs(chain, model.name): model for model in sorted(folder.iterdir())}
+
+    def models(self, num_parts: int, before: Mapping[str, Path]) -> Iterator[tuple[str, UpstreamModel]]:
+        """Make the models of the first so many parts out of those of one part less, with what their names add."""
+        from bench.upstream.checkpoint import load_folder
+
+        name = list(self.parts)[num_parts - 1]
+        part = self.parts[name]
+        for differs, folder in before.items() if num_parts > 1 else [("", None)]:
+            workdir = self.workdir / "checkpoints" / (self._chain(num_parts) + differs)
+            workdir.mkdir(parents=True, exist_ok=True)
+            # From the disk even where it was just made, so that a call that goes on has the same to start from.
+            teacher = load_folder(folder) if folder else self.teacher
+            # What there is to go on from is the first part's.
+            context = replace(self.context, start=None) if folder else self.context
+            with told_by(name):
+                if folder:
+                    part.check(teacher, self.audio, context)
+                for made, model in part.compress(teacher, self.audio, workdir, context).items():
+                    also_differs = what_differs(name, made)
+                    self._leave_beside(num_parts, differs + also_differs, workdir / "beside" / made, folder)
+                    yield differs + also_differs, model
+
+    def _leave_beside(self, num_parts: int, differs: str, own: Path, before: Path | None) -> None:
+        """Lay the files that a part left for a model beside those of the parts before it, which make way."""
+        from bench.upstream.checkpoint import MANIFEST, WEIGHTS
+
+        target = self._beside(num_parts, differs)
+        shutil.rmtree(target, ignore_errors=True)
+        if own.is_dir():
+            shutil.copytree(own, target)
+        for file in sorted(before.iterdir()) if before else []:
+            if file.name not in (MANIFEST, WEIGHTS):
+                target.mkdir(parents=True, exist_ok=True)
+                name = f"{list(self.parts)[num_parts - 2]}-{file.name}" if (target / file.name).exists() else file.name
+                shutil.copy2(file, target / name)
+
+    def _beside(self, num_parts: int, differs: str) -> Path:
+        return self.workdir / "beside" / (self._chain(num_parts) + differs)
+
+    def _chain(self, num_parts: int) -> str:
+        return SEPARATOR.join(list(self.parts)[:num_parts])
+
+
+@contextmanager
+def told_by(part: str) -> Iterator[None]:
+    """Say which part refuses."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{part}: {error}") from error
