@@ -6,7 +6,7 @@ and the recipe of its reference implementation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.schedules import schedule_of
 from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
 from compressors.sizes import models_to_make, numbered, target_sparsities, training_of
-from compressors.sparsity import SparsityConfig, expected_sparsity, final_masks
+from compressors.sparsity import FIXED_SCHEDULE_FIELDS, SparsityConfig, expected_sparsity, final_masks
 from compressors.stages import Objective, StageConfig
 from compressors.teacher_units import require_units, unit_batches
 from compressors.unit_prediction import StudentObjective, StudentObjectiveConfig, student_objective
@@ -52,6 +52,13 @@ class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):
     def _with_ramp(self, changed: Self) -> Self:
         ramp = round(self.sparsity_warmup_updates * changed.joint.updates / self.joint.updates)
         return changed.model_copy(update={"sparsity_warmup_updates": ramp})
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
+        """Go on as in `WarmStartConfig`; rates of a schedule that is made for ten times the updates make way."""
+        changed = super().warm_started(start, teacher, chosen)
+        if changed.keep_shape or {"schedule", *FIXED_SCHEDULE_FIELDS} & set(chosen):
+            return changed
+        return changed.model_copy(update={"schedule": "auto"})
 
     def stages(self) -> dict[str, StageConfig]:
         """Return the stages that will be run."""

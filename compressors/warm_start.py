@@ -54,7 +54,7 @@ Config = TypeVar("Config", bound=StagedTraining)
 
 def shortened(config: Config, num_updates: int, chosen: Collection[str]) -> Config:
     """Return a recipe in a tenth of so many updates, unless one of those is the user's choice."""
-    if any(name.endswith(".updates") for name in chosen):
+    if any(name in config.stages() or name.endswith(".updates") for name in chosen):
         return config
     tenth = max(round(SHARE_OF_UPDATES * num_updates), FEWEST_UPDATES)
     return config.with_num_updates(min(num_updates, tenth))

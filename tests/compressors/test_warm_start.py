@@ -164,7 +164,9 @@ class TestTightening:
     def test_the_target_rises_from_the_model_s_own_sparsity(
         self, start: WarmStart, new_audio: AudioSource, tmp_path: Path
     ) -> None:
-        config = fitted(dphubert(sparsity=0.35, sparsity_warmup_updates=8, log_updates=1), start, "sparsity")
+        config = fitted(
+            dphubert(sparsity=0.35, sparsity_warmup_updates=8, log_updates=1), start, "sparsity", "schedule"
+        )
         DPHuBERT(config).compress(tiny_teacher(), new_audio, tmp_path, Context(start=start))
         with (tmp_path / "beside" / "dphubert" / "training.csv").open(newline="") as file:
             targets = [float(row["target_sparsity"]) for row in csv.DictReader(file) if row["stage"] == "joint"]
@@ -181,13 +183,16 @@ class TestRecipe:
         assert kept.sparsity == pytest.approx(reached(start.model))
         tightened = paper.warm_started(shape, TEACHER_SHAPE, {"sparsity"})
         assert (tightened.joint.updates, tightened.final.updates, tightened.keep_shape) == (5000, 2500, False)
-        assert (tightened.sparsity, tightened.sparsity_warmup_updates) == (0.75, 500)
+        assert (tightened.sparsity, tightened.schedule) == (0.75, "auto")
+        fixed = paper.warm_started(shape, TEACHER_SHAPE, {"sparsity", "gate_learning_rate"})
+        assert (fixed.schedule, fixed.sparsity_warmup_updates) == ("fixed", 500)
         assert PruneOnly.presets["paper"].warm_started(shape, TEACHER_SHAPE, ()).num_updates() == 7500
         assert DistillOnly.presets["paper"].warm_started(shape, TEACHER_SHAPE, ()).num_updates() == 20_000
 
     def test_has_the_updates_of_the_user(self, start: WarmStart) -> None:
-        kept = dphubert(final=stage(123)).warm_started(start.model.config, TEACHER_SHAPE, {"final.updates"})
-        assert kept.num_updates() == 123
+        for chosen in ("final.updates", "final"):
+            kept = dphubert(final=stage(123)).warm_started(start.model.config, TEACHER_SHAPE, {chosen})
+            assert kept.num_updates() == 123
 
     def test_short_recipes_keep_a_few(self, start: WarmStart) -> None:
         assert DPHuBERT.presets["smoke"].warm_started(start.model.config, TEACHER_SHAPE, ()).num_updates() == 10
