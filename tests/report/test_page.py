@@ -369,6 +369,16 @@ class TestModel:
             <= 0
         )
 
+    def test_wide_tables_fit_printed_pages(self, show: Any) -> None:
+        # A4 in landscape with margins of 1 cm, at 96 points an inch.
+        browser = show(page_html(report_groups([], with_published=True), {}), 1047)
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        try:
+            width = "return document.querySelector('.leaderboard').getBoundingClientRect().right"
+            assert browser.execute_script(width) <= 1047
+        finally:
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
     def test_names_on_a_narrow_screen_end_in_their_cell(self, show: Any, run: Path) -> None:
         renamed = run.rename(run.with_name("a-run-with-a-name-that-is-longer-than-a-phone-is-wide"))
         shutil.copytree(renamed, run)

@@ -109,7 +109,7 @@ class TestPareto:
         source.board.table["measured_on"] = "fast"
         (plot,) = [plot for plot in pareto.plots([source]) if "latency" in plot.name]
         assert plot.name == "pareto-latency"
-        assert any("RTF of fast" in text for text in texts(drawn(plot)))
+        assert any("RTF on one thread of fast" in text.replace("\n", " ") for text in texts(drawn(plot)))
         source.board.table["measured_on"] = ["fast", "slow", "fast", "slow"]
         parts = {plot.name: plot.data for plot in pareto.plots([source]) if "latency" in plot.name}
         assert {name: set(table["measured_on"]) for name, table in parts.items()} == {

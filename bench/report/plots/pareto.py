@@ -49,7 +49,7 @@ class Cost:
 COSTS = (
     Cost(PARAMS.key, "params", PARAMS.title_with_unit, PARAMS.scale),
     Cost(MACS_SUPERB.key, "macs", MACS_SUPERB.title_with_unit, MACS_SUPERB.scale),
-    Cost(RTF.key, "latency", f"{RTF.title} on one CPU thread (thousandths)", 1e-3),
+    Cost(RTF.key, "latency", f"{RTF.title} (thousandths)", 1e-3),
 )
 
 
@@ -119,7 +119,7 @@ def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
         panel.set_xlabel(cost.label)
         panel.tick_params(labelbottom=True)
     _draw_legend(figure, table, looks, is_wide=is_wide)
-    machine = f"; {RTF.title} of {table[MEASURED_ON].iloc[0]}" if cost.column == RTF.key else ""
+    machine = f"; {RTF.title} on one thread of {table[MEASURED_ON].iloc[0]}" if cost.column == RTF.key else ""
     canvas.mark(figure, f"{setting_label(table)}{machine}")
     for panel, (_, points) in zip(axes, groups, strict=True):
         # The teacher and the front choose their places first.

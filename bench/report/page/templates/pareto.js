@@ -64,6 +64,8 @@ function pointTraces(board, positions, cost, score) {
       customdata: members,
       text: rows.map((row) => hoverText(row, cost, score)),
       hovertemplate: "%{text}<extra></extra>",
+      // Filter banks lie on the axis.
+      cliponaxis: false,
       marker: {
         size: 10,
         color: colours[index % colours.length],
@@ -88,7 +90,8 @@ function drawPareto(section, board) {
     x: front.rows.map((position) => board.rows[position].figures[cost.key]),
     y: front.rows.map((position) => board.rows[position].figures[score.key]),
     hoverinfo: "skip",
-    line: { color: colour("--quiet"), dash: "dot", width: 1.5 },
+    // Steps: the best score to be had for each cost.
+    line: { color: colour("--quiet"), dash: "dot", width: 1.5, shape: "hv" },
   }));
   const layout = baseLayout();
   layout.xaxis = { ...axis(cost.title), rangemode: "tozero" };
