@@ -34,6 +34,8 @@ OFFSET_TIME = 0.1
 LARGEST_OFFSET = 0.02
 RESTORATION = 40.0
 """Rate at which a common shift of all gates makes up for what the target is missed by, per stage."""
+TOLERATED = 0.0025
+"""A sparsity that is missed by less is left alone: a whole head that is just kept, or just not, cannot do better."""
 LARGEST_GAIN = 0.5
 """Of what is missed, made up for in one update."""
 LARGEST_SHIFT = 0.5
@@ -166,7 +168,7 @@ class AutomaticSchedule(Schedule):
         self.offset += missed * share / OFFSET_TIME
         self.offset.clamp_(-LARGEST_OFFSET, LARGEST_OFFSET)
         self.linear.copy_(-2 * self.quadratic * self.offset)
-        if self._travelled[update] >= RAMP:
+        if self._travelled[update] >= RAMP and missed.abs() > TOLERATED:
             gain = min(RESTORATION / len(self._shares), LARGEST_GAIN)
             shift = (gain * missed / slope).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
             for log_alpha in gates.parameters():

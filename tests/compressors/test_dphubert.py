@@ -85,6 +85,19 @@ class TestCompress:
         assert float(rows[2]["lambda2"]) > 0
         assert rows[4]["target_sparsity"] == ""
 
+    def test_tells_what_the_automatic_schedule_answers_to(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(
+            schedule="auto", shrink=True, joint=StageConfig(updates=22, warmup_updates=2, learning_rate=1e-3)
+        )
+        student = DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, tiny_teacher()) == pytest.approx(0.6, abs=0.004)
+        with (tmp_path / "beside" / "dphubert" / "training.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["stage"] == "joint"]
+        assert float(rows[0]["target_sparsity"]) < float(rows[5]["target_sparsity"]) < 0.6
+        assert float(rows[-1]["target_sparsity"]) == pytest.approx(0.6)
+        assert float(rows[-1]["lambda2"]) != float(rows[0]["lambda2"])
+        assert abs(float(rows[-1]["hardened_sparsity"]) - 0.6) < abs(float(rows[0]["hardened_sparsity"]) - 0.6)
+
     def test_the_same_seed_gives_the_same_model_and_another_another(self, audio: AudioSource, tmp_path: Path) -> None:
         hashes = []
         for run, seed in enumerate((1, 1, 2)):
@@ -230,8 +243,12 @@ class TestLastChannel:
 
 class TestResume:
     @pytest.mark.slow
-    def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("schedule", ["fixed", "auto"])
+    def test_killed_at_any_moment_it_ends_in_the_same_model(
+        self, speech_folder: Path, tmp_path: Path, schedule: str
+    ) -> None:
         config = _config(
+            schedule=schedule,
             joint=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
             final=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3),
         )

@@ -93,7 +93,8 @@ class TestAutomatic:
         assert abs(_missed(gates, config)) < 0.005
         budget = budget_for(config, gates.shape)
         final = budget.measure(pruned_config(gates.shape, final_masks(gates, gates.shape, config)))
-        assert 0.995 * budget.wanted <= final <= budget.wanted
+        feed_forward_unit = 2 * gates.shape.dim + 1
+        assert 0 <= budget.wanted - final <= max(0.005 * budget.wanted, feed_forward_unit)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(("updates", "warmup"), [(1000, 0.0), (3000, 0.3)])
