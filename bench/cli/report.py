@@ -91,7 +91,8 @@ def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: st
     from bench.errors import UserError
     from bench.report.comparable import read_boards
     from bench.report.formats import report_csv
-    from bench.report.tables import PUBLISHED, report_groups
+    from bench.report.published import PUBLISHED
+    from bench.report.tables import report_groups
     from bench.store.csv_text import csv_text
 
     if "source" in columns:
