@@ -1,0 +1,32 @@
+"""Tasks have one order and one name, wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report.comparable import read_board
+from bench.report.names import in_order, score_title
+from bench.report.plots.scores import task_scores
+from bench.report.plots.sources import read_sources
+from bench.report.rows import find_rows
+from bench.report.tables import report_groups
+from bench.report.utterances import common_tasks
+
+
+def test_superb_s_order_then_names() -> None:
+    assert in_order(["zz", "er", "sf", "aa", "ks", "pr"]) == ["pr", "ks", "sf", "er", "aa", "zz"]
+
+
+def test_tables_figures_and_comparisons_agree(write_run: Callable[..., Path]) -> None:
+    tasks = dict.fromkeys(("er", "ic", "ks", "sid"), (0.5,))
+    run = write_run(scores={"teacher": tasks, "small": tasks})
+    order = ["ks", "sid", "ic", "er"]
+    (group,) = report_groups([read_board(run)])
+    assert [column.title for column in group.columns if column.unit == "%"] == [
+        f"{task.upper()} acc." for task in order
+    ]
+    scores = task_scores(read_sources([run]))
+    assert list(scores["task"].unique()) == order
+    assert [score_title(task, "accuracy") for task in order] == [f"{task.upper()} acc." for task in order]
+    assert common_tasks(find_rows(["teacher", "small"], run, run)) == order
