@@ -11,7 +11,7 @@ from bench.config.run import ModelSource, RunConfig
 from bench.contracts import WarmStart
 from bench.errors import UserError
 from bench.runner.compress import identity
-from bench.runner.plan import Compression, rows_there
+from bench.runner.plan import Compression, rows_there, with_later_settings
 from bench.stacking import SEPARATOR, PartsMade, by_part, joined
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamModel
@@ -70,4 +70,6 @@ def refuse_after_failures(config: RunConfig, compression: Compression, failed: M
 
 def _is(model: Path, wanted: Mapping[str, Any]) -> bool:
     provenance = read_manifest(model).provenance
+    recipe = with_later_settings("bench.compressors", wanted["compressor"], provenance.get("recipe", {}))
+    provenance = {**provenance, "recipe": recipe}
     return all(provenance.get(key) == value for key, value in wanted.items())

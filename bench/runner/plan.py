@@ -74,7 +74,7 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     there = folder.read_config()
     if there is None:
         return values
-    difference = _first_difference(_with_later_settings(there), values)
+    difference = _first_difference(_brought_up_to_date(there), values)
     if difference:
         raise UserError(
             f"--out {folder.path} holds a run with another configuration ({difference}). "
@@ -88,19 +88,19 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     return merged
 
 
-def _with_later_settings(there: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in settings of plug-ins that came after the run was begun: their defaults change nothing."""
+def _brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:
     models = {
-        row: {**source, "settings": _filled("bench.compressors", source["compressor"], source["settings"])}
+        row: {**source, "settings": with_later_settings("bench.compressors", source["compressor"], source["settings"])}
         if source.get("compressor")
         else source
         for row, source in there["models"].items()
     }
-    tasks = {name: _filled("bench.tasks", name, settings) for name, settings in there["tasks"].items()}
+    tasks = {name: with_later_settings("bench.tasks", name, settings) for name, settings in there["tasks"].items()}
     return {**there, "models": models, "tasks": tasks}
 
 
-def _filled(group: registry.Group, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def with_later_settings(group: registry.Group, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Fill in settings of a plug-in that came after a run was begun: their defaults change nothing."""
     if not set(part_names(name)) <= set(registry.names(group)):
         return settings
     plugin = compressor_type(name) if group == "bench.compressors" else registry.load(group, name)

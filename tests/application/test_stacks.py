@@ -183,6 +183,18 @@ class TestRun:
             stack, part = (load_folder(folder / f"{name}-{row}") for name in ("prune-only+int8", "prune-only"))
             assert count_parameters(stack.config) == count_parameters(part.config)
 
+    def test_a_row_from_before_a_setting_was_there_is_its_part(
+        self, teacher: Path, audio: AudioSource, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", logger="bench")
+        self.execute(teacher, audio, "prune-only", "sparsity=0.2")
+        manifest = teacher.with_name("run") / "models" / "prune-only" / "config.json"
+        content = json.loads(manifest.read_text())
+        del content["provenance"]["recipe"]["round_to"]
+        manifest.write_text(json.dumps(content))
+        assert not self.execute(teacher, audio, "prune-only+int8", "sparsity=0.2").failures
+        assert "compress prune-only+int8: begins with prune-only" in caplog.messages
+
     def test_a_row_of_other_settings_or_another_seed_is_none_of_its_parts(
         self, teacher: Path, audio: AudioSource, caplog: pytest.LogCaptureFixture
     ) -> None:
