@@ -75,6 +75,7 @@ def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     for _, record in table.iterrows():
         row: dict[str, Any] = {"model": record["model"], "params (M)": f"{record['params'] / 1e6:.2f}"}
+        row["size (MB)"] = "" if _missing(record["size_bytes"]) else f"{record['size_bytes'] / 1e6:.2f}"
         row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
         row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
         for column in table.columns:

@@ -12,6 +12,7 @@ from bench.report.names import OVERALL_TITLES, in_order, score_title
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 """By ``higher_is_better``."""
+FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ IDENTITY = (
     Column("teacher", "teacher", decimals=None),
 )
 PARAMS = Column("params", "params", "M", 1e6)
+SIZE = Column("size_bytes", "size", "MB", 1e6, 1)
 MACS = Column("macs", "MACs", "G", 1e9, 1)
 MACS_SUPERB = Column("macs_superb", "MACs (SUPERB)", "G", 1e9, 1)
 RTF = Column("rtf", "RTF", decimals=4, higher_is_better=False)
@@ -76,7 +78,8 @@ def columns_of(
         by_superb: whether MACs are those of SUPERB's official profiler, as for published rows, or the plain count.
         ranks_relative: whether relative scores have one scale, so that one of them can be the best.
     """
-    size = (PARAMS, MACS_SUPERB if by_superb else MACS, RTF)
+    bytes_on_disk = (SIZE,) if _has_reduced_weights(table) else ()
+    size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
     relative, *superb = SCORES
     wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
     return tuple(
@@ -84,6 +87,14 @@ def columns_of(
         for column in wanted
         if column.key == "model" or (column.key in table and table[column.key].notna().any())
     )
+
+
+def _has_reduced_weights(table: pd.DataFrame) -> bool:
+    """Tell whether bytes say what parameters do not: some weights have fewer than float32's four."""
+    if "size_bytes" not in table:
+        return False
+    parameters = table["params"].where(table["params"] > 0)
+    return bool((table["size_bytes"] / parameters < FLOAT32_BYTES).any())
 
 
 def _task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:

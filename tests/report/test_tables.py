@@ -61,6 +61,7 @@ def write_run(tmp_path: Path) -> Write:
         seeds: int = 1,
         steps: int = 10,
         teacher: str = "mini-hubert",
+        bytes_a_weight: int = 4,
         **changes: Any,
     ) -> Path:
         folder = tmp_path / name
@@ -78,11 +79,12 @@ def write_run(tmp_path: Path) -> Write:
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         for row, scores in rows.items():
             is_own = row in references
+            params = 2_000_000 if is_own else 500_000
             card = ModelCard(
                 compressor="none" if is_own else "dphubert",
                 teacher=None if is_own else teacher,
-                params=2_000_000 if is_own else 500_000,
-                size_bytes=4,
+                params=params,
+                size_bytes=params * (4 if is_own else bytes_a_weight),
                 macs=49_000_000_000,
             )
             for task, values in scores.items():
@@ -280,6 +282,12 @@ class TestBest:
         table = table.assign(params=[1_000_000, 500_000, round(1_000_000 * (1 - sparsity))])
         rows = Group(group.heading, table, group.columns)
         assert rows.best(column(rows, "asr_wer")) == ({2} if competes else frozenset())
+
+    def test_bytes_are_shown_where_parameters_do_not_tell_them(self, write_run: Write) -> None:
+        (group,) = groups_of(write_run(ROWS))
+        assert "size_bytes" not in {column.key for column in group.columns}
+        (group,) = groups_of(write_run(ROWS, name="int8", bytes_a_weight=1))
+        assert group.texts()[1]["size (MB)"] == "0.5"
 
     def test_models_as_they_are_compete_among_themselves(self, write_run: Write) -> None:
         (group,) = groups_of(write_run({"mini-hubert": ROWS["mini-hubert"], "fbank": ROWS["a"]}))
