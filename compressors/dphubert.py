@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import Self
@@ -24,6 +25,7 @@ from compressors.distillation import layer_groups, trainable_copy
 from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.pruning import pruned_model, report_size, require_reachable
 from compressors.schedules import schedule_of
+from compressors.seeds import derived_seed
 from compressors.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
 from compressors.sizes import models_to_make, numbered, target_sparsities, training_of
 from compressors.sparsity import FIXED_SCHEDULE_FIELDS, SparsityConfig, expected_sparsity, final_masks
@@ -167,6 +169,9 @@ class DPHuBERT(ChecksTrainingAhead):
         for number, (model, config) in enumerate(models_to_make(self.name, self.config).items(), start=1):
             training = training_of(prepared, model)
             if objective is None or not config.keep_shape:
+                if number > 1:
+                    # New gates are random, and a resumed call comes here without the training before.
+                    torch.manual_seed(derived_seed(context.seed, "gates", number))
                 joint = JointDistillationPruning(teacher, config, context.device, objective)
                 training.run(numbered("joint", number), config.joint, joint, batches)
                 objective = joint.pruned()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ class TestModels:
         assert {name: weights_hash(model) for name, model in again.items()} == {
             name: weights_hash(model) for name, model in models.items()
         }
+
+    def test_killed_before_a_size_has_a_checkpoint_it_ends_the_same(
+        self,
+        compressor: Any,
+        models: dict[str, UpstreamModel],
+        workdir: Path,
+        audio: AudioSource,
+        tmp_path: Path,
+    ) -> None:
+        killed = tmp_path / "killed"
+        shutil.copytree(workdir, killed, ignore=shutil.ignore_patterns("*-2.ckpt", "*-3.*", "*-4.*"))
+        resumed = compressor.compress(tiny_teacher(), audio, killed, Context())
+        last = f"{compressor.name}-{SIZES[-1]}"
+        assert weights_hash(resumed[last]) == weights_hash(models[last])
 
     def test_of_one_size_are_what_the_plain_number_makes(
         self, compressor: Any, audio: AudioSource, tmp_path: Path
