@@ -39,13 +39,19 @@ class WarmStartConfig(SizesConfig):
         first = self.each_size()[0]
         budget = budget_for(first, teacher)
         changes: dict[str, object] = {}
-        if not {"sparsity", "params"} & set(chosen):
+        asks_to_prune = "keep_shape" in chosen and not self.keep_shape
+        if not asks_to_prune and not {"sparsity", "params"} & set(chosen):
             require_smaller(start, budget)
             changes = {"sparsity": budget.reached(start), "keep_shape": True}
         elif budget.measure(start) <= budget.wanted:
             if self.sizes or budget.measure(start) < (1 - TOLERANCE) * budget.wanted:
                 raise UserError(_too_small(start, budget, first))
             changes = {"keep_shape": True}
+        elif self.keep_shape:
+            raise UserError(
+                f"keep_shape=true keeps the size of --from, and {_size_asked(first)} asks for a smaller one. Leave one "
+                "of them out."
+            )
         return shortened(self.model_copy(update=changes), self.num_updates(), chosen)
 
 
@@ -105,11 +111,14 @@ def require_smaller(start: UpstreamConfig, budget: Budget) -> None:
 
 
 def _too_small(start: UpstreamConfig, budget: Budget, config: SizesConfig) -> str:
-    asked = f"sparsity={config.final_sparsity}" if config.params is None else f"params={config.params}"
     return (
         f"Expected a size below that of --from, which has lost {budget.reached(start):.4f} of the teacher. Found "
-        f"{asked}. Ask for a smaller model, or leave that out to keep the shape."
+        f"{_size_asked(config)}. Ask for a smaller model, or leave that out to keep the shape."
     )
+
+
+def _size_asked(config: SizesConfig) -> str:
+    return f"sparsity={config.final_sparsity}" if config.params is None else f"params={config.params}"
 
 
 def _difference(start: UpstreamConfig, teacher: UpstreamConfig) -> str:

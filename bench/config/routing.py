@@ -59,7 +59,8 @@ def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> d
         raise UserError(f"--compressor {row}=...: {row!r} is a setting. Choose another name for the row.")
     for key in others:
         head, _, rest = key.partition(".")
-        if not (head in fields or (head in {*parts, *named} and rest)):
+        is_of_a_row = any(key.startswith(f"{row}.") for row in named)
+        if not (head in fields or (head in parts and rest) or is_of_a_row):
             heads = [f"{name}.*" for name in (*parts, *named, "data", "compressor", "tasks.<name>")]
             raise UserError(f"--set {key}: no chosen compressor has this key. {nearest(key, [*fields, *heads])}")
     changes: dict[str, Changes] = {}

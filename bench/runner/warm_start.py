@@ -35,7 +35,11 @@ def with_warm_start(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
         first, plugin = next(iter(parts.items()))
         if not issubclass(plugin.config_type, WarmStarting):
             raise UserError(f"--from: {first} cannot go on from a model. Leave it or --from out.")
-    start, teacher = _shape(config.start, "--from"), _shape(config.teacher or "", "--teacher")
+    start, teacher = reference_config(config.start), reference_config(config.teacher or "")
+    if start is None:
+        raise UserError(_no_model(config.start))
+    if teacher is None:
+        raise UserError(f"--teacher {config.teacher} has no weights to compress. Name the one that --from was made of.")
     chosen = [key.removeprefix("compressor.") for key in parse_overrides(assignments)]
     models = {
         row: _warm_started(rows[row], plugins[row], start, teacher, [key.removeprefix(f"{row}.") for key in chosen])
@@ -54,7 +58,7 @@ def load_start(config: RunConfig) -> WarmStart | None:
         return None
     model = load_upstream(config.start)
     if not isinstance(model, UpstreamModel):
-        raise UserError(_no_model(config.start, "--from"))
+        raise UserError(_no_model(config.start))
     folder = Path(config.start)
     return WarmStart(model, folder if is_suite_folder(folder) else None)
 
@@ -70,18 +74,13 @@ def _warm_started(
     settings = by_part(source.compressor or "", source.settings)
     first, plugin = next(iter(parts.items()))
     recipe: WarmStarting = plugin.config_type.model_validate(settings[first])
-    own = {key.removeprefix(f"{first}.") for key in chosen}
+    fields = plugin.config_type.model_fields
+    # Of the others some are for further parts, or other rows.
+    own = {key for name in chosen if (key := name.removeprefix(f"{first}.")).partition(".")[0] in fields}
     values = recipe.warm_started(start, teacher, own).model_dump(mode="json")  # type: ignore[attr-defined]
     validated(plugin.config_type, values, f"compressor {first}, going on from --from")
     return source.model_copy(update={"settings": joined({**settings, first: values})})
 
 
-def _shape(reference: str, option: str) -> UpstreamConfig:
-    shape = reference_config(reference)
-    if shape is None:
-        raise UserError(_no_model(reference, option))
-    return shape
-
-
-def _no_model(reference: str, option: str) -> str:
-    return f"{option} {reference} has no weights to go on from. Choose a compressed model."
+def _no_model(reference: str) -> str:
+    return f"--from {reference} has no weights to go on from. Choose a compressed model."

@@ -85,6 +85,14 @@ class TestFrom:
             with pytest.raises(UserError, match=r"another model \(its .* differs\)"):
                 compress_into(resolved(folder, start=other), "dphubert", folder / "again", "cpu")
 
+    def test_updates_of_other_rows_and_parts_leave_its_own_short(self, folder: Path, sizes: Path) -> None:
+        options: dict[str, Any] = {"start": str(sizes / "dphubert-0.1"), "preset": "mini"}
+        rows = resolved(folder, "a.final.updates=99", compressor="a=dphubert,b=dphubert", **options).compressors()
+        assert [rows[row].settings["final"]["updates"] for row in ("a", "b")] == [99, 45]
+        stack = resolved(folder, "low-rank.recovery.updates=99", compressor="dphubert+low-rank", **options)
+        settings = stack.compressors()["dphubert+low-rank"].settings
+        assert (settings["dphubert"]["final"]["updates"], settings["low-rank"]["recovery"]["updates"]) == (45, 99)
+
     def test_another_start_is_another_run(self, folder: Path, sizes: Path) -> None:
         starts = [None, str(sizes / "dphubert-0.1"), str(sizes / "dphubert-0.3")]
         names = {resolved(folder, start=start).run_name([]) for start in starts}
@@ -99,6 +107,7 @@ class TestFrom:
             ({"start": "TEACHER", "compressor": "low-rank"}, "low-rank cannot go on from a model"),
             ({"start": "TEACHER", "compressor": "none"}, "nothing is compressed here"),
             ({"start": "nope"}, "Unknown model"),
+            ({"start": "TEACHER", "teacher": "fbank"}, "--teacher fbank has no weights to compress"),
         ],
     )
     def test_what_cannot_be_gone_on_from_is_told_at_once(
@@ -106,7 +115,8 @@ class TestFrom:
     ) -> None:
         start = options["start"].replace("TEACHER", str(folder / "teacher"))
         assignments = () if options.get("compressor") else SMALL
-        choices = {"teacher": str(folder / "teacher"), "data": str(folder / "data.yaml"), "preset": "smoke"}
+        teacher = options.get("teacher", str(folder / "teacher"))
+        choices = {"teacher": teacher, "data": str(folder / "data.yaml"), "preset": "smoke"}
         with pytest.raises(UserError, match=message):
             resolved_run(
                 compressors=options.get("compressor", "dphubert"),

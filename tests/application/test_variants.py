@@ -47,6 +47,9 @@ class TestSet:
         assert rows["small"]["dphubert"]["sparsity"] == 0.9
         assert rows["small"]["dphubert"]["units"] == ["head"]
 
+    def test_its_name_may_have_dots(self) -> None:
+        assert settings_of("v1.5=dphubert", "v1.5.sparsity=0.9")["v1.5"]["sparsity"] == 0.9
+
     def test_in_a_sweep_it_has_a_row_a_sparsity(self) -> None:
         config = config_of("dphubert,both=dphubert", "both.masked_weight=0.2", sparsities=(0.5, 0.75))
         assert list(config.compressors()) == ["dphubert-0.5", "dphubert-0.75", "both-0.5", "both-0.75"]

@@ -201,6 +201,10 @@ class TestRecipe:
         own = dphubert(sparsity=0.2).warm_started(start.model.config, TEACHER_SHAPE, {"sparsity"})
         assert own.keep_shape
 
+    def test_a_size_may_be_the_preset_s(self, start: WarmStart) -> None:
+        tightened = dphubert(sparsity=0.5, keep_shape=False)
+        assert not tightened.warm_started(start.model.config, TEACHER_SHAPE, {"keep_shape"}).keep_shape
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -231,6 +235,13 @@ class TestRefusals:
     def test_a_size_above_the_model_s(self, start: WarmStart, sizes: Any) -> None:
         with pytest.raises(UserError, match=r"size below that of --from.*Ask for a smaller"):
             dphubert(sparsity=sizes).warm_started(start.model.config, TEACHER_SHAPE, {"sparsity"})
+
+    @pytest.mark.parametrize("sizes", [0.5, (0.3, 0.5)])
+    def test_a_shape_to_keep_that_is_to_become_smaller(self, start: WarmStart, sizes: Any) -> None:
+        with pytest.raises(UserError, match="keep_shape=true keeps the size of --from, and sparsity="):
+            dphubert(sparsity=sizes, keep_shape=True).warm_started(
+                start.model.config, TEACHER_SHAPE, {"sparsity", "keep_shape"}
+            )
 
     def test_a_model_that_is_not_compressed(self) -> None:
         with pytest.raises(UserError, match="as large as the teacher"):
