@@ -70,7 +70,7 @@ def resolved_run(
         compressors=comma_separated(compressors, "--compressor"),
         references=tuple(_absolute(model) for model in comma_separated(models, models_option)) if models else (),
         teacher=_absolute(teacher) if teacher else None,
-        start=_absolute(start) if start else None,
+        start=None if start is None else _absolute(start),
         tasks=_task_names(tasks, data),
         data=data,
         preset=preset,  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def resolved_run(
     references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
     names = {reference: model_name(reference) for reference in references}
     config = resolve(choice, names)
-    for reference in [*references, *([choice.start] if choice.start else [])]:
+    for reference in [*references, *([] if choice.start is None else [choice.start])]:
         check_reference(reference)
     return with_warm_start(config, assignments)
 

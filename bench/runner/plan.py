@@ -68,10 +68,11 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     A folder takes further models, tasks and seeds; everything that both configurations name must agree.
 
     Raises:
-        UserError: the folder holds a run with another configuration.
+        UserError: the folder holds a run with another configuration, or two models would have one name.
     """
     values = config.model_dump(mode="json")
     there = folder.read_config()
+    _require_different_names(folder, config, there or {})
     if there is None:
         return values
     difference = _first_difference(_brought_up_to_date(there), values)
@@ -86,6 +87,27 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     merged["data"] = {**values["data"], "tasks": {**there["data"]["tasks"], **values["data"]["tasks"]}}
     merged["seeds"] = sorted({*there.get("seeds", []), *values["seeds"]})
     return merged
+
+
+def _require_different_names(folder: RunFolder, config: RunConfig, there: Mapping[str, Any]) -> None:
+    owners: dict[str, str] = {}
+    earlier = [row for row in there.get("models", {}) if row not in config.models]
+    for row in (*config.models, *earlier):
+        for name in _names_of(row, folder, config):
+            if name in owners:
+                raise UserError(
+                    f"Two models of --out {folder.path} would be called {name!r}, of the rows {owners[name]} and "
+                    f"{row}. Rename one: a row as NAME=COMPRESSOR, a model evaluated as it is by its folder."
+                )
+            owners[name] = row
+
+
+def _names_of(row: str, folder: RunFolder, config: RunConfig) -> Sequence[str]:
+    """List the models of a row, which may be several, named after it; of rows of earlier calls those that are there."""
+    finished = folder.finished_compression(row)
+    if finished:
+        return finished.models
+    return rows_to_come(config, Compression(row)) if row in config.compressors() else [row]
 
 
 def _brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:

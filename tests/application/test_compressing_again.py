@@ -12,7 +12,7 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.profiling import model_card
 from bench.runner.compress import compress_into
-from bench.runner.plan import plan
+from bench.runner.plan import join_run, plan
 from bench.store.run_folder import RunFolder
 from bench.upstream import load_folder, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest
@@ -68,6 +68,17 @@ class TestSeveralSizes:
             steps = [step.subject for step in plan(RunFolder(folder / "run"), config)]
             rows = [f"{compressor}-0.1 ks seed 0", f"{compressor}-0.3 ks seed 0"]
             assert steps == [compressor, "teacher ks seed 0", *rows]
+
+    def test_share_no_name_with_another_row(self, folder: Path, sizes: Path, tmp_path: Path) -> None:
+        """Theirs would be the other's scores, and its weights."""
+        made, listed = "dphubert-0.1", "dphubert.sparsity=[0.1, 0.3]"
+        run = RunFolder(tmp_path / "run")
+        for options in ({"models": str(sizes / made)}, {"compressor": f"dphubert,{made}=prune-only"}):
+            with pytest.raises(UserError, match=f"would be called '{made}', of the rows {made} and dphubert|{made}"):
+                join_run(run, resolved(folder, listed, tasks="ks", **options))
+        run.write_config(join_run(run, resolved(folder, tasks="ks", models=str(sizes / made), compressor="prune-only")))
+        with pytest.raises(UserError, match=f"would be called '{made}', of the rows dphubert and {made}"):
+            join_run(run, resolved(folder, listed, tasks="ks"))
 
 
 class TestFrom:
