@@ -29,7 +29,7 @@ from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, audio_differences
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, UpstreamModel, load_upstream
-from bench.upstream.checkpoint import weights_hash
+from bench.upstream.checkpoint import read_manifest, weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ class Run:
 
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)
+        self._check_start()
         checks.check_devices(self.config, self.device)
         checks.check_disk(self.folder.path, teacher, len(compressions(self.config)))
         self._audio_sha256 = checks.prepare_data(self.config.data)
@@ -142,6 +143,21 @@ class Run:
                     f"The weights of {source.reference} have changed since --out {self.folder.path} was begun. "
                     "Choose another --out."
                 )
+
+    def _check_start(self) -> None:
+        """Refuse to take what was made of another model under the same reference for what is asked for."""
+        if self._start is None:
+            return
+        wanted = weights_hash(self._start.model)
+        for compression in compressions(self.config):
+            finished = self.folder.finished_compression(compression.name)
+            folders = [self.folder.model_folder(model) for model in finished.models] if finished else []
+            for folder in filter(Path.is_dir, folders):
+                if read_manifest(folder).provenance["from"]["weights_hash"] != wanted:
+                    raise UserError(
+                        f"The weights of --from {self.config.start} have changed since --out {self.folder.path} was "
+                        "begun. Choose another --out."
+                    )
 
     def _compress(self, compression: Compression, teacher: AnyUpstream | None) -> list[str]:
         name = compression.name

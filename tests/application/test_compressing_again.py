@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bench.errors import UserError
 from bench.profiling import model_card
 from bench.runner.compress import compress_into
 from bench.runner.plan import join_run, plan
+from bench.runner.run import Run
 from bench.store.run_folder import RunFolder
 from bench.upstream import load_folder, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest
@@ -108,6 +110,15 @@ class TestFrom:
         starts = [None, str(sizes / "dphubert-0.1"), str(sizes / "dphubert-0.3")]
         names = {resolved(folder, start=start).run_name([]) for start in starts}
         assert len(names) == 3
+
+    def test_another_model_of_the_same_name_is_another_run(self, folder: Path, sizes: Path, tmp_path: Path) -> None:
+        shutil.copytree(sizes / "dphubert-0.1", tmp_path / "latest")
+        config = resolved(folder, start=str(tmp_path / "latest"))
+        Run(config, tmp_path / "run", "cpu").execute()
+        shutil.rmtree(tmp_path / "latest")
+        shutil.copytree(sizes / "dphubert-0.3", tmp_path / "latest")
+        with pytest.raises(UserError, match=r"The weights of --from .*latest have changed"):
+            Run(config, tmp_path / "run", "cpu").execute()
 
     @pytest.mark.parametrize(
         ("options", "message"),
