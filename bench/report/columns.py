@@ -78,7 +78,7 @@ def columns_of(
         by_superb: whether MACs are those of SUPERB's official profiler, as for published rows, or the plain count.
         ranks_relative: whether relative scores have one scale, so that one of them can be the best.
     """
-    bytes_on_disk = (SIZE,) if _has_reduced_weights(table) else ()
+    bytes_on_disk = (SIZE,) if has_reduced_weights(table) else ()
     size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
     relative, *superb = SCORES
     wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
@@ -89,7 +89,7 @@ def columns_of(
     )
 
 
-def _has_reduced_weights(table: pd.DataFrame) -> bool:
+def has_reduced_weights(table: pd.DataFrame) -> bool:
     """Tell whether bytes say what parameters do not: some weights have fewer than float32's four."""
     if "size_bytes" not in table:
         return False

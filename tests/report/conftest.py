@@ -11,7 +11,7 @@ import yaml
 
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from bench.upstream.checkpoint import save_upstream
-from bench.upstream.config import ConvLayerShape, TransformerLayerShape, UpstreamConfig, uniform_config
+from bench.upstream.config import ConvLayerShape, ReducedLinear, TransformerLayerShape, UpstreamConfig, uniform_config
 from bench.upstream.random_shapes import random_model
 
 TEACHER = uniform_config("hubert", dim=32, num_layers=3, total_heads=4, feed_forward=64, conv_channels=8)
@@ -61,7 +61,7 @@ def run_writer(root: Path) -> Callable[..., Path]:
                 compressor="none" if model in references else "dphubert",
                 teacher=None if model in references else "teacher",
                 params=COSTS.get(model, 300),
-                size_bytes=1,
+                size_bytes=4 * COSTS.get(model, 300),
                 macs_superb=2 * COSTS.get(model, 300),
             )
             for task, values in tasks.items():
@@ -87,7 +87,9 @@ def run_writer(root: Path) -> Callable[..., Path]:
 def save_student(tmp_path: Path) -> Callable[..., UpstreamConfig]:
     """Save a pruned student of ``TEACHER`` into a run."""
 
-    def save(run: Path, name: str, **provenance: Any) -> UpstreamConfig:
+    def save(
+        run: Path, name: str, reduced: Mapping[str, ReducedLinear] | None = None, **provenance: Any
+    ) -> UpstreamConfig:
         shape = TEACHER.model_copy(
             update={
                 "conv_layers": tuple(
@@ -100,7 +102,7 @@ def save_student(tmp_path: Path) -> Callable[..., UpstreamConfig]:
                     TransformerLayerShape(heads=(0,), feed_forward=0),
                 ),
             }
-        )
+        ).with_reduced_linears(reduced or {})
         history = run.parent / "training.csv"
         history.write_text(HISTORY)
         save_upstream(random_model(shape), run / "models" / name, provenance, beside=[history])

@@ -21,6 +21,7 @@ from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.report.published import published_rows
 from bench.score import superb_score
+from bench.upstream.config import ReducedLinear
 from tests.report.conftest import STUDENT_SCORES
 
 
@@ -101,6 +102,17 @@ class TestPareto:
         runs = sources(write_run("a", scores), write_run("b", fewer))
         (table, *_) = [plot.data for plot in pareto.plots(runs)]
         assert set(table["metric"]) == {"accuracy", "wer"}
+
+    def test_bytes_where_parameters_do_not_tell_them(self, write_run: Any) -> None:
+        (source,) = sources(write_run())
+        assert source.board is not None
+        source.board.table.loc[source.board.table["model"] == "worse", "size_bytes"] = 200
+        plots = {plot.name: plot for plot in pareto.plots([source])}
+        assert set(plots) == {"pareto-params", "pareto-size", "pareto-macs"}
+        table = plots["pareto-size"].data.set_index(["task", "model"])
+        assert table.loc[("ks", "worse"), "on_front"]
+        assert table.loc[("ks", "small"), ["params", "size_bytes"]].tolist() == [250, 1000]
+        assert "size (MB)" in [axes.get_xlabel() for axes in drawn(plots["pareto-size"]).axes]
 
     def test_latency_by_the_machine_that_measured_it(self, write_run: Any) -> None:
         (source,) = sources(write_run())
@@ -224,6 +236,23 @@ class TestArchitecture:
         assert [len(collection.get_paths()) for collection in boxes] == [4 * 12, 3]
         assert "attention heads\n3 of 48" in texts(figure)
 
+    def test_ranks_of_low_rank_models(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        dense = {"layers.0.feed_forward.output_dense": ReducedLinear(dtype="int8")}
+        ranks = {"layers.0.attention.q_proj": 5, "layers.1.feed_forward.output_dense": 3}
+        low_rank = {module: ReducedLinear(rank=rank) for module, rank in ranks.items()}
+        shape = save_student(run, "small", dense | low_rank, teacher="random:mini-hubert")
+        (plot,) = architecture.plots([Source(run, "run", sources(run)[0].models)])
+        table = plot.data.set_index(["part", "layer"])
+        full = [min(shape.dim, len(layer.heads) * shape.head_dim) for layer in shape.layers]
+        assert table.loc["attention ranks", "kept"].iloc[:4].tolist() == [3 * full[0] + 5, 0, 4 * full[2], 0]
+        widths = [min(shape.dim, layer.feed_forward) for layer in shape.layers]
+        assert table.loc["feed-forward ranks", "kept"].iloc[:3].tolist() == [2 * widths[0], widths[1] + 3, 0]
+        assert set(table.loc["attention ranks", "teacher"]) == {4 * 128}
+        for width in ("column", "page"):
+            figure = drawn(plot, width)
+            assert f"feed-forward ranks\n{2 * widths[0] + widths[1] + 3:,} of {12 * 2 * 128:,}" in texts(figure)
+
     def test_without_the_teacher_it_is_drawn_without_outline(self, write_run: Any, save_student: Any) -> None:
         run = write_run()
         save_student(run, "small")
@@ -245,6 +274,14 @@ class TestTraining:
         expected, target = (line.get_ydata().tolist() for line in figure.axes[1].lines[:2])
         assert (expected, target) == ([0.1, 0.7], [0.02, 0.75])
         assert {"joint", "final"} <= set(texts(figure))
+
+    def test_the_sparsity_after_hardening(self, tmp_path: Path) -> None:
+        history = "stage,update,loss,expected_sparsity,target_sparsity,hardened_sparsity"
+        (tmp_path / "training.csv").write_text(f"{history}\njoint,1,1,0.1,0.2,0.05\njoint,2,1,0.3,0.5,0.45\n")
+        table = training.training_table(tmp_path / "training.csv")
+        sparsity = drawn(Plot("training", table, training.draw)).axes[1]
+        assert sparsity.lines[2].get_ydata().tolist() == [0.05, 0.45]
+        assert sparsity.get_legend().get_texts()[2].get_text() == "after hardening"
 
     def test_the_embedded_teachers_own_training(self) -> None:
         import bench.upstream

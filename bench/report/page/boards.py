@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.report.columns import MACS, MACS_SUPERB, PARAMS, RTF, Column
+from bench.report.columns import MACS, MACS_SUPERB, PARAMS, RTF, SIZE, Column
 from bench.report.names import OVERALL_TITLES
 from bench.report.plots.pareto import pareto_front
 from bench.report.tables import RELATIVE_SCALE, Group
 from bench.store.latency import MEASURED_ON
 
-COSTS = frozenset(column.key for column in (PARAMS, MACS, MACS_SUPERB, RTF))
+COSTS = frozenset(column.key for column in (PARAMS, SIZE, MACS, MACS_SUPERB, RTF))
 
 Scale = tuple[str, str]
 """Machine of a real-time factor, and scale of a relative score; empty where neither is drawn."""

@@ -1,4 +1,4 @@
-"""What compression left of each layer: channels, heads and feed-forward widths beside the teacher's."""
+"""What compression left of each layer: channels, heads, feed-forward widths and ranks beside the teacher's."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ CONVOLUTION = "convolution channels"
 HEADS = "attention heads"
 FEED_FORWARD = "feed-forward width"
 PARTS = (CONVOLUTION, HEADS, FEED_FORWARD)
+RANKS = {"attention ranks": "attention", "feed-forward ranks": "feed_forward"}
+"""Parts that only low-rank models have, to the block of a layer whose linear layers' ranks they sum."""
+PANELS_A_ROW = 3
+"""In a figure as wide as the page."""
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
@@ -53,11 +57,12 @@ def kept_units_table(shape: UpstreamConfig, teacher: UpstreamConfig | None) -> p
         teacher: its teacher's shape; where it is not known, columns about it are empty.
 
     Returns:
-        One row a layer that either has: ``part`` (of `PARTS`), ``layer`` from 1, ``kept`` and ``teacher`` units, and
-        of heads their indices from 0, as ``kept_heads`` and ``teacher_heads``, parted by spaces.
+        One row a layer that either has: ``part`` (of `PARTS`, and of `RANKS` for low-rank models), ``layer`` from 1,
+        ``kept`` and ``teacher`` units, and of heads their indices from 0, as ``kept_heads`` and ``teacher_heads``,
+        parted by spaces.
     """
     rows = []
-    for part in PARTS:
+    for part in (*PARTS, *(RANKS if _is_low_rank(shape) else ())):
         mine, others = _units(shape, part), _units(teacher, part) if teacher else []
         my_heads = _heads(shape) if part == HEADS else []
         other_heads = _heads(teacher) if part == HEADS and teacher else []
@@ -83,12 +88,16 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
         width_in: of the figure.
     """
     is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    counts = [int((table["part"] == part).sum()) for part in PARTS]
+    parts = list(table["part"].unique())
     if is_wide:
-        figure, axes = canvas.panels(3, width_in, columns=3, aspect=0.7, extra_in=0.3, width_ratios=counts)
+        counts = [int((table["part"] == part).sum()) for part in parts]
+        widest = [max(counts[column::PANELS_A_ROW]) for column in range(PANELS_A_ROW)]
+        figure, axes = canvas.panels(
+            len(parts), width_in, columns=PANELS_A_ROW, aspect=0.7, extra_in=0.3, width_ratios=widest
+        )
     else:
-        figure, axes = canvas.panels(3, width_in, columns=1, aspect=0.29, extra_in=0.35)
-    for panel, part in zip(axes, PARTS, strict=True):
+        figure, axes = canvas.panels(len(parts), width_in, columns=1, aspect=0.29, extra_in=0.35)
+    for panel, part in zip(axes, parts, strict=True):
         rows = table[table["part"] == part]
         if part == HEADS:
             _draw_heads(panel, rows)
@@ -100,7 +109,7 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
             panel.set_xticks(rows["layer"][::2], [str(layer) for layer in rows["layer"][::2]])
         panel.tick_params(axis="x", length=0)
         panel.set_xlim(0.4, len(rows) + 0.6)
-        if is_wide or part == PARTS[-1]:
+        if is_wide or part == parts[-1]:
             panel.set_xlabel("layer")
     handles = [Patch(facecolor=COLORS[0], edgecolor="black", linewidth=0.4)]
     labels = [str(table["model"].iloc[0])]
@@ -141,7 +150,25 @@ def _units(shape: UpstreamConfig, part: str) -> list[int]:
         return [layer.channels for layer in shape.conv_layers]
     if part == HEADS:
         return [len(layer.heads) for layer in shape.layers]
+    if part in RANKS:
+        return _ranks(shape, RANKS[part])
     return [layer.feed_forward for layer in shape.layers]
+
+
+def _is_low_rank(shape: UpstreamConfig) -> bool:
+    return any(reduced.rank is not None for _, reduced in shape.reduced_linears)
+
+
+def _ranks(shape: UpstreamConfig, block: str) -> list[int]:
+    """Sum the ranks of each layer's linear layers; a dense one has as many as it can have."""
+    reduced = dict(shape.reduced_linears)
+    ranks = [0] * len(shape.layers)
+    for module, size in shape.linear_sizes.items():
+        path = module.split(".")
+        if path[0] == "layers" and path[2] == block:
+            rank = reduced[module].rank if module in reduced else None
+            ranks[int(path[1])] += min(size) if rank is None else rank
+    return ranks
 
 
 def _heads(shape: UpstreamConfig) -> list[str]:

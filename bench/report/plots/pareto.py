@@ -1,4 +1,4 @@
-"""Score against parameters, MACs and latency, with the Pareto front."""
+"""Score against parameters, bytes, MACs and latency, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.report.columns import MACS_SUPERB, PARAMS, RTF
+from bench.report.columns import MACS_SUPERB, PARAMS, RTF, SIZE, has_reduced_weights
 from bench.report.plots import canvas
 from bench.report.plots.labels import place_labels
 from bench.report.plots.published_scores import published_scores
@@ -48,6 +48,7 @@ class Cost:
 
 COSTS = (
     Cost(PARAMS.key, "params", PARAMS.title_with_unit, PARAMS.scale),
+    Cost(SIZE.key, "size", SIZE.title_with_unit, SIZE.scale),
     Cost(MACS_SUPERB.key, "macs", MACS_SUPERB.title_with_unit, MACS_SUPERB.scale),
     Cost(RTF.key, "latency", f"{RTF.title} (thousandths)", 1e-3),
 )
@@ -142,6 +143,9 @@ def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.D
     """Make a table for each setting, and for latency each machine."""
     known = without_filter_banks(scores)
     known = known[known[cost.column] > 0]
+    if cost.column == SIZE.key and not has_reduced_weights(known):
+        # It would be the picture of the parameters again.
+        return []
     if known.empty:
         return []
     groups = ["setting", *([MEASURED_ON] if cost.column == RTF.key else [])]

@@ -25,6 +25,7 @@ COLUMNS = [
     "setting",
     *SETTING,
     "params",
+    "size_bytes",
     "macs_superb",
     "rtf",
     "measured_on",
@@ -35,7 +36,7 @@ COLUMNS = [
     "score_std",
 ]
 KINDS_OF_VALUES = {
-    **dict.fromkeys(("params", "macs_superb", "rtf", "score", "score_std"), "float64"),
+    **dict.fromkeys(("params", "size_bytes", "macs_superb", "rtf", "score", "score_std"), "float64"),
     **dict.fromkeys(("is_teacher", "is_published", "higher_is_better"), "bool"),
 }
 """Of the columns that are no text, also where a table is empty."""
@@ -141,7 +142,7 @@ def _row(source: Source, row: dict[str, Any], task: str, metric: Metric) -> dict
         "is_teacher": row["model"] == source.teacher_row,
         "is_published": False,
         **{key: row[key] for key in SETTING},
-        **{key: row.get(key) for key in ("params", "macs_superb", "rtf", "measured_on")},
+        **{key: row.get(key) for key in ("params", "size_bytes", "macs_superb", "rtf", "measured_on")},
         "task": task,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,

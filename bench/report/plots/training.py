@@ -32,7 +32,10 @@ PANELS = (
     Panel(
         "loss", {"loss": "total", "distillation": "distillation", "masked_loss": "masked", "unmasked_loss": "unmasked"}
     ),
-    Panel("sparsity", {"expected_sparsity": "expected", "target_sparsity": "target"}),
+    Panel(
+        "sparsity",
+        {"expected_sparsity": "expected", "target_sparsity": "target", "hardened_sparsity": "after hardening"},
+    ),
     Panel("multipliers", {"lambda1": "linear", "lambda2": "quadratic"}),
     Panel("accuracy", {"masked_accuracy": "masked", "unmasked_accuracy": "unmasked"}),
     Panel("learning rate", {"learning_rate": "learning rate"}),
@@ -121,7 +124,10 @@ def _mark_stages(axes: Axes, table: pd.DataFrame) -> None:
     ends = [0.0, *stages["max"]]
     axes.set_xlim(0, ends[-1])
     for end in ends[1:-1]:
-        axes.axvline(end, color="#8a8a8a", linewidth=0.6, linestyle=":")
+        # Legends seek a place that no line crosses, and a collection of lines is none: they may cover this one.
+        axes.vlines(
+            end, 0, 1, color="#8a8a8a", linewidth=0.6, linestyle=":", transform=axes.get_xaxis_transform(), zorder=1
+        )
     if len(stages) < 2:
         return
     for begin, end, stage in zip(ends, ends[1:], stages.index, strict=False):

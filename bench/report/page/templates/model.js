@@ -65,7 +65,9 @@ function drawLayers(place, rows) {
   const isNarrow = window.innerWidth < 640;
   const parts = [...new Set(rows.map((row) => row.part))];
   const layout = baseLayout();
-  layout.grid = { rows: isNarrow ? parts.length : 1, columns: isNarrow ? 1 : parts.length, pattern: "independent", ygap: 0.45 };
+  const columns = isNarrow ? 1 : Math.min(parts.length, 3);
+  place.classList.toggle("has-ranks", parts.length > 3);
+  layout.grid = { rows: Math.ceil(parts.length / columns), columns, pattern: "independent", ygap: 0.45 };
   layout.barmode = "overlay";
   layout.legend = { orientation: "h", y: 1.08, yanchor: "bottom" };
   layout.margin.t = 60;
@@ -104,7 +106,7 @@ function showModel(name, details, shared) {
   const dialog = document.getElementById("model");
   document.getElementById("model-name").textContent = name;
   const pictures = Object.entries(details.layers).map(([saved, rows]) => ({ saved, rows, place: element("div", [], {
-    class: "plot architecture", role: "img", "aria-label": `Channels, heads and feed-forward widths that ${saved} kept of each layer`,
+    class: "plot architecture", role: "img", "aria-label": `Channels, heads, feed-forward widths and ranks that ${saved} kept of each layer`,
   }) }));
   document.getElementById("model-content").replaceChildren(
     ...(pictures.length ? [element("h3", "What is left of each layer")] : []),
