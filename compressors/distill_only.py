@@ -165,7 +165,7 @@ class DistillOnly(ChecksTrainingAhead):
             teacher, self.config, context, lambda student: state_predictors(student, teacher, self.config)
         ) or self._from_scratch(teacher, context)
         training.run("distillation", self.config.distillation, distillation)
-        distillation.projections.save(distillation.projections.path_in(training.history.parent))
+        distillation.save(training.history.parent)
         return {self.name: distillation.student.eval()}
 
     def _from_scratch(self, teacher: UpstreamModel, context: Context) -> Distillation:

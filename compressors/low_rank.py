@@ -152,7 +152,7 @@ class LowRank(ChecksTrainingAhead):
             projections = Projections(layer_groups(self.config, teacher.num_layers), student.dim, teacher.dim)
             distillation = Distillation(student, frozen, projections, self.config)
             training.run("recovery", self.config.recovery, distillation)
-            projections.save(training.history.with_name("distillation_projections.safetensors"))
+            distillation.save(training.history.parent)
         return {self.name: student.eval()}
 
     def _kept_factors(self, frozen: FrozenTeacher, training: Training) -> dict[str, tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
-from bench.runner.plan import Compression, target_sparsities
+from bench.runner.plan import Compression, target_sparsities, with_later_settings
 from bench.runner.time_spent import noting_time, time_spent
 from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs
@@ -126,8 +126,7 @@ def _models_there(out: Path, wanted: dict[str, Any]) -> list[Path]:
     if not models:
         raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
     for model in models:
-        there = read_manifest(model).provenance
-        different = [key for key, value in wanted.items() if there.get(key) != value]
+        different = differences(model, wanted)
         if different:
             raise UserError(
                 f"--out {out} holds another model (its {different[0]} differs). Choose another --out, or delete it."
@@ -138,6 +137,14 @@ def _models_there(out: Path, wanted: dict[str, Any]) -> list[Path]:
 def _row(path: Path) -> dict[str, Any]:
     card = model_card(load_upstream(path), read_manifest(path).provenance)
     return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
+
+
+def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """List in what a model is another one than `identity` says; settings that came after it have their defaults."""
+    there = read_manifest(model).provenance
+    recipe = with_later_settings("bench.compressors", wanted["compressor"], there.get("recipe", {}))
+    there = {**there, "recipe": recipe}
+    return [key for key, value in wanted.items() if there.get(key) != value]
 
 
 def identity(

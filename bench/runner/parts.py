@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from bench.config.run import ModelSource, RunConfig
 from bench.contracts import WarmStart
 from bench.errors import UserError
-from bench.runner.compress import identity
-from bench.runner.plan import Compression, rows_there, with_later_settings
+from bench.runner.compress import differences, identity
+from bench.runner.plan import Compression, rows_there
 from bench.stacking import SEPARATOR, PartsMade, by_part, joined
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamModel
-from bench.upstream.checkpoint import read_manifest
 
 
 def leading_parts(source: ModelSource) -> Iterator[ModelSource]:
@@ -46,7 +43,7 @@ def parts_made(
             finished = folder.finished_compression(replace(compression, row=row).name)
             models = finished.models if finished else ()
             folders = {model.removeprefix(row): folder.model_folder(model + compression.suffix) for model in models}
-            if folders and all(_is(path, {**stack, **wanted}) for path in folders.values()):
+            if folders and not any(differences(path, {**stack, **wanted}) for path in folders.values()):
                 return PartsMade(len(by_part(leading.compressor or "", leading.settings)), folders)
     return PartsMade()
 
@@ -66,10 +63,3 @@ def refuse_after_failures(config: RunConfig, compression: Compression, failed: M
         for row, source in config.compressors().items():
             if source == leading and f"compress {replace(compression, row=row).name}" in failed:
                 raise UserError(f"It begins with {row}, which failed.")
-
-
-def _is(model: Path, wanted: Mapping[str, Any]) -> bool:
-    provenance = read_manifest(model).provenance
-    recipe = with_later_settings("bench.compressors", wanted["compressor"], provenance.get("recipe", {}))
-    provenance = {**provenance, "recipe": recipe}
-    return all(provenance.get(key) == value for key, value in wanted.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ class TestSeveralSizes:
         assert written == {model: (model / "model.safetensors").stat().st_mtime_ns for model in sizes.iterdir()}
         with pytest.raises(UserError, match="its recipe differs"):
             compress_into(resolved(folder, "sparsity=0.1"), "dphubert", sizes, "cpu")
+
+    def test_are_recognised_from_before_a_setting_was_there(self, folder: Path, sizes: Path, tmp_path: Path) -> None:
+        shutil.copytree(sizes, tmp_path / "sizes")
+        for manifest in (tmp_path / "sizes").glob("*/config.json"):
+            content = json.loads(manifest.read_text())
+            del content["provenance"]["recipe"]["keep_shape"]
+            manifest.write_text(json.dumps(content))
+        assert len(compress_into(resolved(folder, "sparsity=[0.1, 0.3]"), "dphubert", tmp_path / "sizes", "cpu")) == 2
 
     def test_are_rows_of_the_plan(self, folder: Path) -> None:
         for compressor in ("dphubert", "dphubert+int8"):
