@@ -56,8 +56,10 @@ def compress(
     audio = required_audio(config.data)
     context = Context(seed=compression.seed, device=device, start=start)
     compressor = checks.compressor(config, compression.row)
-    if isinstance(compressor, Stack) and made:
+    begins_with = {}
+    if isinstance(compressor, Stack) and made and made.folders:
         compressor = compressor.beginning_with(made)
+        begins_with = {"begins_with": [folder.name for folder in made.folders.values()]}
     with noting_time(workdir):
         upstreams = compressor.compress(teacher, audio, workdir, context)
     provenance = {
@@ -66,6 +68,7 @@ def compress(
         "versions": versions(),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
+        **begins_with,
         **time_spent(workdir),
     }
     name = config.models[compression.row].compressor or ""

@@ -179,6 +179,7 @@ class TestRun:
             provenance = json.loads((folder / f"prune-only+int8-{row}" / "config.json").read_text())["provenance"]
             assert provenance["compressor"] == "prune-only+int8"
             assert provenance["teacher"] == str(teacher)
+            assert provenance["begins_with"] == [f"prune-only-{row}"]
             assert set(provenance["recipe"]) == {"prune-only", "int8"}
             stack, part = (load_folder(folder / f"{name}-{row}") for name in ("prune-only+int8", "prune-only"))
             assert count_parameters(stack.config) == count_parameters(part.config)
