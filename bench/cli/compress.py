@@ -29,7 +29,7 @@ def compress(
     Interrupted, the same command goes on where it was.
     """
     from bench.cli.choices import comma_separated, one_of, resolved_run
-    from bench.cli.output import print_json, print_rows
+    from bench.cli.output import model_rows, print_json, print_rows
     from bench.errors import UserError
     from bench.runner.checks import resolve_device
     from bench.runner.compress import compress_into
@@ -49,5 +49,5 @@ def compress(
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     (row,) = config.compressors()
     rows = compress_into(config, row, out, chosen_device)
-    print_json(rows) if json else print_rows(rows)
+    print_json(rows) if json else print_rows(model_rows(rows))
     return 0

@@ -70,6 +70,19 @@ def _is_figure(value: Any) -> bool:
     return value is None or isinstance(value, int | float) or FIGURE.fullmatch(str(value)) is not None
 
 
+def model_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Shorten what compression tells of its models for the eye, in the leaderboard's units."""
+    return [
+        {
+            "model": model["model"],
+            "params (M)": f"{model['params'] / 1e6:.2f}",
+            "MACs (G)": f"{model['macs'] / 1e9:.1f}",
+            "sparsity": f"{model['sparsity']:.3f}",
+        }
+        for model in models
+    ]
+
+
 def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Shorten a leaderboard for the eye: sizes in millions, MACs in billions, scores with their spread."""
     rows = []
@@ -78,11 +91,19 @@ def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         row["size (MB)"] = "" if _missing(record["size_bytes"]) else f"{record['size_bytes'] / 1e6:.2f}"
         row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
         row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
-        for column in table.columns:
-            if f"{column}_std" in table.columns and not table[column].isna().all():
-                row[_title(column)] = _score(record[column], record[f"{column}_std"])
+        for column in _scores(table):
+            row[_title(column)] = _score(record[column], record[f"{column}_std"])
         rows.append(row)
     return rows
+
+
+def _scores(table: pd.DataFrame) -> list[str]:
+    """List the columns of scores as reports order them: by task, and the one over all tasks last."""
+    from bench.report.names import OVERALL_TITLES, in_order
+
+    found = [name for name in table.columns if f"{name}_std" in table.columns and not table[name].isna().all()]
+    tasks = in_order(name.split("_")[0] for name in found)
+    return sorted(found, key=lambda name: (name in OVERALL_TITLES, tasks.index(name.split("_")[0])))
 
 
 def _title(column: str) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.errors import UserError
+from bench.sizes import size_text
 from bench.store.claims import claimed
 from tasks.feature_cache.room import room_to_grow
 from tasks.feature_cache.store import PACK_BYTES, FeatureStore
@@ -81,7 +82,7 @@ class Features:
         ):
             missing = self._store.find(positions)
             if missing:
-                logger.info("features: %d utterances to compute, %.3g GB to keep", len(missing), needed_bytes() / 1e9)
+                logger.info("features: %d utterances to compute, %s to keep", len(missing), size_text(needed_bytes()))
                 self._compute({name: positions[name] for name in positions if name in missing}, waveform, written)
         if self._store.find(positions):
             raise UserError(

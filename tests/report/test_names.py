@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.cli.output import leaderboard_rows
 from bench.report.comparable import read_board
 from bench.report.names import in_order, score_title
 from bench.report.plots.scores import task_scores
 from bench.report.plots.sources import read_sources
 from bench.report.rows import find_rows
+from bench.report.run_leaderboard import run_leaderboard
 from bench.report.tables import report_groups
 from bench.report.utterances import common_tasks
+from bench.store.run_folder import RunFolder
 
 
 def test_superb_s_order_then_names() -> None:
@@ -26,6 +29,8 @@ def test_tables_figures_and_comparisons_agree(write_run: Callable[..., Path]) ->
     assert [column.title for column in group.columns if column.unit == "%"] == [
         f"{task.upper()} acc." for task in order
     ]
+    shown = leaderboard_rows(run_leaderboard(RunFolder(run)))[0]
+    assert [name for name in shown if "accuracy" in name] == [f"{task}_accuracy (%)" for task in order]
     scores = task_scores(read_sources([run]))
     assert list(scores["task"].unique()) == order
     assert [score_title(task, "accuracy") for task in order] == [f"{task.upper()} acc." for task in order]

@@ -275,6 +275,17 @@ class TestTraining:
         assert (expected, target) == ([0.1, 0.7], [0.02, 0.75])
         assert {"joint", "final"} <= set(texts(figure))
 
+    def test_names_of_many_stages_are_told_below(self, tmp_path: Path) -> None:
+        rows = [f"{stage},{update},{5 + update % 2}" for stage in ("head", "recovery-1", "end") for update in (1, 2)]
+        (tmp_path / "training.csv").write_text("\n".join(["stage,update,masked_loss", *rows]).replace("masked_", ""))
+        table = training.training_table(tmp_path / "training.csv").assign(masked_loss=4.0)
+        figure = drawn(Plot("training", table, training.draw))
+        assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
+        assert "stages: 1 head, 2 recovery-1, 3 end" in texts(figure)
+        legend = figure.axes[0].get_legend().get_window_extent()
+        highest = max(line.get_window_extent().y1 for line in figure.axes[0].lines)
+        assert highest < legend.y0
+
     def test_the_sparsity_after_hardening(self, tmp_path: Path) -> None:
         history = "stage,update,loss,expected_sparsity,target_sparsity,hardened_sparsity"
         (tmp_path / "training.csv").write_text(f"{history}\njoint,1,1,0.1,0.2,0.05\njoint,2,1,0.3,0.5,0.45\n")

@@ -19,6 +19,10 @@ from bench.report.plots.writing import NothingToDrawError, Plot
 
 X = "update_in_all"
 """Updates counted over all stages."""
+MOST_NAMED_STAGES = 2
+"""Names of more have no room above a panel: they get numbers."""
+LEGEND_LINE = 0.15
+"""Height of one entry of a legend, as a share of a panel's."""
 
 
 class Panel(NamedTuple):
@@ -26,18 +30,22 @@ class Panel(NamedTuple):
 
     title: str
     curves: dict[str, str]
+    is_crowded: bool = False
+    """Curves leave no place for a legend, which gets one above them."""
 
 
 PANELS = (
     Panel(
-        "loss", {"loss": "total", "distillation": "distillation", "masked_loss": "masked", "unmasked_loss": "unmasked"}
+        "loss",
+        {"loss": "total", "distillation": "distillation", "masked_loss": "masked", "unmasked_loss": "unmasked"},
+        is_crowded=True,
     ),
     Panel(
         "sparsity",
         {"expected_sparsity": "expected", "target_sparsity": "target", "hardened_sparsity": "after hardening"},
     ),
     Panel("multipliers", {"lambda1": "linear", "lambda2": "quadratic"}),
-    Panel("accuracy", {"masked_accuracy": "masked", "unmasked_accuracy": "unmasked"}),
+    Panel("accuracy", {"masked_accuracy": "masked", "unmasked_accuracy": "unmasked"}, is_crowded=True),
     Panel("learning rate", {"learning_rate": "learning rate"}),
 )
 
@@ -101,6 +109,9 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
     for axis in axes[-columns:]:
         axis.set_xlabel("updates")
         axis.tick_params(labelbottom=True)
+    stages = list(table["stage"].unique())
+    if len(stages) > MOST_NAMED_STAGES:
+        canvas.mark(figure, "stages: " + ", ".join(f"{number} {stage}" for number, stage in enumerate(stages, 1)))
     return figure
 
 
@@ -114,12 +125,22 @@ def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
     axes.set_ylabel(panel.title)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: Formatter.fix_minus(f"{value:g}")))
     if len(curves) > 1:
-        axes.legend(loc="best", fontsize=6, handlelength=2.2, frameon=True, edgecolor="none", borderpad=0.1)
+        if panel.is_crowded:
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, low + (high - low) / (1 - LEGEND_LINE * len(curves)))
+        axes.legend(
+            loc="upper right" if panel.is_crowded else "best",
+            fontsize=6,
+            handlelength=2.2,
+            frameon=True,
+            edgecolor="none",
+            borderpad=0.1,
+        )
     _mark_stages(axes, table)
 
 
 def _mark_stages(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw a line where a stage begins, and its name above its share of the axis."""
+    """Draw a line where a stage begins, and its name or number above its share of the axis."""
     stages = table.groupby("stage", sort=False)[X].agg(["min", "max"])
     ends = [0.0, *stages["max"]]
     axes.set_xlim(0, ends[-1])
@@ -130,11 +151,12 @@ def _mark_stages(axes: Axes, table: pd.DataFrame) -> None:
         )
     if len(stages) < 2:
         return
-    for begin, end, stage in zip(ends, ends[1:], stages.index, strict=False):
+    names = list(map(str, stages.index if len(stages) <= MOST_NAMED_STAGES else range(1, len(stages) + 1)))
+    for begin, end, stage in zip(ends, ends[1:], names, strict=False):
         axes.text(
             (begin + end) / 2,
             1.02,
-            canvas.name(str(stage)),
+            canvas.name(stage),
             transform=axes.get_xaxis_transform(),
             ha="center",
             va="bottom",
