@@ -143,9 +143,10 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
-    """List in what a model is another one than `identity` says; settings that came after it have their defaults."""
+    """List in what a model is another one than `identity` says; settings that came after it are its preset's."""
     there = read_manifest(model).provenance
-    recipe = with_later_settings("bench.compressors", wanted["compressor"], there.get("recipe", {}))
+    recipe = there.get("recipe", {})
+    recipe = with_later_settings("bench.compressors", wanted["compressor"], recipe, wanted["preset"])
     there = {**there, "recipe": recipe}
     return [key for key, value in wanted.items() if there.get(key) != value]
 

@@ -111,27 +111,51 @@ def _names_of(row: str, folder: RunFolder, config: RunConfig) -> Sequence[str]:
 
 
 def _brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:
+    preset = there["preset"]
     models = {
-        row: {**source, "settings": with_later_settings("bench.compressors", source["compressor"], source["settings"])}
+        row: {
+            **source,
+            "settings": with_later_settings("bench.compressors", source["compressor"], source["settings"], preset),
+        }
         if source.get("compressor")
         else source
         for row, source in there["models"].items()
     }
-    tasks = {name: with_later_settings("bench.tasks", name, settings) for name, settings in there["tasks"].items()}
+    tasks = {
+        name: with_later_settings("bench.tasks", name, settings, preset) for name, settings in there["tasks"].items()
+    }
     return {**there, "models": models, "tasks": tasks}
 
 
-def with_later_settings(group: registry.Group, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Fill in settings of a plug-in that came after a run was begun: their defaults change nothing."""
+def with_later_settings(group: registry.Group, name: str, settings: dict[str, Any], preset: str) -> dict[str, Any]:
+    """Fill in settings of a plug-in that came after a run was begun, from its preset: there they change nothing.
+
+    Args:
+        group: of the plug-in.
+        name: of the plug-in, or of a stack.
+        settings: as kept by the run.
+        preset: that they were made from.
+    """
     if not set(part_names(name)) <= set(registry.names(group)):
         return settings
     plugin = compressor_type(name) if group == "bench.compressors" else registry.load(group, name)
+    base = plugin.presets[preset].model_dump(mode="json", exclude_unset=True) if preset in plugin.presets else {}
     try:
-        filled: dict[str, Any] = plugin.config_type.model_validate(settings).model_dump(mode="json")
+        filled = plugin.config_type.model_validate(_laid_over(base, settings))
     except ValidationError:
         # Settings that are gone, or refused today: the comparison names the difference.
         return settings
-    return filled
+    values: dict[str, Any] = filled.model_dump(mode="json")
+    return values
+
+
+def _laid_over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {
+        key: _laid_over(base[key], value)
+        for key, value in values.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
+    return {**base, **values, **nested}
 
 
 def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -63,6 +63,19 @@ def test_settings_that_came_later_have_their_defaults(tmp_path: Path) -> None:
         join_run(folder, config_of("round_to=8"))
 
 
+@pytest.mark.parametrize("compressor", ["dphubert", "dphubert+int8", "distill-only"])
+def test_they_are_those_of_the_preset_where_it_has_others(compressor: str, tmp_path: Path) -> None:
+    student = ("student=distilhubert",) if compressor == "distill-only" else ()
+    choice = Choice(compressors=(compressor,), teacher="mini-hubert", tasks=("ks",), assignments=student)
+    config = resolve(choice, {"mini-hubert": "mini-hubert"})
+    values = config.model_dump(mode="json")
+    settings = values["models"][compressor]["settings"]
+    del settings.get("dphubert", settings)["seconds_per_batch"]
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(values)
+    assert join_run(folder, config)["models"] == config.model_dump(mode="json")["models"]
+
+
 def test_settings_that_are_gone_are_told(tmp_path: Path) -> None:
     config = config_of()
     values = config.model_dump(mode="json")
