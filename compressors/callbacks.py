@@ -99,7 +99,9 @@ class History(Callback):
         self.sums, self.count = {}, 0
         if trainer.is_global_zero:
             _write_rows(self.path, [*self.earlier_stages, *self.rows])
-            logger.info("stage %s, update %d: loss %.4f", self.stage, update, row["loss"])
+            # The loss of a stage that prunes is mostly its regulariser, which rises with the target.
+            own = f" (distillation {row['distillation']:.4f})" if "distillation" in row else ""
+            logger.info("stage %s, update %d: loss %.4f%s", self.stage, update, row["loss"], own)
 
     def _require_learning(self, *, is_last: bool) -> None:
         if self.suspicious_rows >= (1 if is_last else ROWS):

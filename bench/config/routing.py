@@ -62,7 +62,9 @@ def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> d
         is_of_a_row = any(key.startswith(f"{row}.") for row in named)
         if not (head in fields or (head in parts and rest) or is_of_a_row):
             heads = [f"{name}.*" for name in (*parts, *named, "data", "compressor", "tasks.<name>")]
-            raise UserError(f"--set {key}: no chosen compressor has this key. {nearest(key, [*fields, *heads])}")
+            named_row = f", and no row is called {head!r} (name one: {head}=COMPRESSOR)" if rest else ""
+            hint = nearest(key, [*fields, *heads])
+            raise UserError(f"--set {key}: no chosen compressor has this key{named_row}. {hint}")
     changes: dict[str, Changes] = {}
     for row, chosen in rows.items():
         own, _ = split_off(others, row) if row in named else ({}, {})

@@ -77,7 +77,7 @@ class TestTrainingBudget:
         ("a=dphubert,a=prune-only", "sparsity=0.5", "--compressor names two rows 'a'"),
         ("mini-hubert=dphubert", "sparsity=0.5", "Two rows of the leaderboard would be called 'mini-hubert'"),
         ("a=dphubert", "a.sparsty=0.5", "unknown key 'sparsty'. Did you mean 'sparsity'?"),
-        ("a=dphubert", "b.sparsity=0.5", "--set b.sparsity: no chosen compressor has this key"),
+        ("a=dphubert", "b.sparsity=0.5", "has this key, and no row is called 'b' (name one: b=COMPRESSOR)."),
         ("a=dphubert", "a=0.5", "--set a: no chosen compressor has this key"),
     ],
 )
