@@ -9,6 +9,10 @@ import typer
 
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
+ShownTasks = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--tasks", help="Tasks to show and to score over, comma-separated [default: all that the runs have]."),
+]
 Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
 From = Annotated[
     Optional[str],  # noqa: UP045

@@ -27,6 +27,7 @@ def plot(
         bool,
         typer.Option("--with-published", help="Also published models on SUPERB; without any DIR, these alone."),
     ] = False,
+    tasks: options.ShownTasks = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="DIR", help="Folder to write to [default: plots in the first DIR]."),
@@ -52,7 +53,13 @@ def plot(
         folders = [] if with_published else [newest_run(results / "runs")]
     out = out or (folders[0] if folders else results) / "plots"
     written = draw_plots(
-        runs_in(folders), kinds, out, WIDTHS_IN[width], skip_absent=kind == ALL, with_published=with_published
+        runs_in(folders),
+        kinds,
+        out,
+        WIDTHS_IN[width],
+        skip_absent=kind == ALL,
+        with_published=with_published,
+        tasks=() if tasks is None else comma_separated(tasks, "--tasks"),
     )
     if json:
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])

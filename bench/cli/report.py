@@ -29,10 +29,7 @@ def report(
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="CSV", help="Say whether this leaderboard.csv or report.csv agrees with the records."),
     ] = None,
-    tasks: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Tasks to show and to score over, comma-separated [default: all that the runs have]."),
-    ] = None,
+    tasks: options.ShownTasks = None,
     split: options.Split = "test",
     out: Annotated[
         Optional[Path],  # noqa: UP045

@@ -154,6 +154,17 @@ class TestCommand:
             plot_command(str(run), "--kind", "bars,training")
         assert not (run / "plots").exists()
 
+    def test_other_tasks_are_left_out(self, write_run: Any) -> None:
+        run = write_run()
+        assert set(pd.read_csv(self.bars_csv(run))["task"]) == {"asr", "ks"}
+        assert set(pd.read_csv(self.bars_csv(run, "--tasks", "ks"))["task"]) == {"ks"}
+        with pytest.raises(UserError, match="--tasks sid: .* has no such records"):
+            self.bars_csv(run, "--tasks", "sid")
+
+    def bars_csv(self, run: Path, *arguments: str) -> Path:
+        plot_command(str(run), "--kind", "bars", *arguments)
+        return run / "plots" / "bars.csv"
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

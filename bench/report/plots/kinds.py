@@ -33,6 +33,7 @@ def draw_plots(
     *,
     skip_absent: bool,
     with_published: bool,
+    tasks: Sequence[str] = (),
 ) -> list[dict[str, Path]]:
     """Draw figures and write them.
 
@@ -43,6 +44,7 @@ def draw_plots(
         width_in: of every figure.
         skip_absent: log what there is nothing to draw of, instead of refusing it.
         with_published: draw published models too.
+        tasks: those to show and to score over; all where none is named.
 
     Returns:
         Suffix to file, of each figure.
@@ -50,7 +52,7 @@ def draw_plots(
     Raises:
         UserError: a folder holds neither run nor model, its files are torn, or there is nothing to draw.
     """
-    sources = read_sources(folders)
+    sources = read_sources(folders, tasks)
     plots: list[Plot] = pareto.published_plots(sources) if with_published else []
     absent: NothingToDrawError | None = None
     for kind in kinds:

@@ -52,11 +52,14 @@ class Source:
     """Reference of a run's teacher."""
     references: Mapping[str, str] = field(default_factory=dict)
     """Rows of a run that are models evaluated as they are."""
+    tasks: Sequence[str] = ()
+    """What of a run is shown; all where none is named."""
 
     @cached_property
     def board(self) -> Board | None:
         """A run's leaderboard and records; none of a model's folder, nor before the first cell is finished."""
-        return read_board(self.path) if any((self.path / "cells").glob("*/*.json")) else None
+        has_records = any((self.path / "cells").glob("*/*.json"))
+        return read_board(self.path, tasks=self.tasks) if has_records else None
 
     @property
     def teacher_row(self) -> str | None:
@@ -68,23 +71,24 @@ class Source:
         return [model for model in self.models if model.name == row or _is_seed_of(model.name, row)]
 
 
-def read_sources(folders: Sequence[Path]) -> list[Source]:
+def read_sources(folders: Sequence[Path], tasks: Sequence[str] = ()) -> list[Source]:
     """Read what the user named.
 
     Args:
         folders: of runs, or of single models.
+        tasks: what of the runs is shown; all where none is named.
 
     Raises:
         UserError: one is neither.
     """
     names = [folder.resolve().name for folder in folders]
     return [
-        _read(folder, name if names.count(name) == 1 else str(folder))
+        _read(folder, name if names.count(name) == 1 else str(folder), tasks)
         for folder, name in zip(folders, names, strict=True)
     ]
 
 
-def _read(folder: Path, name: str) -> Source:
+def _read(folder: Path, name: str, tasks: Sequence[str]) -> Source:
     if (folder / MANIFEST).is_file():
         return Source(folder, name, [SavedModel(name, folder)])
     config = RunFolder(folder).read_config() if folder.is_dir() else None
@@ -93,7 +97,7 @@ def _read(folder: Path, name: str) -> Source:
             f"Expected a run's folder, with config.yaml in it, or a model's, with {MANIFEST}, at {folder}. Found "
             f"neither. Correct the path."
         )
-    return Source(folder, name, _models(folder / "models"), config["teacher"], _references(config["models"]))
+    return Source(folder, name, _models(folder / "models"), config["teacher"], _references(config["models"]), tasks)
 
 
 def _models(folder: Path) -> list[SavedModel]:
