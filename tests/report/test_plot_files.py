@@ -158,7 +158,7 @@ class TestCommand:
         run = write_run()
         assert set(pd.read_csv(self.bars_csv(run))["task"]) == {"asr", "ks"}
         assert set(pd.read_csv(self.bars_csv(run, "--tasks", "ks"))["task"]) == {"ks"}
-        with pytest.raises(UserError, match="--tasks sid: .* has no such records"):
+        with pytest.raises(UserError, match=r"--tasks sid: .* has no such records"):
             self.bars_csv(run, "--tasks", "sid")
 
     def bars_csv(self, run: Path, *arguments: str) -> Path:
