@@ -102,7 +102,8 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
         shown = groups[place * in_a_row : (place + 1) * in_a_row]
         _draw_row(panel, table, shown, looks, is_numbered=len(shown) * len(looks) <= NUMBERED_AT_MOST[width])
         panel.set_xlim(-0.6, in_a_row - 0.4)
-    figure.supylabel("relative to the teacher", fontsize=7, color="#202020")
+    # Above the panels, for many models' legend leaves less height than the words take.
+    axes[0].set_title("relative to the teacher ↑")
     handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8, linestyle="--")]
     handles += [Patch(facecolor=look.color, hatch=look.hatch, edgecolor=EDGE, linewidth=0.5) for look in looks.values()]
     canvas.legend(figure, handles, ["teacher (100)", *looks], columns=5 if is_wide else 3)
