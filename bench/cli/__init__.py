@@ -14,8 +14,11 @@ def main() -> None:
     import typer
 
     from bench.cli.app import application
+    from bench.cli.output import quiet_libraries
     from bench.errors import UserError
 
+    # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
+    quiet_libraries()
     debug = "--debug" in sys.argv
     # Typer exports of its usage errors only this one; its base is what all wrong use raises.
     usage_error: Any = typer.BadParameter.__bases__[0]

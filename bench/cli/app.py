@@ -13,7 +13,6 @@ from bench.cli import (
     evaluate,
     features,
     listing,
-    output,
     plot,
     profile,
     report,
@@ -34,7 +33,6 @@ def application() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback()(common)
     app.command()(run.run)
     app.command()(compress.compress)
     app.command()(sweep.sweep)
@@ -50,11 +48,3 @@ def application() -> typer.Typer:
     for name in registry.names("bench.commands"):
         app.add_typer(registry.load("bench.commands", name), name=name)
     return app
-
-
-def common() -> None:
-    """Set up what all verbs share."""
-    output.quiet_libraries()
-
-
-common.__doc__ = HELP

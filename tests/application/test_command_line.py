@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -49,6 +50,12 @@ def test_help_is_quick_and_names_the_main_job() -> None:
     assert "bench run --compressor dphubert --tasks asr,ks" in result.stdout
     # Generous: the property that matters is the test above; this catches a stray import of seconds.
     assert time.monotonic() - started < 5
+
+
+def test_whoever_calls_the_application_keeps_its_own_logging() -> None:
+    before = {name: [*logging.getLogger(name).handlers] for name in ("", "bench", "compressors", "tasks", "lightning")}
+    application()(["list", "tasks"], standalone_mode=False)
+    assert {name: logging.getLogger(name).handlers for name in before} == before
 
 
 def test_every_verb_can_show_tracebacks() -> None:
