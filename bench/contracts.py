@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,16 @@ class Settings(BaseModel):
     """Base of every typed configuration: frozen, unknown keys are errors, field docstrings are its help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the fields that the others make void: no record holds them, and ``--set`` refuses them."""
+        return ()
+
+    @model_serializer(mode="wrap")
+    def _fields_of_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        void = self.fields_without_effect()
+        values: dict[str, Any] = handler(self)
+        return {field: value for field, value in values.items() if field not in void}
 
 
 @runtime_checkable

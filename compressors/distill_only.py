@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import model_validator
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
@@ -69,10 +69,9 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
             )
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_a_budget_that_does_not_count(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if not (self.num_layers and key in BUDGET_FIELDS)}
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the budget, where the student has a size of its own."""
+        return BUDGET_FIELDS if self.num_layers else ()
 
     @property
     def num_layers(self) -> int | None:

@@ -7,11 +7,11 @@ Source: Wang et al., SVD-LLM (arXiv 2403.07378), for whitened inputs; the recove
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save
 from torch import Tensor
 from typing_extensions import Self
@@ -69,10 +69,9 @@ class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
             raise ValueError(f"energy={self.energy} decides the size, and so does {', '.join(given)}; leave one out")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_a_budget_that_does_not_count(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if self.energy is None or key not in BUDGET_FIELDS}
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the budget, where the energy decides the size."""
+        return () if self.energy is None else BUDGET_FIELDS
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of the recovery; with ``energy``, of which the size follows later, those of a dense one."""

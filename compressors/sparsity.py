@@ -6,11 +6,11 @@ Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+from collections.abc import Collection, Mapping
+from typing import Literal, cast
 
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -33,7 +33,7 @@ class SparsityConfig(PruningConfig):
 
     schedule: Literal["fixed", "auto"] = "fixed"
     """``fixed`` is DPHuBERT's, whose rates and ramp have to fit the number of updates. ``auto`` fits ramp, multipliers
-    and the gates' learning rate to the stage; the next four settings then have no effect, and no place in records."""
+    and the gates' learning rate to the stage; the next four settings then have no effect."""
     gate_learning_rate: float = Field(default=0.02, gt=0)
     """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
     multiplier_learning_rate: float = Field(default=0.02, gt=0)
@@ -55,11 +55,9 @@ class SparsityConfig(PruningConfig):
     """Let heads and feed-forward units leave the student during training, once their gates open in less than one pass
     of twenty, so that late updates cost less; the last one of a layer, and convolutions, stay to the stage's end."""
 
-    @model_serializer(mode="wrap")
-    def _without_settings_of_no_effect(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        is_auto = self.schedule == "auto"
-        return {key: value for key, value in values.items() if not (is_auto and key in FIXED_SCHEDULE_FIELDS)}
+    def fields_without_effect(self) -> Collection[str]:
+        """Name what only the fixed schedule needs."""
+        return FIXED_SCHEDULE_FIELDS if self.schedule == "auto" else ()
 
 
 def target_sparsity(final: float, update: int, warmup_updates: int, initial: float = 0.0) -> float:

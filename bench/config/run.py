@@ -194,5 +194,9 @@ def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str
     # What neither sets is left out, for settings may refuse to be set beside others.
     given = base.model_fields_set | {key.partition(".")[0] for key in changes}
     values = {key: value for key, value in nested(changes, base.model_dump()).items() if key in given}
-    dumped: dict[str, Any] = validated(plugin.config_type, values, where).model_dump(mode="json")
+    config = validated(plugin.config_type, values, where)
+    void = sorted(changes.keys() & set(config.fields_without_effect()))
+    if void:
+        raise UserError(f"--set {void[0]}: the other settings of {where} leave it without effect. Leave it out.")
+    dumped: dict[str, Any] = config.model_dump(mode="json")
     return dumped

@@ -50,6 +50,20 @@ class TestSet:
     def test_its_name_may_have_dots(self) -> None:
         assert settings_of("v1.5=dphubert", "v1.5.sparsity=0.9")["v1.5"]["sparsity"] == 0.9
 
+    @pytest.mark.parametrize(
+        ("compressor", "void", "by"),
+        [
+            ("dphubert", "gate_learning_rate=0.1", "schedule=auto"),
+            ("dphubert+int8", "dphubert.sparsity_warmup_updates=9", "schedule=auto"),
+        ],
+    )
+    def test_what_another_setting_makes_void_is_refused(self, compressor: str, void: str, by: str) -> None:
+        field = void.partition("=")[0].rpartition(".")[2]
+        with pytest.raises(UserError, match=f"--set {field}: .*compressor dphubert leave it without effect"):
+            settings_of(compressor, void, by)
+        settings_of(compressor, void)
+        assert field not in str(settings_of(compressor, by))
+
     def test_in_a_sweep_it_has_a_row_a_sparsity(self) -> None:
         config = config_of("dphubert,both=dphubert", "both.masked_weight=0.2", sparsities=(0.5, 0.75))
         assert list(config.compressors()) == ["dphubert-0.5", "dphubert-0.75", "both-0.5", "both-0.75"]

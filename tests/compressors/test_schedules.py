@@ -44,7 +44,7 @@ class Pull:
         return torch.stack(losses).sum()
 
 
-def _trained(
+def trained_gates(
     config: SparsityConfig, updates: int, architecture: str = "hubert", scale: float = 1.0, warmup: float = 0.1
 ) -> tuple[Gates, Schedule]:
     """Train gates as the joint stage of dphubert does."""
@@ -68,7 +68,7 @@ def _trained(
     return gates, schedule
 
 
-def _missed(gates: Gates, config: SparsityConfig) -> float:
+def missed(gates: Gates, config: SparsityConfig) -> float:
     """By how much what pruning by the gates' own expectation leaves misses the target, in parameters of the teacher."""
     budget = budget_for(config, gates.shape)
     return hardened_sparsity(gates, budget, config) - budget.sparsity
@@ -89,8 +89,8 @@ class TestAutomatic:
         self, architecture: str, scale: float, settings: dict[str, Any]
     ) -> None:
         config = SparsityConfig.model_validate({"schedule": "auto", **settings})
-        gates, _ = _trained(config, 200, architecture, scale)
-        assert abs(_missed(gates, config)) < 0.005
+        gates, _ = trained_gates(config, 200, architecture, scale)
+        assert abs(missed(gates, config)) < 0.005
         budget = budget_for(config, gates.shape)
         final = budget.measure(pruned_config(gates.shape, final_masks(gates, gates.shape, config)))
         feed_forward_unit = 2 * gates.shape.dim + 1
@@ -100,18 +100,18 @@ class TestAutomatic:
     @pytest.mark.parametrize(("updates", "warmup"), [(1000, 0.0), (3000, 0.3)])
     def test_and_in_more(self, updates: int, warmup: float) -> None:
         config = SparsityConfig(schedule="auto", units=("head", "interm"))
-        gates, _ = _trained(config, updates, warmup=warmup)
-        assert abs(_missed(gates, config)) < 0.005
+        gates, _ = trained_gates(config, updates, warmup=warmup)
+        assert abs(missed(gates, config)) < 0.005
 
     def test_rates_of_another_length_miss_it(self) -> None:
         """DPHuBERT's rates are for 50,000 updates."""
         config = SparsityConfig(sparsity_warmup_updates=20)
-        gates, _ = _trained(config, 200)
-        assert abs(_missed(gates, config)) > 0.1
+        gates, _ = trained_gates(config, 200)
+        assert abs(missed(gates, config)) > 0.1
 
     def test_goes_on_from_its_state(self) -> None:
         config = SparsityConfig(schedule="auto", units=("interm",), sparsity=0.4)
-        gates, schedule = _trained(config, 20)
+        gates, schedule = trained_gates(config, 20)
         stage = StageConfig(updates=20, warmup_updates=2, learning_rate=1e-3)
         copy = AutomaticSchedule(config, stage, budget_for(config, gates.shape))
         copy.load_state_dict(schedule.state_dict())
