@@ -1,7 +1,7 @@
 """Shows by how much ``schedule=auto`` misses its sparsity in stages of any length, with gates alone under a noisy loss.
 
 Usage: ``python -m benchmarks.automatic_schedule --updates 200,50000 --sparsity 0.75,0.875``; 50,000 updates take some
-10 minutes of one core. The table of docs/compressors.md was made with it.
+15 minutes of one core. The table of docs/compressors.md was made with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.compressors.test_schedules import missed, trained_gates
 
 
 def main(
-    updates: Annotated[str, typer.Option(help="Lengths of the stage, separated by commas.")] = "200,1000,10000,50000",
+    updates: Annotated[str, typer.Option(help="Lengths of the stage, separated by commas.")] = "200,1000,3000,10000,50000",
     sparsity: Annotated[str, typer.Option(help="Sparsities wanted, separated by commas.")] = "0.75,0.875",
 ) -> None:
     """Print what the sparsity counted after hardening misses the wanted one by, for each length and sparsity."""

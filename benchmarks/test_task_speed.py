@@ -236,8 +236,8 @@ def test_a_warm_recurrent_step_costs_what_its_head_does(
     def recipe(module_name: str, class_name: str) -> Any:
         return type("Timed", (_TimedHead, bridged(module_name, class_name)), {"head_alone_s": head_alone_s})
 
-    bridged = s3prl_bridge._bridged
-    monkeypatch.setattr(s3prl_bridge, "_bridged", recipe)
+    bridged = s3prl_bridge.bridged_recipe
+    monkeypatch.setattr(s3prl_bridge, "bridged_recipe", recipe)
     s3prl_bridge.run_recipe(
         ("s3prl.problem.asr.superb_asr", "SuperbASR"),
         config.recipe_arguments(),
@@ -317,7 +317,7 @@ def test_extraction_is_as_fast_as_the_upstream(kind: str, hubert_base: UpstreamM
     from bench.upstream.checkpoint import weights_hash
     from tasks import s3prl_compat
     from tasks.feature_cache.upstream import cached_features, feature_loader_class
-    from tasks.s3prl_bridge import _FrozenUpstream
+    from tasks.frozen_upstream import FrozenUpstream
 
     s3prl_compat.install()
     from s3prl.dataio.dataset import LoadAudio
@@ -334,7 +334,7 @@ def test_extraction_is_as_fast_as_the_upstream(kind: str, hubert_base: UpstreamM
         bare_s = time.process_time() - begun
     weights = weights_hash(hubert_base)
     begun = time.process_time()
-    features = cached_features(_FrozenUpstream(hubert_base), weights, kind, Context())  # type: ignore[arg-type]
+    features = cached_features(FrozenUpstream(hubert_base), weights, kind, Context())  # type: ignore[arg-type]
     loader = feature_loader_class(LoadAudio, features, num_samples, hubert_base.stride)(paths)
     extraction_s = time.process_time() - begun
     assert len(loader) == len(paths)

@@ -45,18 +45,18 @@ class Int8:
         self,
         first_teacher: UpstreamModel,  # noqa: ARG002 - what there is to quantise is not known yet
         audio: AudioSource,  # noqa: ARG002 - it hears none
-        context: Context,
+        context: Context,  # noqa: ARG002 - it computes on the CPU
     ) -> None:
-        """Refuse a device without int8 kernels; see `bench.contracts.ChecksAhead`."""
-        require_int8_kernels(context.device)
+        """Refuse a build of torch without int8 kernels; see `bench.contracts.ChecksAhead`."""
+        require_int8_kernels("cpu")
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - it hears none
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - on the CPU, without audio
         """Refuse what cannot work.
 
         Raises:
-            UserError: the teacher is no speech model, or has nothing to quantise; the device has no int8 kernels.
+            UserError: the teacher is no speech model, or has nothing to quantise; torch has no int8 kernels.
         """
-        require_int8_kernels(context.device)
+        require_int8_kernels("cpu")
         if not self._modules(require_speech_model(teacher).config):
             raise UserError(
                 f"Expected linear layers in float32 among {', '.join(self.config.linears)}. Found none in this "

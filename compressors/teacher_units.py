@@ -9,13 +9,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from bench.audio import AudioFile
-from bench.cache_folder import cache_root
+from bench.cache_folder import units_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.store.claims import claim_folder, claimed
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 DEPTH_OF_UNITS = 0.75
 """Where in the teacher units are clustered: HuBERT's section IV-B takes layer 9 of the 12 of the second Base."""
+
+UNITS_VERSION = 1
+"""Of how units are made; a higher one leaves those in the cache alone."""
 
 
 class TeacherUnitsConfig(MaskedPredictionConfig):
@@ -108,6 +110,7 @@ def teacher_units(
 
     layer = cluster_layer(config, teacher.num_layers)
     identity = {
+        "version": UNITS_VERSION,
         "teacher": weights_hash(teacher),
         "audio": _audio_identity(files),
         "layer": layer,
@@ -127,11 +130,6 @@ def teacher_units(
             seed=config.kmeans_seed,
             folder=folder,
         )
-
-
-def units_root() -> Path:
-    """Return the folder of the units of all teachers."""
-    return cache_root() / "units"
 
 
 def _audio_identity(files: Sequence[AudioFile]) -> str:

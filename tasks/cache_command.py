@@ -91,12 +91,12 @@ def _units() -> list[dict[str, Any]]:
     """List the units of teachers that compressors have made, by the hash of the teacher's weights."""
     import json
 
-    from bench.cache_folder import cache_root
+    from bench.cache_folder import units_root
     from bench.store.claims import IDENTITY_NAME
     from tasks.feature_cache.room import folder_bytes
 
     rows = []
-    for about in sorted(cache_root().glob(f"units/*/{IDENTITY_NAME}")):
+    for about in sorted(units_root().glob(f"*/{IDENTITY_NAME}")):
         identity = json.loads(about.read_text(encoding="utf-8"))
         rows.append(
             {

@@ -52,7 +52,7 @@ class HeadTask(ABC, Generic[Config, Data]):
         """Read the corpus, with all that can be wrong about it told.
 
         Returns:
-            Tables ``train``, ``dev`` and ``test``, see `tasks.s3prl_bridge.Splits`.
+            Tables ``train``, ``dev`` and ``test``, see `tasks.bridged_recipe.Splits`.
 
         Raises:
             UserError: what is missing, unreadable or contradictory, and where.

@@ -94,7 +94,7 @@ class Run:
     def _check(self, teacher: AnyUpstream | None) -> None:
         self._check_records(teacher)
         self._check_start()
-        checks.check_devices(self.config, self.device)
+        checks.check_kernels(self.config)
         checks.check_disk(self.folder.path, teacher, len(compressions(self.config)))
         self._audio_sha256 = checks.prepare_data(self.config.data)
         self._tasks = checks.tasks_on_data(self.config)
@@ -125,12 +125,11 @@ class Run:
     def _feature_needs_of(
         self, subject: Subject, shape: AnyUpstream, weights: str, sizes: TaskSizes
     ) -> list[FeatureNeed]:
-        missing = {cell.task: cell for cell in self._missing_cells(subject)}
-        return [
-            need
-            for task, cell in missing.items()
-            if (need := feature_need(self.config, cell, shape, weights, sizes[task], self._context(cell, subject)))
+        needs = [
+            feature_need(self.config, cell, shape, weights, sizes[cell.task], self._context(cell, subject, shape))
+            for cell in {cell.task: cell for cell in self._missing_cells(subject)}.values()
         ]
+        return [need for need in needs if need is not None]
 
     def _check_records(self, teacher: AnyUpstream | None) -> None:
         """Read all records now, so that a torn one is told before hours of work, and weights that changed are."""
@@ -199,6 +198,8 @@ class Run:
         loaded = self._load(subject)
         if loaded is None:
             return
+        if checks.device_of(loaded.upstream, self.device) != self.device:
+            logger.info("evaluate %s: on the CPU, where alone int8 layers run", subject.weights)
         # First what nobody works on; then, once they are done, what others have not finished.
         for wait in (False, True):
             for cell in self._missing_cells(subject):
@@ -216,12 +217,13 @@ class Run:
             if mine and self.folder.records.read(cell) is None:
                 audio_sha256 = self._audio_sha256.get(cell.task)
                 task = self._tasks[cell.task]
-                evaluate(self.config, self.folder, cell, model, task, self._context(cell, model.subject), audio_sha256)
+                context = self._context(cell, model.subject, model.upstream)
+                evaluate(self.config, self.folder, cell, model, task, context, audio_sha256)
 
-    def _context(self, cell: Cell, subject: Subject) -> Context:
+    def _context(self, cell: Cell, subject: Subject, upstream: AnyUpstream) -> Context:
         return Context(
             seed=cell.seed,
-            device=self.device,
+            device=checks.device_of(upstream, self.device),
             protocol=self.config.protocol,
             model=cell.model,
             cache_limit_bytes=self._cache_limit_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,18 @@ def require_runnable(shape: UpstreamConfig, device: str) -> None:
     """
     if any(reduced.dtype == "int8" for _, reduced in shape.reduced_linears):
         require_int8_kernels(device)
+
+
+def usable_device(shape: UpstreamConfig, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """Return the device, or ``cpu`` for a model whose int8 layers run there alone.
+
+    Raises:
+        UserError: the model has int8 layers, and this build of torch no kernels for them.
+    """
+    if not any(reduced.dtype == "int8" for _, reduced in shape.reduced_linears):
+        return device
+    require_int8_kernels("cpu")
+    return "cpu"
 
 
 def require_int8_kernels(device: str) -> None:

@@ -28,7 +28,7 @@ def factorised(model: UpstreamModel, factors: Mapping[str, tuple[Tensor, Tensor]
 
 
 def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
-    """Return a model in which linear layers, dense or low-rank, have int8 weights.
+    """Return, on the CPU, a model in which linear layers, dense or low-rank, have int8 weights.
 
     Args:
         model: with any linear layers.
@@ -38,7 +38,7 @@ def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
     reduced = {
         path: ReducedLinear(rank=before[path].rank if path in before else None, dtype="int8") for path in modules
     }
-    state = model.state_dict()
+    state = {key: value.cpu() for key, value in model.state_dict().items()}
     for path, each in reduced.items():
         for part in ("",) if each.rank is None else (".down", ".up"):
             key = f"{path}{part}"
@@ -47,6 +47,6 @@ def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
 
 
 def _rebuilt(model: UpstreamModel, reduced: Mapping[str, ReducedLinear], state: Mapping[str, Tensor]) -> UpstreamModel:
-    rebuilt = uninitialised(model.config.with_reduced_linears(reduced)).to(model.layer_norm.weight)
+    rebuilt = uninitialised(model.config.with_reduced_linears(reduced)).to(state["layer_norm.weight"])
     rebuilt.load_state_dict(state)
     return rebuilt.train(model.training)

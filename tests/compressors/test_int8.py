@@ -89,8 +89,7 @@ class TestTeachers:
 
 class TestDevices:
     def test_without_kernels_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(UserError, match=r"on the CPU alone.*Found the device cuda"):
-            Int8(Int8Config()).check(tiny_teacher(), NO_AUDIO, Context(device="cuda"))
+        Int8(Int8Config()).check(tiny_teacher(), NO_AUDIO, Context(device="cuda"))  # It quantises on the CPU.
         monkeypatch.setattr("torch._C._get_qengine", lambda: 0)
         with pytest.raises(UserError, match="Found none in this build of torch"):
             Int8(Int8Config()).check(tiny_teacher(), NO_AUDIO, Context())

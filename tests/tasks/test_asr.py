@@ -93,10 +93,10 @@ class TestCorpus:
 
 class TestRecipe:
     def test_paper_is_the_recipe(self) -> None:
-        from tasks.s3prl_bridge import _run_arguments
+        from tasks.s3prl_bridge import run_arguments
 
         default = s3prl_compat.recipe_class("s3prl.problem.asr.superb_asr", "SuperbASR")().default_config()
-        ours = _run_arguments(default, ASR.presets["paper"].recipe_arguments(), Context())
+        ours = run_arguments(default, ASR.presets["paper"].recipe_arguments(), Context())
         added = {"apply_time_warp": True, "time_warp_window": 5}  # SpecAug's own defaults, spelled out
         default["build_downstream"]["specaug_conf"] |= added
         default["build_batch_sampler"]["train"]["seed"] = 12345678

@@ -98,10 +98,10 @@ class TestPronunciations:
 
 class TestRecipe:
     def test_paper_is_the_recipe(self) -> None:
-        from tasks.s3prl_bridge import _run_arguments
+        from tasks.s3prl_bridge import run_arguments
 
         default = s3prl_compat.recipe_class("s3prl.problem.asr.superb_pr", "SuperbPR")().default_config()
-        ours = _run_arguments(default, PR.presets["paper"].recipe_arguments(), Context())
+        ours = run_arguments(default, PR.presets["paper"].recipe_arguments(), Context())
         for name in ("build_tokenizer", "build_featurizer", "build_downstream", "build_task", "build_optimizer"):
             assert json.dumps(ours[name]) == json.dumps(default[name])
         assert ours["train"] == {**default["train"], "seed": 0}

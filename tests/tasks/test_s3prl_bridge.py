@@ -57,13 +57,13 @@ class TestLengthRule:
     def test_one_utterance(
         self, make_upstream: Any, stride: int, num_samples: int, num_frames: int, num_own: int
     ) -> None:
-        from tasks.s3prl_bridge import _FrozenUpstream
+        from tasks.frozen_upstream import FrozenUpstream
 
         upstream = make_upstream(stride=stride)
         waveforms, lengths = torch.randn(1, num_samples), torch.tensor([num_samples])
         with torch.no_grad():
             own, _ = upstream(waveforms, lengths)
-            bridged, frames = _FrozenUpstream(upstream)(waveforms, lengths)
+            bridged, frames = FrozenUpstream(upstream)(waveforms, lengths)
         assert len(bridged) == upstream.num_layers + 1
         for states, ours, count in zip(bridged, own, frames, strict=True):
             assert (states.shape[1], count.tolist(), ours.shape[1]) == (num_frames, [num_frames], num_own)
@@ -71,16 +71,16 @@ class TestLengthRule:
             torch.testing.assert_close(states[:, num_own:], ours[:, -1:].expand(-1, num_frames - num_own, -1))
 
     def test_a_shorter_utterance_counts_its_own_strides(self, upstream: Any) -> None:
-        from tasks.s3prl_bridge import _FrozenUpstream
+        from tasks.frozen_upstream import FrozenUpstream
 
-        _, frames = _FrozenUpstream(upstream)(torch.randn(2, 16_000), torch.tensor([16_000, 8_001]))
+        _, frames = FrozenUpstream(upstream)(torch.randn(2, 16_000), torch.tensor([16_000, 8_001]))
         assert frames[0].tolist() == [50, 26]
 
     def test_a_scrap_of_sound_is_long_enough_for_the_convolutions(self, upstream: Any) -> None:
-        from tasks.s3prl_bridge import _FrozenUpstream
+        from tasks.frozen_upstream import FrozenUpstream
 
         for lengths in ([16_000, 100], [100]):
-            states, _ = _FrozenUpstream(upstream)(torch.randn(len(lengths), max(lengths)), torch.tensor(lengths))
+            states, _ = FrozenUpstream(upstream)(torch.randn(len(lengths), max(lengths)), torch.tensor(lengths))
             assert torch.isfinite(states[-1]).all()
         assert min(upstream.lengths) >= 400
 
