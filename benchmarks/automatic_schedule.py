@@ -15,7 +15,9 @@ from tests.compressors.test_schedules import missed, trained_gates
 
 
 def main(
-    updates: Annotated[str, typer.Option(help="Lengths of the stage, separated by commas.")] = "200,1000,3000,10000,50000",
+    updates: Annotated[
+        str, typer.Option(help="Lengths of the stage, separated by commas.")
+    ] = "200,1000,3000,10000,50000",
     sparsity: Annotated[str, typer.Option(help="Sparsities wanted, separated by commas.")] = "0.75,0.875",
 ) -> None:
     """Print what the sparsity counted after hardening misses the wanted one by, for each length and sparsity."""

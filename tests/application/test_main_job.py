@@ -20,6 +20,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 
 TEACHER = "mini-hubert"
 
+# Tests that a shell runs in the background ignore interrupts, and so would what they start.
+LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+INTERRUPTIBLE = [*BENCH[:-1], f"{LISTEN}; {BENCH[-1]}"]
+
 
 def arguments(real_speech_data: Path, out: Path) -> list[str]:
     checkpoints = ["--set", "compressor.checkpoint_updates=1"]
@@ -157,7 +161,7 @@ def end_when(
     command: list[str], reached: Callable[[], bool], part: str, how: signal.Signals
 ) -> subprocess.CompletedProcess[str]:
     """Start the program, and send it a signal as soon as it has reached a part."""
-    process = subprocess.Popen([*BENCH, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*INTERRUPTIBLE, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while not reached():
         assert process.poll() is None, f"ended before {part}: {process.stderr.read()}"
