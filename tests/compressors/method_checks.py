@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import multiprocessing
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench import registry
 from bench.contracts import AudioSource, Context, WarmStart
 from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel, load_folder
 from bench.upstream.checkpoint import weights_hash
 
 TEACHER_SHAPE = TEACHER_SHAPES["hubert"]
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Processes that begin with what takes seconds to import."""
+PROCESSES.set_forkserver_preload(["compressors.training", __name__])
 
 
 def tiny_teacher(seed: int = 0) -> UpstreamModel:
@@ -49,12 +54,13 @@ def assert_kills_change_nothing(
     workdir = tmp_path / "killed"
     settings = compressor.config.model_dump_json()
     for stage in stages:
-        command = [sys.executable, "-c", _CHILD, compressor.name, settings, str(speech_folder), str(workdir)]
-        command += [str(start)] if start else []
-        child = subprocess.Popen(command)
+        # Its environment is that of the first process of this kind; a test may have changed its own since.
+        arguments = (dict(os.environ), compressor.name, settings, speech_folder, workdir, start)
+        child = PROCESSES.Process(target=_compress, args=arguments)
+        child.start()
         _wait_for(workdir / f"{stage}.ckpt", child)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        child.kill()
+        child.join()
         assert torch.load(workdir / f"{stage}.ckpt", weights_only=True)["global_step"] < 40
     resumed = compressor.compress(tiny_teacher(), audio, workdir, context)[model]
     assert weights_hash(resumed) == weights_hash(whole)
@@ -62,23 +68,19 @@ def assert_kills_change_nothing(
     assert (workdir / history).read_text() == (tmp_path / "whole" / history).read_text()
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-from bench import registry
-from bench.contracts import AudioSource, Context
-from tests.compressors.method_checks import tiny_teacher, warm_start
-name, settings, audio, workdir, *start = sys.argv[1:]
-compressor = registry.load("bench.compressors", name)
-config = compressor.config_type.model_validate_json(settings)
-context = Context(seed=5, start=warm_start(Path(start[0]) if start else None))
-compressor(config).compress(tiny_teacher(), AudioSource(root=Path(audio)), Path(workdir), context)
-"""
+def _compress(
+    environment: Mapping[str, str], name: str, settings: str, speech_folder: Path, workdir: Path, start: Path | None
+) -> None:
+    os.environ.update(environment)
+    compressor = registry.load("bench.compressors", name)
+    config = compressor.config_type.model_validate_json(settings)
+    context = Context(seed=5, start=warm_start(start))
+    compressor(config).compress(tiny_teacher(), AudioSource(root=speech_folder), workdir, context)
 
 
-def _wait_for(path: Path, child: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: Path, child: ForkServerProcess) -> None:
     deadline = time.monotonic() + 300
     while not path.exists():
-        assert child.poll() is None, "the run ended before it could be killed"
+        assert child.is_alive(), "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
