@@ -1,6 +1,6 @@
 r"""Reports as LaTeX: booktabs rules, siunitx columns, a document that compiles as it stands.
 
-The tables need the packages of `PREAMBLE`, which every TeX distribution has.
+The tables need the packages of `PREAMBLE`, which every TeX distribution since 2021 has (siunitx 3).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREAMBLE = r"""\usepackage[utf8]{inputenc}
 \usepackage{graphicx}
 \usepackage{etoolbox}
 \usepackage{siunitx}
-\sisetup{detect-weight=true, separate-uncertainty=true, table-align-uncertainty=false}
+\sisetup{detect-weight=true, separate-uncertainty=true, table-align-uncertainty=false, retain-zero-uncertainty=true}
 \robustify\bfseries
 """
 

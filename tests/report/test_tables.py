@@ -412,6 +412,18 @@ def test_the_document_compiles_as_it_stands(write_run: Write, tmp_path: Path) ->
     assert "(5 pages" in log
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(None in (shutil.which("pdflatex"), shutil.which("pdftotext")), reason="no pdflatex or pdftotext")
+def test_seeds_that_agree_show_a_deviation_of_zero(write_run: Write, tmp_path: Path) -> None:
+    (group,) = groups_of(write_run(ROWS, seeds=3))
+    group.table["ks_accuracy_std"] = 0.0
+    (tmp_path / "report.tex").write_text(document([group]), encoding="utf-8")
+    subprocess.run(["pdflatex", "-interaction=batchmode", "report.tex"], cwd=tmp_path, capture_output=True, check=True)
+    command = ["pdftotext", "-layout", "report.pdf", "-"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert shown.count("± 0.00") == len(group.table)
+
+
 class TestVerification:
     def test_a_leaderboard_agrees_with_its_records(self, write_run: Write, tmp_path: Path) -> None:
         folder = write_run(ROWS, seeds=2)
