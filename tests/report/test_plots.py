@@ -208,6 +208,15 @@ class TestBars:
         assert names[0] == "teacher (100)"
         assert set(names[1:]) == set(plot.data["label"])
 
+    def test_the_legend_of_long_names_is_no_wider_than_the_figure(self, write_run: Any) -> None:
+        many = {f"{index}-students-with-endless-names": {"ks": (0.5,)} for index in range(7)}
+        (plot,) = bars.plots(sources(write_run(scores=STUDENT_SCORES | many)))
+        figure = drawn(plot)
+        legend, (panel,) = figure.legends[0].get_window_extent(), figure.axes
+        assert legend.x0 >= 0
+        assert legend.x1 <= figure.bbox.width
+        assert panel.get_window_extent().height > 0.2 * figure.bbox.width
+
     def test_a_teacher_of_another_run_of_the_same_setting_is_found(self, write_run: Any) -> None:
         (plot,) = bars.plots(sources(write_run("a"), write_run("b", {**STUDENT_SCORES, "new": {"ks": (0.4,)}})))
         new = plot.data.set_index(["task", "model"]).loc[("ks", "new")]

@@ -95,7 +95,7 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
         width_in,
         columns=1,
         aspect=0.26 if is_wide else 0.42,
-        extra_in=0.3 + 0.13 * len(looks) / 3,
+        extra_in=0.3 + canvas.LEGEND_LINE_IN * len(looks) / 3,
         sharey=True,
     )
     for place, panel in enumerate(axes):

@@ -25,6 +25,8 @@ Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IE
 FONT = "DejaVu Sans"
 """That of the style sheet."""
 MARK_LETTERS_AN_INCH = 24
+LEGEND_LINE_IN = 0.13
+"""Height of a line of a legend."""
 LONGEST_NAME = 30
 LONGEST_LABEL = 24
 """Beside a point: more does not fit between the axes of a panel."""
@@ -90,14 +92,25 @@ def _font_letters() -> frozenset[int]:
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """Put a legend above all panels; labels are drawn as they are, also those that matplotlib would hide."""
+    """Put a legend above all panels; labels are drawn as they are, also those that matplotlib would hide.
+
+    Args:
+        figure: becomes higher where the legend needs more lines than in so many columns.
+        handles: what is explained.
+        labels: one each.
+        columns: at most; as many as fit the figure's width.
+    """
     if not handles:
         return
-    placed = figure.legend(
-        handles, ["."] * len(labels), loc="outside upper left", ncols=min(columns, len(handles)), mode=None
-    )
-    for text, label in zip(placed.get_texts(), labels, strict=True):
-        text.set_text(name(label))
+    lines = -(-len(handles) // columns)
+    for fewer in range(min(columns, len(handles)), 0, -1):
+        placed = figure.legend(handles, ["."] * len(labels), loc="outside upper left", ncols=fewer, mode=None)
+        for text, label in zip(placed.get_texts(), labels, strict=True):
+            text.set_text(name(label))
+        if fewer == 1 or placed.get_window_extent().width <= figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + LEGEND_LINE_IN * (-(-len(handles) // fewer) - lines))
+            return
+        placed.remove()
 
 
 def mark(figure: Figure, text: str) -> None:
