@@ -26,7 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the fields that the others make void: no record holds them, and ``--set`` refuses them."""
+        """Name the fields that the others make void: no record holds them, and compressors' ``--set`` refuses them."""
         return ()
 
     @model_serializer(mode="wrap")

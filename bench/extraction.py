@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from bench.audio import read_headers, read_waveform
 from bench.errors import UserError
 from bench.files import replacing
 from bench.upstream import load_upstream
+from bench.upstream.reduced_linears import usable_device
 
 
-def extract(reference: str, paths: Sequence[Path], out: Path, *, resample: bool, device: str) -> Path:
+def extract(
+    reference: str, paths: Sequence[Path], out: Path, *, resample: bool, device: Literal["cpu", "cuda"]
+) -> Path:
     """Compute SUPERB's hidden states of each file, one at a time, so that no padding touches them.
 
     Args:
@@ -23,7 +27,7 @@ def extract(reference: str, paths: Sequence[Path], out: Path, *, resample: bool,
         paths: audio files; their stems name the arrays.
         out: the ``.npz`` to write: arrays ``<stem>/<k>`` of shape (frames, dim), float32.
         resample: accept other rates than 16 kHz.
-        device: ``cpu`` or ``cuda``.
+        device: where models compute that do not run on the CPU alone.
 
     Raises:
         UserError: unusable audio, or two files of one stem.
@@ -33,7 +37,9 @@ def extract(reference: str, paths: Sequence[Path], out: Path, *, resample: bool,
     if doubled:
         raise UserError(f"Two audio files are called {doubled[0]}; the arrays are named by stems. Rename one.")
     files = read_headers(paths, resample=resample)
-    upstream = load_upstream(reference).to(device)
+    upstream = load_upstream(reference)
+    device = usable_device(upstream, device)
+    upstream.to(device)
     arrays: dict[str, NDArray[np.float32]] = {}
     for file in files:
         waveform = torch.from_numpy(read_waveform(file))[None].to(device)

@@ -179,7 +179,7 @@ def require_learner(start: UpstreamConfig, teacher: UpstreamConfig, config: Dist
     Raises:
         UserError: another depth than the student's, other frames than the teacher's, or int8 weights.
     """
-    if any(reduced.dtype == "int8" for _, reduced in start.reduced_linears):
+    if start.has_int8:
         raise UserError("Expected weights that learn as --from. Found int8. Name the model from before quantisation.")
     depth = config.num_layers or teacher.num_layers
     if start.num_layers != depth:

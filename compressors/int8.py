@@ -6,6 +6,7 @@ Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,8 @@ from bench.upstream.reduced_linears import require_int8_kernels
 from bench.upstream.reduction import quantised
 from compressors.linears import LinearGroup, linears_of
 from compressors.preparation import require_speech_model
+
+logger = logging.getLogger(__name__)
 
 
 class Int8Config(Settings):
@@ -45,12 +48,14 @@ class Int8:
         self,
         first_teacher: UpstreamModel,  # noqa: ARG002 - what there is to quantise is not known yet
         audio: AudioSource,  # noqa: ARG002 - it hears none
-        context: Context,  # noqa: ARG002 - it computes on the CPU
+        context: Context,
     ) -> None:
         """Refuse a build of torch without int8 kernels; see `bench.contracts.ChecksAhead`."""
         require_int8_kernels("cpu")
+        if context.device != "cpu":
+            logger.info("int8 layers run on the CPU alone: their models are evaluated there, heads too")
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - on the CPU, without audio
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - on the CPU, without
         """Refuse what cannot work.
 
         Raises:

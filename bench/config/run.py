@@ -159,6 +159,7 @@ def _compressor_rows(
     choice: Choice, compressors: Mapping[str, str], parts_by_row: Mapping[str, Parts], changes: Mapping[str, Changes]
 ) -> dict[str, ModelSource]:
     """List the rows that compression makes: those that were chosen, in a sweep one for each of them and sparsity."""
+    _require_effect(choice.preset, parts_by_row, changes)
     rows = {}
     for row, name in compressors.items():
         parts = parts_by_row[row]
@@ -188,15 +189,40 @@ def _settings_by_part(preset: str, parts: Parts, changes: Changes) -> Changes:
 
 
 def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    dumped: dict[str, Any] = _validated(plugin, preset, changes, where).model_dump(mode="json")
+    return dumped
+
+
+def _validated(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> Settings:
     if preset not in plugin.presets:
         raise UserError(f"The {where} has no preset {preset!r}. {registry.nearest(preset, plugin.presets)}")
     base = plugin.presets[preset]
     # What neither sets is left out, for settings may refuse to be set beside others.
     given = base.model_fields_set | {key.partition(".")[0] for key in changes}
     values = {key: value for key, value in nested(changes, base.model_dump()).items() if key in given}
-    config = validated(plugin.config_type, values, where)
-    void = sorted(changes.keys() & set(config.fields_without_effect()))
-    if void:
-        raise UserError(f"--set {void[0]}: the other settings of {where} leave it without effect. Leave it out.")
-    dumped: dict[str, Any] = config.model_dump(mode="json")
-    return dumped
+    config: Settings = validated(plugin.config_type, values, where)
+    return config
+
+
+def _require_effect(preset: str, parts_by_row: Mapping[str, Parts], changes: Mapping[str, Changes]) -> None:
+    """Refuse what other settings make void in every row that it concerns."""
+    has_effect: dict[tuple[str, str], bool] = {}
+    for row, parts in parts_by_row.items():
+        for part, plugin in parts.items():
+            config = _validated(plugin, preset, changes[row][part], f"compressor {part}")
+            for key in changes[row][part]:
+                has_effect[part, key] = has_effect.get((part, key), False) or _counts(config, key)
+    for (part, key), counts in has_effect.items():
+        if not counts:
+            raise UserError(
+                f"--set {key}: the other settings of compressor {part} leave it without effect. Leave it out."
+            )
+
+
+def _counts(settings: Settings, key: str) -> bool:
+    """Tell whether a setting, dotted where it is nested, has an effect."""
+    field, _, rest = key.partition(".")
+    if field in settings.fields_without_effect():
+        return False
+    inner = getattr(settings, field)
+    return _counts(inner, rest) if rest and isinstance(inner, Settings) else True

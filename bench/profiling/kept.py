@@ -10,6 +10,7 @@ from bench.profiling.machine import this_machine
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.store.latency import LatencyRecord, latency_path, read_latencies
+from bench.upstream import reference_config
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,13 @@ def _is_of(record: LatencyRecord, subject: Subject, effort: Effort, *, use_gpu: 
         and dict(record.lengths_samples) == dict(effort.lengths())
         and record.repeats == effort.repeats
         and record.teacher == subject.teacher
-        and (record.gpu is not None or not use_gpu)
+        and (record.gpu is not None or not use_gpu or _runs_on_the_cpu_alone(subject.reference))
     )
+
+
+def _runs_on_the_cpu_alone(reference: str) -> bool:
+    shape = reference_config(reference)
+    return shape is not None and shape.has_int8
 
 
 def _is_older(record: Path, model: Path) -> bool:

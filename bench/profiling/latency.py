@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.profiling.machine import load, this_machine
 from bench.profiling.memory import cpu_peak_memory_bytes
-from bench.profiling.sections import measure_section, sections
+from bench.profiling.sections import Section, measure_section, sections
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.provenance import now
-from bench.store.latency import LatencyRecord
-from bench.upstream import UpstreamModel, load_upstream
-from bench.upstream.reduced_linears import require_runnable
+from bench.store.latency import LatencyRecord, Timing
+from bench.upstream import AnyUpstream, load_upstream
+from bench.upstream.reduced_linears import usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +48,10 @@ def _measure_group(
     teacher: str, group: Sequence[Subject], effort: Effort, *, use_gpu: bool
 ) -> dict[str, LatencyRecord]:
     machine = this_machine()
-    references = list(dict.fromkeys([teacher, *(subject.reference for subject in group)]))
-    models = [load_upstream(reference) for reference in references]
-    for model in models:
-        if use_gpu and isinstance(model, UpstreamModel):
-            require_runnable(model.config, "cuda")
+    references = dict.fromkeys([teacher, *(subject.reference for subject in group)])
+    models = {reference: load_upstream(reference) for reference in references}
     timings = {
-        name: measure_section(models, section, effort)
+        name: _measure_models(models, section, effort)
         for name, section in sections(use_gpu=use_gpu).items()
         if section.num_threads == 1 or _is_idle(effort)
     }
@@ -62,7 +59,7 @@ def _measure_group(
     records = {}
     for subject in group:
         logger.info("peak memory of %s", subject.name)
-        own = {name: found[references.index(subject.reference)] for name, found in timings.items()}
+        own = {name: found[subject.reference] for name, found in timings.items() if subject.reference in found}
         peak_memory_bytes = cpu_peak_memory_bytes(subject.reference, longest)
         own["cpu"] = own["cpu"].model_copy(update={"peak_memory_bytes": peak_memory_bytes})
         records[subject.name] = LatencyRecord(
@@ -78,6 +75,16 @@ def _measure_group(
             gpu=own.get("gpu"),
         )
     return records
+
+
+def _measure_models(models: Mapping[str, AnyUpstream], section: Section, effort: Effort) -> dict[str, Timing]:
+    """Time those that run on the section's device; none where the first, the teacher, does not."""
+    running = {name: model for name, model in models.items() if usable_device(model, section.device) == section.device}
+    if len(running) < len(models):
+        logger.info("int8 layers run on the CPU alone: %d model(s) not on %s", len(models) - len(running), section)
+    if next(iter(models)) not in running:
+        return {}
+    return dict(zip(running, measure_section(list(running.values()), section, effort), strict=True))
 
 
 def _is_idle(effort: Effort) -> bool:

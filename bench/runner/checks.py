@@ -18,7 +18,7 @@ from bench.errors import UserError
 from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
-from bench.upstream.reduced_linears import usable_device
+from bench.upstream.reduced_linears import require_runnable
 
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
 COPIES_OF_WEIGHTS_ON_DISK = 12
@@ -69,15 +69,6 @@ def prepare_data(data: Data) -> dict[str, str]:
     return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
 
 
-def device_of(upstream: AnyUpstream, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """Choose where a model is evaluated in a run on ``device``: the CPU for one that runs nowhere else.
-
-    Raises:
-        UserError: it has int8 layers, for which this build of torch has no kernels.
-    """
-    return usable_device(upstream.config, device) if isinstance(upstream, UpstreamModel) else device
-
-
 def check_kernels(config: RunConfig) -> None:
     """Refuse models that cannot run here, whatever the device.
 
@@ -88,7 +79,7 @@ def check_kernels(config: RunConfig) -> None:
         folder = Path(source.reference) if source.reference else None
         if folder is not None and is_suite_folder(folder):
             try:
-                usable_device(read_manifest(folder).shape, "cpu")
+                require_runnable(read_manifest(folder).shape)
             except UserError as error:
                 raise UserError(f"{row}: {error}") from error
 

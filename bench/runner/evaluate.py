@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from bench.config.run import RunConfig
 from bench.contracts import Context, Evaluation, Upstream
@@ -18,6 +18,7 @@ from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, weights_hash
+from bench.upstream.reduced_linears import usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +26,13 @@ logger = logging.getLogger(__name__)
 class LoadedModel:
     """A row of the leaderboard in memory."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, subject: Subject) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, subject: Subject, device: Literal["cpu", "cuda"]) -> None:
         self.subject = subject
         source = config.models.get(subject.model)
         reference = source.reference if source and source.reference else str(folder.model_folder(subject.weights))
         self.upstream: AnyUpstream = load_upstream(reference)
+        self.device = usable_device(self.upstream, device)
+        """Where it is evaluated in a run on ``device``."""
         provenance = read_manifest(Path(reference)).provenance if is_suite_folder(Path(reference)) else {}
         self.card: ModelCard = model_card(self.upstream, provenance)
         self.weights_hash = weights_hash(self.upstream)

@@ -115,18 +115,18 @@ class Run:
             elif teacher is not None:
                 # Not made yet; a student has at most its teacher's hidden states.
                 for subject in compressed(self.config, compression, rows_to_come(self.config, compression)):
-                    needs += self._feature_needs_of(subject, teacher, f"of {compression.name}", sizes)
+                    needs += self._feature_needs_of(subject, teacher, f"of {compression.name}", self.device, sizes)
         for subject in subjects:
             loaded = self._load(subject) if self._missing_cells(subject) else None
             if loaded is not None:
-                needs += self._feature_needs_of(subject, loaded.upstream, loaded.weights_hash, sizes)
+                needs += self._feature_needs_of(subject, loaded.upstream, loaded.weights_hash, loaded.device, sizes)
         return needs
 
     def _feature_needs_of(
-        self, subject: Subject, shape: AnyUpstream, weights: str, sizes: TaskSizes
+        self, subject: Subject, shape: AnyUpstream, weights: str, device: Literal["cpu", "cuda"], sizes: TaskSizes
     ) -> list[FeatureNeed]:
         needs = [
-            feature_need(self.config, cell, shape, weights, sizes[cell.task], self._context(cell, subject, shape))
+            feature_need(self.config, cell, shape, weights, sizes[cell.task], self._context(cell, subject, device))
             for cell in {cell.task: cell for cell in self._missing_cells(subject)}.values()
         ]
         return [need for need in needs if need is not None]
@@ -198,8 +198,8 @@ class Run:
         loaded = self._load(subject)
         if loaded is None:
             return
-        if checks.device_of(loaded.upstream, self.device) != self.device:
-            logger.info("evaluate %s: on the CPU, where alone int8 layers run", subject.weights)
+        if loaded.device != self.device:
+            logger.info("evaluate %s: on the CPU, heads too, for its int8 layers run there alone", subject.weights)
         # First what nobody works on; then, once they are done, what others have not finished.
         for wait in (False, True):
             for cell in self._missing_cells(subject):
@@ -207,7 +207,8 @@ class Run:
                     self.failures.guard(str(cell), partial(self._evaluate, cell, loaded, wait=wait))
 
     def _load(self, subject: Subject) -> LoadedModel | None:
-        return self.failures.guard(f"load {subject.weights}", partial(LoadedModel, self.config, self.folder, subject))
+        load = partial(LoadedModel, self.config, self.folder, subject, self.device)
+        return self.failures.guard(f"load {subject.weights}", load)
 
     def _missing_cells(self, subject: Subject) -> list[Cell]:
         return [cell for cell in cells(subject, self.config) if self.folder.records.read(cell) is None]
@@ -217,13 +218,13 @@ class Run:
             if mine and self.folder.records.read(cell) is None:
                 audio_sha256 = self._audio_sha256.get(cell.task)
                 task = self._tasks[cell.task]
-                context = self._context(cell, model.subject, model.upstream)
+                context = self._context(cell, model.subject, model.device)
                 evaluate(self.config, self.folder, cell, model, task, context, audio_sha256)
 
-    def _context(self, cell: Cell, subject: Subject, upstream: AnyUpstream) -> Context:
+    def _context(self, cell: Cell, subject: Subject, device: Literal["cpu", "cuda"]) -> Context:
         return Context(
             seed=cell.seed,
-            device=checks.device_of(upstream, self.device),
+            device=device,
             protocol=self.config.protocol,
             model=cell.model,
             cache_limit_bytes=self._cache_limit_bytes,

@@ -194,6 +194,11 @@ class UpstreamConfig(_Shape):
         return sizes
 
     @property
+    def has_int8(self) -> bool:
+        """Whether some linear layers are int8: such a model runs on the CPU alone, and no gradients go through it."""
+        return any(reduced.dtype == "int8" for _, reduced in self.reduced_linears)
+
+    @property
     def num_layers(self) -> int:
         """Transformer layers."""
         return len(self.layers)

@@ -83,26 +83,26 @@ class Int8Linear(nn.Module):
         return self.__dict__ | {"_packed": None}
 
 
-def require_runnable(shape: UpstreamConfig, device: str) -> None:
-    """Refuse a device on which a model of this shape cannot run.
-
-    Raises:
-        UserError: the model has int8 layers, and the device no kernels for them.
-    """
-    if any(reduced.dtype == "int8" for _, reduced in shape.reduced_linears):
-        require_int8_kernels(device)
-
-
-def usable_device(shape: UpstreamConfig, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+def usable_device(model: nn.Module, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     """Return the device, or ``cpu`` for a model whose int8 layers run there alone.
 
     Raises:
         UserError: the model has int8 layers, and this build of torch no kernels for them.
     """
-    if not any(reduced.dtype == "int8" for _, reduced in shape.reduced_linears):
+    if not any(isinstance(module, Int8Linear) for module in model.modules()):
         return device
     require_int8_kernels("cpu")
     return "cpu"
+
+
+def require_runnable(shape: UpstreamConfig) -> None:
+    """Refuse a model of a shape that runs on no device here.
+
+    Raises:
+        UserError: it has int8 layers, and this build of torch no kernels for them.
+    """
+    if shape.has_int8:
+        require_int8_kernels("cpu")
 
 
 def require_int8_kernels(device: str) -> None:

@@ -1,31 +1,45 @@
-"""Models that run on the CPU alone, in runs on a GPU."""
+"""Models that run on the CPU alone, where a GPU is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
-from bench.runner.checks import check_kernels, device_of
+from bench.extraction import extract
+from bench.profiling import latency
+from bench.profiling.sections import Section
+from bench.profiling.workloads import Effort
+from bench.runner.checks import check_kernels
+from bench.runner.evaluate import LoadedModel
+from bench.runner.plan import references
+from bench.store.run_folder import RunFolder
 from bench.testing import tiny_teacher
 from bench.upstream import load_upstream, save_upstream
 from bench.upstream.reduction import quantised
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> RunConfig:
+def small(tmp_path: Path) -> Path:
     save_upstream(quantised(tiny_teacher(), ["layers.0.attention.q_proj"]), tmp_path / "small", {})
-    references = (str(tmp_path / "small"), "mini-hubert", "fbank")
-    return resolve(Choice(references=references, tasks=("ks",)), {each: Path(each).name for each in references})
+    return tmp_path / "small"
 
 
-def test_models_with_int8_layers_alone_are_evaluated_on_the_cpu(config: RunConfig) -> None:
-    models = {name: load_upstream(source.reference or "") for name, source in config.models.items()}
-    on_gpu = {name: device_of(model, "cuda") for name, model in models.items()}
-    assert on_gpu == {"small": "cpu", "mini-hubert": "cuda", "fbank": "cuda"}
-    assert {device_of(model, "cpu") for model in models.values()} == {"cpu"}
+@pytest.fixture
+def config(small: Path) -> RunConfig:
+    names = (str(small), "mini-hubert", "fbank")
+    return resolve(Choice(references=names, tasks=("ks",)), {each: Path(each).name for each in names})
+
+
+def test_runs_evaluate_models_with_int8_layers_alone_on_the_cpu(config: RunConfig, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    for device, expected in (("cuda", ["cpu", "cuda", "cuda"]), ("cpu", ["cpu"] * 3)):
+        loaded = [LoadedModel(config, folder, subject, device) for subject in references(config)]  # type: ignore[arg-type]
+        assert [model.device for model in loaded] == expected
 
 
 def test_a_build_without_int8_kernels_is_told_before_any_work(
@@ -35,3 +49,26 @@ def test_a_build_without_int8_kernels_is_told_before_any_work(
     monkeypatch.setattr("torch._C._get_qengine", lambda: 0)  # What such a build has.
     with pytest.raises(UserError, match=r"^small: int8 linear layers need torch's quantised kernels"):
         check_kernels(config)
+
+
+def test_features_are_computed_where_the_model_runs(small: Path, speech_folder: Path, tmp_path: Path) -> None:
+    files = sorted(speech_folder.glob("*.wav"))[:1]
+    found = [
+        np.load(extract(str(small), files, tmp_path / device, resample=False, device=device))
+        for device in ("cpu", "cuda")
+    ]
+    assert found[0].files
+    for name in found[0].files:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_latency_on_a_gpu_leaves_them_out(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Any] = []
+    monkeypatch.setattr(latency, "measure_section", lambda models, *_: timed.append(models) or [*models])
+    models = {name: load_upstream(name) for name in ("fbank", str(small))}
+    on_gpu, on_cpu = Section("cuda", 1), Section("cpu", 1)
+    assert list(latency._measure_models(models, on_gpu, Effort())) == ["fbank"]
+    assert list(latency._measure_models(models, on_cpu, Effort())) == ["fbank", str(small)]
+    assert timed == [[models["fbank"]], [*models.values()]]
+    teacher_first = {str(small): models[str(small)], "fbank": models["fbank"]}
+    assert latency._measure_models(teacher_first, on_gpu, Effort()) == {}

@@ -64,6 +64,13 @@ class TestSet:
         settings_of(compressor, void)
         assert field not in str(settings_of(compressor, by))
 
+    def test_what_is_void_in_some_rows_alone_is_for_the_others(self) -> None:
+        rows = settings_of("dphubert,auto=dphubert", "auto.schedule=auto", "gate_learning_rate=0.05")
+        assert rows["dphubert"]["gate_learning_rate"] == 0.05
+        assert "gate_learning_rate" not in rows["auto"]
+        with pytest.raises(UserError, match="without effect"):
+            settings_of("dphubert,auto=dphubert", "auto.schedule=auto", "auto.gate_learning_rate=0.05")
+
     def test_in_a_sweep_it_has_a_row_a_sparsity(self) -> None:
         config = config_of("dphubert,both=dphubert", "both.masked_weight=0.2", sparsities=(0.5, 0.75))
         assert list(config.compressors()) == ["dphubert-0.5", "dphubert-0.75", "both-0.5", "both-0.75"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from bench.profiling.machine import this_machine
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.store.latency import latency_path, write_latency
+from bench.testing import tiny_teacher
+from bench.upstream import save_upstream
+from bench.upstream.reduction import quantised
 from tests.profiling.test_latency_record import record, timing
 
 EFFORT = Effort(repeats=3)
@@ -22,8 +26,7 @@ EFFORT = Effort(repeats=3)
 def student(tmp_path: Path) -> Subject:
     """A model whose latency was measured on this machine after it was made."""
     model = tmp_path / "models" / "a"
-    model.mkdir(parents=True)
-    (model / "config.json").touch()
+    save_upstream(tiny_teacher(), model, {})
     measured = record("a", "a", timing(0.1)).model_copy(
         update={
             "machine": this_machine(),
@@ -47,6 +50,14 @@ def test_the_same_again_is_kept(student: Subject, tmp_path: Path) -> None:
 )
 def test_other_settings_are_measured(student: Subject, tmp_path: Path, effort: Effort, use_gpu: bool) -> None:
     assert not kept_records(tmp_path, [student], effort, use_gpu=use_gpu)
+
+
+def test_a_gpus_figures_are_not_missed_of_what_runs_on_the_cpu_alone(student: Subject, tmp_path: Path) -> None:
+    folder = Path(student.reference)
+    shutil.rmtree(folder)
+    save_upstream(quantised(tiny_teacher(), ["layers.0.attention.q_proj"]), folder, {})
+    os.utime(folder / "config.json", (0, 0))
+    assert kept_records(tmp_path, [student], EFFORT, use_gpu=True)
 
 
 @pytest.mark.parametrize(
