@@ -6,6 +6,7 @@ and the recipe of its reference implementation.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +34,8 @@ from compressors.stages import Objective, StageConfig
 from compressors.teacher_units import require_units, unit_batches
 from compressors.unit_prediction import StudentObjective, StudentObjectiveConfig, student_objective
 from compressors.warm_start import WarmStartConfig, require_start, start_shape
+
+logger = logging.getLogger(__name__)
 
 
 class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):
@@ -154,6 +157,8 @@ class DPHuBERT(ChecksTrainingAhead):
         require_start(teacher, self.config, context)
         if not self.config.keep_shape:
             require_reachable(teacher.config, self.config, start_shape(context))
+        if len(self.config.sizes) > 1 and self.config.schedule == "fixed":
+            logger.info("several sizes by schedule=fixed, made for one long stage: schedule=auto fits each of theirs")
         files = require_audio(audio, self.config, teacher)
         if self.config.predicts_units:
             require_units(teacher, files, self.config)

@@ -149,6 +149,17 @@ class TestModels:
         assert_kills_change_nothing(compressor, stages, speech_folder, tmp_path, model="dphubert-0.35")
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_told"), [({}, True), ({"schedule": "auto"}, False), ({"sparsity": 0.35}, False)], ids=str
+)
+def test_a_schedule_for_one_long_stage_is_told(
+    audio: AudioSource, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], is_told: bool
+) -> None:
+    with caplog.at_level("INFO", logger="compressors"):
+        DPHuBERT(dphubert(**changes)).check(tiny_teacher(), audio, Context())
+    assert ("schedule=auto fits each" in caplog.text) == is_told
+
+
 class TestRecipe:
     def test_is_shared_out_in_equal_parts(self) -> None:
         config = MINI.model_copy(update={"sparsity": (0.5, 0.75, 0.875)})
