@@ -1,27 +1,36 @@
-"""Sizes on disk, as people write them: powers of 1000."""
+"""Sizes on disk, as people write them."""
 
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 
 from bench.errors import UserError
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+LARGEST_BYTES = 10**18
+_SIZE = TypeAdapter(Annotated[ByteSize, Field(ge=0, le=LARGEST_BYTES)])
+_PATTERN = re.compile(r"[0-9.]+ *[A-Za-z]*")
+_UNITS = {"TB": 10**12, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1}
 
 
 def parse_size(text: str, option: str) -> int:
-    """Read a size such as ``50GB`` or ``800MB`` in bytes (powers of 1000).
+    """Read a size in bytes, such as ``50GB`` (powers of 1000) or ``8GiB`` (powers of 1024).
 
     Raises:
-        UserError: it is none.
+        UserError: it is no size, or over a million terabytes.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
-    if found is None or found[2] not in _UNITS:
-        raise UserError(f"Expected a size such as 50GB or 800MB in {option}. Found {text!r}.")
-    return round(float(found[1]) * _UNITS[found[2]])
+    try:
+        # ByteSize ignores what follows the unit.
+        if _PATTERN.fullmatch(text.strip()):
+            return int(_SIZE.validate_python(text.strip()))
+    except ValidationError:
+        pass
+    raise UserError(f"Expected a size such as 50GB or 800MB in {option}, 1000 PB at most. Found {text[:40]!r}.")
 
 
 def size_text(num_bytes: int) -> str:
     """Write a size for people: three digits and a unit."""
-    unit = next((unit for unit in ("TB", "GB", "MB", "KB") if num_bytes >= _UNITS[unit]), "B")
+    unit = next((unit for unit, factor in _UNITS.items() if num_bytes >= factor), "B")
     return f"{num_bytes / _UNITS[unit]:.3g} {unit}"
