@@ -1,4 +1,4 @@
-"""Speech files: found, checked by their headers, read as 16 kHz mono waveforms."""
+"""Speech files: checked by their headers, read as 16 kHz mono waveforms."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from bench.audio_files import (
+    MOST_CHANNELS,
+    Unsought,
+    blocks,
+    check_complete,
+    has_unknown_length,
+    opened,
+    true_length,
+)
+from bench.audio_search import AUDIO_SUFFIXES, find_audio
 from bench.errors import UserError
+from bench.resampling import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE_HZ, resampled, resampled_length
 from bench.threads import map_in_threads
 
-SAMPLE_RATE_HZ = 16_000
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "SAMPLE_RATE_HZ",
+    "AudioFile",
+    "UnusableFilesError",
+    "find_audio",
+    "hours",
+    "read_header",
+    "read_headers",
+    "read_waveform",
+]
 
 
 class UnusableFilesError(UserError):
@@ -36,6 +55,8 @@ class AudioFile:
     """Samples a channel once at 16 kHz."""
     sample_rate_hz: int
     """The file's own rate."""
+    is_streamed: bool = False
+    """Whether its header does not say how long it is, because it was written to a pipe."""
 
     @property
     def duration_s(self) -> float:
@@ -43,68 +64,46 @@ class AudioFile:
         return self.num_samples / SAMPLE_RATE_HZ
 
 
-def find_audio(root: Path) -> list[Path]:
-    """List the audio files below ``root``, sorted.
-
-    Raises:
-        UserError: the folder does not exist, or holds no audio.
-    """
-    if not root.is_dir():
-        raise UserError(f"Expected a folder of audio. Found nothing at {root}. Correct the path in the data file.")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-    if not found:
-        raise UserError(f"Expected audio ({', '.join(sorted(AUDIO_SUFFIXES))}) below {root}. Found none.")
-    return found
-
-
 def read_header(path: Path, *, resample: bool = False) -> AudioFile:
     """Read one file's header.
 
     Raises:
-        UserError: missing, unreadable or empty file; another rate than 16 kHz unless ``resample``.
+        UserError: missing, unreadable, cut off or empty file; too many channels; another rate than 16 kHz unless
+            ``resample``, and then one that no recorder has.
     """
-    try:
-        # `soundfile.info` asks for a description besides, which takes half of its time.
-        with soundfile.SoundFile(path) as file:
-            num_frames, sample_rate_hz = file.frames, file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(
-            f"Expected an audio file. {_what_is_wrong(path, error)}, or take it out of the data."
-        ) from error
+    with opened(path) as file:
+        sample_rate_hz, is_streamed = file.samplerate, has_unknown_length(file)
+        _check_format(path, file, resample=resample)
+        num_frames = true_length(path, file)
     if num_frames <= 0:
         raise UserError(f"Expected speech. Found an empty file: {path}. Replace it, or take it out of the data.")
-    if sample_rate_hz != SAMPLE_RATE_HZ and not resample:
+    return AudioFile(
+        path=path,
+        num_samples=resampled_length(num_frames, sample_rate_hz),
+        sample_rate_hz=sample_rate_hz,
+        is_streamed=is_streamed,
+    )
+
+
+def _check_format(path: Path, file: Unsought, *, resample: bool) -> None:
+    rate_hz = file.samplerate
+    if rate_hz == SAMPLE_RATE_HZ:
+        pass
+    elif not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         raise UserError(
-            f"Expected 16 kHz audio. Found {sample_rate_hz} Hz in {path}. "
+            f"Expected a sample rate of {LOWEST_RATE_HZ / 1000:g} to {HIGHEST_RATE_HZ / 1000:g} kHz. Found {rate_hz} "
+            f"Hz in {path}. Convert it to 16 kHz, or take it out of the data."
+        )
+    elif not resample:
+        raise UserError(
+            f"Expected 16 kHz audio. Found {rate_hz} Hz in {path}. "
             "Resample it, or let the suite do it: resample: true in the data file, or --set data.resample=true "
             "(`bench features`: --resample)."
         )
-    _check_riff_size(path)
-    num_samples = -(-num_frames * SAMPLE_RATE_HZ // sample_rate_hz)
-    return AudioFile(path=path, num_samples=num_samples, sample_rate_hz=sample_rate_hz)
-
-
-def _what_is_wrong(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return f"{path} is missing. Restore it"
-    if path.is_dir():
-        return f"{path} is a folder. Name its files"
-    if path.stat().st_size == 0:
-        return f"{path} is empty. Replace it"
-    return f"{path} cannot be read ({error}). Convert it to WAV or FLAC"
-
-
-def _check_riff_size(path: Path) -> None:
-    """Refuse a WAV file that was cut off, which libsndfile reads as a shorter one."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    declared = int.from_bytes(head[4:8], "little") + 8
-    # Writers that cannot seek leave a size of 0 or of all ones.
-    is_told = head[:4] == b"RIFF" and 8 < declared < 2**32
-    if is_told and declared > path.stat().st_size + 1:
+    if file.channels > MOST_CHANNELS:
         raise UserError(
-            f"Expected {declared} bytes in {path}, as its header says. Found {path.stat().st_size}: it is cut off. "
-            "Copy it again, or take it out of the data."
+            f"Expected at most {MOST_CHANNELS} channels. Found {file.channels} in {path}. Mix them down, or take the "
+            "file out of the data."
         )
 
 
@@ -137,34 +136,33 @@ def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = 
         num_samples: how many samples at 16 kHz; all that follow by default.
 
     Raises:
-        UserError: the file is torn, or holds NaN or infinite samples.
+        UserError: the file is cut off, or holds NaN or infinite samples.
     """
-    same_rate = file.sample_rate_hz == SAMPLE_RATE_HZ
-    stop = None if num_samples is None else start + num_samples
-    try:
-        samples, _ = soundfile.read(
-            file.path,
-            dtype="float32",
-            always_2d=True,
-            start=start if same_rate else 0,
-            stop=stop if same_rate else None,
-        )
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(f"Expected an audio file. {file.path} cannot be read ({error}).") from error
-    waveform: NDArray[np.float32] = samples.mean(axis=1)
+    stop = file.num_samples if num_samples is None else min(start + num_samples, file.num_samples)
+    if file.sample_rate_hz == SAMPLE_RATE_HZ and not file.is_streamed:
+        return _mono(file, start, max(0, stop - start))
+    # Neither a resampler nor a decoder without a known length can begin in the middle.
+    waveform = _mono(file, 0, None)
+    if file.sample_rate_hz != SAMPLE_RATE_HZ:
+        waveform = resampled(waveform, file.sample_rate_hz)
+    check_complete(file.path, file.num_samples, len(waveform), SAMPLE_RATE_HZ)
+    return waveform[start:stop]
+
+
+def _mono(file: AudioFile, start: int, num_frames: int | None) -> NDArray[np.float32]:
+    """Decode frames at the file's own rate, and average the channels."""
+    parts: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+    with opened(file.path) as opened_file:
+        if start:
+            opened_file.seek(start)
+        for samples in blocks(opened_file, num_frames):
+            parts.append(samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0])
+    waveform = np.concatenate(parts)
+    if num_frames is not None:
+        check_complete(file.path, num_frames, len(waveform), file.sample_rate_hz)
     if not np.isfinite(waveform).all():
         raise UserError(f"Expected finite samples. Found NaN or infinity in {file.path}. Take it out of the data.")
-    if same_rate:
-        return waveform
-    return _resampled(waveform, file.sample_rate_hz)[start:stop]
-
-
-def _resampled(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
-    import torch
-    from torchaudio.functional import resample
-
-    resampled: NDArray[np.float32] = resample(torch.from_numpy(waveform), sample_rate_hz, SAMPLE_RATE_HZ).numpy()
-    return resampled
+    return waveform
 
 
 def hours(files: Iterable[AudioFile]) -> float:

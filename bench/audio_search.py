@@ -1,0 +1,99 @@
+"""Finds the audio files of a folder: none is left out in silence."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from bench.errors import UserError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+OTHER_AUDIO_SUFFIXES = frozenset(
+    {".aac", ".aiff", ".aif", ".au", ".caf", ".m4a", ".mp4", ".oga", ".sph", ".w64", ".webm", ".wma"}
+)
+"""Formats that the suite does not look for."""
+_APPLE_TWIN = "._"
+"""How macOS begins the names of the files that hold attributes of another file; they are not audio."""
+
+
+def find_audio(root: Path) -> list[Path]:
+    """List the audio files below ``root``, sorted.
+
+    Raises:
+        UserError: the folder does not exist, or holds no audio.
+    """
+    if not root.is_dir():
+        raise UserError(f"Expected a folder of audio. Found nothing at {root}. Correct the path in the data file.")
+    found = audio_below(root)
+    if not found:
+        raise UserError(f"Expected audio ({', '.join(sorted(AUDIO_SUFFIXES))}) below {root}. Found none.")
+    return found
+
+
+def audio_below(folder: Path) -> list[Path]:
+    """List the files with a suffix of audio, in any case, below a folder, sorted; see `files_below`."""
+    return sorted(path for path in files_below(folder) if is_audio(path))
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a name has a suffix of audio, in any case."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """List what lies below a folder and is no folder, through links to other folders, each folder once.
+
+    The attribute files of macOS (``._name``) are left out. A name may turn out to be no regular file, or a link to
+    nothing, which whoever opens it notices.
+
+    Raises:
+        UserError: a folder cannot be read, or a link leads nowhere.
+    """
+    yield from _files_below(folder, set())
+
+
+def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        # Links may lead back to a folder above, or twice to the same one.
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"Expected a readable folder. {folder}: {error.strerror}. Correct its permissions.") from error
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith(_APPLE_TWIN):
+            continue
+        # Asks the file system about links alone.
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
+            yield from _files_below(path, seen)
+        elif entry.is_symlink() and not path.suffix and not entry.name.startswith(".") and not path.exists():
+            raise UserError(
+                f"Expected a folder or file behind the link {path}. Found nothing at {path.readlink()}. "
+                "Mount the disk that it leads to, or remove the link."
+            )
+        else:
+            yield path
+
+
+def not_read(folder: Path, read: Collection[Path]) -> str:
+    """Say which audio below a folder is not among the files that were read; empty if all is.
+
+    Args:
+        folder: of a corpus, or of one of its splits.
+        read: the files that the corpus consists of, and those that it leaves out by its own rules.
+    """
+    read = set(read)
+    suffixes = AUDIO_SUFFIXES | OTHER_AUDIO_SUFFIXES
+    left = [path for path in files_below(folder) if path.suffix.lower() in suffixes and path not in read]
+    if not left:
+        return ""
+    counts = Counter(path.suffix.lower() for path in left)
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))
+    return f"{len(left):,} audio files below {folder} are not read ({kinds}), such as {min(left)}."
