@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+INDEPENDENCE = (
+    "Intervals and p-values take utterances as independent. Those of one speaker may change together: groups of few "
+    "speakers stand out too easily."
+)
 MAX_GROUPS = 10
-"""Shown of each task; JSON has all."""
+"""Shown per task; JSON has all."""
 
 
 def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None, *, as_json: bool) -> None:
@@ -36,6 +40,8 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
     """
     from bench.report.changed_utterances import write_changed_utterances
     from bench.report.changes import find_changes
+    from bench.report.notes import SMOKE_NOTE
+    from bench.store.leaderboard import SMOKE
 
     chosen = None if columns == "all" else [column.strip() for column in columns.split(",") if column.strip()]
     found = find_changes(rows, split, chosen)
@@ -51,7 +57,10 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
         print_rows([_for_the_eye(group) for group in shown], title)
         if len(one.groups) > MAX_GROUPS:
             typer.echo(f"{len(one.groups) - MAX_GROUPS} more groups with --json")
+    if any(one.preset == SMOKE for one in found):
+        typer.echo(SMOKE_NOTE)
     typer.echo("** lost more than the other utterances, beyond chance among all groups of the table")
+    typer.echo(INDEPENDENCE)
 
 
 def _for_the_eye(group: GroupChange) -> dict[str, Any]:
@@ -64,7 +73,11 @@ def _for_the_eye(group: GroupChange) -> dict[str, Any]:
         "A": f"{100 * group.first_score:.2f}",
         "B": f"{100 * group.other_score:.2f}",
         "B - A": signed_percent(difference.value),
-        "95 % interval": f"{signed_percent(difference.low)} to {signed_percent(difference.high)}",
+        "95 % interval": (
+            f"{signed_percent(difference.low)} to {signed_percent(difference.high)}"
+            if difference.has_interval
+            else "too few utterances"
+        ),
         "lost more by": signed_percent(group.lost_more_by) if group.column else "",
         "p": f"{group.p_value:.4f}" if group.column else "",
         "": "**" if group.stands_out else "",
@@ -72,6 +85,9 @@ def _for_the_eye(group: GroupChange) -> dict[str, Any]:
 
 
 def _as_json(changes: Changes, split: str) -> dict[str, Any]:
+    from bench.report.notes import SMOKE_NOTE
+    from bench.store.leaderboard import SMOKE
+
     return {
         "task": changes.task,
         "metric": changes.metric.name,
@@ -79,6 +95,8 @@ def _as_json(changes: Changes, split: str) -> dict[str, Any]:
         "a": changes.first,
         "b": changes.other,
         "seeds": list(changes.seeds),
+        "independence": INDEPENDENCE,
+        "note": SMOKE_NOTE if changes.preset == SMOKE else None,
         "overall": _group_as_json(changes.overall),
         "groups": [
             {
@@ -102,5 +120,5 @@ def _group_as_json(group: GroupChange) -> dict[str, Any]:
         "a_score": group.first_score,
         "b_score": group.other_score,
         "difference": group.difference.value,
-        "interval": [group.difference.low, group.difference.high],
+        "interval": [group.difference.low, group.difference.high] if group.difference.has_interval else None,
     }

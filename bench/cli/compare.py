@@ -46,9 +46,11 @@ def compare(
     from bench.cli.changes import show_changes
     from bench.cli.choices import one_of
     from bench.errors import UserError
-    from bench.report.bootstrap import NUM_RESAMPLES
+    from bench.report.bootstrap import MIN_UNITS, NUM_RESAMPLES
     from bench.report.comparison import compare as compare_rows
+    from bench.report.notes import SMOKE_NOTE
     from bench.report.rows import find_rows
+    from bench.store.leaderboard import SMOKE
 
     one_of(split, ("test", "dev"), "--split")
     if out and not changes:
@@ -64,12 +66,24 @@ def compare(
         print_json([_as_json(comparison, split) for comparison in found])
         return 0
     print_rows([_for_the_eye(comparison) for comparison in found], f"{split}, {NUM_RESAMPLES} resamples, in percent")
+    for line in dict.fromkeys(
+        f"no interval where fewer than {MIN_UNITS} {one.unit}s were resampled: it would be too narrow"
+        for one in found
+        if one.too_few
+    ):
+        typer.echo(line)
+    if any(one.preset == SMOKE for one in found):
+        typer.echo(SMOKE_NOTE)
     typer.echo("* the interval excludes 0; ** after Holm's correction over all lines of the two models")
     return 0
 
 
 def _for_the_eye(comparison: Comparison) -> dict[str, str]:
     difference = comparison.difference
+    interval, p_value = comparison.too_few, ""
+    if difference.has_interval:
+        interval = f"{signed_percent(difference.low)} to {signed_percent(difference.high)}"
+        p_value = f"{difference.p_value:.4f}"
     mark = "**" if comparison.is_real_after_holm else "*" if comparison.better else ""
     return {
         "task": comparison.task,
@@ -77,8 +91,8 @@ def _for_the_eye(comparison: Comparison) -> dict[str, str]:
         "A": f"{comparison.first} {_score(comparison.first_score)}",
         "B": f"{comparison.other} {_score(comparison.other_score)}",
         "B - A": signed_percent(difference.value),
-        "95 % interval": f"{signed_percent(difference.low)} to {signed_percent(difference.high)}",
-        "p": f"{difference.p_value:.4f}",
+        "95 % interval": interval,
+        "p": p_value,
         "real": mark,
         "better": comparison.better or "",
         "resampled": f"{comparison.num_units} {comparison.unit}s",
@@ -90,6 +104,9 @@ def _score(score: Score) -> str:
 
 
 def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
+    from bench.report.notes import SMOKE_NOTE
+    from bench.store.leaderboard import SMOKE
+
     difference = comparison.difference
     return {
         "task": comparison.task,
@@ -103,12 +120,14 @@ def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
         "b_std": comparison.other_score.std,
         "seeds": list(comparison.seeds),
         "difference": difference.value,
-        "interval": [difference.low, difference.high],
-        "p_value": difference.p_value,
-        "p_holm": comparison.p_holm,
+        "interval": [difference.low, difference.high] if difference.has_interval else None,
+        "p_value": difference.p_value if difference.has_interval else None,
+        "p_holm": comparison.p_holm if difference.has_interval else None,
         "is_real": comparison.better is not None,
         "is_real_after_holm": comparison.is_real_after_holm,
         "better": comparison.better,
         "resampled": comparison.unit,
         "num_resampled": comparison.num_units,
+        "too_few": bool(comparison.too_few),
+        "note": SMOKE_NOTE if comparison.preset == SMOKE else None,
     }

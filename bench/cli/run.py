@@ -77,6 +77,8 @@ def execute(
     """Show the plan or carry it out; the exit code says whether all of it is done."""
     from bench.cli.choices import one_of
     from bench.cli.output import leaderboard_rows, print_json, print_rows
+    from bench.report.comparable import board_notes, read_board
+    from bench.report.notes import preset_name
     from bench.runner.checks import resolve_device
     from bench.runner.plan import join_run, plan
     from bench.runner.run import Run
@@ -98,7 +100,10 @@ def execute(
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:
-        print_rows(leaderboard_rows(outcome.leaderboard), f"{config.data.name}, preset {config.preset}, {split}")
+        title = f"{config.data.name}, preset {preset_name(config.preset)}, {split}"
+        print_rows(leaderboard_rows(outcome.leaderboard), title)
+        for note in board_notes(read_board(folder, split)):
+            typer.echo(note)
         typer.echo(f"{outcome.path}")
     if outcome.failures:
         typer.echo(f"failed: {', '.join(outcome.failures)}; the reasons stand above. Run again to retry.", err=True)

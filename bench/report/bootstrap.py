@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
+MIN_UNITS = 10
+"""Fewer utterances or speakers give no interval: with k of them the bootstrap's variance is (k - 1) / k of the true one
+on average, and its quantiles are those of a few values, so the interval is too narrow.
+
+Source: Cameron, Gelbach and Miller, "Bootstrap-based improvements for inference with clustered errors", Review of
+Economics and Statistics 90(3), 2008 (tests reject too often with few clusters, 5 to 30)."""
 SEED = 0
 CHUNK_DRAWS = 4_000_000
 
@@ -22,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference between two ratios of sums, with what resampling says of it."""
+    """A difference between two ratios of sums, and what resampling says about it; NaN where there are too few units."""
 
     value: float
     low: float
@@ -31,6 +38,11 @@ class Difference:
     """Upper end of the 95 % interval."""
     p_value: float
     """Two-sided: how likely so large a difference is if there is none."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether enough units were resampled for an interval and a p-value."""
+        return not isnan(self.p_value)
 
     @property
     def is_real(self) -> bool:
@@ -61,20 +73,24 @@ def resampled_sums(values: Floats, num_resamples: int = NUM_RESAMPLES) -> Floats
     return np.concatenate(sums)
 
 
-def paired_differences(counts: Floats) -> list[Difference]:
+def paired_differences(counts: Floats, min_units: int = 0) -> list[Difference]:
     """Compare every further model with the first one, on the same resamples.
 
     Args:
         counts: shape (units, models, 2): numerator and denominator of every unit (an utterance or a speaker).
+        min_units: with fewer units there is no interval, see `MIN_UNITS`.
 
     Returns:
-        The difference of each further model's ratio of sums from the first one's.
+        The difference of each further model's ratio of sums from the first one's, without an interval if there are
+        too few units.
     """
     num_units, num_models, _ = counts.shape
+    scores = _ratios(counts.sum(axis=0))
+    if num_units < min_units:
+        return [Difference(float(score - scores[0]), nan, nan, nan) for score in scores[1:]]
     sums = resampled_sums(counts.reshape(num_units, -1)).reshape(-1, num_models, 2)
     # A draw of units that all have a denominator of 0 (utterances without a slot) has no score.
     resampled = _ratios(sums[(sums[..., 1] > 0).all(axis=1)])
-    scores = _ratios(counts.sum(axis=0))
     return [
         _difference(float(scores[model] - scores[0]), resampled[:, model] - resampled[:, 0])
         for model in range(1, num_models)
@@ -82,7 +98,16 @@ def paired_differences(counts: Floats) -> list[Difference]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests, so that one false alarm among them all is as unlikely as in one test."""
+    """Adjust p-values of several tests, so that one false alarm among them all is as unlikely as in one test.
+
+    A test without a p-value (NaN) does not count and stays without.
+    """
+    known = [value for value in p_values if not isnan(value)]
+    adjusted = iter(_holm(known))
+    return [nan if isnan(value) else next(adjusted) for value in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(p_values)
     remaining = np.arange(len(p_values), 0, -1)
     adjusted = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * remaining))

@@ -12,7 +12,7 @@ from bench import registry
 from bench.contracts import Metric
 from bench.errors import UserError
 from bench.registry import nearest
-from bench.report.bootstrap import CONFIDENCE, Difference, Floats, paired_differences
+from bench.report.bootstrap import CONFIDENCE, MIN_UNITS, Difference, Floats, paired_differences
 from bench.report.groups import Grouping, group_utterances, known_columns
 from bench.report.rows import Row
 from bench.report.subgroups import group_difference, p_values_of_losing_more, typical_change
@@ -72,6 +72,8 @@ class Changes:
     metric: Metric
     first: str
     other: str
+    preset: str
+    """Of both models' records."""
     seeds: tuple[int, ...]
     overall: GroupChange
     groups: tuple[GroupChange, ...]
@@ -124,6 +126,7 @@ def _task_changes(
                 metric=metric,
                 first=rows[0].name,
                 other=row.name,
+                preset=records[0][0].preset,
                 seeds=tuple(record.cell.seed for record in records[0]),
                 overall=overall,
                 groups=groups,
@@ -162,7 +165,7 @@ def _group_changes(
             p_value=p_value,
         )
 
-    overall = measured("", "all", range(len(pairs)), paired_differences(counts)[0], 1.0)
+    overall = measured("", "all", range(len(pairs)), paired_differences(counts, MIN_UNITS)[0], 1.0)
     groups = []
     for grouping in _with_scores(groupings, counts):
         members = list(grouping.members.values())

@@ -11,10 +11,12 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.report.names import in_order
-from bench.report.run_leaderboard import run_leaderboard
+from bench.report.notes import preset_name, table_notes
+from bench.report.run_leaderboard import collated, run_context
 from bench.store.latency import MEASURED_ON
 from bench.store.records import Record
 from bench.store.run_folder import RunFolder
+from bench.store.scores import scale_problems
 from bench.store.standard_corpora import deviations
 
 NAMED_AT_MOST = 6
@@ -36,6 +38,8 @@ class Board:
     """What ``config.yaml`` holds."""
     split: str = "test"
     """Whose scores these are."""
+    scale_problems: tuple[str, ...] = ()
+    """Why there are no relative scores, see `bench.store.scores.scale_problems`."""
 
     @property
     def conditions(self) -> tuple[str, str, str]:
@@ -85,12 +89,15 @@ class Comparable:
         runs = ", ".join(board.name for board in self.boards)
         superb = ", SUPERB's corpora" if self.is_superb else ""
         split = "" if self.boards[0].split == "test" else f", {self.boards[0].split} split"
-        return f"{data}, preset {preset}, protocol {protocol}{split}{superb} ({runs})"
+        return f"{data}, preset {preset_name(preset)}, protocol {protocol}{split}{superb} ({runs})"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say what a reader must know of these rows."""
-        notes = list(self.apart)
+        notes = [*table_notes([board.table for board in self.boards], self.boards[0].split), *self.apart]
+        for board in self.boards:
+            run = f"{board.name}: " if len(self.boards) > 1 else ""
+            notes += [f"{run}{problem}" for problem in board.scale_problems]
         if sum(board.has_relative_scores for board in self.boards) > 1:
             notes.append("The relative score is that of each run's own filter banks (0) and teacher (100).")
         if not self.has_one_scale:
@@ -156,8 +163,9 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
     if missing := [task for task in tasks if task not in there]:
         raise UserError(f"--tasks {missing[0]}: {path} has no such records. It has: {', '.join(there)}.")
     records = tuple(record for record in records if not tasks or record.cell.task in tasks)
-    table = run_leaderboard(folder, split, tasks)
-    return Board(path, name or path.resolve().name, table, records, config, split)
+    table = collated(records, config, path, split)
+    problems = scale_problems(records, split, run_context(records, config))
+    return Board(path, name or path.resolve().name, table, records, config, split, tuple(problems))
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:
@@ -176,6 +184,11 @@ def comparable(boards: Sequence[Board]) -> list[Comparable]:
         else:
             found.append(Comparable((board,), tuple(apart)))
     return found
+
+
+def board_notes(board: Board) -> tuple[str, ...]:
+    """Say what a reader must know of the scores of one run."""
+    return Comparable((board,)).notes
 
 
 def _difference(first: Board, other: Board) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from bench import registry
 from bench.contracts import Metric
 from bench.errors import UserError
-from bench.report.bootstrap import CONFIDENCE, Difference, Floats, holm, paired_differences
+from bench.report.bootstrap import CONFIDENCE, MIN_UNITS, Difference, Floats, holm, paired_differences
 from bench.report.rows import Row
 from bench.report.utterances import common_tasks, comparable_records, paired_utterances
 from bench.store.records import Record
@@ -42,13 +42,22 @@ class Comparison:
     difference: Difference
     """Of ``other`` from ``first``, seeds averaged within each utterance."""
     p_holm: float
-    """The p-value after Holm's correction over all metrics of all tasks of the same two models."""
+    """The p-value after Holm's correction over all metrics of all tasks of the two models; NaN if there is none."""
     seeds: tuple[int, ...]
     unit: str
     """What was resampled: ``utterance``, or the column that groups them."""
     num_units: int
     better: str | None
     """The better model, where the interval excludes 0."""
+    preset: str
+    """Of both models' records."""
+
+    @property
+    def too_few(self) -> str:
+        """Say that too few units were resampled for an interval; empty if they were enough."""
+        if self.difference.has_interval:
+            return ""
+        return f"too few {self.unit}s: {self.num_units}, not {MIN_UNITS}"
 
     @property
     def is_real_after_holm(self) -> bool:
@@ -92,7 +101,7 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
         summed: Floats = np.zeros((num_units, len(rows), 2))
         np.add.at(summed, members, counts)
         scores = [_score(records, split, metric) for records in chosen]
-        for row, score, difference in zip(rows[1:], scores[1:], paired_differences(summed), strict=True):
+        for row, score, difference in zip(rows[1:], scores[1:], paired_differences(summed, MIN_UNITS), strict=True):
             yield Comparison(
                 task=task,
                 metric=metric.name,
@@ -105,6 +114,7 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
                 seeds=tuple(record.cell.seed for record in chosen[0]),
                 unit=by if is_grouped and by else "utterance",
                 num_units=num_units,
+                preset=chosen[0][0].preset,
                 better=_better(difference, metric, rows[0].name, row.name),
             )
 

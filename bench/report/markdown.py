@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.report.columns import Column
 from bench.report.tables import Cell, Group, text
+from bench.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$!@:])")
 
@@ -18,7 +19,7 @@ def markdown(groups: Sequence[Group]) -> str:
 
 def escaped(plain: str) -> str:
     """Make text mean itself: no markup, no HTML, no link, one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(plain.split()))
+    return _SPECIAL.sub(r"\\\1", printable(" ".join(plain.split())))
 
 
 def _section(group: Group) -> str:

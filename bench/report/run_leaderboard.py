@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from bench import registry
 from bench.contracts import Metric
 from bench.store.latency import MEASURED_ON, latency_columns, read_latencies
 from bench.store.leaderboard import leaderboard
+from bench.store.records import Record
 from bench.store.run_folder import RunFolder
 from bench.store.scores import RunContext
 
@@ -28,21 +30,44 @@ def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[st
     """
     records = [record for record in folder.records if not tasks or record.cell.task in tasks]
     config = folder.read_config() or {}
+    return collated(records, config, folder.path, split)
+
+
+def collated(records: Sequence[Record], config: Mapping[str, Any], path: Path, split: str) -> pd.DataFrame:
+    """Collate records that are read already.
+
+    Args:
+        records: of one run.
+        config: what its ``config.yaml`` holds.
+        path: of the run's folder, for the latencies in it.
+        split: whose scores.
+    """
+    run = run_context(records, config)
+    sources = config.get("models", {})
+    rows = [*run.references, *(row for row in sources if row not in run.references)]
+    models = sorted({record.cell.model for record in records})
+    order = [model for row in rows for model in models if model == row or model.startswith(f"{row}-")]
+    return _with_latency(leaderboard(records, split, list(dict.fromkeys(order)), run), path)
+
+
+def run_context(records: Iterable[Record], config: Mapping[str, Any]) -> RunContext:
+    """Collect what scores over many tasks need to know of a run.
+
+    Args:
+        records: of the run.
+        config: what its ``config.yaml`` holds.
+    """
     sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
-    run = RunContext(
+    return RunContext(
         teacher=config.get("teacher"),
         references={row: source["reference"] for row, source in sources.items() if source.get("reference")},
         metrics=primary_metrics({record.cell.task for record in records}),
     )
-    rows = [*run.references, *(row for row in sources if row not in run.references)]
-    models = sorted({record.cell.model for record in records})
-    order = [model for row in rows for model in models if model == row or model.startswith(f"{row}-")]
-    return _with_latency(leaderboard(records, split, list(dict.fromkeys(order)), run), folder)
 
 
-def _with_latency(table: pd.DataFrame, folder: RunFolder) -> pd.DataFrame:
-    """Put what was measured of the models beside what was counted."""
-    latencies = latency_columns(read_latencies(folder.path))
+def _with_latency(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Put what was measured of the models next to what was counted."""
+    latencies = latency_columns(read_latencies(path))
     columns = dict.fromkeys(name for values in latencies.values() for name in values)
     place = list(table.columns).index("macs_superb") + 1
     for offset, name in enumerate(columns):

@@ -55,7 +55,8 @@ def p_values_of_losing_more(
 
     What is permuted are the changes of utterances about the overall change, each divided by the square root of its
     denominator, so that long and short utterances may change places. The p-values are corrected for the number of
-    groups: each is how often chance alone would make some group look as bad.
+    groups: each is how often chance alone would make some group look as bad. Utterances are taken as independent: if
+    those of one speaker change together, p-values of groups that few speakers make up are too small.
 
     Args:
         counts: shape (utterances, 2 models, 2).

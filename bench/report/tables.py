@@ -13,6 +13,7 @@ from bench.report.columns import MACS_SUPERB, PARAMS, Column, columns_of
 from bench.report.comparable import Board, comparable
 from bench.report.published import PUBLISHED, SOURCES
 from bench.report.run_leaderboard import primary_metrics
+from bench.store.leaderboard import SMOKE
 
 RELATIVE_SCALE = "relative_scale"
 """Column: the teacher and the tasks of a row's relative score."""
@@ -75,9 +76,10 @@ class Group:
     def best(self, column: Column) -> frozenset[int]:
         """Find the rows that are best in a column, as printed, of those that compression made smaller.
 
-        None is where these are fewer than two; where no row was compressed, all rows compete.
+        Empty if fewer than two rows compete, or if scores are meaningless (preset ``smoke``). Where no row was
+        compressed, all rows compete.
         """
-        if not column.marks_best or column.decimals is None:
+        if not column.marks_best or column.decimals is None or (self.table["preset"] == SMOKE).any():
             return frozenset()
         compressed = [_is_smaller(row) for _, row in self.table.iterrows()]
         shown = {

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - full-width signs
+NEEDS_QUOTES = frozenset(',"\r\n')
+QUOTED_NOTHING = '""'
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -14,9 +16,30 @@ def csv_text(table: pd.DataFrame) -> str:
 
     Source: OWASP, "CSV Injection".
     """
-    return table.rename(columns=inert).map(inert).to_csv(index=False)
+    rows = [list(table.columns), *table.astype(object).itertuples(index=False)]
+    # Not with pandas or csv, which leave a carriage return without quotes before Python 3.13: it would start a row.
+    lines = [",".join(_quoted(_text(cell)) for cell in row) for row in rows]
+    # An empty cell alone needs quotes too, or its row would be a blank line.
+    return "".join(f"{line or QUOTED_NOTHING}\n" for line in lines)
 
 
-def inert(cell: Any) -> Any:
-    """Disarm one cell; numbers stay as they are."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+def inert(text: str) -> str:
+    """Disarm the text of one cell."""
+    # A lone surrogate, from a file name that is not UTF-8, is not text that a file can hold.
+    encodable = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{encodable}" if encodable.startswith(FORMULA_STARTS) else encodable
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, str):
+        return inert(cell)
+    if isinstance(cell, list | tuple | dict):
+        return inert(str(cell))
+    return "" if pd.isna(cell) else str(cell)
+
+
+def _quoted(text: str) -> str:
+    if not NEEDS_QUOTES & set(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'

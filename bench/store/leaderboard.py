@@ -10,6 +10,7 @@ import pandas as pd
 from bench.files import write_atomically
 from bench.store.csv_text import csv_text
 from bench.store.records import Record
+from bench.store.sampling import num_utterances
 from bench.store.scores import RunContext, score_columns
 
 IDENTITY = [
@@ -27,6 +28,14 @@ IDENTITY = [
     "protocol",
 ]
 
+SMOKE = "smoke"
+"""The preset that only checks that everything runs."""
+MEANINGLESS = "scores are meaningless"
+NOTE = "note"
+"""Column: what a reader must know of a row; empty unless its preset is `SMOKE`."""
+UTTERANCES, SEEDS = "utterances", "seeds"
+"""Ends of the columns ``<task>_utterances`` and ``<task>_seeds``."""
+
 COUNTS = ["params", "size_bytes", "macs", "macs_superb"]
 MEASURED = ["sparsity", *COUNTS]
 """What differs between the seeds of a sweep."""
@@ -35,7 +44,7 @@ MEASURED = ["sparsity", *COUNTS]
 def leaderboard(
     records: Iterable[Record], split: str = "test", order: Sequence[str] = (), run: RunContext | None = None
 ) -> pd.DataFrame:
-    """Collate records into one row a model.
+    """Collate records into one row per model.
 
     Args:
         records: of one run.
@@ -46,7 +55,8 @@ def leaderboard(
     Returns:
         The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with
         ``<task>_<metric>_std`` beside it (sample standard deviation, empty for one seed), the scores over many tasks
-        (`bench.store.scores.score_columns`), and ``<task>_learning_rate`` of the heads where the records tell it.
+        (`bench.store.scores.score_columns`), ``<task>_learning_rate`` of the heads where records have it, the numbers
+        of utterances and seeds behind each task's scores (``<task>_utterances``, ``<task>_seeds``), and `NOTE`.
     """
     records = list(records)
     long = pd.DataFrame(
@@ -66,7 +76,8 @@ def leaderboard(
         scores[metric] = mean[metric]
         scores[f"{metric}_std"] = spread[metric]
     scores = scores.join(score_columns(records, split, run or RunContext())).join(_learning_rates(records))
-    rows = _rows(long).merge(scores.reset_index(), on="model", how="left")
+    rows = _rows(long).merge(scores.join(_sample_sizes(records, split)).reset_index(), on="model", how="left")
+    rows[NOTE] = rows["preset"].map(lambda preset: f"preset {SMOKE}: {MEANINGLESS}" if preset == SMOKE else None)
     rank = {model: position for position, model in enumerate(order)}
     return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
 
@@ -100,6 +111,20 @@ def _learning_rates(records: Iterable[Record]) -> pd.DataFrame:
         for model, columns in rates.items()
     }
     return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _sample_sizes(records: Sequence[Record], split: str) -> pd.DataFrame:
+    """Count the utterances and seeds of every task, one row per model; the fewest utterances where seeds differ."""
+    cells: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.scores.get(split):
+            cells.setdefault((record.cell.model, record.cell.task), []).append(record)
+    table: dict[str, dict[str, int | None]] = {}
+    for (model, task), own in cells.items():
+        counts = [count for record in own if (count := num_utterances(record, split)) is not None]
+        table.setdefault(model, {})[f"{task}_{UTTERANCES}"] = min(counts, default=None)
+        table[model][f"{task}_{SEEDS}"] = len(own)
+    return pd.DataFrame.from_dict(table, orient="index").astype("Int64")
 
 
 def _identity(record: Record) -> dict[str, object]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import hypot
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 import pandas as pd
 
 from bench.contracts import Metric
 from bench.score import SIX_TASKS, SUPERB_ANCHORS, Scores, relative_score, superb6_score, superb_score
 from bench.store.records import Record
+from bench.store.sampling import standard_error
 from bench.store.standard_corpora import deviations
-
-logger = logging.getLogger(__name__)
 
 COLUMNS = ["relative_score", "relative_score_std", "superb6_score", "superb_score"]
 
@@ -34,26 +34,32 @@ class RunContext:
     """Each task's primary metrics."""
 
 
-def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.DataFrame:
-    """Compute the columns ``COLUMNS``, one row a model, empty where a score has no meaning.
+class Scale(NamedTuple):
+    """The two ends of a relative score: primary metrics alone, in percent."""
 
-    The relative score stands between the means over seeds of the run's own filter banks (0) and of the row's teacher
-    (100); its deviation is that of the row's seeds which have all tasks. A row that lacks a task its teacher has gets
-    none, since scores over different tasks cannot be ranked; nor does any where the teacher is not above filter banks
-    on every metric, since there is no scale then. SUPERB's scores are of the test split alone.
+    low: Scores
+    """Of filter banks."""
+    high: Scores
+    """Of the teacher."""
+
+
+def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.DataFrame:
+    """Compute the columns ``COLUMNS``, one row per model, empty where a score has no meaning.
+
+    The relative score lies between the means over seeds of the run's own filter banks (0) and of the row's teacher
+    (100); its deviation is over those seeds of the row that have all tasks. A row that lacks a task of its teacher gets
+    none, since scores over different tasks cannot be ranked. No row gets one if the scale has no meaning, see
+    `scale_problems`. SUPERB's scores exist on the test split alone.
 
     Args:
         records: of one run.
         split: whose scores.
         run: its teacher, references and metrics.
     """
-    rows: dict[str, list[Record]] = {}
-    for record in records:
-        rows.setdefault(record.cell.model, []).append(record)
+    rows = _by_row(records)
     teachers = _teacher_rows(rows, run)
     means = {model: _mean_scores(found, split) for model, found in rows.items()}
-    fbank = means.get(next((row for row, reference in run.references.items() if reference == FBANK), ""))
-    scales = {teacher: _scale(teacher, means[teacher], fbank, run) for teacher in set(teachers.values())}
+    scales, _ = _scales(rows, teachers, split, run)
     table = {}
     for model, found in rows.items():
         scale = scales.get(teachers.get(model, ""))
@@ -61,6 +67,47 @@ def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.
         spread = None if scale is None or relative is None else _spread(found, split, scale)
         table[model] = [relative, spread, *(_superb_scores(found, means[model]) if split == "test" else (None, None))]
     return pd.DataFrame.from_dict(table, orient="index", columns=COLUMNS).astype("float64")
+
+
+def scale_problems(records: Iterable[Record], split: str, run: RunContext) -> list[str]:
+    """Say why rows of a run that has filter banks and a teacher have no relative score.
+
+    A scale has no meaning if the teacher is not above filter banks on every primary metric, or if the gap between them
+    is within its standard error: the relative score divides by that gap, so it would measure chance.
+
+    Args:
+        records: of one run.
+        split: whose scores.
+        run: its teacher, references and metrics.
+
+    Returns:
+        One sentence per teacher without a scale.
+    """
+    rows = _by_row(records)
+    _, problems = _scales(rows, _teacher_rows(rows, run), split, run)
+    return problems
+
+
+def _by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        rows.setdefault(record.cell.model, []).append(record)
+    return rows
+
+
+def _scales(
+    rows: Mapping[str, Sequence[Record]], teachers: Mapping[str, str], split: str, run: RunContext
+) -> tuple[dict[str, Scale], list[str]]:
+    """Find the scale of every teacher that has one, and say why others have none."""
+    fbank = next((row for row, reference in run.references.items() if reference == FBANK and row in rows), None)
+    scales, problems = {}, []
+    for teacher in sorted(set(teachers.values())) if fbank is not None else []:
+        scale = _scale(rows[teacher], rows[fbank], split, run)
+        if isinstance(scale, Scale):
+            scales[teacher] = scale
+        elif scale:
+            problems.append(f"No relative score: {teacher} {scale}.")
+    return scales, problems
 
 
 def _teacher_rows(rows: Mapping[str, Sequence[Record]], run: RunContext) -> dict[str, str]:
@@ -77,25 +124,29 @@ def _teacher_rows(rows: Mapping[str, Sequence[Record]], run: RunContext) -> dict
     return found
 
 
-def _scale(teacher: str, high: Scores, low: Scores | None, run: RunContext) -> tuple[Scores, Scores] | None:
-    """Take the two ends of the relative score, with primary metrics alone; None where they make no scale."""
-    if low is None:
-        return None
-    ends = {task: {metric.name: high[task][metric.name] for metric in run.metrics.get(task, ())} for task in high}
-    for task, metrics in ends.items():
-        for metric in run.metrics.get(task, ()):
-            other = low.get(task, {}).get(metric.name)
-            if other is None:
-                return None
-            if (metrics[metric.name] > other) != metric.higher_is_better or metrics[metric.name] == other:
-                logger.warning(
-                    "relative_score stays empty: %s is not above %s on %s %s", teacher, FBANK, task, metric.name
-                )
-                return None
-    return low, ends
+def _scale(teacher: Sequence[Record], fbank: Sequence[Record], split: str, run: RunContext) -> Scale | str:
+    """Make the scale of a teacher, or say what is wrong with it; nothing if a score is missing."""
+    high, low = _mean_scores(teacher, split), _mean_scores(fbank, split)
+    metrics = {task: run.metrics.get(task, ()) for task in high}
+    for task, found in metrics.items():
+        for metric in found:
+            here, there = (scores.get(task, {}).get(metric.name) for scores in (high, low))
+            if here is None or there is None:
+                return ""
+            values = f"{FBANK} on {task} {metric.name} ({here:.2f} and {there:.2f} %"
+            if here == there or (here > there) != metric.higher_is_better:
+                return f"is not better than {values})"
+            errors = (
+                standard_error([one for one in records if one.cell.task == task], split, metric)
+                for records in (teacher, fbank)
+            )
+            error = 100 * hypot(*errors)
+            if abs(here - there) <= error:
+                return f"is within a standard error of {values}, standard error of the gap {error:.2f})"
+    return Scale(low, {task: {metric.name: high[task][metric.name] for metric in metrics[task]} for task in high})
 
 
-def _spread(records: Iterable[Record], split: str, scale: tuple[Scores, Scores]) -> float | None:
+def _spread(records: Iterable[Record], split: str, scale: Scale) -> float | None:
     by_seed: dict[int, list[Record]] = {}
     for record in records:
         by_seed.setdefault(record.cell.seed, []).append(record)

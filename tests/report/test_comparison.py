@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from bench.cli.app import application
 from bench.errors import UserError
+from bench.report.bootstrap import holm
 from bench.report.comparison import compare
 from bench.report.rows import find_rows, newest_run
 from bench.store.records import Cell, ModelCard, Record, RecordStore
@@ -25,7 +28,14 @@ def write_cell(tmp_path: Path) -> Callable[..., None]:
     """Write a finished cell of KS: 200 answers, right or wrong."""
 
     def write(
-        model: str, right: Sequence[int], *, seed: int = 0, run: str = "run", steps: int = 10, **record: Any
+        model: str,
+        right: Sequence[int],
+        *,
+        seed: int = 0,
+        run: str = "run",
+        steps: int = 10,
+        clips_per_speaker: int = 50,
+        **record: Any,
     ) -> None:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True, parents=True)
@@ -36,7 +46,7 @@ def write_cell(tmp_path: Path) -> Callable[..., None]:
                 "split": split,
                 "reference": "yes",
                 "counts": {"accuracy": [answer if split == "test" else 1, 1]},
-                "speaker": f"s{index // 50}",
+                "speaker": f"s{index // clips_per_speaker}",
             }
             for split in ("test", "dev")
             for index, answer in enumerate(right)
@@ -92,15 +102,38 @@ class TestCompared:
         assert [(one.metric, one.better) for one in found] == [("wer", "b"), ("cer", "b")]
 
     def test_speakers_are_resampled_where_there_are_some(self, write_cell: Any, tmp_path: Path) -> None:
-        """All gains are one speaker's: a chance among four, whatever the number of clips."""
-        write_cell("a", right(100))
-        write_cell("b", right(150))
+        """All gains are one speaker's: a chance among ten, whatever the number of clips."""
+        write_cell("a", right(100), clips_per_speaker=20)
+        write_cell("b", right(120), clips_per_speaker=20)
         rows = find_rows(["a", "b"], tmp_path / "run", tmp_path)
         (by_utterance,), (by_speaker,) = compare(rows, "test"), compare(rows, "test", by="speaker")
         assert (by_utterance.num_units, by_utterance.better) == (200, "b")
-        assert (by_speaker.num_units, by_speaker.unit, by_speaker.better) == (4, "speaker", None)
+        assert (by_speaker.num_units, by_speaker.unit, by_speaker.better) == (10, "speaker", None)
+        assert by_speaker.difference.has_interval
         with pytest.raises(UserError, match="no column room"):
             compare(rows, "test", by="room")
+
+    def test_too_few_speakers_give_no_interval(
+        self, write_cell: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """With two speakers, 10,000 resamples are of three kinds: their quantiles say nothing."""
+        write_cell("a", right(100), clips_per_speaker=100)
+        write_cell("b", right(150), clips_per_speaker=100)
+        arguments = ["compare", "a", "b", "--run", str(tmp_path / "run"), "--by", "speaker"]
+        assert application()([*arguments, "--json"], standalone_mode=False) == 0
+        (line,) = json.loads(capsys.readouterr().out)
+        assert line["difference"] == pytest.approx(0.25)
+        assert (line["num_resampled"], line["too_few"], line["is_real"], line["better"]) == (2, True, False, None)
+        assert (line["interval"], line["p_value"], line["p_holm"]) == (None, None, None)
+        assert application()(arguments, standalone_mode=False) == 0
+        shown = capsys.readouterr().out
+        assert "too few speakers: 2" in shown
+        assert "+25.00" in shown
+        assert " to " not in shown
+
+    def test_lines_without_an_interval_do_not_count_in_holms_correction(self) -> None:
+        assert holm([0.01, nan, 0.04])[0::2] == holm([0.01, 0.04])
+        assert isnan(holm([0.01, nan])[1])
 
     def test_the_seeds_that_both_have(self, write_cell: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         write_cell("a", right(100), seed=0)

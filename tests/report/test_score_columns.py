@@ -12,7 +12,7 @@ from bench.report.run_leaderboard import primary_metrics
 from bench.score import SIX_TASKS, SUPERB_ANCHORS
 from bench.store.leaderboard import leaderboard
 from bench.store.records import Cell, ModelCard, Record
-from bench.store.scores import RunContext
+from bench.store.scores import RunContext, scale_problems
 from bench.store.standard_corpora import ER_TEST_UTTERANCES, STANDARDS, deviations
 
 RUN = RunContext("teacher-ref", {"teacher": "teacher-ref", "fbank": "fbank"}, primary_metrics(["asr", "ks"]))
@@ -93,6 +93,59 @@ class TestRelativeScore:
     def test_a_teacher_below_filter_banks_is_no_scale(self) -> None:
         weak = record("teacher", "asr", wer=0.81, cer=0.1)
         assert scores([ENDS[0], weak, *ENDS[2:]])["relative_score"].isna().all()
+
+
+class TestGapWithinItsStandardError:
+    """Teacher and filter banks one of 60 clips apart: a student's relative score would be chance, such as 600."""
+
+    @staticmethod
+    def of(teacher: float, fbank: float, seeds: int = 1, **settings: Any) -> list[Record]:
+        values = {"teacher": (teacher, None), "fbank": (fbank, None), "small": (0.5, "teacher-ref")}
+        return [
+            record(model, "ks", seed, reference, accuracy=accuracy).model_copy(update={"settings": settings})
+            for model, (accuracy, reference) in values.items()
+            for seed in range(seeds)
+        ]
+
+    def test_there_is_no_relative_score_and_a_reason(self) -> None:
+        records = self.of(21 / 60, 20 / 60, num_test_utterances=60)
+        assert scores(records)["relative_score"].isna().all()
+        (reason,) = scale_problems(records, "test", RUN)
+        for part in ("teacher", "fbank", "ks accuracy", "35.00 and 33.33"):
+            assert part in reason
+        # The binomial formula: the root of (0.35 x 0.65 + 0.3333 x 0.6667) / 60.
+        assert "8.66" in reason
+
+    def test_a_gap_beyond_it_is_a_scale(self) -> None:
+        records = self.of(0.9, 0.4, num_test_utterances=60)
+        assert scores(records).loc["small", "relative_score"] == pytest.approx(20)
+        assert scale_problems(records, "test", RUN) == []
+
+    def test_many_utterances_make_a_small_gap_real(self) -> None:
+        assert scale_problems(self.of(21 / 60, 20 / 60, num_test_utterances=6_000), "test", RUN) == []
+
+    def test_folds_count_together(self) -> None:
+        folds = {str(fold): {"num_test_utterances": 1_200} for fold in range(5)}
+        assert scale_problems(self.of(21 / 60, 20 / 60, folds=folds), "test", RUN) == []
+        few = {"0": {"num_test_utterances": 60}}
+        assert scale_problems(self.of(21 / 60, 20 / 60, folds=few), "test", RUN) != []
+
+    def test_seeds_that_differ_more_than_the_gap(self) -> None:
+        records = [
+            record(model, "ks", seed, accuracy=mean + spread)
+            for model, mean in (("teacher", 0.51), ("fbank", 0.5))
+            for seed, spread in enumerate((-0.05, 0, 0.05))
+        ]
+        assert len(scale_problems(records, "test", RUN)) == 1
+        steady = [
+            record(one.cell.model, "ks", 0, accuracy=0.51 - 0.01 * (one.cell.model == "fbank")) for one in records
+        ]
+        assert scale_problems(steady[::3], "test", RUN) == []
+
+    def test_error_rates_above_one_have_a_standard_error_too(self) -> None:
+        ends = [record("teacher", "asr", wer=1.2, cer=0.5), record("fbank", "asr", wer=1.25, cer=0.6)]
+        few = [one.model_copy(update={"settings": {"num_test_utterances": 20}}) for one in ends]
+        assert len(scale_problems(few, "test", RUN)) == 1
 
 
 def standard_record(task: str) -> Record:

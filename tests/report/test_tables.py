@@ -29,6 +29,7 @@ from bench.score import SIX_TASKS, SUPERB_ANCHORS
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing, write_latency
 from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore
+from bench.text import printable
 from tests.application.test_command_line import bench, error_of
 from tests.report.test_score_columns import standard_record
 
@@ -151,14 +152,13 @@ class TestGroups:
         one, two = groups_of(write_run(ROWS, "one"), write_run(ROWS, "two", **changes))
         assert one.heading != two.heading
         if "steps" in changes:
-            assert two.notes == ("Not to be ranked with one: tasks.asr.total_steps is 20 here and 10 there.",)
+            assert "Not to be ranked with one: tasks.asr.total_steps is 20 here and 10 there." in two.notes
 
     def test_other_audio_of_the_same_name_stands_apart(self, write_run: Write) -> None:
         one, two = write_run(ROWS, "one", audio_sha256="a" * 64), write_run(ROWS, "two", audio_sha256="b" * 64)
-        assert [group.notes for group in groups_of(one, two)] == [
-            (),
-            ("Not to be ranked with one: the audio of asr differs in bits.",),
-        ]
+        first, second = groups_of(one, two)
+        apart = "Not to be ranked with one: the audio of asr differs in bits."
+        assert set(second.notes) - set(first.notes) == {apart}
 
     def test_runs_of_one_name_are_told_apart(self, write_run: Write) -> None:
         one, two = write_run(ROWS, "x/run"), write_run(ROWS, "y/run")
@@ -167,8 +167,7 @@ class TestGroups:
 
     def test_a_paper_run_tells_why_it_is_not_superb_s(self, write_run: Write) -> None:
         (group,) = groups_of(write_run(ROWS, preset="paper", protocol="s3prl"))
-        (note,) = group.notes
-        assert "ks: an unknown number of test utterances, not 3,081" in note
+        assert any("ks: an unknown number of test utterances, not 3,081" in note for note in group.notes)
 
     def test_relative_scores_over_other_tasks_have_no_best(self, write_run: Write) -> None:
         fbank = {"ks": {"accuracy": 0.5}, "asr": {"wer": 0.8, "cer": 0.8}}
@@ -209,7 +208,7 @@ class TestPublished:
         names = [row["model"] for row in group.rows()]
         assert names[0] == "model"
         assert "DPHuBERT [D, L, S]" in names
-        assert [note[:3] for note in group.notes] == [f"[{letter}]" for letter in SOURCES]
+        assert [note[:3] for note in group.notes if note.startswith("[")] == [f"[{letter}]" for letter in SOURCES]
         assert group.rows()[0]["superb6_score"] == Figure(pytest.approx(1000))
 
     def test_dev_scores_never_stand_beside_them(self, tmp_path: Path) -> None:
@@ -326,10 +325,11 @@ class TestFigures:
         write_latency(folder, latency_of("a", cpu="x"))
         (group,) = groups_of(folder)
         assert [row["RTF ↓"] for row in group.texts()] == ["", "0.0123", ""]
-        assert group.notes == ("Real-time factors: one thread of x, torch 2.",)
+        assert "Real-time factors: one thread of x, torch 2." in group.notes
         write_latency(folder, latency_of("b", cpu="y"))
         (group,) = groups_of(folder)
-        assert group.notes == ("Real-time factors of different machines have no rank: x, torch 2 (a); y, torch 2 (b).",)
+        apart = "Real-time factors of different machines have no rank: x, torch 2 (a); y, torch 2 (b)."
+        assert apart in group.notes
 
 
 def latency_of(model: str, cpu: str) -> LatencyRecord:
@@ -369,7 +369,7 @@ class TestHostileNames:
         assert not any(token.type == "html_block" for token in tokens)
         shown = ["".join(child.content for child in token.children or []) for token in inline]
         for name in HOSTILE:
-            assert shown.count(" ".join(name.split())) >= 3  # model, teacher, note
+            assert shown.count(printable(" ".join(name.split()))) >= 3  # model, teacher, note
 
     def test_latex_commands_are_only_ours(self, group: Group) -> None:
         text = latex_table(group)

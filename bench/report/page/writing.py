@@ -14,9 +14,12 @@ from plotly.offline import get_plotlyjs
 
 from bench.report.columns import Column
 from bench.report.comparable import Board
+from bench.report.notes import SMOKE_NOTE
 from bench.report.page.boards import board_data
 from bench.report.page.details import SharedValues, model_details
 from bench.report.tables import Cell, Group
+from bench.store.leaderboard import SMOKE
+from bench.text import printable
 
 TEMPLATES = "templates"
 SCRIPTS = ("leaderboard.js", "pareto.js", "model.js", "start.js")
@@ -53,6 +56,7 @@ def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]],
         loader=PackageLoader(__package__, TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -62,7 +66,7 @@ def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]],
     links = [_links(group, details) for group in groups]
     return templates.get_template("page.html").render(
         boards=[
-            {"data": data, "group": group, "rows": _cells(group), "links": linked}
+            {"data": data, "group": group, "rows": _cells(group), "links": linked, "warning": _warning(group)}
             for data, group, linked in zip(boards, groups, links, strict=True)
         ],
         data={"boards": boards, "links": links, "details": details, "shared": shared},
@@ -72,6 +76,11 @@ def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]],
     )
 
 
+def _finalized(value: Any) -> Any:
+    """Escape control characters of plain text, which HTML does not allow; markup of our own stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _source(name: str) -> str:
     return files(__package__).joinpath(TEMPLATES, name).read_text(encoding="utf-8")
 
@@ -79,6 +88,10 @@ def _source(name: str) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _warning(group: Group) -> str:
+    return SMOKE_NOTE if (group.table["preset"] == SMOKE).any() else ""
 
 
 def _links(group: Group, details: Mapping[str, Mapping[str, Any]]) -> list[list[str] | None]:

@@ -117,3 +117,12 @@ def mark(figure: Figure, text: str) -> None:
     """Say below the figure where its scores come from."""
     lines = textwrap.wrap(one_line(text), round(MARK_LETTERS_AN_INCH * figure.get_figwidth()))
     figure.supxlabel("\n".join(lines), x=0.995, ha="right", color="#606060")
+
+
+def stamp(figure: Figure, text: str) -> None:
+    """Write a warning across the figure, over all panels."""
+    size = 72 * figure.get_figwidth() / len(text)
+    stamped = figure.text(
+        0.5, 0.5, text, ha="center", va="center", fontsize=size, color="#C00000", alpha=0.45, zorder=10
+    )
+    stamped.set_in_layout(False)

@@ -9,12 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.errors import UserError
 from bench.report.plots import canvas
 from bench.report.plots.scores import by_setting, overall_or_task_scores, panel_title, setting_label
 from bench.report.plots.series import TEACHER_COLOR, Series, series
-from bench.report.plots.sources import Source
+from bench.report.plots.sources import MANIFEST, SavedModel, Source
 from bench.report.plots.ticks import plain_log_scale
 from bench.report.plots.writing import NothingToDrawError, Plot
+from bench.text import shortened
+
+MOST_HOURS = 1e9
+"""Of audio that a model can have been made with; more is damage."""
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
@@ -90,8 +95,20 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
 
 def _hours(source: Source, row: str) -> float | None:
     """Average over the seeds of a sweep, all of which were given as much."""
-    found = [hours for model in source.saved(row) if (hours := model.manifest.provenance.get("audio_hours"))]
-    return float(sum(found) / len(found)) if found else None
+    found = [hours for model in source.saved(row) if (hours := _audio_hours(model))]
+    return sum(found) / len(found) if found else None
+
+
+def _audio_hours(model: SavedModel) -> float | None:
+    hours = model.manifest.provenance.get("audio_hours")
+    if hours is None:
+        return None
+    if isinstance(hours, int | float) and 0 <= hours < MOST_HOURS:
+        return float(hours)
+    raise UserError(
+        f"Expected hours of audio as provenance.audio_hours in {model.path / MANIFEST}. Found {shortened(hours, 60)}. "
+        "Correct it, or compress again."
+    )
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, Series]) -> None:

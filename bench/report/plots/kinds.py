@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
 from bench.report.plots.sources import Source, read_sources
-from bench.report.plots.writing import NothingToDrawError, Plot, write_plot
+from bench.report.plots.writing import NothingToDrawError, Plot, file_name, write_plot
 
 logger = logging.getLogger(__name__)
 
@@ -65,4 +66,18 @@ def draw_plots(
             absent = error
     if not plots and absent is not None:
         raise absent
-    return [write_plot(plot, out, width_in) for plot in plots]
+    names = _distinct_names(plots)
+    return [write_plot(replace(plot, name=name), out, width_in) for plot, name in zip(plots, names, strict=True)]
+
+
+def _distinct_names(plots: Sequence[Plot]) -> list[str]:
+    """Name the files of all figures; names that differ only in what file systems refuse get a number."""
+    taken: dict[str, int] = {}
+    names = []
+    for plot in plots:
+        name = file_name(plot.name)
+        # In lower case, since some file systems ignore case.
+        taken[name.lower()] = taken.get(name.lower(), 0) + 1
+        number = taken[name.lower()]
+        names.append(name if number == 1 else f"{name}-name{number}")
+    return names

@@ -10,6 +10,7 @@ import pandas as pd
 from bench.contracts import Metric
 from bench.report.comparable import Board, comparable
 from bench.report.names import in_order, score_title
+from bench.report.notes import preset_name
 from bench.report.plots.sources import Source
 from bench.report.run_leaderboard import primary_metrics
 
@@ -101,7 +102,7 @@ def setting_label(table: pd.DataFrame) -> str:
         return "published results on SUPERB's corpora, not of this suite"
     data, preset, protocol = own[SETTING].iloc[0]
     beside = "" if len(own) == len(table) else "; beside published results on SUPERB's corpora"
-    return f"{data}, preset {preset}, protocol {protocol}{beside}"
+    return f"{data}, preset {preset_name(preset)}, protocol {protocol}{beside}"
 
 
 def by_setting(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:

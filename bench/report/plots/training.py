@@ -16,7 +16,14 @@ from bench.report.plots import canvas
 from bench.report.plots.series import LINE_STYLES, series
 from bench.report.plots.sources import HISTORY, Source
 from bench.report.plots.writing import NothingToDrawError, Plot
+from bench.text import shortened
 
+FIRST_LINE = 2
+"""Of a CSV's rows, below its head."""
+LARGEST = 1e30
+"""Numbers beyond this are damage."""
+MOST_LINES = 1_000_000
+REMEDY = "Delete the file: the figure of this training is then left out."
 X = "update_in_all"
 """Updates counted over all stages."""
 MOST_NAMED_STAGES = 2
@@ -76,21 +83,40 @@ def training_table(path: Path) -> pd.DataFrame:
     """Read a history: its columns that are drawn, and the updates counted over all stages.
 
     Raises:
-        UserError: it has no stages, updates or losses.
+        UserError: it has no stages, updates or losses, or a cell is no finite number; the line is named.
     """
     try:
-        history = pd.read_csv(path)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"Expected a table of training in {path}. Found none that can be read. Delete it.") from error
-    if history.empty or not {"stage", "update", "loss"} <= set(history.columns):
-        raise UserError(f"Expected the columns stage, update and loss in {path}. Found others. Delete it.")
+        # As text, since a damaged cell would turn its whole column into text.
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, nrows=MOST_LINES)
+    except (OSError, ValueError) as error:  # Covers pandas' parser errors and bytes that are not UTF-8.
+        why = shortened(str(error), 100)
+        raise UserError(f"Expected a table of training in {path}. It cannot be read ({why}). {REMEDY}") from error
+    if cells.empty or not {"stage", "update", "loss"} <= set(cells.columns):
+        raise UserError(f"Expected the columns stage, update and loss in {path}. Found others or no rows. {REMEDY}")
+    drawn = [column for panel in PANELS for column in panel.curves if column in cells]
+    history = cells[["stage"]].assign(**{column: _numbers(cells[column], path) for column in ("update", *drawn)})
+    for column in ("update", "loss"):
+        if history[column].isna().any():
+            line = int(history[column].isna().to_numpy().argmax()) + FIRST_LINE
+            raise UserError(f"Expected a number as {column} in {path}, line {line}. Found nothing. {REMEDY}")
     lengths = history.groupby("stage", sort=False)["update"].max()
     before = lengths.cumsum().shift(fill_value=0)
-    drawn = [
-        column for panel in PANELS for column in panel.curves if column in history and history[column].notna().any()
-    ]
     table = history[["stage", "update"]].assign(**{X: history["update"] + history["stage"].map(before)})
-    return table.join(history[drawn])
+    return table.join(history[[column for column in drawn if history[column].notna().any()]])
+
+
+def _numbers(cells: pd.Series[str], path: Path) -> pd.Series[float]:
+    """Read the cells of a column as finite numbers no larger than a figure can show, NaN where they are empty."""
+    numbers = pd.to_numeric(cells.where(cells != ""), errors="coerce")
+    wrong = (cells != "") & ~(numbers.abs() < LARGEST)
+    if wrong.any():
+        place = int(wrong.to_numpy().argmax())
+        found = shortened(repr(str(cells.iloc[place])), 40)
+        raise UserError(
+            f"Expected a finite number as {shortened(str(cells.name), 40)} in {path}, line {place + FIRST_LINE}. "
+            f"Found {found}. {REMEDY}"
+        )
+    return numbers
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:

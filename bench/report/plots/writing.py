@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from bench.errors import UserError
 from bench.files import replacing, write_atomically
-from bench.report.plots.canvas import style
+from bench.report.plots.canvas import stamp, style
 from bench.store.csv_text import csv_text
+from bench.store.leaderboard import MEANINGLESS, NOTE, SMOKE
 
 FORMATS = ("pdf", "png")
 LONGEST_FILE_NAME = 100
@@ -36,7 +37,7 @@ class Plot:
 
 
 def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
-    """Draw a figure and write it.
+    """Draw a figure and write it; one with scores of the preset ``smoke`` says across it that they are meaningless.
 
     Args:
         plot: what.
@@ -48,13 +49,17 @@ def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
     """
     stem = file_name(plot.name)
     paths = {suffix: out / f"{stem}.{suffix}" for suffix in (*FORMATS, "csv")}
+    is_smoke = "preset" in plot.data and bool((plot.data["preset"] == SMOKE).any())
+    warning = f"preset {SMOKE}: {MEANINGLESS}" if is_smoke else None
     with style():
         figure = plot.draw(plot.data, width_in)
+        if warning is not None:
+            stamp(figure, warning)
         for suffix in FORMATS:
             with replacing(paths[suffix]) as temporary:
                 # No date: the same records give the same file.
                 figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
-    write_atomically(paths["csv"], csv_text(plot.data))
+    write_atomically(paths["csv"], csv_text(plot.data if warning is None else plot.data.assign(**{NOTE: warning})))
     return paths
 
 

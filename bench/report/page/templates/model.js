@@ -26,7 +26,8 @@ function signed(value) {
 function changesOf(details) {
   if (details.not_compared) return [element("p", details.not_compared, { class: "quiet" })];
   const explained = "Broken: right with the teacher, wrong with this model; mended: the reverse. Bold groups lost more than "
-    + "the other utterances, beyond chance among all groups of the table (p < 0.05).";
+    + "the other utterances, beyond chance among all groups of the table (p < 0.05). Intervals and p take utterances as "
+    + "independent: those of one speaker may change together, so groups of few speakers stand out too easily.";
   return [element("p", explained, { class: "quiet" }), ...details.changes.flatMap((change) => {
     if (change.not_compared) return [element("h4", change.title), element("p", change.not_compared, { class: "quiet" })];
     const [overall, ...groups] = change.groups;
@@ -35,7 +36,7 @@ function changesOf(details) {
       cells: [
         group.name, String(group.num_utterances), String(group.num_broken), String(group.num_mended),
         group.before.toFixed(2), group.now.toFixed(2),
-        `${signed(group.difference[0])} (${signed(group.difference[1])} to ${signed(group.difference[2])})`,
+        `${signed(group.difference)} (${group.interval ? group.interval.map(signed).join(" to ") : "too few utterances"})`,
         group.lost_more_by === null ? "" : signed(group.lost_more_by),
         group.p_value === null ? "" : group.p_value.toFixed(4),
       ],

@@ -1,0 +1,55 @@
+"""How many test utterances and seeds a score is from, and how far chance alone may move it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean, variance
+
+from bench.contracts import Metric
+from bench.store.records import Record
+
+LARGEST_VARIANCE = 0.25
+"""Of any value between 0 and 1 (Popoviciu's inequality)."""
+
+
+def num_utterances(record: Record, split: str) -> int | None:
+    """Count the utterances of a split that a record was scored on, over all folds.
+
+    Returns:
+        None if the task does not say: those of other packages need not.
+    """
+    folds = record.settings.get("folds")
+    parts = list(folds.values()) if isinstance(folds, dict) and folds else [record.settings]
+    counts = [part.get(f"num_{split}_utterances") if isinstance(part, dict) else None for part in parts]
+    known = [count for count in counts if isinstance(count, int) and count > 0]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def standard_error(records: Sequence[Record], split: str, metric: Metric) -> float:
+    """Estimate the standard error of one model's score on one task, a fraction.
+
+    Two independent sources add up. Another test set: a score is a mean over n utterances of values between 0 and 1, so
+    its variance is at most p (1 - p) / n; it is exactly that for accuracies of one seed. An error rate above one half
+    has no upper bound of 1 and counts as 1/4. Other seeds: the sample variance over k seeds, divided by k; nothing for
+    one seed, and nothing for utterances if their number is unknown.
+
+    The estimate needs records alone. It is too large rather than too small for the difference between two models, as
+    both are scored on the same utterances.
+
+    Args:
+        records: of one model and task, one per seed.
+        split: whose scores.
+        metric: of the task; at least one record has it.
+
+    Source: Miller, "Adding error bars to evals", 2024 (arXiv 2411.00640), equations 1 and 2 and section 3; Bhatia and
+    Davis, "A better bound on the variance", American Mathematical Monthly 107(4), 2000.
+    """
+    scores = [record.scores[split][metric.name] for record in records if metric.name in record.scores.get(split, {})]
+    score = fmean(scores)
+    counts = [count for record in records if (count := num_utterances(record, split)) is not None]
+    is_open_ended = not metric.higher_is_better and score > 0.5
+    bound = LARGEST_VARIANCE if is_open_ended else max(0.0, score * (1 - score))
+    from_utterances = bound / min(counts) if counts else 0.0
+    from_seeds = variance(scores) / len(scores) if len(scores) > 1 else 0.0
+    return sqrt(from_utterances + from_seeds)
