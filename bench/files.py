@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,41 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of ``path`` at once, when all of it is on the disk.
 
     A reader, or a crash, never sees half of the file; folders above it are made.
+
+    Raises:
+        OSError: the disk is full, or the like; its ``filename`` is ``path``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not by the process id, which two machines that share the disk may both have.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with naming(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path, *aliases: Path) -> Iterator[None]:
+    """Name ``path`` in an `OSError` that names no file, as those of writing do, or that names one of ``aliases``."""
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, *map(str, aliases)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a UTF-8 file, in place of what may be there."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed in `replacing` left; no other process may be writing ``path``."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink(missing_ok=True)

@@ -23,6 +23,9 @@ from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
+Rows = list[dict[str, Any]]
+"""Of ``training.csv``."""
+
 
 class History(Callback):
     """``training.csv``: one row every few updates, the mean over them, with the last one's gradient norm.
@@ -30,12 +33,12 @@ class History(Callback):
     Rows are part of the checkpoint, so that a resumed stage has each row once.
     """
 
-    def __init__(self, path: Path, stage: str, config: TrainingConfig) -> None:
+    def __init__(self, path: Path, stage: str, config: TrainingConfig, earlier_stages: Rows) -> None:
         self.path = path
         self.stage = stage
         self.config = config
-        self.earlier_stages = [row for row in _read_rows(path) if row["stage"] != stage]
-        self.rows: list[dict[str, Any]] = []
+        self.earlier_stages = earlier_stages
+        self.rows: Rows = []
         self.sums: dict[str, Tensor] = {}
         """Over the finished updates since the last row, of the batches of all processes."""
         self.count = 0
@@ -74,6 +77,10 @@ class History(Callback):
             self._add_row(update, pl_module.last_update(), trainer)
             self._require_learning(is_last=update == trainer.max_steps)
 
+    def write(self) -> None:
+        """Write all rows so far."""
+        _write_rows(self.path, [*self.earlier_stages, *self.rows])
+
     @property
     def suspicious_rows(self) -> int:
         """The latest rows on end that look like divergence."""
@@ -98,7 +105,7 @@ class History(Callback):
         self.rows.append({"stage": self.stage, "update": update, **row})
         self.sums, self.count = {}, 0
         if trainer.is_global_zero:
-            _write_rows(self.path, [*self.earlier_stages, *self.rows])
+            self.write()
             # The loss of a stage that prunes is mostly its regulariser, which rises with the target.
             own = f" (distillation {row['distillation']:.4f})" if "distillation" in row else ""
             logger.info("stage %s, update %d: loss %.4f%s", self.stage, update, row["loss"], own)
@@ -136,14 +143,7 @@ class History(Callback):
         return f", first in batch {number} ({first}{more})"
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: Rows) -> None:
     columns = dict.fromkeys(key for row in rows for key in row)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(columns))

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save
 from torch import Tensor
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
-from bench.files import replacing
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduction import factorised
 from compressors.audio import CropBatches
@@ -32,6 +30,7 @@ from compressors.distillation import (
     trainable_copy,
 )
 from compressors.factors import Factors, all_factors, second_moments
+from compressors.kept_tensors import kept_tensors
 from compressors.linears import LinearGroup, linears_of
 from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
@@ -155,23 +154,24 @@ class LowRank(ChecksTrainingAhead):
         return {self.name: student.eval()}
 
     def _kept_factors(self, frozen: FrozenTeacher, training: Training) -> dict[str, tuple[Tensor, Tensor]]:
-        """Decompose once and for all: done anew, it might differ by rounding."""
-        path = training.workdir / "factors.safetensors"
-        if not path.exists():
-            factors = self._factors(frozen.model, training)
-            spectra = {linear: each.singular_values for linear, each in factors.items()}
-            ranks = self._ranks(spectra, frozen.model.config)
-            truncated = {linear: factors[linear].truncated(rank) for linear, rank in ranks.items()}
-            tensors = {
-                f"{linear}.{part}": tensor
-                for linear, both in truncated.items()
-                for part, tensor in zip(("down", "up"), both, strict=True)
-            }
-            with replacing(path) as temporary:
-                temporary.write_bytes(save(tensors))
-        kept = load_file(path)
+        """Decompose once and for all."""
+        kept = kept_tensors(
+            training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
+        )
         linears = [key.removesuffix(".down") for key in kept if key.endswith(".down")]
         return {linear: (kept[f"{linear}.down"], kept[f"{linear}.up"]) for linear in linears}
+
+    def _truncated_factors(self, teacher: UpstreamModel, training: Training) -> dict[str, Tensor]:
+        factors = self._factors(teacher, training)
+        spectra = {linear: each.singular_values for linear, each in factors.items()}
+        truncated = {
+            linear: factors[linear].truncated(rank) for linear, rank in self._ranks(spectra, teacher.config).items()
+        }
+        return {
+            f"{linear}.{part}": tensor
+            for linear, both in truncated.items()
+            for part, tensor in zip(("down", "up"), both, strict=True)
+        }
 
     def _factors(self, teacher: UpstreamModel, training: Training) -> dict[str, Factors]:
         linears = linears_of(teacher.config, self.config.linears)

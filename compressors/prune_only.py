@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save
 from torch import Tensor
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
-from bench.files import replacing
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.audio import CropBatches
@@ -33,6 +31,7 @@ from compressors.importance import (
     random_scores,
     taylor_scores,
 )
+from compressors.kept_tensors import kept_tensors
 from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target
 from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
@@ -281,21 +280,20 @@ class Pruning:
         )
 
     def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
-        """Decide what step ``step`` keeps, once and for all: recomputed, it might differ by rounding."""
-        path = self.training.workdir / f"masks-{step}.safetensors"
-        if not path.exists():
-            masks = masks_within_budget(self._scores(step), self._shape, budget, self.config)
-            with replacing(path) as temporary:
-                temporary.write_bytes(save(masks))
-        kept: dict[str, Tensor] = load_file(path)
-        return kept
+        """Decide what step ``step`` keeps, once and for all."""
+        return kept_tensors(
+            self.training.workdir / f"masks-{step}.safetensors",
+            lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),
+        )
 
     def _rescale(self, pruned: UpstreamModel, masks: Mapping[str, Tensor], step: int) -> None:
-        """Rescale the model of step ``step``, once and for all as its masks."""
-        path = self.training.workdir / f"rescaled-{step}.safetensors"
+        """Rescale the model of step ``step``, once and for all."""
         names = readers(pruned)
-        own = {key: weight for key, weight in pruned.named_parameters() if key.rpartition(".")[0] in names}
-        if not path.exists():
+        own: dict[str, Tensor] = {
+            key: weight for key, weight in pruned.named_parameters() if key.rpartition(".")[0] in names
+        }
+
+        def rescaled() -> dict[str, Tensor]:
             device = self.training.context.device
             crops = CropBatches(self.training.files, self.config, self._seed("rescaling", step))
             batches = [crops[index].waveforms.to(device) for index in range(NUM_BATCHES)]
@@ -303,9 +301,9 @@ class Pruning:
             rescale_extractor(pruned.to(device), original.to(device), masks, batches)
             for model in (pruned, original):
                 model.cpu()
-            with replacing(path) as temporary:
-                temporary.write_bytes(save({key: weight.detach() for key, weight in own.items()}))
-        for key, value in load_file(path).items():
+            return own
+
+        for key, value in kept_tensors(self.training.workdir / f"rescaled-{step}.safetensors", rescaled).items():
             own[key].data.copy_(value)
 
     def _scores(self, step: int) -> Scores:

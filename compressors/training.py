@@ -8,16 +8,16 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 from bench.audio import AudioFile
 from bench.contracts import Context
 from bench.errors import UserError
-from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
-from compressors.callbacks import Checkpoints, History, ProgressBar
+from compressors.callbacks import Checkpoints, History, ProgressBar, Rows
+from compressors.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
 from compressors.precision import stage_precision
 from compressors.seeds import derived_seed
 from compressors.stages import Objective, StageConfig, TrainingConfig
@@ -51,13 +51,16 @@ class Training:
     files: Sequence[AudioFile]
     """What the model hears."""
     workdir: Path
-    """Checkpoints, one file a stage: ``<stage>.ckpt``."""
+    """Checkpoints, the last two of each stage: ``<stage>.ckpt`` and ``<stage>.previous.ckpt``."""
     history: Path
     """The CSV of what was logged in all stages."""
     context: Context
     devices: int = 1
     """Processes that train together, of which this is one; see `compressors.processes`. They share out the
     ``accumulate_batches`` of each update, which is the one that a single process would make."""
+    logged: dict[Path, dict[str, Rows]] = field(default_factory=dict)
+    """The rows of each history by stage, of the stages that this call has trained or found finished. They come from
+    checkpoints, which are checked, and not from the CSV."""
 
     def run(
         self,
@@ -82,16 +85,41 @@ class Training:
         seed = derived_seed(self.context.seed, name)
         module = StageModule(objective, stage, seed)
         checkpoint = self.workdir / f"{name}.ckpt"
-        finished = _finished_updates(checkpoint, module)
+        history = History(self.history, name, self.config, self._earlier_rows(name))
+        clean_up(checkpoint)
+        good = last_good(checkpoint)
+        finished = _load(good, module, history) if good else 0
         logger.info("stage %s: %d of %d updates are done", name, finished, stage.updates)
-        if finished >= stage.updates:
-            return
-        dataset = batches(seed) if batches else CropBatches(self.files, self.config, seed)
+        if finished < stage.updates:
+            self._train(module, history, checkpoint, good, finished, batches)
+        elif self.is_first_process:
+            history.write()
+        self.logged.setdefault(self.history, {})[name] = history.rows
+
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+    def _earlier_rows(self, name: str) -> Rows:
+        stages = self.logged.get(self.history, {})
+        return [row for stage, rows in stages.items() if stage != name for row in rows]
+
+    def _train(
+        self,
+        module: StageModule,
+        history: History,
+        checkpoint: Path,
+        good: Path | None,
+        finished: int,
+        batches: Callable[[int], Dataset[Any]] | None,
+    ) -> None:
+        dataset = batches(module.seed) if batches else CropBatches(self.files, self.config, module.seed)
         with _quiet(), _plain_errors():
-            precision = LIGHTNING_PRECISION[stage_precision(objective, self.config, self.context)]
-            trainer = self._trainer(name, stage, checkpoint, precision)
+            precision = LIGHTNING_PRECISION[stage_precision(module.objective, self.config, self.context)]
+            trainer = self._trainer(history, module.stage, checkpoint, precision)
             first = finished * self.config.accumulate_batches + trainer.global_rank
-            trainer.fit(module, self._loader(dataset, first), ckpt_path=checkpoint if finished else None)
+            trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
         return DataLoader(
@@ -103,8 +131,7 @@ class Training:
             pin_memory=self.context.device == "cuda",
         )
 
-    def _trainer(self, name: str, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
-        history = History(self.history, name, self.config)
+    def _trainer(self, history: History, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
         return Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
             devices=self.devices,
@@ -118,10 +145,10 @@ class Training:
             callbacks=[
                 history,
                 Checkpoints(checkpoint, self.config.checkpoint_updates, history),
-                ProgressBar(name),
+                ProgressBar(history.stage),
             ],
             # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
-            plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+            plugins=[SealedCheckpointIO(), LightningEnvironment()],
             default_root_dir=self.workdir,
             logger=False,
             enable_checkpointing=False,
@@ -188,30 +215,11 @@ class StageModule(LightningModule):
         return {"gradient_norm": self.gradient_norm.item(), "learning_rate": self.stage.learning_rate * factor}
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are either whole or absent, and hold no code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002 - lightning's signature
-        """Write a checkpoint in place of the last one."""
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(self, path: Any, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint to the CPU."""
-        return _read(Path(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return checkpoint
-
-
-def _finished_updates(path: Path, module: StageModule) -> int:
-    """Return how far a checkpoint is, and load its weights: they are all that a finished stage needs."""
-    if not path.exists():
-        return 0
-    checkpoint = _read(path)
+def _load(path: Path, module: StageModule, history: History) -> int:
+    """Load weights, all that a finished stage needs, and rows; return how many updates are done."""
+    checkpoint = read_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
+    history.load_state_dict(checkpoint["callbacks"][history.state_key])
     return int(checkpoint["global_step"])
 
 

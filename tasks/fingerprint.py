@@ -27,10 +27,14 @@ def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
     """
     path = target_dir / "fingerprint.json"
     wanted = json.dumps(fingerprint, sort_keys=True, indent=1)
-    if path.is_file() and path.read_text(encoding="utf-8") == wanted:
+    if path.is_file() and path.read_bytes() == wanted.encode():
         return
     if target_dir.exists():
-        logger.warning("Started anew: %s was left by another configuration, upstream or corpus", target_dir)
+        logger.warning(
+            "%s was left by another configuration, upstream or corpus, or its %s is damaged: it is begun again",
+            target_dir,
+            path.name,
+        )
         shutil.rmtree(target_dir)
     write_atomically(path, wanted)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from bench.sealed import set_aside
 
 BEST = "valid_best"
 """s3prl's name for the head that was best on the dev set."""
@@ -35,7 +34,7 @@ class HeadCheckpoints:
         self._checkpoint_dir = checkpoint_dir
 
     def restore(self) -> Path | None:
-        """Clear drafts and torn checkpoints, put the best head back, and name the newest complete checkpoint."""
+        """Clear drafts, set damaged checkpoints aside, restore the best head, and return the newest good checkpoint."""
         for draft in [*self._train_dir.glob("step_*"), *self._train_dir.glob(BEST)]:
             shutil.rmtree(draft)
         for checkpoint in reversed(_by_step(self._checkpoint_dir)):
@@ -43,8 +42,7 @@ class HeadCheckpoints:
                 if (checkpoint / BEST).is_dir():
                     shutil.copytree(checkpoint / BEST, self._train_dir / BEST)
                 return checkpoint
-            logger.warning("Ignored a torn checkpoint: %s", checkpoint)
-            shutil.rmtree(checkpoint)
+            set_aside(checkpoint, self._checkpoint_dir.parent)
         return None
 
     def draft(self) -> Path | None:
@@ -58,9 +56,7 @@ class HeadCheckpoints:
         if best.is_dir():
             # The optimizer's state is needed to go on, and nobody goes on from the best head.
             shutil.copytree(best, draft / BEST, ignore=shutil.ignore_patterns("optimizer.pt"))
-        files = sorted(path for path in draft.rglob("*") if path.is_file())
-        manifest = {path.relative_to(draft).as_posix(): _sha256(path) for path in files}
-        (draft / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        (draft / _MANIFEST).write_text(json.dumps(_digests(draft), indent=1), encoding="utf-8")
         for path in [*draft.rglob("*"), draft]:
             _flush(path)
         self._checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -71,15 +67,23 @@ class HeadCheckpoints:
 
 
 def _by_step(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+    steps = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdecimal()]
+    return sorted(steps, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def _is_complete(checkpoint: Path) -> bool:
+    """Say whether the folder holds the very files that its manifest lists; no manifest is no checkpoint."""
     try:
-        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-        return all(_sha256(checkpoint / name) == expected for name, expected in manifest.items())
-    except (FileNotFoundError, ValueError):
+        manifest = json.loads((checkpoint / _MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return False
+    return bool(manifest) and manifest == _digests(checkpoint)
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    """Hash every file of a checkpoint but its manifest, by its path in it."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path != checkpoint / _MANIFEST)
+    return {path.relative_to(checkpoint).as_posix(): _sha256(path) for path in files}
 
 
 def _sha256(path: Path) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bench.contracts import Context, Evaluation, Metric, Upstream
 from bench.errors import UserError
-from bench.files import write_atomically
+from bench.sealed import read_sealed_json, write_sealed_json
 from bench.store.claims import claimed
 from tasks.head_config import HeadConfig
 
@@ -96,12 +96,14 @@ def _search(
     scores: dict[float, float | None] = {}
     for rate in sorted(config.learning_rates):
         result = folder / f"{rate}.json"
-        if not result.is_file():
+        kept = read_sealed_json(result)
+        if kept is None:
             candidate = config.model_copy(update={"learning_rate": rate})
             evaluation = train(candidate, folder / str(rate), dataclasses.replace(context, seed=SEARCH_SEED), ("dev",))
             is_finite = math.isfinite(evaluation.settings["loss"]["dev"])
-            write_atomically(result, json.dumps(evaluation.scores["dev"][metric.name] if is_finite else None))
-        scores[rate] = json.loads(result.read_text(encoding="utf-8"))
+            kept = {metric.name: evaluation.scores["dev"][metric.name] if is_finite else None}
+            write_sealed_json(result, kept)
+        scores[rate] = kept[metric.name]
         told = "no finite loss" if scores[rate] is None else f"{metric.name} {scores[rate]:.4f} on dev"
         logger.info("learning rate %g: %s", rate, told)
         best = _best(scores, metric)

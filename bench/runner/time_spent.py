@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
-from bench.errors import UserError
-from bench.files import write_atomically
 from bench.provenance import cpu_seconds
+from bench.sealed import read_sealed_json, write_sealed_json
 
 FILE = "time_spent.json"
+"""JSON, and a checksum in the last line."""
 
 
 class TimeSpent(TypedDict):
@@ -44,11 +43,7 @@ def noting_time(workdir: Path) -> Iterator[None]:
 
 
 def time_spent(workdir: Path) -> TimeSpent:
-    """Sum what was noted.
-
-    Raises:
-        UserError: the notes are torn.
-    """
+    """Sum what was noted; notes that were damaged, and are set aside, are missing."""
     sessions = _sessions(workdir)
     timed = [session for session in sessions if session]
     return TimeSpent(
@@ -60,17 +55,8 @@ def time_spent(workdir: Path) -> TimeSpent:
 
 
 def _sessions(workdir: Path) -> list[dict[str, float]]:
-    path = workdir / FILE
-    if not path.exists():
-        return []
-    try:
-        sessions: list[dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"Expected notes of the time spent in {path}. Found none that can be read. Delete it."
-        ) from error
-    return sessions
+    return read_sealed_json(workdir / FILE) or []
 
 
 def _write(workdir: Path, sessions: list[dict[str, float]]) -> None:
-    write_atomically(workdir / FILE, json.dumps(sessions) + "\n")
+    write_sealed_json(workdir / FILE, sessions)

@@ -17,6 +17,7 @@ from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
 from compressors.audio import audio_hash, training_files
+from compressors.callbacks import Rows
 from compressors.masked_prediction import MaskedPrediction, Target
 from compressors.precision import precision_on
 from compressors.pretraining.annotations import phone_units, speaker_units
@@ -65,6 +66,7 @@ class Pretraining:
         self.files = training_files(audio, config, self.shape.window)
         self.train_files, self.held_out = split_held_out(self.files, config.held_out_s, context.seed)
         self.figures: dict[str, list[dict[str, Any]]] = {}
+        self.logged: dict[Path, dict[str, Rows]] = {}
 
     @property
     def beside(self) -> Path:
@@ -133,7 +135,7 @@ class Pretraining:
         )
         batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config, augmentation=self.config)
         history = self.beside / HISTORY
-        training = Training(self.config, self.train_files, self.workdir, history, self.context, devices)
+        training = Training(self.config, self.train_files, self.workdir, history, self.context, devices, self.logged)
         training.run(name, iteration, objective, batches)
         return objective
 

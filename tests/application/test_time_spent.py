@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import pytest
 
-from bench.errors import UserError
 from bench.runner.time_spent import FILE, noting_time, time_spent
+from bench.sealed import read_sealed_json
 
 
 def test_sessions_are_summed_and_killed_ones_are_counted(tmp_path: Path) -> None:
@@ -17,9 +16,9 @@ def test_sessions_are_summed_and_killed_ones_are_counted(tmp_path: Path) -> None
         time.sleep(0.1)
         raise KeyError
     with noting_time(tmp_path):
-        assert json.loads((tmp_path / FILE).read_text())[1] == {}  # What a killed process leaves.
-        noted = (tmp_path / FILE).read_text()
-    (tmp_path / FILE).write_text(noted)
+        assert read_sealed_json(tmp_path / FILE)[1] == {}  # What a killed process leaves.
+        noted = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(noted)
     with noting_time(tmp_path):
         started = time.process_time()
         while time.process_time() < started + 0.1:
@@ -30,7 +29,17 @@ def test_sessions_are_summed_and_killed_ones_are_counted(tmp_path: Path) -> None
     assert 0.1 <= found["cpu_seconds"] <= found["seconds"] + 0.1
 
 
-def test_torn_notes_are_told(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("[{")
-    with pytest.raises(UserError, match="Delete it"):
-        time_spent(tmp_path)
+@pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff" * 90, None])
+def test_damaged_notes_are_named_set_aside_and_begun_again(
+    tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with noting_time(tmp_path):
+        pass
+    path = tmp_path / FILE
+    # None: one digit changes.
+    path.write_bytes(path.read_bytes().replace(b"0.", b"7.", 1) if damage is None else damage)
+    with noting_time(tmp_path):
+        pass
+    assert str(path) in caplog.text
+    assert (tmp_path / f"{FILE}.damaged").exists()
+    assert time_spent(tmp_path)["processes"] == 1

@@ -158,6 +158,18 @@ class Noisy(Objective):
         return [{"params": self.parameters(), "lr": learning_rate, "weight_decay": 0.0}]
 
 
+def harm(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+        return
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    changed = {"one bit": bytes(flipped), "torn": content[:-1000], "empty": b"", "no checkpoint": b"{}" * 100}
+    path.write_bytes(changed[damage])
+
+
 class TestTraining:
     stage = StageConfig(updates=11, warmup_updates=2, learning_rate=0.01)
 
@@ -192,6 +204,43 @@ class TestTraining:
         assert not second.seen
         for key, value in first.state_dict().items():
             assert torch.equal(second.state_dict()[key], value), key
+
+    @pytest.mark.parametrize("damage", ["one bit", "torn", "empty", "no checkpoint", "a folder"])
+    @pytest.mark.parametrize("which", [("stage.ckpt",), ("stage.ckpt", "stage.previous.ckpt")], ids=len)
+    def test_a_damaged_checkpoint_is_named_set_aside_and_made_again(
+        self,
+        training: Training,
+        tmp_path: Path,
+        damage: str,
+        which: tuple[str, ...],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        whole = Noisy()
+        training.run("stage", self.stage, whole)
+        again = replace(training, workdir=tmp_path / "again", history=tmp_path / "again.csv")
+        with pytest.raises(KeyError, match="stopped here"):
+            again.run("stage", self.stage, Noisy(8))
+        for name in which:
+            harm(again.workdir / name, damage)
+        resumed = Noisy()
+        again.run("stage", self.stage, resumed)
+        for name in which:
+            assert str(again.workdir / name) in caplog.text
+            assert (again.workdir / f"{name}.damaged").exists()
+        assert len(resumed.seen) == 2 * (11 - (3 if len(which) == 1 else 0))
+        for key, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[key], value), key
+        assert (tmp_path / "again.csv").read_text() == (tmp_path / "training.csv").read_text()
+
+    def test_a_damaged_history_is_written_again(self, training: Training, tmp_path: Path) -> None:
+        for stage in ("first", "second"):
+            training.run(stage, self.stage, Noisy())
+        whole = training.history.read_text()
+        training.history.write_text(whole.replace("second", "f\n,"))
+        later = replace(training, logged={})
+        for stage in ("first", "second"):
+            later.run(stage, self.stage, Noisy())
+        assert training.history.read_text() == whole
 
     def test_stages_differ_in_their_noise_and_share_one_history(self, training: Training) -> None:
         first, second = Noisy(), Noisy()
@@ -269,6 +318,7 @@ class TestTraining:
             "training.csv",
             "work",
             "work/stage.ckpt",
+            "work/stage.previous.ckpt",
         ]
 
     @pytest.mark.parametrize("architecture", ["hubert", "wavlm"])

@@ -180,9 +180,11 @@ class TestKill:
         upstream.forwards_left = 2
         assert evaluate_ks(upstream, "w", total_steps=8) == first
 
-    @pytest.mark.parametrize("harm", ["truncate", "remove", "no manifest"])
-    def test_a_torn_checkpoint_is_ignored(
-        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, harm: str
+    @pytest.mark.parametrize(
+        "harm", ["truncate", "remove", "{", "{}", "[]", "7", '"text"', "null", "\udcff", "[" * 9999]
+    )
+    def test_a_damaged_checkpoint_is_named_and_set_aside(
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         straight = evaluate_ks(make_upstream(), "straight")
         upstream = make_upstream()
@@ -196,9 +198,11 @@ class TestKill:
         elif harm == "remove":
             (newest / "training_stats.yaml").unlink()
         else:
-            (newest / "manifest.json").write_text("{")
+            (newest / "manifest.json").write_text(harm, errors="surrogateescape")
         upstream.forwards_left = None
         assert evaluate_ks(upstream, "torn") == straight
+        assert str(newest) in caplog.text
+        assert (tmp_path / "torn" / "s3prl" / "step_6.damaged").is_dir()
         assert same(head(tmp_path / "torn"), head(tmp_path / "straight"))
 
     def test_what_s3prl_was_writing_is_ignored(self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Tensors that a preparation keeps in the work folder once they are made: made again, they might differ by rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from bench.sealed import read_sealed, write_sealed
+
+
+def kept_tensors(path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of an undamaged file, made and written first where there is none."""
+    kept = read_tensors(path)
+    if kept is None:
+        write_tensors(path, make())
+        kept = read_tensors(path)
+    if kept is None:
+        raise OSError(f"{path} was damaged as soon as it was written")
+    return kept
+
+
+def read_tensors(path: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a file; None where there is none, or a damaged one, which is set aside."""
+    content = read_sealed(path)
+    return None if content is None else load(content)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors with a checksum, all or nothing."""
+    write_sealed(path, save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
