@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DEPTH_OF_UNITS = 0.75
 """Where in the teacher units are clustered: HuBERT's section IV-B takes layer 9 of the 12 of the second Base."""
 
-UNITS_VERSION = 1
+UNITS_VERSION = 2
 """Of how units are made; a higher one leaves those in the cache alone."""
 
 

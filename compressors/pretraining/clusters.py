@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
-import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import pairwise_distances_argmin
-from tqdm import tqdm
 
 from bench.audio import AudioFile
-from bench.files import replacing
+from bench.sealed import read_sealed, write_sealed
 from bench.upstream import UpstreamConfig
 from compressors.pretraining.frame_features import Features, FrameFeatures
+from compressors.pretraining.gathering import GatheredFeatures
+from compressors.pretraining.kmeans import fitted_centroids
 from compressors.pretraining.units import (
     FrameUnits,
     Labels,
@@ -26,11 +27,12 @@ from compressors.pretraining.units import (
     require_frames,
     save_labels,
 )
+from compressors.progress import tracked
 
 logger = logging.getLogger(__name__)
 
-FILES_A_SHARD = 1000
-"""Files whose labels are written at once: what an interruption loses at most."""
+SECONDS_A_SHARD = 5.0
+"""After which the labels made so far are kept: what an interruption loses, and a file at most."""
 
 
 def cluster_units(
@@ -43,7 +45,7 @@ def cluster_units(
     seed: int,
     folder: Path,
 ) -> FrameUnits:
-    """Find clusters on a share of the files and label all of them; what is in ``folder`` already is read.
+    """Find clusters on a share of the files and label all of them; go on from what is in ``folder``.
 
     Args:
         features: what is clustered.
@@ -58,15 +60,28 @@ def cluster_units(
         UserError: fewer frames than clusters.
     """
     centroids = _centroids(features, num_units, files, config=config, share=share, seed=seed, folder=folder)
-    labels: list[Labels] = []
-    starts = range(0, len(files), FILES_A_SHARD)
-    for number, start in enumerate(tqdm(starts, desc="labels", unit="shard", disable=None)):
-        path = folder / f"labels-{number:05d}.npz"
-        shard = files[start : start + FILES_A_SHARD]
-        if not path.exists():
-            save_labels(path, [nearest_units(each, centroids) for each in features.of(shard)])
-        labels += load_labels(path)
+    labels = _kept_labels(folder)
+    made: list[Labels] = []
+    first, started = len(labels), time.monotonic()
+    for each in tracked(features.of(files[first:]), "labels", len(files), "files", done=first):
+        made.append(nearest_units(each, centroids))
+        if time.monotonic() - started >= SECONDS_A_SHARD or len(labels) + len(made) == len(files):
+            save_labels(_shard(folder, len(labels)), made)
+            labels += made
+            made, started = [], time.monotonic()
     return FrameUnits({file.path: each for file, each in zip(files, labels, strict=True)}, num_units)
+
+
+def _shard(folder: Path, first: int) -> Path:
+    return folder / f"labels-{first:07d}.npz"
+
+
+def _kept_labels(folder: Path) -> list[Labels]:
+    """Read the labels of the first files, as far as they are kept without a gap."""
+    labels: list[Labels] = []
+    while shard := load_labels(_shard(folder, len(labels))):
+        labels += shard
+    return labels
 
 
 def nearest_units(features: Features, centroids: Features) -> Labels:
@@ -86,44 +101,19 @@ def _centroids(
     folder: Path,
 ) -> Features:
     path = folder / "centroids.npy"
-    if path.exists():
-        stored: Features = np.load(path, allow_pickle=False)
+    content = read_sealed(path)
+    if content is not None:
+        stored: Features = np.load(io.BytesIO(content), allow_pickle=False)
         return stored
     sample = drawn_files(files, share, seed)
     require_frames(sample, num_units, config)
-    num_frames = count_frames(sample, config)
-    logger.info("finding %d clusters in %d frames of %d files", num_units, num_frames, len(sample))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        # On disk, for hours of a wide model's features are more than the memory holds.
-        gathered = np.memmap(file, np.float32, "w+", shape=(num_frames, features.dim))
-        filled = 0
-        for each in tqdm(features.of(sample), desc="features", total=len(sample), unit="file", disable=None):
-            gathered[filled : filled + len(each)] = each
-            filled += len(each)
-        centroids = fitted_centroids(gathered[:filled], num_units, seed)
-    with replacing(path) as temporary, temporary.open("wb") as written:
-        np.save(written, centroids)
-    return centroids
-
-
-def fitted_centroids(features: Features, num_units: int, seed: int) -> Features:
-    """Find clusters, (units, dim).
-
-    Source: HuBERT section IV-B (k-means++ with 20 random starts, mini-batches of 10,000 frames), and the options of the
-    reference implementation.
-    """
-    kmeans = MiniBatchKMeans(
-        num_units,
-        init="k-means++",
-        max_iter=100,
-        batch_size=10_000,
-        compute_labels=False,
-        random_state=seed,
-        tol=0.0,
-        max_no_improvement=100,
-        n_init=20,
-        reassignment_ratio=0.0,
-    )
-    centroids: Features = kmeans.fit(features).cluster_centers_.astype(np.float32)
+    logger.info("finding %d clusters in %d frames of %d files", num_units, count_frames(sample, config), len(sample))
+    gathered = GatheredFeatures(folder, features, sample, config)
+    state = folder / "kmeans.npz"
+    centroids = fitted_centroids(gathered.all(), num_units, seed, state)
+    written = io.BytesIO()
+    np.save(written, centroids)
+    write_sealed(path, written.getvalue())
+    gathered.remove()
+    state.unlink(missing_ok=True)
     return centroids

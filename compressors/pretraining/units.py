@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from bench.audio import AudioFile
 from bench.errors import UserError
-from bench.files import replacing
+from bench.sealed import read_sealed, write_sealed
 from bench.upstream import UpstreamConfig
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,15 @@ def perplexity(probabilities: NDArray[np.float64]) -> float:
 def save_labels(path: Path, labels: Sequence[Labels]) -> None:
     """Write the labels of some files, in order, all or nothing."""
     lengths = np.array([len(each) for each in labels], dtype=np.int64)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, labels=np.concatenate(labels), lengths=lengths)
+    content = io.BytesIO()
+    np.savez_compressed(content, labels=np.concatenate(labels), lengths=lengths)
+    write_sealed(path, content.getvalue())
 
 
 def load_labels(path: Path) -> list[Labels]:
-    """Read what `save_labels` wrote."""
-    with np.load(path, allow_pickle=False) as stored:
+    """Read what `save_labels` wrote; nothing where there is no file, or a damaged one, which is set aside."""
+    content = read_sealed(path)
+    if content is None:
+        return []
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return np.split(stored["labels"], np.cumsum(stored["lengths"])[:-1])

@@ -15,8 +15,8 @@ from bench.cache_folder import units_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.testing import write_speech
-from compressors.pretraining.clusters import fitted_centroids
 from compressors.pretraining.frame_features import HiddenFeatures
+from compressors.pretraining.kmeans import fitted_centroids
 from compressors.pretraining.units import FrameUnits
 from compressors.teacher_units import TeacherUnitsConfig, cluster_layer, require_units, teacher_units
 from tests.compressors.method_checks import tiny_teacher

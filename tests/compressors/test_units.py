@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream.config import uniform_config
 from bench.upstream.random_shapes import random_model
+from compressors.pretraining import kmeans
 from compressors.pretraining.annotations import folded, phone_units, speaker_units
-from compressors.pretraining.clusters import cluster_units, fitted_centroids, nearest_units
+from compressors.pretraining.clusters import cluster_units, nearest_units
 from compressors.pretraining.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
+from compressors.pretraining.kmeans import fitted_centroids
 from compressors.pretraining.units import perplexity
 
 SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)
@@ -112,7 +116,8 @@ class TestClusters:
     def test_an_interrupted_labelling_goes_on(
         self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.pretraining.clusters.FILES_A_SHARD", 2)
+        monkeypatch.setattr("compressors.pretraining.clusters.SECONDS_A_SHARD", 0.0)
+        monkeypatch.setattr("compressors.pretraining.gathering.SECONDS_BETWEEN_NOTES", 0.0)
         whole = cluster_units(_Counting(), 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "whole")
         with pytest.raises(KeyError):
             cluster_units(
@@ -120,7 +125,46 @@ class TestClusters:
             )
         rest = _Counting()
         resumed = cluster_units(rest, 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "again")
-        assert rest.computed == 4
+        assert rest.computed == 3
+        for file in files:
+            np.testing.assert_array_equal(resumed.labels[file.path], whole.labels[file.path])
+
+    def test_interrupted_every_few_steps_they_end_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        features = np.random.default_rng(0).standard_normal((3000, 5)).astype(np.float32)
+        whole = fitted_centroids(features, 6, seed=3)
+        monkeypatch.setattr(kmeans, "SECONDS_BETWEEN_SAVES", 0.0)
+        step = kmeans._advance
+        calls = itertools.count(1)
+
+        def interrupted(*arguments: Any) -> bool:
+            if next(calls) % 9 == 0:
+                raise KeyboardInterrupt
+            return step(*arguments)
+
+        monkeypatch.setattr(kmeans, "_advance", interrupted)
+        times = 0
+        while True:
+            try:
+                found = fitted_centroids(features, 6, 3, tmp_path / "kmeans.npz")
+                break
+            except KeyboardInterrupt:
+                times += 1
+        assert times > 3
+        np.testing.assert_array_equal(found, whole)
+
+    def test_killed_while_features_are_gathered_nothing_is_computed_twice(
+        self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.pretraining.gathering.SECONDS_BETWEEN_NOTES", 0.0)
+        arguments: dict[str, Any] = {"config": SHAPE, "share": 1.0, "seed": 0}
+        whole = cluster_units(_Counting(), 5, files, folder=tmp_path / "whole", **arguments)
+        with pytest.raises(KeyError):
+            cluster_units(_Counting(stops_at=4), 5, files, folder=tmp_path / "again", **arguments)
+        rest = _Counting()
+        resumed = cluster_units(rest, 5, files, folder=tmp_path / "again", **arguments)
+        assert rest.computed == 2 + 6
         for file in files:
             np.testing.assert_array_equal(resumed.labels[file.path], whole.labels[file.path])
 
