@@ -118,19 +118,12 @@ def _day(seconds: float) -> str:
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+    from bench.cli.output import print_rows
+    from bench.cli.streams import print_line
     from bench.sizes import size_text
 
-    table = Table()
-    for column in ("what", "kind", "last used"):
-        table.add_column(column, overflow="fold")
-    for column in ("utterances", "size"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        utterances = "" if row["utterances"] is None else str(row["utterances"])
-        table.add_row(row["what"], row["kind"], row["last_used"], utterances, size_text(row["size_bytes"]))
-    console = Console()
-    console.print(title, soft_wrap=True, highlight=False)
-    console.print(table)
+    print_line(title)
+    columns = {"what": "what", "kind": "kind", "last_used": "last used", "utterances": "utterances"}
+    print_rows(
+        [{title: row[key] for key, title in columns.items()} | {"size": size_text(row["size_bytes"])} for row in rows]
+    )

@@ -104,21 +104,24 @@ def _write_data_file(made: Data, data_file: Path) -> None:
 
 
 def _print_sizes(corpora: MiniCorpora, data_file: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from bench.cli.output import print_rows
+    from bench.cli.streams import print_line
 
-    table = Table(title=f"Embedded corpora {corpora.identity}")
-    for column in ("corpus", "split"):
-        table.add_column(column)
-    for column in ("utterances", "speakers", "hours"):
-        table.add_column(column, justify="right")
-    table.add_column("folder", overflow="fold")
+    table = []
     for name, manifest in corpora.manifests().items():
         for split in dict.fromkeys(row["split"] for row in manifest):
             rows = [row for row in manifest if row["split"] == split]
             speakers = {row["speaker"] for row in rows} - {""}
             hours = sum(float(row["duration_s"]) for row in rows) / 3600
-            table.add_row(name, split, str(len(rows)), str(len(speakers)), f"{hours:.2f}", str(corpora.folder / name))
-    console = Console()
-    console.print(table)
-    console.print(f"Use them with --data {data_file}", soft_wrap=True, highlight=False)
+            table.append(
+                {
+                    "corpus": name,
+                    "split": split,
+                    "utterances": len(rows),
+                    "speakers": len(speakers),
+                    "hours": f"{hours:.2f}",
+                    "folder": corpora.folder / name,
+                }
+            )
+    print_rows(table, f"Embedded corpora {corpora.identity}")
+    print_line(f"Use them with --data {data_file}")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 collect_ignore = ["plugin_package"]
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def the_process_as_it_was() -> Iterator[None]:
+    """Undo what `bench.cli.main` does to its process: log levels and handlers, signals and warnings."""
+    loggers = [logging.getLogger(name) for name in ("bench", "compressors", "tasks", "lightning", "lightning.pytorch")]
+    before = [(each, each.level, each.propagate, each.handlers[:]) for each in loggers]
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with warnings.catch_warnings():
+        yield
+    for each, level, propagate, handlers in before:
+        each.setLevel(level)
+        each.propagate = propagate
+        each.handlers[:] = handlers
+    for number, handler in signals.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from bench.cli.output import print_json, print_rows, signed_percent
+from bench.cli.streams import print_line
 
 if TYPE_CHECKING:
     from bench.report.changes import Changes, GroupChange
@@ -56,11 +55,11 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
         title = f"{one.task} {one.metric.name}, {split}, {one.first} (A) and {one.other} (B), in percent"
         print_rows([_for_the_eye(group) for group in shown], title)
         if len(one.groups) > MAX_GROUPS:
-            typer.echo(f"{len(one.groups) - MAX_GROUPS} more groups with --json")
+            print_line(f"{len(one.groups) - MAX_GROUPS} more groups with --json")
     if any(one.preset == SMOKE for one in found):
-        typer.echo(SMOKE_NOTE)
-    typer.echo("** lost more than the other utterances, beyond chance among all groups of the table")
-    typer.echo(INDEPENDENCE)
+        print_line(SMOKE_NOTE)
+    print_line("** lost more than the other utterances, beyond chance among all groups of the table")
+    print_line(INDEPENDENCE)
 
 
 def _for_the_eye(group: GroupChange) -> dict[str, Any]:

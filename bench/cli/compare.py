@@ -9,6 +9,7 @@ import typer
 
 from bench.cli import options
 from bench.cli.output import print_json, print_rows, signed_percent
+from bench.cli.streams import print_line
 
 if TYPE_CHECKING:
     from bench.report.comparison import Comparison, Score
@@ -71,10 +72,10 @@ def compare(
         for one in found
         if one.too_few
     ):
-        typer.echo(line)
+        print_line(line)
     if any(one.preset == SMOKE for one in found):
-        typer.echo(SMOKE_NOTE)
-    typer.echo("* the interval excludes 0; ** after Holm's correction over all lines of the two models")
+        print_line(SMOKE_NOTE)
+    print_line("* the interval excludes 0; ** after Holm's correction over all lines of the two models")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
+from bench.cli.streams import print_line
 
 
 def convert(
@@ -21,5 +22,5 @@ def convert(
     """
     from bench.conversion import convert_to_folder
 
-    typer.echo(str(convert_to_folder(source, destination)))
+    print_line(convert_to_folder(source, destination))
     return 0

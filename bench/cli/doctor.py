@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from bench.cli import options
+from bench.cli.streams import say
 
 
 def doctor(
@@ -22,5 +21,5 @@ def doctor(
     else:
         print_rows([{**row, "ok": "yes" if row["ok"] else "NO"} for row in rows])
     broken = [item for item in findings if not item.ok]
-    typer.echo(f"{len(broken)} of {len(findings)} need attention" if broken else "all is well", err=True)
+    say(f"{len(broken)} of {len(findings)} need attention" if broken else "all is well")
     return 1 if broken else 0

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
+from bench.cli.streams import print_line
 
 
 def features(
@@ -25,5 +26,5 @@ def features(
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     path = extract(reference, audio, out, resample=resample, device=chosen_device)
-    typer.echo(str(path))
+    print_line(path)
     return 0

@@ -1,41 +1,23 @@
-"""What the user sees: results on standard output, progress and logs on standard error."""
+"""Results on standard output: tables and JSON."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.cli.streams import write_result
+from bench.text import printable
+
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
 
 PIPE_WIDTH = 240
 FIGURE = re.compile(r"([+-]?[\d,]+(\.\d+)?)?")
 """A number as tables print it, or none."""
-OUR_LOGGERS = ("bench", "compressors", "tasks")
-
-
-def quiet_libraries() -> None:
-    """Let our own log lines through to standard error, and no library's."""
-    debug = "--debug" in sys.argv
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger().addHandler(logging.NullHandler())
-    for name in OUR_LOGGERS:
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.setLevel(logging.DEBUG if debug else logging.INFO)
-        logger.propagate = False
-    if not debug:
-        warnings.simplefilter("ignore")
-        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
-        logging.getLogger("lightning").setLevel(logging.ERROR)
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def signed_percent(fraction: float) -> str:
@@ -45,25 +27,45 @@ def signed_percent(fraction: float) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    if not _can_be_shown(text):
+        text = json.dumps(value, indent=1, allow_nan=False).replace("\x7f", r"\u007f")
+    write_result(text + "\n")
+
+
+def _can_be_shown(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return printable(text) == text
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Print a table, one row a mapping; the first row's keys are the columns."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     # Names may have what rich takes for markup.
-    table = Table(title=Text(title, style="table.title") if title else None)
+    table = Table(title=Text(printable(title), style="table.title") if title else None)
     columns = list(rows[0]) if rows else []
     for column in columns:
         justify: Literal["left", "right"] = "right" if all(_is_figure(row.get(column)) for row in rows) else "left"
-        table.add_column(Text(column), justify=justify, overflow="fold")
+        table.add_column(Text(printable(column)), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if row.get(column) is None else str(row[column])) for column in columns))
+        table.add_row(*(Text("" if row.get(column) is None else printable(str(row[column]))) for column in columns))
+    print_rendered(table)
+
+
+def print_rendered(table: RenderableType) -> None:
+    """Print what rich draws. Names in it must be `printable` already."""
+    from rich.console import Console
+
     # Where the output is a file or a pipe there is no width to fit.
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as drawn:
+        console.print(table)
+    write_result(drawn.get())
 
 
 def _is_figure(value: Any) -> bool:

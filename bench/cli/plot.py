@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from bench.cli import options
+from bench.cli.streams import print_line
 
 ALL = "all"
 KINDS = ("pareto", "bars", "architecture", "training", "layer-weights", "hours")
@@ -65,5 +66,5 @@ def plot(
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])
         return 0
     for paths in written:
-        typer.echo(" ".join(str(path) for path in paths.values()))
+        print_line(" ".join(str(path) for path in paths.values()))
     return 0

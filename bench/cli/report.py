@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from bench.cli import options
+from bench.cli.streams import print_line
 
 RUNS = Path("results") / "runs"
 FORMATS = ("csv", "md", "latex", "html")
@@ -60,13 +61,14 @@ def report(
     if not formats:
         for group in groups:
             print_rows(group.texts(), group.heading)
-            typer.echo("".join(f"{note}\n" for note in group.notes), nl=False)
+            for note in group.notes:
+                print_line(note)
         return 0
     from bench.report.formats import write_report
 
     folder = out or (named[0] / "report" if named else Path("report"))
     for path in write_report(groups, boards, formats, folder, split):
-        typer.echo(str(path))
+        print_line(path)
     return 0
 
 
@@ -77,9 +79,9 @@ def _verify(csv: Path, runs: list[Path], split: str) -> int:
     given = read_csv_cells(csv)
     found = differences(given, _rebuilt(list(given.columns), list(given.get("preset", [])), runs, split))
     for line in found:
-        typer.echo(line)
+        print_line(line)
     names = ", ".join(str(run) for run in runs)
-    typer.echo(f"{csv} {'differs from' if found else 'agrees with'} the records of {names}: {len(given)} rows compared")
+    print_line(f"{csv} {'differs from' if found else 'agrees with'} the records of {names}: {len(given)} rows compared")
     return 1 if found else 0
 
 

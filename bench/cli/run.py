@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import options
+from bench.cli.streams import print_line, say
+from bench.text import shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,8 +105,9 @@ def execute(
         title = f"{config.data.name}, preset {preset_name(config.preset)}, {split}"
         print_rows(leaderboard_rows(outcome.leaderboard), title)
         for note in board_notes(read_board(folder, split)):
-            typer.echo(note)
-        typer.echo(f"{outcome.path}")
+            print_line(note)
+        print_line(outcome.path)
     if outcome.failures:
-        typer.echo(f"failed: {', '.join(outcome.failures)}; the reasons stand above. Run again to retry.", err=True)
+        failed = shortened(", ".join(outcome.failures), 300)
+        say(f"failed: {failed}; the reasons stand above. Run again to retry.")
     return 1 if outcome.failures else 0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from bench.cli.output import print_rendered
+from bench.cli.streams import print_line
+from bench.text import printable
 from tasks.data_check.report import CorpusReport
 
 SHOWN_FILES = 20
-_PIPE_WIDTH = 160
 
 
 def json_report(choice: str, reports: Sequence[CorpusReport]) -> dict[str, Any]:
@@ -25,8 +25,7 @@ def json_report(choice: str, reports: Sequence[CorpusReport]) -> dict[str, Any]:
 
 def print_reports(choice: str, reports: Sequence[CorpusReport]) -> None:
     """Print a table of sizes, and below it what is wrong or odd, a line each."""
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    console.print(_sizes(f"Corpora of {Path(choice).name}", reports))
+    print_rendered(_sizes(f"Corpora of {Path(choice).name}", reports))
     for report in reports:
         lines = [f"unusable: {error}" for error in report.errors]
         lines += [f"bad file: {error}" for error in report.bad_files[:SHOWN_FILES]]
@@ -34,11 +33,11 @@ def print_reports(choice: str, reports: Sequence[CorpusReport]) -> None:
             lines.append(f"{len(report.bad_files):,} bad files in all; --json lists every one")
         lines += [f"remark: {remark}" for remark in report.remarks]
         for line in lines:
-            console.print(f"{report.name}: {line}", soft_wrap=True, markup=False, highlight=False)
+            print_line(f"{report.name}: {line}")
 
 
 def _sizes(title: str, reports: Sequence[CorpusReport]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=printable(title), title_justify="left")
     for column in ("task", "layout", "split"):
         table.add_column(column)
     for column in ("utterances", "real corpus", "hours", "real hours"):
@@ -51,7 +50,7 @@ def _sizes(title: str, reports: Sequence[CorpusReport]) -> Table:
             table.add_row(
                 report.name,
                 report.layout,
-                split.split,
+                printable(split.split),
                 f"{split.num_utterances:,}",
                 "" if known is None else f"{known:,}",
                 f"{split.hours:.2f}",

@@ -1,0 +1,59 @@
+"""Log lines on standard error: one a message, above the progress bar, and of our own packages only."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bench.cli import streams
+
+OUR_LOGGERS = ("bench", "compressors", "tasks")
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as one line of printable characters, without tearing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        with _bars_set_aside():
+            streams.say(self.format(record))
+
+
+def quiet_libraries() -> None:
+    """Let our own log lines through to standard error, and no library's."""
+    debug = "--debug" in sys.argv
+    handler = LineHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in OUR_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)
+        logger.propagate = False
+    if not debug:
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # for worker processes
+        logging.getLogger("lightning").setLevel(logging.ERROR)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+def set_level(level: int) -> None:
+    """Choose which of our log lines appear; progress bars are drawn where those of level INFO are."""
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _bars_set_aside() -> Iterator[None]:
+    # Where nothing has imported tqdm there is no bar of its.
+    tqdm: Any = sys.modules.get("tqdm")
+    if tqdm is None or not hasattr(tqdm, "tqdm"):
+        yield
+        return
+    with tqdm.tqdm.external_write_mode(file=sys.stderr):
+        yield
