@@ -155,8 +155,10 @@ def _mono(file: AudioFile, start: int, num_frames: int | None) -> NDArray[np.flo
     with opened(file.path) as opened_file:
         if start:
             opened_file.seek(start)
-        for samples in blocks(opened_file, num_frames):
-            parts.append(samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0])
+        # What overflows is refused below, with the file's name.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for samples in blocks(opened_file, num_frames):
+                parts.append(samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0])
     waveform = np.concatenate(parts)
     if num_frames is not None:
         check_complete(file.path, num_frames, len(waveform), file.sample_rate_hz)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from bench.errors import UserError
@@ -14,8 +14,6 @@ OTHER_AUDIO_SUFFIXES = frozenset(
     {".aac", ".aiff", ".aif", ".au", ".caf", ".m4a", ".mp4", ".oga", ".sph", ".w64", ".webm", ".wma"}
 )
 """Formats that the suite does not look for."""
-_APPLE_TWIN = "._"
-"""How macOS begins the names of the files that hold attributes of another file; they are not audio."""
 
 
 def find_audio(root: Path) -> list[Path]:
@@ -42,11 +40,16 @@ def is_audio(path: Path) -> bool:
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
+def is_apple_twin(name: str) -> bool:
+    """Whether macOS gives such a name to files that hold attributes of another file, or to their folder in archives."""
+    return name.startswith("._") or name == "__MACOSX"
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """List what lies below a folder and is no folder, through links to other folders, each folder once.
 
-    The attribute files of macOS (``._name``) are left out. A name may turn out to be no regular file, or a link to
-    nothing, which whoever opens it notices.
+    The attribute files of macOS are left out, see `is_apple_twin`. A name may turn out to be no regular file, or a link
+    to nothing, which whoever opens it notices.
 
     Raises:
         UserError: a folder cannot be read, or a link leads nowhere.
@@ -68,7 +71,7 @@ def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         raise UserError(f"Expected a readable folder. {folder}: {error.strerror}. Correct its permissions.") from error
     for entry in entries:
         path = folder / entry.name
-        if entry.name.startswith(_APPLE_TWIN):
+        if is_apple_twin(entry.name):
             continue
         # Asks the file system about links alone.
         if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
@@ -82,16 +85,17 @@ def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
             yield path
 
 
-def not_read(folder: Path, read: Collection[Path]) -> str:
+def not_read(folder: Path, read: Collection[Path], listed: Iterable[Path] | None = None) -> str:
     """Say which audio below a folder is not among the files that were read; empty if all is.
 
     Args:
         folder: of a corpus, or of one of its splits.
         read: the files that the corpus consists of, and those that it leaves out by its own rules.
+        listed: what `files_below` gave, if it was called already.
     """
     read = set(read)
     suffixes = AUDIO_SUFFIXES | OTHER_AUDIO_SUFFIXES
-    left = [path for path in files_below(folder) if path.suffix.lower() in suffixes and path not in read]
+    left = [path for path in listed or files_below(folder) if path.suffix.lower() in suffixes and path not in read]
     if not left:
         return ""
     counts = Counter(path.suffix.lower() for path in left)

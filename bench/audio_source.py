@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bench.audio import AudioFile, find_audio, hours
+from bench.audio_search import files_below, is_audio, not_read
 from bench.contracts import AudioSource
 from bench.errors import UserError
 from bench.manifest import read_manifest
@@ -25,10 +27,38 @@ def source_paths(source: AudioSource) -> list[Path]:
         raise UserError(f"Expected a folder of audio as `root`. Found nothing at {source.root}. Correct the path.")
     if source.layout == "folder" and not source.splits:
         return find_audio(source.root)
-    splits = source.splits or sorted(path.name for path in source.root.glob("train-*"))
-    if not splits:
-        raise UserError(f"Expected LibriSpeech's folders train-* in {source.root}. Found none. Name the splits.")
-    return [path for split in splits for path in _split_paths(source.root, split)]
+    paths = [path for split in _splits(source, source.root) for path in _split_paths(source.root, split)]
+    _check_once(paths, "Name every split once, and none that is part of another.")
+    return paths
+
+
+def audio_left_out(source: AudioSource) -> list[str]:
+    """Say which audio below a source's folders compression does not hear: an entry for every such folder."""
+    if source.layout == "manifest" or source.root is None:
+        return []
+    named = [] if source.layout == "folder" else _splits(source, source.root)
+    folders = [source.root / split for split in source.splits or named] or [source.root]
+    remarks = []
+    for folder in folders:
+        listed = list(files_below(folder))
+        remarks.append(not_read(folder, [path for path in listed if is_audio(path)], listed))
+    return [remark for remark in remarks if remark]
+
+
+def _splits(source: AudioSource, root: Path) -> Sequence[str]:
+    if source.splits:
+        return source.splits
+    # A link whose disk is missing is a split too, which is told then.
+    found = sorted(path.name for path in root.glob("train-*") if path.is_dir() or path.is_symlink())
+    if not found:
+        raise UserError(f"Expected LibriSpeech's folders train-* in {root}. Found none. Name the splits.")
+    return found
+
+
+def _check_once(paths: Sequence[Path], remedy: str) -> None:
+    path, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"Expected every audio file once. Found {path} {count} times. {remedy}")
 
 
 def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioFile]:
@@ -83,4 +113,6 @@ def _manifest_paths(source: AudioSource) -> list[Path]:
         table = table[table["split"].isin(splits)]
     if table.empty:
         raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
-    return [manifest.parent / path for path in table["path"]]
+    paths = [manifest.parent / path for path in table["path"]]
+    _check_once(paths, f"Remove the other rows of it from {manifest}.")
+    return paths

@@ -12,6 +12,7 @@ import pandas as pd
 from bench.audio import read_headers
 from bench.contracts import Settings
 from bench.errors import UserError
+from tasks.left_out import warn_of_audio_left_out
 from tasks.text_files import read_text
 
 SLOTS = ("action", "object", "location")
@@ -59,6 +60,10 @@ def read_fluent_speech_commands(data: FluentSpeechCommandsData) -> dict[str, pd.
         table = pd.DataFrame(rows)
         table.insert(2, "num_samples", [header.num_samples for header in headers])
         tables[split] = table
+    if (data.root / "wavs").is_dir():
+        warn_of_audio_left_out(
+            data.root / "wavs", {Path(path) for table in tables.values() for path in table["wav_path"]}
+        )
     return tables
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,10 @@ import pandas as pd
 import torch
 
 from bench.audio import read_headers
+from bench.audio_search import audio_below
 from bench.contracts import Settings
 from bench.errors import UserError
+from tasks.left_out import warn_of_audio_left_out
 from tasks.text_files import read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
@@ -123,9 +125,20 @@ def _read_session(root: Path, session: int) -> list[dict[str, object]]:
     for part in (audio_root, evaluation_root):
         if not part.is_dir():
             raise UserError(f"Expected IEMOCAP with five sessions in {root}. Found no {part}. {_RESTORE}")
+    dialogs = sorted(path for path in audio_root.iterdir() if path.is_dir() and not path.name.startswith("."))
     rows: list[dict[str, object]] = []
-    for dialog in sorted(path for path in audio_root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        rows += _read_dialog(dialog, evaluation_root / f"{dialog.name}.txt", session)
+    heard: list[Path] = []
+    for dialog in dialogs:
+        audio = _audio_of(dialog)
+        heard += audio.values()
+        rows += _read_dialog(dialog, audio, evaluation_root / f"{dialog.name}.txt", session)
+    warn_of_audio_left_out(audio_root, heard)
+    evaluated = {path.stem for path in evaluation_root.glob("*.txt") if not path.name.startswith(".")}
+    if silent := sorted(evaluated - {dialog.name for dialog in dialogs}):
+        raise UserError(
+            f"Expected audio of every dialog that {evaluation_root} evaluates. Found no "
+            f"{audio_root / silent[0]} ({len(silent)} missing). {_RESTORE}"
+        )
     found = {row["label"] for row in rows}
     if lacking := [label for label in dict.fromkeys(LABELS.values()) if label not in found]:
         raise UserError(
@@ -135,11 +148,23 @@ def _read_session(root: Path, session: int) -> list[dict[str, object]]:
     return rows
 
 
-def _read_dialog(dialog: Path, evaluation: Path, session: int) -> list[dict[str, object]]:
+def _audio_of(dialog: Path) -> dict[str, Path]:
+    """List a dialog's utterances by their ids."""
+    audio: dict[str, Path] = {}
+    for path in audio_below(dialog):
+        if path.parent != dialog:
+            continue
+        if path.stem in audio:
+            raise UserError(
+                f"Expected every utterance once in {dialog}. Found {audio[path.stem]} and {path}. Remove one."
+            )
+        audio[path.stem] = path
+    return audio
+
+
+def _read_dialog(dialog: Path, audio: Mapping[str, Path], evaluation: Path, session: int) -> list[dict[str, object]]:
     if not evaluation.is_file():
         raise UserError(f"Expected the evaluation of {dialog} in {evaluation}. Found no such file. {_RESTORE}")
-    # Archives made on a Mac leave hidden twins beside the audio.
-    audio = {path.stem: path for path in dialog.glob("*.wav") if not path.name.startswith(".")}
     rows: list[dict[str, object]] = []
     evaluated = set()
     for name, emotion in _evaluations(evaluation):

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Literal
 import pandas as pd
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
+from bench.audio_search import audio_below, is_apple_twin
 from bench.contracts import Metric, Settings
 from bench.errors import UserError
 from tasks.counts import accuracy_counts
 from tasks.head_task import HeadTask
+from tasks.left_out import warn_of_audio_left_out
 from tasks.own_data import ManifestData, read_own_data
 from tasks.pooled_head import ACCURACY, PooledHeadConfig
 from tasks.splits import check_classes
@@ -147,11 +149,14 @@ def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:
             f"Expected clips for the dev set (a tenth of the speakers, by a hash of the file name) in {data.root}. "
             f"Found none. Add speakers, or restore the archive ({_ARCHIVES})."
         )
+    known = {clip for clips in parts.values() for _, clip in clips}
+    for root in (data.root, data.test_root):
+        warn_of_audio_left_out(root, known)
     return {name: _table(parts[name], resample=data.resample) for name in ("train", "dev", "test")}
 
 
 def _folders(root: Path, key: str) -> list[Path]:
-    folders = sorted(path for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.glob("*") if path.is_dir() and not _is_hidden(path.name))
     if not folders:
         raise UserError(
             f"Expected Speech Commands v0.01, a folder a word, in {root}. "
@@ -161,8 +166,12 @@ def _folders(root: Path, key: str) -> list[Path]:
     return folders
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or is_apple_twin(name)
+
+
 def _clips(folder: Path) -> list[Path]:
-    clips = sorted(folder.glob("*.wav"))
+    clips = [path for path in audio_below(folder) if path.parent == folder]
     if not clips:
         raise UserError(f"Expected .wav files in {folder}. Found none. Restore the folder ({_ARCHIVES}), or remove it.")
     return clips

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from bench.audio import read_headers
+from bench.audio_search import files_below, is_audio
 from bench.contracts import Settings
 from bench.errors import UserError
+from tasks.left_out import warn_of_audio_left_out
 from tasks.text_files import read_text
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def read_snips(data: SNIPSData) -> dict[str, pd.DataFrame]:
     """
     lines = _read_lines(data.root / TRANSCRIPTS)
     chosen = {"train": data.train_speakers, "dev": data.dev_speakers, "test": data.test_speakers}
+    _warn_of_lines_left_out(lines, chosen)
     return {
         split: _read_split(data.root / folder, lines, chosen[split], resample=data.resample)
         for split, folder in _SPLIT_FOLDERS.items()
@@ -102,18 +105,41 @@ def _read_split(folder: Path, lines: Mapping[str, str], speakers: tuple[str, ...
     return pd.DataFrame(rows)
 
 
+def _warn_of_lines_left_out(lines: Iterable[str], chosen: Mapping[str, tuple[str, ...]]) -> None:
+    """Warn of transcripts that belong to no split, or to a speaker of whom no split takes any."""
+    is_choice = all(chosen.values())
+    speakers = {speaker for names in chosen.values() for speaker in names}
+    left = [
+        name
+        for name in lines
+        if name.split("-")[1:-1] not in [["snips", folder] for folder in _SPLIT_FOLDERS.values()]
+        or (is_choice and _speaker(name) not in speakers)
+    ]
+    if left:
+        logger.warning(
+            "%d lines of %s are not read, such as %s: no split, or a speaker of none. Rename them, name the speakers "
+            "in the data file, or ignore this if they do not belong to the corpus.",
+            len(left),
+            TRANSCRIPTS,
+            left[0],
+        )
+
+
 def _find_audio(folder: Path, lines: Mapping[str, str], speakers: tuple[str, ...]) -> dict[str, Path]:
     """Find the transcribed audio of the chosen speakers, by id."""
     found: dict[str, Path] = {}
     num_without_line = 0
-    for path in sorted(folder.rglob("*.wav")):
+    listed = list(files_below(folder))
+    audio = sorted(path for path in listed if is_audio(path))
+    warn_of_audio_left_out(folder, audio, listed)
+    for path in audio:
         if path.stem not in lines:
             num_without_line += 1
         elif not speakers or _speaker(path.stem) in speakers:
             if path.stem in found:
                 raise UserError(
-                    f"Expected every id once in {folder}. Found {path.stem} in {found[path.stem].parent} and in "
-                    f"{path.parent}. Remove one."
+                    f"Expected every id once in {folder}. Found {path.stem} as {found[path.stem]} and as {path}. "
+                    "Remove one."
                 )
             found[path.stem] = path
     if num_without_line:

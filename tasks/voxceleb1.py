@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Literal
 import pandas as pd
 
 from bench.audio import read_headers
+from bench.audio_search import files_below, is_audio
 from bench.contracts import Settings
 from bench.errors import UserError
+from tasks.left_out import warn_of_audio_left_out
 from tasks.text_files import read_text
 
 PARTS = ("dev", "test")
@@ -100,25 +103,27 @@ def _read_split_file(file: Path) -> list[_Line]:
 
 def _find(root: Path, lines: Sequence[_Line]) -> list[Path]:
     """Find every line's audio in one of the two parts."""
-    there = {part: {path.relative_to(root / part / "wav") for path in _list(root / part / "wav")} for part in PARTS}
+    folders = [root / part / "wav" for part in PARTS]
+    listed = {folder: list(files_below(folder)) for folder in folders}
+    there: dict[Path, list[Path]] = defaultdict(list)
+    for folder, paths in listed.items():
+        for path in filter(is_audio, paths):
+            there[path.relative_to(folder).with_suffix("")].append(path)
     found, missing = [], []
     for line in lines:
-        parts = [part for part in PARTS if Path(line.path) in there[part]]
-        if len(parts) > 1:
+        paths = there[Path(line.path).with_suffix("")]
+        if len(paths) > 1:
             raise UserError(
-                f"Expected {line.path} in {root / 'dev'} or {root / 'test'}. Found it in both. Remove one of them."
+                f"Expected {line.path} once in {root}. Found {paths[0]} and {paths[1]}. Remove one of them."
             )
-        if parts:
-            found.append(root / parts[0] / "wav" / line.path)
-        else:
+        found += paths
+        if not paths:
             missing.append(line)
     if missing:
         raise UserError(_what_is_missing(root, missing, found))
+    for folder, paths in listed.items():
+        warn_of_audio_left_out(folder, found, paths)
     return found
-
-
-def _list(folder: Path) -> list[Path]:
-    return list(folder.glob("*/*/*.wav"))
 
 
 def _what_is_missing(root: Path, missing: Sequence[_Line], found: Sequence[Path]) -> str:

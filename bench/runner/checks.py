@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from bench import registry
+from bench.audio_source import audio_left_out
 from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
 from bench.contracts import Compressor, Context, Data, Settings, SplitSize, Task
@@ -19,6 +21,8 @@ from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
 from bench.upstream.reduced_linears import require_runnable
+
+logger = logging.getLogger(__name__)
 
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
 COPIES_OF_WEIGHTS_ON_DISK = 12
@@ -86,7 +90,10 @@ def check_kernels(config: RunConfig) -> None:
 
 def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
     """Let every compressor look at the teacher, the audio and the device."""
-    for name in config.compressors():
+    compressors = config.compressors()
+    for remark in audio_left_out(required_audio(config.data)) if compressors else ():
+        logger.warning(remark)
+    for name in compressors:
         audio = required_audio(config.data)
         compressor(config, name).check(compressible(teacher, config.teacher), audio, context)
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from bench import registry
 from bench.audio import UnusableFilesError, hours, read_headers
-from bench.audio_source import source_paths
+from bench.audio_source import audio_left_out, source_paths
 from bench.config.data import describe_data, named_tasks, required_audio, task_entry
 from bench.errors import UserError
 from bench.registry import nearest
@@ -117,6 +117,7 @@ def _check_audio(choice: str) -> _Corpus:
         corpus.report.errors.append(_one_line(error))
         return corpus
     corpus.paths["train"] = {file.path for file in files}
+    corpus.report.remarks += audio_left_out(source)
     corpus.report.splits.append(SplitReport("train", len(files), hours(files)))
     return corpus
 

@@ -168,7 +168,7 @@ def other_encoding(root: Path) -> None:
         (remove_folder, "valid. Found no such folder"),
         (remove_speaker, "Expected audio of Emma in .*test. Found that of Brian"),
         (remove_one, r"no Ivy-snips-train-8\.wav in .*\(1 missing\)"),
-        (double_audio, "Ivy-snips-train-8 in .*train and in .*deep"),
+        (double_audio, "Ivy-snips-train-8 as .*train.* and as .*train"),
         (double_line, "Ivy-snips-train-8 twice"),
         (no_tab, "a tab.*Line .* is otherwise"),
         (no_end, "EOS.*Line .* is otherwise"),
