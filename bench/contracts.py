@@ -175,6 +175,19 @@ class SplitSize:
 
 
 @runtime_checkable
+class FingerprintsData(Protocol):
+    """What a task may have in addition to its methods, so that results on changed labels or audio are never mixed."""
+
+    def fingerprint(self, data: Any) -> str:
+        """Hash all of a corpus that scores depend on: ids, labels and audio, but not where the files are.
+
+        Args:
+            data: as for `Task.check`, which was called before.
+        """
+        ...
+
+
+@runtime_checkable
 class KeepsFeatures(Protocol):
     """What the configuration of a task may have beside its settings, where the task keeps features on disk."""
 

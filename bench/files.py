@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,3 +53,21 @@ def remove_unfinished(path: Path) -> None:
     """Remove what processes that were killed in `replacing` left; no other process may be writing ``path``."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+def hide(path: Path) -> Path:
+    """Rename a file or folder, at once, to a hidden name that nothing else has; return it."""
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}.removed")
+    path.rename(hidden)
+    return hidden
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, or a file in its place; whoever is killed meanwhile leaves nothing under its name."""
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    removed = hide(folder)
+    if removed.is_dir() and not removed.is_symlink():
+        shutil.rmtree(removed, ignore_errors=True)
+    else:
+        removed.unlink()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 import pandas as pd
 
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from tasks.corpus_hash import corpus_sha256
 from tasks.counts import Counts, ratios
 from tasks.head_config import HeadConfig
 from tasks.learning_rate import evaluate_head
@@ -77,6 +78,10 @@ class HeadTask(ABC, Generic[Config, Data]):
         """
         self._checked[data] = self.read(data)
         return split_sizes(self._checked[data])
+
+    def fingerprint(self, data: Data) -> str:
+        """Hash the corpus: utterances, labels and audio; see `bench.contracts.FingerprintsData`."""
+        return corpus_sha256(self.checked(data), {self.balance})
 
     def checked(self, data: Data) -> dict[str, pd.DataFrame]:
         """Return what the last `check` has read of a corpus; without one, read it."""

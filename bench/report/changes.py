@@ -15,6 +15,7 @@ from bench.registry import nearest
 from bench.report.bootstrap import CONFIDENCE, MIN_UNITS, Difference, Floats, paired_differences
 from bench.report.groups import Grouping, group_utterances, known_columns
 from bench.report.rows import Row
+from bench.report.run_leaderboard import primary_metrics
 from bench.report.subgroups import group_difference, p_values_of_losing_more, typical_change
 from bench.report.utterances import Utterance, common_tasks, comparable_records, paired_utterances
 from bench.store.records import Record
@@ -100,7 +101,8 @@ def find_changes(
         UserError: the rows cannot be compared, or a column is not there.
     """
     records = {task: comparable_records(rows, task) for task in tasks or common_tasks(rows)}
-    heard = {task: paired_utterances(rows, chosen, split) for task, chosen in records.items()}
+    metrics = primary_metrics(records)
+    heard = {task: paired_utterances(rows, chosen, split, metrics[task]) for task, chosen in records.items()}
     known = known_columns(utterance for said in heard.values() for utterance in said[0].values())
     for column in columns or ():
         if column not in known:

@@ -14,7 +14,7 @@ from bench.report.names import in_order
 from bench.report.notes import preset_name, table_notes
 from bench.report.run_leaderboard import collated, run_context
 from bench.store.latency import MEASURED_ON
-from bench.store.records import Record
+from bench.store.records import Record, data_differences, weights_differences
 from bench.store.run_folder import RunFolder
 from bench.store.scores import scale_problems
 from bench.store.standard_corpora import deviations
@@ -46,6 +46,12 @@ class Board:
         """Data, preset and protocol; all records of one run agree."""
         first = self.records[0]
         return first.data, first.preset, first.protocol
+
+    @property
+    def mixtures(self) -> tuple[str, ...]:
+        """Say which of its rows, or rows and others, were scored with different weights or on different data."""
+        has_weights_by_seed = bool(self.config.get("training_budget"))
+        return (*data_differences(self.records), *weights_differences(self.records, by_seed=has_weights_by_seed))
 
     @property
     def has_relative_scores(self) -> bool:
@@ -97,7 +103,7 @@ class Comparable:
         notes = [*table_notes([board.table for board in self.boards], self.boards[0].split), *self.apart]
         for board in self.boards:
             run = f"{board.name}: " if len(self.boards) > 1 else ""
-            notes += [f"{run}{problem}" for problem in board.scale_problems]
+            notes += [f"{run}{problem}" for problem in (*board.mixtures, *board.scale_problems)]
         if sum(board.has_relative_scores for board in self.boards) > 1:
             notes.append("The relative score is that of each run's own filter banks (0) and teacher (100).")
         if not self.has_one_scale:
@@ -196,6 +202,9 @@ def _difference(first: Board, other: Board) -> str:
     for task, (here, there) in _shared(_audio(first), _audio(other)).items():
         if here != there:
             return f"the audio of {task} differs in bits"
+    for task, (own, others) in _shared(_corpora(first), _corpora(other)).items():
+        if own != others:
+            return f"the labels or the audio of {task} differ"
     for what in ("data", "tasks"):
         mine = first.config["data"]["tasks"] if what == "data" else first.config["tasks"]
         theirs = other.config["data"]["tasks"] if what == "data" else other.config["tasks"]
@@ -210,6 +219,15 @@ def _difference(first: Board, other: Board) -> str:
 def _audio(board: Board) -> dict[str, str]:
     """Task to the hash of its audio, where it is known."""
     return {record.cell.task: record.audio_sha256 for record in board.records if record.audio_sha256}
+
+
+def _corpora(board: Board) -> dict[str, set[str]]:
+    """Map each task to the hashes of its labels and audio, where they are known."""
+    found: dict[str, set[str]] = {}
+    for record in board.records:
+        if record.data_sha256:
+            found.setdefault(record.cell.task, set()).add(record.data_sha256)
+    return found
 
 
 def _shared(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -89,14 +89,15 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
 
 def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) -> Iterator[Comparison]:
     chosen = comparable_records(rows, task)
-    heard = paired_utterances(rows, chosen, split)
+    metrics = registry.load("bench.tasks", task).metrics
+    heard = paired_utterances(rows, chosen, split, metrics)
     first = heard[0]
     named = {name: utterance.columns.get(by or "") for name, utterance in first.items()}
     is_grouped = any(value is not None for value in named.values())
     groups = [name if value is None else f"{by} {value}" for name, value in named.items()]
     _, members = np.unique(groups, return_inverse=True)
     num_units = int(members.max()) + 1
-    for metric in registry.load("bench.tasks", task).metrics:
+    for metric in metrics:
         counts = np.array([[utterances[name].counts[metric.name] for utterances in heard] for name in first])
         summed: Floats = np.zeros((num_units, len(rows), 2))
         np.add.at(summed, members, counts)
@@ -120,6 +121,12 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
 
 
 def _score(records: Sequence[Record], split: str, metric: Metric) -> Score:
+    for record in records:
+        if metric.name not in record.scores.get(split, {}):
+            raise UserError(
+                f"Expected a score {split} {metric.name} in the record of {record.cell}. Found none. Delete the "
+                "record, and run again."
+            )
     values = [record.scores[split][metric.name] for record in records]
     return Score(mean(values), stdev(values) if len(values) > 1 else None)
 

@@ -104,6 +104,8 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
     }
     if first.audio_sha256 and other.audio_sha256:
         found["audio (hash)"] = (first.audio_sha256[:8], other.audio_sha256[:8])
+    if first.data_sha256 and other.data_sha256:
+        found["labels and audio (hash)"] = (first.data_sha256[:8], other.data_sha256[:8])
     mine, theirs = (_flat(one) for one in settings)
     found |= {f"tasks.{first.cell.task}.{key}": (mine.get(key), theirs.get(key)) for key in mine.keys() | theirs.keys()}
     for what in sorted(found):
@@ -139,9 +141,11 @@ def _row(folder: Path, name: str) -> Row:
 
 def _task_settings(config: Path) -> dict[str, Any]:
     try:
-        settings: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))["tasks"]
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))["tasks"]
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise UserError(f"Expected a run's configuration in {config}. Found none. Name another run.") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"Expected the settings of each task below tasks in {config}. Found none. Name another run.")
     return settings
 
 

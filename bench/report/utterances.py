@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.contracts import Metric
 from bench.errors import UserError
 from bench.report.names import in_order
 from bench.report.rows import Row, refuse_differences
-from bench.store.records import Record
+from bench.store.records import Prediction, Record
 
 logger = logging.getLogger(__name__)
-
-_NOT_COLUMNS = {"id", "split", "reference", "prediction", "correct", "counts", "duration_s", "fold"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def comparable_records(rows: Sequence[Row], task: str) -> list[list[Record]]:
 
 
 def paired_utterances(
-    rows: Sequence[Row], records: Sequence[Sequence[Record]], split: str
+    rows: Sequence[Row], records: Sequence[Sequence[Record]], split: str, metrics: Iterable[Metric]
 ) -> list[dict[str, Utterance]]:
     """Read what every row said about the same utterances.
 
@@ -76,6 +75,7 @@ def paired_utterances(
         rows: two or more.
         records: of every row, one a seed, all of one task.
         split: whose utterances.
+        metrics: those that must be counted.
 
     Returns:
         Of every row: id to utterance, sorted by id.
@@ -83,7 +83,8 @@ def paired_utterances(
     Raises:
         UserError: predictions that cannot be read, have no counts, or are of other utterances.
     """
-    heard = [_utterances(row, chosen, split) for row, chosen in zip(rows, records, strict=True)]
+    names = [metric.name for metric in metrics]
+    heard = [_utterances(row, chosen, split, names) for row, chosen in zip(rows, records, strict=True)]
     for row, utterances in zip(rows[1:], heard[1:], strict=True):
         where = f"{rows[0].name} and {row.name} on {records[0][0].cell.task}"
         _refuse_other_utterances(heard[0], utterances, where)
@@ -101,33 +102,43 @@ def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:
     return tuple(common)
 
 
-def _utterances(row: Row, records: Sequence[Record], split: str) -> dict[str, Utterance]:
-    said: dict[str, list[Mapping[str, Any]]] = {}
+def _utterances(row: Row, records: Sequence[Record], split: str, metrics: Sequence[str]) -> dict[str, Utterance]:
+    found: dict[str, list[Prediction]] = {}
     for record in records:
-        for prediction in row.store.predictions(record.cell):
-            if prediction["split"] != split:
-                continue
-            if "counts" not in prediction:
-                raise UserError(
-                    f"Expected counts in the predictions of {row.name}, {record.cell}. Found none: an earlier version, "
-                    f"or a task without them, wrote these. Delete {row.store.path(record.cell)}, and run again."
-                )
-            said.setdefault(prediction["id"], []).append(prediction)
-    return {name: _utterance(said[name], len(records)) for name in sorted(said)}
+        predictions = [one for one in row.store.predictions(record.cell) if one.split == split]
+        _require_counts(predictions, metrics, row, record, split)
+        for prediction in predictions:
+            found.setdefault(prediction.id, []).append(prediction)
+    return {name: _utterance(found[name], len(records)) for name in sorted(found)}
 
 
-def _utterance(said: Sequence[Mapping[str, Any]], num_seeds: int) -> Utterance:
-    first = said[0]
+def _require_counts(
+    predictions: Sequence[Prediction], metrics: Sequence[str], row: Row, record: Record, split: str
+) -> None:
+    for metric in metrics:
+        counts = [(one.counts or {}).get(metric) for one in predictions]
+        # Utterances may have nothing to count, but not all of them.
+        if None in counts or not any(count and count[1] > 0 for count in counts):
+            raise UserError(
+                f"Expected counts of {metric} in the predictions of {row.name}, {record.cell}, {split}. Found none: an "
+                f"earlier version, or a task without them, wrote these. Delete {row.store.path(record.cell)}, and run "
+                "again."
+            )
+
+
+def _utterance(predictions: Sequence[Prediction], num_seeds: int) -> Utterance:
+    first = predictions[0]
+    counts = [one.counts or {} for one in predictions]
     return Utterance(
-        reference=first["reference"],
-        predictions=tuple(one.get("prediction") for one in said),
-        share_correct=sum(bool(one.get("correct")) for one in said) / len(said),
+        reference=first.reference,
+        predictions=tuple(one.prediction for one in predictions),
+        share_correct=sum(bool(one.correct) for one in predictions) / len(predictions),
         counts={
-            metric: [sum(one["counts"][metric][part] for one in said) / num_seeds for part in (0, 1)]
-            for metric in first["counts"]
+            metric: [sum(one[metric][part] for one in counts if metric in one) / num_seeds for part in (0, 1)]
+            for metric in counts[0]
         },
-        duration_s=first.get("duration_s"),
-        columns={name: value for name, value in first.items() if name not in _NOT_COLUMNS},
+        duration_s=first.duration_s,
+        columns=first.columns,
     )
 
 

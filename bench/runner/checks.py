@@ -15,7 +15,7 @@ from bench import registry
 from bench.audio_source import audio_left_out
 from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
-from bench.contracts import Compressor, Context, Data, Settings, SplitSize, Task
+from bench.contracts import Compressor, Context, Data, FingerprintsData, Settings, SplitSize, Task
 from bench.errors import UserError
 from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
@@ -134,6 +134,10 @@ class TaskOnData:
     def check(self) -> Mapping[str, SplitSize]:
         """Let the task look at its corpus; see `Task.check`."""
         return self.task.check(self.data)
+
+    def fingerprint(self) -> str | None:
+        """Hash the corpus that `check` has looked at; None where the task cannot."""
+        return self.task.fingerprint(self.data) if isinstance(self.task, FingerprintsData) else None
 
 
 def tasks_on_data(config: RunConfig) -> dict[str, TaskOnData]:

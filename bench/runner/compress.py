@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from bench.config.data import required_audio
 from bench.config.run import RunConfig
 from bench.contracts import AudioSource, Context, WarmStart
 from bench.errors import UserError
+from bench.files import hide, remove_folder
 from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
@@ -24,7 +25,16 @@ from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs
 from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
-from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream, weights_hash
+from bench.upstream.checkpoint import (
+    is_suite_folder,
+    load_folder,
+    read_manifest,
+    remove_killed_saves,
+    save_upstream,
+    weights_hash,
+)
+
+logger = logging.getLogger(__name__)
 
 
 def compress(
@@ -62,8 +72,9 @@ def compress(
         begins_with = {"begins_with": [folder.name for folder in made.folders.values()]}
     with noting_time(workdir):
         upstreams = compressor.compress(teacher, audio, workdir, context)
+    own_identity = identity(config, compression, teacher, start)
     provenance = {
-        **identity(config, compression, teacher, start),
+        **own_identity,
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
@@ -79,13 +90,39 @@ def compress(
         model = compression.row + what_differs(name, called)
         rows.append(model)
         folder = model_folder(model)
-        if is_suite_folder(folder):
-            # An interruption came between the models and the note that all of them are there.
-            shutil.rmtree(folder)
+        if _make_way(folder, own_identity):
+            continue
         target = {"target_sparsity": targets[called]} if targets.get(called) is not None else {}
         files = sorted(beside.iterdir()) if beside.is_dir() else []
         save_upstream(upstream.cpu(), folder, {**provenance, **target}, beside=files)
     return rows
+
+
+def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Clear the place of a model of what an interrupted call or damage has left there.
+
+    Args:
+        folder: of the model.
+        wanted: its identity.
+
+    Returns:
+        Whether that very model is there and whole: its siblings were lost, or the note that all of them are there.
+    """
+    remove_killed_saves(folder)
+    if not folder.exists():
+        return False
+    if not is_suite_folder(folder):
+        logger.warning("%s is incomplete. It is set aside as %s, and made again.", folder, hide(folder))
+        return False
+    try:
+        load_folder(folder)
+        is_it = not differences(folder, wanted)
+    except UserError as error:
+        logger.warning("%s is damaged and is made again: %s", folder, error)
+        is_it = False
+    if not is_it:
+        remove_folder(folder)
+    return is_it
 
 
 def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu", "cuda"]) -> list[dict[str, Any]]:
@@ -110,7 +147,7 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
             folder_of = partial(_model_folder, out, name)
             made = compress(config, Compression(name), teacher, workdir, device, folder_of, start)
             models = [_model_folder(out, name, model) for model in made]
-            shutil.rmtree(workdir)
+            remove_folder(workdir)
     return [_row(path) for path in models]
 
 

@@ -46,6 +46,7 @@ def evaluate(
     task: TaskOnData,
     context: Context,
     audio_sha256: str | None,
+    data_sha256: str | None,
 ) -> Record:
     """Run one cell and keep its record."""
     logger.info("evaluate %s", cell)
@@ -61,6 +62,7 @@ def evaluate(
         preset=config.preset,
         data=config.data.identity,
         audio_sha256=audio_sha256,
+        data_sha256=data_sha256,
         protocol=config.protocol,
         scores={split: dict(values) for split, values in evaluation.scores.items()},
         settings=dict(evaluation.settings),
@@ -74,6 +76,7 @@ def evaluate(
             "machine": this_machine().model_dump(mode="json", exclude_none=True),
         },
     )
+    folder.require_present()
     folder.records.write(record, evaluation.predictions)
     logger.info("evaluate %s: done in %.0f s", cell, seconds)
     return record

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.store.run_folder import RunFolder
+from bench.store.run_folder import RunFolder, RunFolderGoneError
 
 logger = logging.getLogger(__name__)
 
@@ -18,26 +18,37 @@ Result = TypeVar("Result")
 
 
 class Failures:
-    """What failed so far: told at once, kept in the run's folder, and tried again by the next call."""
+    """What failed so far: logged at once, kept in the run's folder, and tried again by the next call.
+
+    Several processes share the notes in the folder. Only the holder of the claim on a piece of work clears its note.
+    """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.reasons: dict[str, str] = {}
 
     def guard(self, what: str, work: Callable[[], Result]) -> Result | None:
-        """Return what ``work`` returns, or None where it fails."""
-        path = self.folder.failure_path(what)
+        """Return what ``work`` returns, or None where it fails; the caller holds the claim on it, if there is one.
+
+        Raises:
+            RunFolderGoneError: the run's folder was deleted meanwhile.
+        """
         try:
-            result = work()
+            return work()
+        except RunFolderGoneError:
+            raise
         except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and finished cells must stand
+            self.folder.require_present()
             self.reasons[what] = _one_line(error)
             logger.error("%s failed: %s", what, self.reasons[what])
             # The disk may be what failed.
             with contextlib.suppress(OSError):
-                write_atomically(path, traceback.format_exc())
+                write_atomically(self.folder.failure_path(what), traceback.format_exc())
             return None
-        path.unlink(missing_ok=True)
-        return result
+
+    def clear(self, what: str) -> None:
+        """Remove the note that something failed, once it has succeeded; the caller holds the claim on it."""
+        self.folder.failure_path(what).unlink(missing_ok=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from bench.config.run import ModelSource, RunConfig
 from bench.contracts import WarmStart
 from bench.errors import UserError
 from bench.runner.compress import differences, identity
-from bench.runner.plan import Compression, rows_there
+from bench.runner.plan import Compression, made_of, rows_there
 from bench.stacking import SEPARATOR, PartsMade, by_part, joined
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamModel
@@ -40,9 +40,8 @@ def parts_made(
     for leading in leading_parts(config.models[compression.row]):
         wanted = {"compressor": leading.compressor, "recipe": leading.settings}
         for row in (row for row, source in rows.items() if source.compressor == leading.compressor):
-            finished = folder.finished_compression(replace(compression, row=row).name)
-            models = finished.models if finished else ()
-            folders = {model.removeprefix(row): folder.model_folder(model + compression.suffix) for model in models}
+            made = made_of(folder, config, replace(compression, row=row))
+            folders = {subject.model.removeprefix(row): folder.model_folder(subject.weights) for subject in made}
             if folders and not any(differences(path, {**stack, **wanted}) for path in folders.values()):
                 return PartsMade(len(by_part(leading.compressor or "", leading.settings)), folders)
     return PartsMade()

@@ -222,6 +222,24 @@ def compressed(config: RunConfig, compression: Compression, models: Sequence[str
     return [Subject(model, model + compression.suffix, seeds) for model in models]
 
 
+def made_of(folder: RunFolder, config: RunConfig, compression: Compression) -> list[Subject]:
+    """List what a compression has made; nothing where it is not finished, or a model's folder is gone or incomplete.
+
+    Raises:
+        UserError: its list of models is damaged, or names models that are not its own.
+    """
+    finished = folder.finished_compression(compression.name)
+    if finished is None or folder.lost_models(compression.name, compression.suffix):
+        return []
+    for model in finished.models:
+        if model != compression.row and not model.startswith(f"{compression.row}-"):
+            raise UserError(
+                f"Expected models of the row {compression.row} in {folder.finished_path(compression.name)}. "
+                f"Found {model!r}. Delete it, and the compressor is run again."
+            )
+    return compressed(config, compression, finished.models)
+
+
 def rows_to_come(config: RunConfig, compression: Compression) -> list[str]:
     """List the rows of a compression that is not finished."""
     source = config.models[compression.row]
@@ -240,9 +258,9 @@ def plan(folder: RunFolder, config: RunConfig) -> list[Step]:
     steps = []
     subjects = references(config)
     for compression in compressions(config):
-        finished = folder.finished_compression(compression.name)
-        steps.append(Step("compress", compression.name, done=finished is not None))
-        subjects += compressed(config, compression, finished.models if finished else rows_to_come(config, compression))
+        made = made_of(folder, config, compression)
+        steps.append(Step("compress", compression.name, done=bool(made)))
+        subjects += made or compressed(config, compression, rows_to_come(config, compression))
     for subject in subjects:
         for cell in cells(subject, config):
             steps.append(Step("evaluate", str(cell), done=folder.records.path(cell).is_file()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.cache_folder import cache_root
 from bench.config.run import RunConfig
 from bench.contracts import Context, WarmStart
-from bench.errors import UserError
 from bench.report.run_leaderboard import run_leaderboard
 from bench.runner import checks
 from bench.runner.compress import compress
@@ -21,15 +22,26 @@ from bench.runner.evaluate import LoadedModel, evaluate
 from bench.runner.failures import Failures
 from bench.runner.features import FeatureNeed, TaskSizes, check_room, feature_need
 from bench.runner.parts import parts_made, refuse_after_failures
-from bench.runner.plan import Compression, Subject, cells, compressed, compressions, join_run, references, rows_to_come
+from bench.runner.plan import (
+    Compression,
+    Subject,
+    cells,
+    compressed,
+    compressions,
+    join_run,
+    made_of,
+    references,
+    rows_to_come,
+)
+from bench.runner.stale import refuse_other_data, refuse_other_origins, refuse_other_weights
 from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade
-from bench.store.claims import claimed
+from bench.store.claims import claimed, require_locks
 from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, audio_differences
 from bench.store.run_folder import FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, UpstreamModel, load_upstream
-from bench.upstream.checkpoint import read_manifest, weights_hash
+from bench.upstream.checkpoint import weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +75,8 @@ class Run:
         self.failures = Failures(self.folder)
         self._start: WarmStart | None = None
         self._audio_sha256: dict[str, str] = {}
+        self._data_sha256: dict[str, str] = {}
+        self._compared: set[str] = set()
         self._tasks: dict[str, checks.TaskOnData] = {}
 
     def execute(self, split: str = "test") -> Outcome:
@@ -72,6 +86,8 @@ class Run:
             UserError: something cannot work; nothing has been started then.
         """
         join_run(self.folder, self.config)
+        require_locks(self.folder.path / "work", "Choose an --out on another disk.")
+        require_locks(cache_root(), "Set SUPERB_BENCH_CACHE to a folder on another disk.")
         teacher = load_upstream(self.config.teacher) if self.config.teacher else None
         self._start = load_start(self.config)
         self._check(teacher)
@@ -79,11 +95,10 @@ class Run:
             self.folder.write_config(join_run(self.folder, self.config))
         subjects = references(self.config)
         for compression in compressions(self.config):
-            work = partial(self._compress, compression, teacher)
-            models = self.failures.guard(f"compress {compression.name}", work) or []
-            subjects += compressed(self.config, compression, models)
+            subjects += compressed(self.config, compression, self._compress_claimed(compression, teacher))
         for subject in subjects:
             self._evaluate_subject(subject)
+        self.folder.require_present()
         for difference in audio_differences(self.folder.records):
             logger.warning(difference)
         table = run_leaderboard(self.folder)
@@ -92,13 +107,13 @@ class Run:
         return Outcome(shown, path, self.failures.reasons)
 
     def _check(self, teacher: AnyUpstream | None) -> None:
-        self._check_records(teacher)
-        self._check_start()
+        self._check_weights(teacher)
         checks.check_kernels(self.config)
         checks.check_disk(self.folder.path, teacher, len(compressions(self.config)))
         self._audio_sha256 = checks.prepare_data(self.config.data)
         self._tasks = checks.tasks_on_data(self.config)
         sizes = {name: task.check() for name, task in self._tasks.items()}
+        self._check_data()
         if teacher is not None:
             checks.check_compressors(self.config, teacher, Context(device=self.device, start=self._start))
         if self.config.protocol == "cached":
@@ -109,9 +124,9 @@ class Run:
         subjects = references(self.config)
         needs: list[FeatureNeed] = []
         for compression in compressions(self.config):
-            finished = self.folder.finished_compression(compression.name)
-            if finished:
-                subjects += compressed(self.config, compression, finished.models)
+            made = made_of(self.folder, self.config, compression)
+            if made:
+                subjects += made
             elif teacher is not None:
                 # Not made yet; a student has at most its teacher's hidden states.
                 for subject in compressed(self.config, compression, rows_to_come(self.config, compression)):
@@ -131,57 +146,83 @@ class Run:
         ]
         return [need for need in needs if need is not None]
 
-    def _check_records(self, teacher: AnyUpstream | None) -> None:
-        """Read all records now, so that a torn one is told before hours of work, and weights that changed are."""
-        found = {record.cell.model: record.provenance.get("weights_hash") for record in self.folder.records}
-        for name, source in self.config.models.items():
-            if teacher is None or source.reference != self.config.teacher or name not in found:
-                continue
-            if found[name] != weights_hash(teacher):
-                raise UserError(
-                    f"The weights of {source.reference} have changed since --out {self.folder.path} was begun. "
-                    "Choose another --out."
-                )
+    def _check_weights(self, teacher: AnyUpstream | None) -> None:
+        """Refuse rows whose finished cells or whose teacher had other weights, before hours of work.
 
-    def _check_start(self) -> None:
-        """Refuse to take what was made of another model under the same reference for what is asked for."""
-        if self._start is None:
-            return
-        wanted = weights_hash(self._start.model)
+        Raises:
+            UserError: a model has changed, or a record is torn.
+        """
+        hashes = {
+            "--teacher": (self.config.teacher, weights_hash(teacher) if teacher is not None else None),
+            "--from": (self.config.start, weights_hash(self._start.model) if self._start else None),
+        }
+        subjects = references(self.config)
         for compression in compressions(self.config):
-            finished = self.folder.finished_compression(compression.name)
-            folders = [self.folder.model_folder(model) for model in finished.models] if finished else []
-            for folder in filter(Path.is_dir, folders):
-                if read_manifest(folder).provenance["from"]["weights_hash"] != wanted:
-                    raise UserError(
-                        f"The weights of --from {self.config.start} have changed since --out {self.folder.path} was "
-                        "begun. Choose another --out."
-                    )
+            made = made_of(self.folder, self.config, compression)
+            subjects += made
+            refuse_other_origins([self.folder.model_folder(subject.weights) for subject in made], hashes)
+        rows = {record.cell.model for record in self.folder.records}
+        for subject in subjects:
+            if subject.model in rows:
+                self._compare(LoadedModel(self.config, self.folder, subject, self.device))
+
+    def _check_data(self) -> None:
+        """Refuse to mix cells that were scored on different labels or audio.
+
+        Embedded corpora are what their version says; that their audio may differ in bits is said at the end.
+        """
+        if self.config.data.embedded:
+            return
+        found = {name: task.fingerprint() for name, task in self._tasks.items()}
+        self._data_sha256 = {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+        refuse_other_data(self.folder, self._data_sha256, self.config.data.name)
+
+    def _compare(self, loaded: LoadedModel) -> None:
+        refuse_other_weights(self.folder, self.config, loaded.subject, loaded.weights_hash)
+        self._compared.add(loaded.subject.weights)
+
+    def _compress_claimed(self, compression: Compression, teacher: AnyUpstream | None) -> list[str]:
+        """Make a compression's models, or find them made; the rows that they are, none where it failed."""
+        what = f"compress {compression.name}"
+        self.folder.require_present()
+        with claimed(self.folder.lock_path(what), wait=True):
+            models = self.failures.guard(what, partial(self._compress, compression, teacher))
+            if models is not None:
+                self.failures.clear(what)
+            return models or []
 
     def _compress(self, compression: Compression, teacher: AnyUpstream | None) -> list[str]:
         name = compression.name
-        with claimed(self.folder.lock_path(f"compress {name}"), wait=True):
-            finished = self.folder.finished_compression(name)
-            if finished is not None:
-                logger.info("compress %s: done before", name)
-                return list(finished.models)
-            logger.info("compress %s: teacher %s", name, self.config.teacher)
-            started = time.monotonic()
-            upstream = checks.compressible(teacher, self.config.teacher)
-            models = compress(
-                self.config,
-                compression,
-                upstream,
-                self.folder.compression_workdir(name),
-                self.device,
-                lambda model: self.folder.model_folder(model + compression.suffix),
-                self._start,
-                self._parts_made(compression, upstream),
-            )
-            seconds = time.monotonic() - started
-            self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
-            logger.info("compress %s: done in %.0f s", name, seconds)
-            return models
+        made = made_of(self.folder, self.config, compression)
+        if made:
+            logger.info("compress %s: done before", name)
+            return [subject.model for subject in made]
+        if lost := self.folder.lost_models(name, compression.suffix):
+            logger.warning("compress %s: made again, because %s is missing or incomplete", name, lost[0])
+        logger.info("compress %s: teacher %s", name, self.config.teacher)
+        started = time.monotonic()
+        upstream = checks.compressible(teacher, self.config.teacher)
+        models = compress(
+            self.config,
+            compression,
+            upstream,
+            self.folder.compression_workdir(name),
+            self.device,
+            self._model_folder_of(compression),
+            self._start,
+            self._parts_made(compression, upstream),
+        )
+        seconds = time.monotonic() - started
+        self.folder.finish_compression(name, FinishedCompression(models=tuple(models), seconds=round(seconds, 3)))
+        logger.info("compress %s: done in %.0f s", name, seconds)
+        return models
+
+    def _model_folder_of(self, compression: Compression) -> Callable[[str], Path]:
+        def folder(model: str) -> Path:
+            self.folder.require_present()
+            return self.folder.model_folder(model + compression.suffix)
+
+        return folder
 
     def _parts_made(self, compression: Compression, teacher: UpstreamModel) -> PartsMade:
         refuse_after_failures(self.config, compression, self.failures.reasons)
@@ -192,7 +233,7 @@ class Run:
         return made
 
     def _evaluate_subject(self, subject: Subject) -> None:
-        if not self._missing_cells(subject):
+        if not self._missing_cells(subject) and subject.weights in self._compared:
             logger.info("evaluate %s: done before", subject.weights)
             return
         loaded = self._load(subject)
@@ -204,22 +245,35 @@ class Run:
         for wait in (False, True):
             for cell in self._missing_cells(subject):
                 if str(cell) not in self.failures.reasons:
-                    self.failures.guard(str(cell), partial(self._evaluate, cell, loaded, wait=wait))
+                    self._evaluate_claimed(cell, loaded, wait=wait)
 
     def _load(self, subject: Subject) -> LoadedModel | None:
-        load = partial(LoadedModel, self.config, self.folder, subject, self.device)
+        def load() -> LoadedModel:
+            loaded = LoadedModel(self.config, self.folder, subject, self.device)
+            self._compare(loaded)
+            return loaded
+
         return self.failures.guard(f"load {subject.weights}", load)
 
     def _missing_cells(self, subject: Subject) -> list[Cell]:
         return [cell for cell in cells(subject, self.config) if self.folder.records.read(cell) is None]
 
-    def _evaluate(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
+    def _evaluate_claimed(self, cell: Cell, model: LoadedModel, *, wait: bool) -> None:
+        self.folder.require_present()
         with claimed(self.folder.lock_path(str(cell)), wait=wait) as mine:
-            if mine and self.folder.records.read(cell) is None:
-                audio_sha256 = self._audio_sha256.get(cell.task)
-                task = self._tasks[cell.task]
-                context = self._context(cell, model.subject, model.device)
-                evaluate(self.config, self.folder, cell, model, task, context, audio_sha256)
+            if not mine:
+                return
+            if self.folder.records.read(cell) is None:
+                self.failures.guard(str(cell), partial(self._evaluate, cell, model))
+            if str(cell) not in self.failures.reasons:
+                self.failures.clear(str(cell))
+                self.failures.clear(f"load {model.subject.weights}")
+
+    def _evaluate(self, cell: Cell, model: LoadedModel) -> None:
+        task = self._tasks[cell.task]
+        context = self._context(cell, model.subject, model.device)
+        hashes = self._audio_sha256.get(cell.task), self._data_sha256.get(cell.task)
+        evaluate(self.config, self.folder, cell, model, task, context, *hashes)
 
     def _context(self, cell: Cell, subject: Subject, device: Literal["cpu", "cuda"]) -> Context:
         return Context(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
+from pydantic import RootModel
 
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.store.reading import read_json_as
 
 IDENTITY_NAME = "identity.json"
+
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""What a file system without locks answers."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,21 +36,64 @@ def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
 
     Yields:
         Whether the claim is held.
+
+    Raises:
+        UserError: the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    if not _acquire(lock, blocking=False):
         if not wait:
             yield False
             return
         logger.info("waiting for another process that works on %s", path.stem)
-        lock.acquire()
+        _acquire(lock, blocking=True)
     try:
         yield True
     finally:
         lock.release()
+
+
+def require_locks(folder: Path, remedy: str) -> None:
+    """Refuse a folder whose file system has no working locks: two processes would do, and undo, the same work.
+
+    Args:
+        folder: made if missing.
+        remedy: a sentence that says what to do.
+
+    Raises:
+        UserError: locks are refused, or do not exclude each other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{uuid.uuid4().hex}.lock"
+    first, second = FileLock(path), FileLock(path)
+    try:
+        if not _acquire(first, blocking=False) or _acquire(second, blocking=False):
+            raise UserError(f"Expected working file locks in {folder}. Two processes could hold one lock. {remedy}")
+    except NoLocksError as error:
+        raise UserError(f"{error} {remedy}") from error
+    finally:
+        for lock in (second, first):
+            lock.release()
+        path.unlink(missing_ok=True)
+
+
+class NoLocksError(UserError):
+    """The file system has no locks."""
+
+
+def _acquire(lock: BaseFileLock, *, blocking: bool) -> bool:
+    try:
+        lock.acquire(blocking=blocking)
+    except Timeout:
+        return False
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        raise NoLocksError(
+            f"Expected file locks in {Path(lock.lock_file).parent}. Its file system has none ({error})."
+        ) from error
+    return True
 
 
 def claim_folder(workdir: Path, identity: Mapping[str, object]) -> None:
@@ -60,15 +111,15 @@ def claim_folder(workdir: Path, identity: Mapping[str, object]) -> None:
     if not path.exists():
         write_atomically(path, json.dumps(wanted, indent=1) + "\n")
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"Expected the identity of the work in {path}. Found no JSON ({error}). Remove {workdir}."
-        ) from error
+    remedy = f"Remove {workdir}."
+    found = read_json_as(_Identity, path, "the identity of the work", remedy).root
     if found != wanted:
         different = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
         raise UserError(
             f"Expected unfinished work of this very configuration in {workdir}. Found another: "
             f"{', '.join(different)} differ. Choose another output folder, or remove this one."
         )
+
+
+class _Identity(RootModel[dict[str, Any]]):
+    """What `claim_folder` keeps."""

@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.store.names import Name, inside
+from bench.store.reading import Finite, read_json_as
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 FOLDER = "latency"
 
@@ -36,13 +40,13 @@ MEASURED_ON = "measured_on"
 class Spread(Settings):
     """What repeats of one measurement gave."""
 
-    median: float
+    median: Positive
     """Of the repeats."""
-    low: float
+    low: Positive
     """Their first quartile."""
-    high: float
+    high: Positive
     """Their third quartile."""
-    repeats: int
+    repeats: int = Field(ge=1)
     """How many there were, after a warm-up."""
 
 
@@ -64,16 +68,16 @@ class Timing(Settings):
     throughput: dict[str, Spread] = Field(default_factory=dict)
     """Seconds of audio a second, in batches of 5 s clips: ``batch_8``, ``batch_32``. One that would have taken too
     long is absent."""
-    first_call_ms: float
+    first_call_ms: Positive
     """The first call of all on this device, which sets up kernels, on the shortest length timed."""
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = None
     """What the weights and one forward pass on the longest length timed occupy together, at most: by the kernel's
     account of a process that has run the model before (CPU), by torch's allocator (GPU). Absent where the system keeps
     no such account."""
     speedup: Spread | None = None
     """How many times faster than the teacher at batch 1, over all lengths timed: of the ratios of calls made in turn,
     one a repeat. Absent where there is no teacher."""
-    joules_per_audio_s: float | None = None
+    joules_per_audio_s: Finite | None = None
     """Energy of the processor package (CPU) or of the card, a second of audio at batch 1. Absent where the machine's
     counters cannot be read."""
 
@@ -100,7 +104,7 @@ class Machine(Settings):
     """torch's version."""
     system: str
     """Operating system and its release."""
-    load: float | None = None
+    load: Finite | None = None
     """Of the minute before, a core: about 0 where the machine was idle. Absent where the system does not tell."""
 
     @property
@@ -115,9 +119,9 @@ class LatencyRecord(Settings):
 
     schema_version: int = 1
     """Of this file."""
-    model: str
+    model: Name
     """Name of the weights' folder in ``models``; the row's where it is a reference."""
-    row: str
+    row: Name
     """Of the leaderboard; models of a sweep's seeds share one."""
     teacher: str | None = None
     """Reference of the model that was timed in turn with this one."""
@@ -151,7 +155,7 @@ class LatencyRecord(Settings):
 
 def latency_path(run_folder: Path, model: str) -> Path:
     """Where a model's latency is kept."""
-    return run_folder / FOLDER / f"{model}.json"
+    return inside(run_folder, FOLDER, f"{model}.json")
 
 
 def write_latency(run_folder: Path, record: LatencyRecord) -> Path:
@@ -172,6 +176,8 @@ def read_latencies(run_folder: Path) -> dict[str, list[LatencyRecord]]:
     """
     records: dict[str, list[LatencyRecord]] = {}
     for path in sorted((run_folder / FOLDER).glob("*.json")):
+        if path.name.startswith("."):
+            continue
         record = _read(path)
         records.setdefault(record.row, []).append(record)
     return records
@@ -227,10 +233,8 @@ def _timing_columns(timing: Timing) -> dict[str, float]:
 
 
 def _read(path: Path) -> LatencyRecord:
-    try:
-        return LatencyRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise UserError(
-            f"Expected a model's latency in {path}. Found something else. Delete it, and run bench profile --run "
-            "--latency again."
-        ) from error
+    remedy = "Delete it, and run bench profile --run --latency again."
+    record = read_json_as(LatencyRecord, path, "a model's latency", remedy)
+    if record.model != path.stem:
+        raise UserError(f"Expected the latency of another model in {path}. Found that of {record.model}. {remedy}")
+    return record

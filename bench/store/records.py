@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.store.names import Name, inside
+from bench.store.reading import Finite, read_json_as, read_json_lines_as
+
+Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+"""A fraction. Error rates may exceed 1."""
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Cell(Settings):
     """One unit of work: a model evaluated on a task with one seed."""
 
-    model: str
+    model: Name
     """Name of the row."""
-    task: str
+    task: Name
     """Name of the task."""
-    seed: int
+    seed: Count
     """Of the downstream head."""
 
     def stem(self) -> str:
@@ -41,27 +49,36 @@ class ModelCard(Settings):
     """Reference of the teacher."""
     start: str | None = None
     """Reference of the model that compression went on from; none where it began from the teacher."""
-    target_sparsity: float | None = None
+    target_sparsity: Finite | None = None
     """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting; none
     where its budget was in MACs."""
     target: str | None = None
     """What the compressor's budget was in, ``params`` or ``macs``, where its settings say so."""
-    sparsity: float | None = None
+    sparsity: Finite | None = None
     """Fraction of the teacher's trainable parameters that it removed."""
-    params: int
+    params: Count
     """Trainable parameters."""
-    size_bytes: int
+    size_bytes: Count
     """Of the weights as stored."""
-    macs: int | None = None
+    macs: Count | None = None
     """Plain count over SUPERB's 32 utterance lengths."""
-    macs_superb: int | None = None
+    macs_superb: Count | None = None
     """What SUPERB's official profiler would print."""
+
+
+class ReportedSettings(BaseModel):
+    """The part of a record's settings that tables and plots show."""
+
+    learning_rate: Finite | str | None = None
+    """Of the head."""
+    layer_weights: list[Finite] = Field(default_factory=list)
+    """Of the hidden states."""
 
 
 class Record(Settings):
     """The outcome of one finished cell."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     """Of this file."""
     cell: Cell
     """What was evaluated."""
@@ -73,25 +90,71 @@ class Record(Settings):
     """Name and version of the corpora."""
     audio_sha256: str | None = None
     """Hash of the task's audio, where embedded corpora know it."""
+    data_sha256: str | None = None
+    """Hash of the task's labels and audio, of the user's own corpora where the task can compute it."""
     protocol: str
     """How features were computed."""
-    scores: dict[str, dict[str, float]]
+    scores: dict[Name, dict[Name, Score]]
     """Split to metric to value, fractions in full precision."""
     settings: dict[str, Any]
     """What the recipe really used."""
     provenance: dict[str, Any]
     """Code and library versions, device, weights' hash, wall time."""
 
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        """Check the settings that tables and plots show, whatever the task."""
+        try:
+            ReportedSettings.model_validate(self.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"settings.{first['loc'][0]}: {first['msg']}") from error
+        return self
+
+    @property
+    def weights_hash(self) -> str | None:
+        """Identifies the weights that were scored; None in records of early versions."""
+        found = self.provenance.get("weights_hash")
+        return found if isinstance(found, str) else None
+
+
+class Prediction(BaseModel):
+    """What a finished cell has on one utterance; further keys are columns of the data."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    id: str
+    split: str
+    reference: Any
+    """The label or text, as the task scored it."""
+    prediction: Any = None
+    correct: Share | None = None
+    """Whether it is right."""
+    counts: dict[str, tuple[Share, Share]] | None = None
+    """Metric to numerator and denominator; None in the predictions of early versions, and of tasks without counts."""
+    duration_s: Share | None = None
+    fold: Any = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the data know of the utterance, such as ``speaker``."""
+        return dict(self.model_extra or {})
+
 
 class RecordStore:
     """The ``cells`` folder of a run."""
 
     def __init__(self, run_folder: Path) -> None:
+        self._run_folder = run_folder
         self.folder = run_folder / "cells"
 
     def path(self, cell: Cell) -> Path:
         """Where the record of a finished cell lies."""
-        return self.folder / f"{cell.stem()}.json"
+        return inside(self._run_folder, "cells", f"{cell.stem()}.json")
+
+    def predictions_path(self, cell: Cell) -> Path:
+        """Where the predictions of a finished cell lie."""
+        return inside(self._run_folder, "cells", f"{cell.stem()}.predictions.jsonl")
 
     def read(self, cell: Cell) -> Record | None:
         """Return the record, or None where the cell is not finished."""
@@ -101,41 +164,76 @@ class RecordStore:
     def write(self, record: Record, predictions: Sequence[Mapping[str, Any]]) -> None:
         """Keep a finished cell; the record comes last, so that it vouches for its predictions."""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
-        write_atomically(self.folder / f"{record.cell.stem()}.predictions.jsonl", lines)
+        write_atomically(self.predictions_path(record.cell), lines)
         write_atomically(self.path(record.cell), record.model_dump_json(indent=1) + "\n")
 
-    def predictions(self, cell: Cell) -> list[dict[str, Any]]:
-        """Read what a finished cell said about every utterance.
+    def predictions(self, cell: Cell) -> list[Prediction]:
+        """Read what a finished cell has on every utterance.
 
         Raises:
-            UserError: the file is missing or torn.
+            UserError: the file is missing, or a line is wrong.
         """
-        path = self.folder / f"{cell.stem()}.predictions.jsonl"
-        try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"Expected the predictions of {cell} in {path}. Found none that can be read. Delete "
-                f"{self.path(cell)}, and run again."
-            ) from error
+        remedy = f"Delete {self.path(cell)}, and run again."
+        what = f"the predictions of {cell}"
+        return list(read_json_lines_as(Prediction, self.predictions_path(cell), what, remedy))
+
+    def of(self, model: str) -> list[Record]:
+        """Read every record of one row, sorted by path."""
+        return [_read(path) for path in sorted((self.folder / model).glob("*.json")) if not _is_hidden(path)]
 
     def __iter__(self) -> Iterator[Record]:
         """Read every record, sorted by path."""
         for path in sorted(self.folder.glob("*/*.json")):
-            yield _read(path)
+            if not _is_hidden(path):
+                yield _read(path)
+
+
+def _is_hidden(path: Path) -> bool:
+    """Say whether a file is an editor's or a system's, such as ``._ks-seed0.json``."""
+    return path.name.startswith(".") or path.parent.name.startswith(".")
 
 
 def _read(path: Path) -> Record:
-    try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"Expected a record of this version in {path}. Delete it, and its cell is run again."
-        ) from error
+    remedy = "Delete it, and its cell is run again."
+    record = read_json_as(Record, path, "a record of this version", remedy)
+    if record.cell.stem() != f"{path.parent.name}/{path.stem}":
+        raise UserError(f"Expected the record of another cell in {path}. Found that of {record.cell}. {remedy}")
+    return record
+
+
+def data_differences(records: Iterable[Record]) -> list[str]:
+    """Say where records of one run were scored on different labels or audio of the user's own, one line per task."""
+    seen: dict[str, dict[str, str]] = {}
+    for record in records:
+        if record.data_sha256:
+            seen.setdefault(record.cell.task, {}).setdefault(record.data_sha256, record.cell.model)
+    return [
+        f"{task}: rows were scored on different labels or audio ("
+        + ", ".join(f"{model} {sha256[:8]}" for sha256, model in models.items())
+        + "): they cannot be ranked."
+        for task, models in seen.items()
+        if len(models) > 1
+    ]
+
+
+def weights_differences(records: Iterable[Record], *, by_seed: bool) -> list[str]:
+    """Say which rows consist of the scores of different weights, one line per row.
+
+    Args:
+        records: of one run.
+        by_seed: every seed has weights of its own, as in sweeps.
+    """
+    seen: dict[tuple[str, int | None], set[str]] = {}
+    for record in records:
+        if record.weights_hash:
+            place = (record.cell.model, record.cell.seed if by_seed else None)
+            seen.setdefault(place, set()).add(record.weights_hash)
+    rows = dict.fromkeys(model for (model, _), hashes in seen.items() if len(hashes) > 1)
+    return [f"{row}: its cells were scored with different weights, so they are not one model." for row in rows]
 
 
 def audio_differences(records: Iterable[Record]) -> list[str]:
-    """Say where records of one version of embedded corpora heard audio that differs in bits, a line a task.
+    """Say where records of one version of embedded corpora were scored on audio that differs in bits, a line per task.
 
     Another processor or library may synthesise other bits from the same plan; scores then differ for that reason too.
     """

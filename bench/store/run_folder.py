@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field
 
 from bench.contracts import Settings
 from bench.errors import UserError
-from bench.files import write_atomically
+from bench.files import remove_folder, write_atomically
+from bench.store.names import Name, inside
+from bench.store.reading import read_json_as
 from bench.store.records import RecordStore
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
 """Of every ``config.yaml``."""
 
+MODEL_FILES = ("config.json", "model.safetensors")
+"""Without one of these a model's folder is incomplete."""
+
 
 class FinishedCompression(Settings):
     """Says that a compressor's models are all there."""
 
-    models: tuple[str, ...]
-    """Their names."""
+    models: tuple[Name, ...] = Field(min_length=1)
+    """Their rows."""
     seconds: float
     """Wall time of the call that finished them."""
+
+
+class RunFolderGoneError(UserError):
+    """The run's folder was deleted or moved while a run worked in it."""
 
 
 class RunFolder:
@@ -64,46 +72,64 @@ class RunFolder:
         """Keep the configuration."""
         write_atomically(self.config_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
+    def require_present(self) -> None:
+        """Make sure that the folder is still there, before something is computed or kept in it.
+
+        Raises:
+            RunFolderGoneError: it is not.
+        """
+        if not self.config_path.is_file():
+            raise RunFolderGoneError(
+                f"Expected the run's folder {self.path}. It was deleted or moved while this run worked in it, so "
+                "nothing more is computed. Restore it, or delete what is left of it, and run again."
+            )
+
     def model_folder(self, model: str) -> Path:
         """Where a compressed model lies."""
-        return self.path / "models" / model
+        return inside(self.path, "models", model)
 
     def compression_workdir(self, compressor: str) -> Path:
         """Checkpoints of a compression."""
-        return self.path / "work" / "compress" / compressor
+        return inside(self.path, "work", "compress", compressor)
 
     def cell_workdir(self, stem: str) -> Path:
         """Working files of a cell."""
-        return self.path / "work" / "cells" / stem
+        return inside(self.path, "work", "cells", stem)
 
     def shared_workdir(self, weights: str, task: str) -> Path:
         """Working files that the cells of one set of weights and task share."""
-        return self.path / "work" / "cells" / weights / task
+        return inside(self.path, "work", "cells", weights, task)
 
     def finished_compression(self, compressor: str) -> FinishedCompression | None:
         """Say what a compressor made, or None where it is not finished."""
-        path = self._finished_path(compressor)
-        if not path.is_file():
-            return None
-        try:
-            return FinishedCompression.model_validate_json(path.read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise UserError(
-                f"Expected a list of models in {path}. Delete it, and the compressor is run again."
-            ) from error
+        path = self.finished_path(compressor)
+        remedy = "Delete it, and the compressor is run again."
+        return read_json_as(FinishedCompression, path, "a list of models", remedy) if path.is_file() else None
+
+    def lost_models(self, compressor: str, suffix: str = "") -> list[Path]:
+        """List the folders of a finished compression that are gone, or lack one of a model's two files.
+
+        Args:
+            compressor: name of the compression.
+            suffix: of its models' folders.
+        """
+        finished = self.finished_compression(compressor)
+        folders = [self.model_folder(model + suffix) for model in finished.models] if finished else []
+        return [folder for folder in folders if not all((folder / name).is_file() for name in MODEL_FILES)]
 
     def finish_compression(self, compressor: str, finished: FinishedCompression) -> None:
         """Mark a compressor's models as complete and drop its checkpoints."""
-        write_atomically(self._finished_path(compressor), finished.model_dump_json(indent=1) + "\n")
-        shutil.rmtree(self.compression_workdir(compressor), ignore_errors=True)
+        write_atomically(self.finished_path(compressor), finished.model_dump_json(indent=1) + "\n")
+        remove_folder(self.compression_workdir(compressor))
 
     def failure_path(self, what: str) -> Path:
         """Where it is kept why a piece of work failed."""
-        return self.path / "failures" / f"{what}.txt"
+        return inside(self.path, "failures", f"{what.replace(' ', '-')}.txt")
 
     def lock_path(self, work: str) -> Path:
         """Lock file of a piece of work."""
-        return self.path / "work" / "locks" / f"{work.replace('/', ' ')}.lock"
+        return inside(self.path, "work", "locks", f"{work.replace('/', ' ')}.lock")
 
-    def _finished_path(self, compressor: str) -> Path:
-        return self.path / "models" / f"{compressor}.json"
+    def finished_path(self, compressor: str) -> Path:
+        """Where it is kept that a compressor is finished."""
+        return inside(self.path, "models", f"{compressor}.json")

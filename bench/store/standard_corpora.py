@@ -60,22 +60,27 @@ def _deviations(record: Record) -> Iterator[str]:
 
 
 def _er_deviations(settings: Mapping[str, Any]) -> Iterator[str]:
-    folds = {str(fold): values for fold, values in settings.get("folds", {}).items()}
+    folds = {str(fold): values for fold, values in _mapping(settings.get("folds")).items()}
     if folds.keys() != ER_TEST_UTTERANCES.keys():
         yield f"er: {len(folds)} of 5 folds"
     for fold, values in folds.items():
         expected = Standard(ER_STEPS, ER_TEST_UTTERANCES.get(fold, 0), None)
-        yield from _differences(expected, values, f"er fold {fold}")
+        yield from _differences(expected, _mapping(values), f"er fold {fold}")
 
 
 def _differences(standard: Standard, settings: Mapping[str, Any], where: str) -> Iterator[str]:
-    steps = settings.get("arguments", {}).get("train", {}).get("total_steps")
+    steps = _mapping(_mapping(settings.get("arguments")).get("train")).get("total_steps")
     if steps != standard.total_steps:
         yield f"{where}: {_count(steps)} updates of {standard.total_steps:,}"
     for split, expected in (("train", standard.num_train_utterances), ("test", standard.num_test_utterances)):
         found = settings.get(f"num_{split}_utterances")
         if expected is not None and found != expected:
             yield f"{where}: {_count(found)} {split} utterances, not {expected:,}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for what somebody else has put in its place."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _count(number: Any) -> str:

@@ -89,7 +89,7 @@ class TestChanges:
         (board.path / "cells" / "small" / "ks-seed1.predictions.jsonl").unlink()
         found = self.changes(board)
         assert found["ASR WER"] is None
-        assert "Found none that can be read" in found["KS"]
+        assert "cannot be read" in found["KS"]
         # The page tells files by their place in the run.
         assert "in cells/small/ks-seed1.predictions.jsonl." in found["KS"]
         assert str(board.path.parent) not in found["KS"]

@@ -101,7 +101,9 @@ def _read(folder: Path, name: str, tasks: Sequence[str]) -> Source:
 
 
 def _models(folder: Path) -> list[SavedModel]:
-    return [SavedModel(path.parent.name, path.parent) for path in sorted(folder.glob(f"*/{MANIFEST}"))]
+    # A save that was killed leaves a hidden folder.
+    found = [path.parent for path in sorted(folder.glob(f"*/{MANIFEST}")) if not path.parent.name.startswith(".")]
+    return [SavedModel(path.name, path) for path in found]
 
 
 def _references(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

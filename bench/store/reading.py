@@ -1,0 +1,89 @@
+"""Small JSON files of a run, which people edit and disks damage: read as typed values, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from bench.errors import UserError
+
+LARGEST_BYTES = 64 * 2**20
+"""Of a file, or a line of a file of lines; records of the suite have some 10 kB."""
+LONGEST_VALUE = 60
+"""Characters of a wrong value that a message shows."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+def read_json_as(kind: type[Content], path: Path, what: str, remedy: str) -> Content:
+    """Read a file of one JSON object.
+
+    Args:
+        kind: what it must be.
+        path: of the file.
+        what: what was expected, in a few words.
+        remedy: a sentence that says what to do where it is something else.
+
+    Raises:
+        UserError: it cannot be read, or its first field that is wrong.
+    """
+    return _parsed(kind, _bytes(path, what, remedy), str(path), what, remedy)
+
+
+def read_json_lines_as(kind: type[Content], path: Path, what: str, remedy: str) -> Iterator[Content]:
+    """Read a file of one JSON object per line; see `read_json_as`. Empty lines are skipped.
+
+    Raises:
+        UserError: the file and the line.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(partial(file.readline, LARGEST_BYTES + 1), b""), 1):
+                _refuse_large(line, f"{path}, line {number}", what, remedy)
+                if line.strip():
+                    yield _parsed(kind, line, f"{path}, line {number}", what, remedy)
+    except OSError as error:
+        raise UserError(f"Expected {what} in {path}. It cannot be read: {error.strerror}. {remedy}") from error
+
+
+def _bytes(path: Path, what: str, remedy: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"Expected {what} in {path}. It cannot be read: {error.strerror}. {remedy}") from error
+    _refuse_large(content, str(path), what, remedy)
+    return content
+
+
+def _refuse_large(content: bytes, where: str, what: str, remedy: str) -> None:
+    if len(content) > LARGEST_BYTES:
+        raise UserError(f"Expected {what} in {where}. Found more than {LARGEST_BYTES // 2**20} MB. {remedy}")
+
+
+def _parsed(kind: type[Content], content: bytes, where: str, what: str, remedy: str) -> Content:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(f"Expected {what} in {where}. Found {_what_is_wrong(error)}. {remedy}") from error
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first: Any = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return f"no JSON ({message.removeprefix('Invalid JSON: ')})"
+    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "missing":
+        return f"no {_cut(field)}"
+    return f"{_cut(field)} {_cut(repr(first['input']))} ({message})"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}.."
