@@ -12,11 +12,21 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from bench import registry
 from bench.errors import UserError
+from bench.requirements import extra_command, install_command, requirements
 
-MATCHING_PAIR = "pip install torch==2.11.0 torchaudio==2.11.0"
-LARGEST_LINE = 200
+LONGEST_REASON = 200
+ABSENT = "absent"
+IMPORTED = {
+    "torch": "import torch",
+    # Importing loads its library, which fits only the versions of torch that it was built for.
+    "torchaudio": "import torch, torchaudio.functional; torchaudio.functional.resample(torch.zeros(9), 3, 2)",
+    **{name: f"import {name}" for name in ("s3prl", "lightning", "safetensors", "jiwer", "pandas", "soundfile")},
+}
+"""Package to the code that must run."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +43,9 @@ def diagnose() -> list[Finding]:
     """Look at everything; nothing here raises."""
     checks: list[Callable[[], list[Finding]]] = [
         _python,
-        _torch_pair,
+        _imports,
+        _requirements,
         _cuda,
-        _libraries,
         _synthesiser,
         _plugins,
         _disk,
@@ -48,19 +58,36 @@ def _python() -> list[Finding]:
     return [Finding("Python", platform.python_version(), supported, "" if supported else "Use Python 3.10 to 3.13.")]
 
 
-def _torch_pair() -> list[Finding]:
-    torch_version, torchaudio_version = _version("torch"), _version("torchaudio")
-    findings = [_imported("torch", f"{torch_version}", MATCHING_PAIR)]
-    same = torch_version.split("+")[0].rsplit(".", 1)[0] == torchaudio_version.split("+")[0].rsplit(".", 1)[0]
-    audio = _imported(
-        "torchaudio",
-        torchaudio_version,
-        "torch and torchaudio must be a matching pair from one index (a CPU-only torch from elsewhere does not fit "
-        f"PyPI's torchaudio): {MATCHING_PAIR}",
-    )
-    if audio.ok and not same:
-        audio = Finding("torchaudio", f"{torchaudio_version} beside torch {torch_version}", ok=False, fix=MATCHING_PAIR)
-    return [*findings, audio]
+def _imports() -> list[Finding]:
+    # Each in a process of its own takes long, and is needed only to find out which one fails.
+    all_work, _ = _in_process("\n".join(IMPORTED.values()))
+    return [Finding(name, _version(name), ok=True) if all_work else _imported(name) for name in IMPORTED]
+
+
+def _imported(package: str) -> Finding:
+    ok, printed = _in_process(IMPORTED[package])
+    if ok:
+        return Finding(package, _version(package), ok=True)
+    return Finding(package, f"{_version(package)}, fails: {printed}", ok=False, fix=_reinstall(package))
+
+
+def _reinstall(package: str) -> str:
+    # Both of a pair must come from one index: a CPU-only torch does not fit PyPI's torchaudio.
+    names = ("torch", "torchaudio") if package.startswith("torch") else (package,)
+    return f"{install_command([one for one in requirements() if one.name in names])} --force-reinstall"
+
+
+def _requirements() -> list[Finding]:
+    """Compare what is installed with what superb-bench declares."""
+    needed = requirements()
+    unmet = [one for one in needed if not _is_met(one)]
+    found = ", ".join(f"{one.name} {_version(one.name)}" for one in unmet) or f"all {len(needed)}"
+    return [Finding("required packages", found, ok=not unmet, fix=install_command(unmet) if unmet else "")]
+
+
+def _is_met(requirement: Requirement) -> bool:
+    found = _version(requirement.name)
+    return found != ABSENT and requirement.specifier.contains(found, prereleases=True)
 
 
 def _cuda() -> list[Finding]:
@@ -69,23 +96,10 @@ def _cuda() -> list[Finding]:
     return [Finding("CUDA devices", printed or "none (the CPU is used)", ok=True)] if ok else []
 
 
-def _libraries() -> list[Finding]:
-    names = ["s3prl", "lightning", "safetensors", "jiwer", "pandas", "soundfile", "librosa"]
-    return [
-        Finding(
-            name,
-            _version(name),
-            find_spec(name) is not None,
-            "" if find_spec(name) else f"pip install {name}",
-        )
-        for name in names
-    ]
-
-
 def _synthesiser() -> list[Finding]:
     present = find_spec("espeakng_loader") is not None
     found = _version("espeakng-loader") if present else "absent: --data mini cannot be synthesised"
-    return [Finding("speech synthesiser", found, present, "" if present else 'pip install "superb-bench[synth]"')]
+    return [Finding("speech synthesiser", found, present, "" if present else extra_command("synth"))]
 
 
 def _plugins() -> list[Finding]:
@@ -109,14 +123,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "absent"
-
-
-def _imported(module: str, found: str, fix: str) -> Finding:
-    ok, printed = _in_process(f"import {module}")
-    if ok:
-        return Finding(module, found, ok=True)
-    return Finding(module, f"{found}, import fails: {printed}", ok=False, fix=fix)
+        return ABSENT
 
 
 def _in_process(code: str) -> tuple[bool, str]:
@@ -125,4 +132,4 @@ def _in_process(code: str) -> tuple[bool, str]:
     if result.returncode == 0:
         return True, result.stdout.strip()
     lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
-    return False, lines[-1][:LARGEST_LINE]
+    return False, lines[-1][:LONGEST_REASON]

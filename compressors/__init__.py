@@ -1,1 +1,1 @@
-"""Methods that make smaller upstreams from a teacher, one file each."""
+"""superb-bench: methods that make smaller upstreams from a teacher, one file each."""

@@ -27,6 +27,9 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
     Raises:
         UserError: the teacher is no speech model, or one of reduced linear layers, or the device lacks the precision.
     """
+    # An installation on which nothing can be trained is found here, before any long work.
+    import compressors.training  # noqa: F401
+
     reduced = require_speech_model(teacher).config.reduced_linears
     if reduced:
         raise UserError(

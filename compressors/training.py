@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.audio import AudioFile
 from bench.contracts import Context
 from bench.errors import UserError
+from bench.worker_tensors import send_without_shared_memory
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar, Rows
 from compressors.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
@@ -122,6 +123,7 @@ class Training:
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
+        send_without_shared_memory()
         return DataLoader(
             dataset,
             batch_size=None,

@@ -1,1 +1,1 @@
-"""SUPERB's downstream tasks, one file each, through s3prl's recipes."""
+"""superb-bench: SUPERB's downstream tasks, one file each, through s3prl's recipes."""

@@ -23,6 +23,7 @@ from bench.audio import SAMPLE_RATE_HZ
 from bench.contracts import Context, Upstream
 from bench.errors import UserError
 from bench.upstream.checkpoint import weights_hash
+from bench.worker_tensors import send_without_shared_memory
 from tasks import s3prl_compat
 from tasks.bridged_recipe import Splits, bridged_recipe
 from tasks.counts import Counts
@@ -87,6 +88,7 @@ def run_recipe(
         UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
     """
     problem = bridged_recipe(*recipe)()
+    send_without_shared_memory()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
     problem.splits = splits
     problem.scored = scored

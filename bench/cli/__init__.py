@@ -6,6 +6,8 @@ import sys
 
 from bench.cli import streams
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, ignore_further, raise_on_sigterm
+from bench.dependencies import broken_dependency
+from bench.own_packages import check_own_packages
 
 
 def main() -> None:
@@ -18,13 +20,10 @@ def main() -> None:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except Exception as error:
-        from bench.cli.faults import explained
-
-        fault = explained(error)
-        if fault is None or "--debug" in sys.argv:
+        message, code = _explained(error)
+        if message is None or "--debug" in sys.argv:
             raise
-        streams.say(f"error: {fault.message}")
-        code = fault.exit_code
+        streams.say(f"error: {message}")
     if code == EXIT_INTERRUPTED:
         ignore_further()
         streams.say(MESSAGE)
@@ -40,7 +39,20 @@ def _run(arguments: list[str]) -> int:
 
     # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
     quiet_libraries()
+    check_own_packages()
     try:
         return application()(arguments, standalone_mode=False) or 0
     except typer.Abort:
         return EXIT_INTERRUPTED
+
+
+def _explained(error: Exception) -> tuple[str | None, int]:
+    """Return what the user sees of an error, nothing for a bug, and the exit code."""
+    message = broken_dependency(error)
+    if message is None:
+        # Only now, because typer may be what is broken.
+        from bench.cli.faults import explained
+
+        fault = explained(error)
+        return (fault.message, fault.exit_code) if fault else (None, 1)
+    return message, 2

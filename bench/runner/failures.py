@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from bench.dependencies import broken_dependency
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.store.run_folder import RunFolder, RunFolderGoneError
@@ -52,5 +53,7 @@ class Failures:
 
 
 def _one_line(error: Exception) -> str:
+    if line := broken_dependency(error):
+        return line
     told = " ".join(str(error).split())
     return told if isinstance(error, UserError) else f"{type(error).__name__}: {told}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torchaudio.compliance import kaldi
-from torchaudio.functional import compute_deltas
 
 from bench.upstream.cost import SUPERB_LENGTHS, SuperbMacs
 
@@ -80,6 +78,10 @@ def superb_fbank_macs() -> SuperbMacs:
 
 def _filter_banks(waveform: Tensor) -> Tensor:
     """Map (samples,) to (frames, 240)."""
+    # Counting costs and converting models must work where torchaudio does not.
+    from torchaudio.compliance import kaldi
+    from torchaudio.functional import compute_deltas
+
     bands = kaldi.fbank(waveform[None], num_mel_bins=NUM_MEL_BINS, sample_frequency=SAMPLE_RATE_HZ).T  # (80, frames)
     delta = compute_deltas(bands, DELTA_WINDOW)
     return torch.cat([bands, delta, compute_deltas(delta, DELTA_WINDOW)]).T

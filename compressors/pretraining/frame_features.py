@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchaudio.compliance.kaldi import mfcc
-from torchaudio.functional import compute_deltas
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
 from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.worker_tensors import send_without_shared_memory
 
 Features = NDArray[np.float32]
 """(frames, dim)."""
@@ -67,6 +66,10 @@ def aligned_mfcc(waveform: Tensor, config: UpstreamConfig) -> Features:
     Returns:
         (frames, 39).
     """
+    # Methods that need no MFCCs must work where torchaudio does not.
+    from torchaudio.compliance.kaldi import mfcc
+    from torchaudio.functional import compute_deltas
+
     coefficients = mfcc(waveform[None], sample_frequency=SAMPLE_RATE_HZ, use_energy=False).T  # (13, 10-ms frames)
     differences = compute_deltas(coefficients)
     features = torch.cat([coefficients, differences, compute_deltas(differences)]).T
@@ -115,5 +118,6 @@ class _Waveforms(Dataset[Tensor]):
 
 
 def _waveforms(files: Sequence[AudioFile], num_workers: int) -> Iterator[Tensor]:
+    send_without_shared_memory()
     loader: Any = DataLoader(_Waveforms(files), batch_size=None, num_workers=num_workers)
     yield from loader

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
+from bench.requirements import extra_command
 
 WORKER = Path(__file__).with_name("espeak_worker.py")
-INSTALL = 'Install it with `pip install "superb-bench[synth]"`.'
 # Requests sent ahead of the answers read: the worker never waits, and the pipe never fills.
 REQUESTS_AHEAD = 4
 
@@ -63,7 +63,11 @@ def check_synthesizer() -> None:
             "Make them under Linux, macOS or WSL with `bench data synth DIR`, copy DIR, and use --data DIR/data.yaml."
         )
     if importlib.util.find_spec("espeakng_loader") is None:
-        raise UserError(f"The embedded corpora need a speech synthesiser, which is not installed. {INSTALL}")
+        raise UserError(f"The embedded corpora need a speech synthesiser, which is not installed. {_install()}")
+
+
+def _install() -> str:
+    return f"Install it with `{extra_command('synth')}`."
 
 
 class Synthesizer:
@@ -130,7 +134,7 @@ class Synthesizer:
             self._process.stdin.flush()
         except BrokenPipeError as error:
             raise UserError(
-                f"The speech synthesiser has died unexpectedly. Run the command again. {INSTALL}"
+                f"The speech synthesiser has died unexpectedly. Run the command again. {_install()}"
             ) from error
 
     def _receive(self, request: Request) -> Speech:
@@ -139,7 +143,7 @@ class Synthesizer:
         num_bytes = header["num_bytes"]
         payload = self._process.stdout.read(num_bytes)
         if len(payload) < num_bytes or num_bytes == 0:
-            raise UserError(f"The speech synthesiser gave no speech for {request}. {INSTALL}")
+            raise UserError(f"The speech synthesiser gave no speech for {request}. {_install()}")
         phones = tuple((onset, name) for onset, name in header["phones"])
         return Speech(samples=np.frombuffer(payload, dtype="<i2"), phones=phones)
 
@@ -148,8 +152,8 @@ class Synthesizer:
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             code = self._process.poll()
-            raise UserError(f"The speech synthesiser has died unexpectedly (exit code {code}). {INSTALL}")
+            raise UserError(f"The speech synthesiser has died unexpectedly (exit code {code}). {_install()}")
         header: dict[str, Any] = json.loads(line)
         if "error" in header:
-            raise UserError(f"The speech synthesiser failed: {header['error']}. {INSTALL}")
+            raise UserError(f"The speech synthesiser failed: {header['error']}. {_install()}")
         return header

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Literal
 
-import torchaudio
 from torch import Tensor, nn, ones
 
 from bench.errors import UserError
@@ -34,11 +32,47 @@ KEYS = KeyMap(
 )
 
 
-@cache
+BUNDLES = (
+    "HUBERT_ASR_LARGE",
+    "HUBERT_ASR_XLARGE",
+    "HUBERT_BASE",
+    "HUBERT_LARGE",
+    "HUBERT_XLARGE",
+    "MMS_FA",
+    "VOXPOPULI_ASR_BASE_10K_DE",
+    "VOXPOPULI_ASR_BASE_10K_EN",
+    "VOXPOPULI_ASR_BASE_10K_ES",
+    "VOXPOPULI_ASR_BASE_10K_FR",
+    "VOXPOPULI_ASR_BASE_10K_IT",
+    "WAV2VEC2_ASR_BASE_100H",
+    "WAV2VEC2_ASR_BASE_10M",
+    "WAV2VEC2_ASR_BASE_960H",
+    "WAV2VEC2_ASR_LARGE_100H",
+    "WAV2VEC2_ASR_LARGE_10M",
+    "WAV2VEC2_ASR_LARGE_960H",
+    "WAV2VEC2_ASR_LARGE_LV60K_100H",
+    "WAV2VEC2_ASR_LARGE_LV60K_10M",
+    "WAV2VEC2_ASR_LARGE_LV60K_960H",
+    "WAV2VEC2_BASE",
+    "WAV2VEC2_LARGE",
+    "WAV2VEC2_LARGE_LV60K",
+    "WAV2VEC2_XLSR53",
+    "WAV2VEC2_XLSR_1B",
+    "WAV2VEC2_XLSR_2B",
+    "WAV2VEC2_XLSR_300M",
+    "WAVLM_BASE",
+    "WAVLM_BASE_PLUS",
+    "WAVLM_LARGE",
+)
+"""The bundles of ``torchaudio.pipelines`` that hold a model of this family, with an ASR head or not.
+
+A list of our own, so that a reference is recognised without importing torchaudio.
+"""
+
+
 def bundle_names() -> tuple[str, ...]:
-    """Name the bundles of ``torchaudio.pipelines`` that hold a model of this family, with an ASR head or not."""
-    bundle = torchaudio.pipelines.Wav2Vec2Bundle
-    return tuple(name for name, value in vars(torchaudio.pipelines).items() if isinstance(value, bundle))
+    """Name torchaudio's pretrained bundles that `read_bundle` reads."""
+    return BUNDLES
 
 
 def read_bundle(name: str) -> Checkpoint:
@@ -47,6 +81,8 @@ def read_bundle(name: str) -> Checkpoint:
     Raises:
         UserError: offline and not cached, or the cached file is torn.
     """
+    import torchaudio
+
     bundle = getattr(torchaudio.pipelines, name)
     try:
         model = bundle.get_model(dl_kwargs={"weights_only": True, "map_location": "cpu"})
@@ -83,6 +119,8 @@ def from_torchaudio(
 def _checkpoint(
     model: nn.Module, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"], where: str
 ) -> Checkpoint:
+    import torchaudio
+
     if not isinstance(model, torchaudio.models.Wav2Vec2Model):
         raise UserError(f"Expected a torchaudio.models.Wav2Vec2Model. Found a {type(model).__name__}.")
     config = _shape(model, normalize_waveform=normalize_waveform, architecture=architecture)
