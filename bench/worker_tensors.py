@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ def send_without_shared_memory() -> None:
 
     Torch's own way loses such a batch, and the main process waits for it for ever. Docker gives 64 MB.
     """
-    reductions.reduction.register(torch.UntypedStorage, _reduce)
+    ForkingPickler.register(torch.UntypedStorage, _reduce)
 
 
 def _reduce(storage: torch.UntypedStorage) -> Any:
     try:
-        return reductions.reduce_storage(storage)
+        torchs_own: Any = reductions.reduce_storage
+        return torchs_own(storage)
     except RuntimeError:
         if storage.device.type != "cpu":
             raise
