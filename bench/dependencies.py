@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 from bench.own_packages import OWN_PACKAGES
+from bench.text import shortened
 
 LONGEST_REASON = 200
 IMPORT_SYSTEM = "<frozen importlib"
@@ -21,9 +22,8 @@ def broken_dependency(error: BaseException) -> str | None:
     if module is None:
         return None
     package = module.partition(".")[0]
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    cut = reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 3] + "..."
-    return f"The package {package!r} cannot be imported ({cut}). Run `bench doctor`, which names the remedy."
+    reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), LONGEST_REASON)
+    return f"The package {package!r} cannot be imported ({reason}). Run `bench doctor`, which names the remedy."
 
 
 def _failed_import(error: BaseException) -> str | None:
