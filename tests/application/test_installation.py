@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from bench import diagnosis
 from bench.dependencies import broken_dependency
+from bench.diagnosis import diagnose
 
 ROOT = Path(__file__).parent.parent.parent
 BENCH = "from bench.cli import main; main()"
@@ -118,14 +119,24 @@ class TestBrokenDependencies:
             int("x")
         assert broken_dependency(caught.value) is None
 
-    def test_doctor_tries_the_import(self, tmp_path: Path) -> None:
+    def test_doctor_tries_the_import(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = broken_package(tmp_path / "broken", "torchaudio", "raise OSError('undefined symbol: aoti')")
-        done = program(BENCH, "doctor", "--json", path=broken, cwd=tmp_path)
-        assert done.returncode == 1
-        (finding,) = [row for row in json.loads(done.stdout) if row["what"] == "torchaudio"]
-        assert not finding["ok"]
-        assert "undefined symbol" in finding["found"]
-        assert finding["fix"].startswith("pip install")
+        monkeypatch.setenv("PYTHONPATH", str(broken))
+        # The others take a minute together.
+        monkeypatch.setattr(diagnosis, "IMPORTED", {name: diagnosis.IMPORTED[name] for name in ("jiwer", "torchaudio")})
+        findings = {finding.what: finding for finding in diagnose()}
+        assert findings["jiwer"].ok
+        assert not findings["torchaudio"].ok
+        assert "undefined symbol" in findings["torchaudio"].found
+        assert 'pip install "torch<' in findings["torchaudio"].fix
+        assert '"torchaudio<' in findings["torchaudio"].fix
+
+    def test_doctor_compares_versions_with_what_is_declared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(diagnosis, "IMPORTED", {})
+        monkeypatch.setattr(diagnosis, "_version", lambda name: "2.1" if name == "lightning" else "99")
+        (finding,) = [finding for finding in diagnose() if finding.what == "required packages"]
+        assert "lightning 2.1" in finding.found
+        assert '"lightning<3,>=2.5"' in finding.fix
 
 
 class TestForeignPackages:
