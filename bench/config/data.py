@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from bench import registry
 from bench.config.overrides import nested, validated
 from bench.contracts import AudioSource, Corpora, Data, Settings, Task
 from bench.errors import UserError
 from bench.manifest import MANIFEST_SUFFIXES
 from bench.registry import nearest
+from bench.text import shortened
+from bench.yaml_files import read_yaml
 
 _EXAMPLE = "tasks: {ks: {manifest: mine.csv}}"
 
@@ -78,7 +78,7 @@ def embedded(name: str) -> Corpora:
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
-            f"--data {path}: no such file, and no embedded corpora of this name. "
+            f"--data {shortened(str(path))}: no such file, and no embedded corpora of this name. "
             f"{registry.nearest(str(path), registry.names('bench.corpora'))}"
         )
     if path.suffix.lower() in MANIFEST_SUFFIXES:
@@ -86,12 +86,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"Expected YAML as --data. Found the table {path}. Name it in a YAML file, by the task it is for, such as "
             f"tasks: {{ks: {{manifest: {path.name}}}}}."
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"Expected YAML in {path}. {' '.join(str(error).split())}. Indent with spaces, and write / in paths."
-        ) from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(
             f"Expected the keys audio and tasks in {path}. Found {'text' if isinstance(values, str) else 'none'}. "
@@ -103,11 +98,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     tasks = values.get("tasks", {})
     if not isinstance(tasks, dict):
-        raise UserError(f"Expected settings by task below tasks in {path}. Found {tasks!r}. Write e.g. {_EXAMPLE}.")
+        raise UserError(
+            f"Expected settings by task below tasks in {path}. Found {shortened(tasks)}. Write e.g. {_EXAMPLE}."
+        )
     if plain := [name for name, entry in tasks.items() if not isinstance(entry, dict)]:
         raise UserError(
-            f"Expected settings of the task {plain[0]} in {path}, such as {{manifest: mine.csv}}. "
-            f"Found {tasks[plain[0]]!r}."
+            f"Expected settings of the task {shortened(plain[0], 40)} in {path}, such as {{manifest: mine.csv}}. "
+            f"Found {shortened(tasks[plain[0]])}."
         )
     return values
 
@@ -144,8 +141,11 @@ def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resam
     """
     default = "manifest" if "manifest" in values and "manifest" in task.layouts else next(iter(task.layouts))
     layout = values.get("layout", default)
-    if layout not in task.layouts:
-        raise UserError(f"In the settings of {where}: unknown layout {layout!r}. {nearest(str(layout), task.layouts)}")
+    if not isinstance(layout, str) or layout not in task.layouts:
+        raise UserError(
+            f"In the settings of {where}: unknown layout {shortened(repr(layout), 40)}. "
+            f"{nearest(str(layout), task.layouts)}"
+        )
     kind = task.layouts[layout]
     inherited = {"resample": resample} if "resample" in kind.model_fields else {}
     try:
@@ -154,8 +154,8 @@ def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resam
         if "manifest" not in task.layouts or "layout" in values or "manifest" in values:
             raise
         raise UserError(
-            f"{error} These are the settings of layout {layout}; list recordings of your own in a table, and write "
-            "manifest: FILE.csv instead."
+            f"{shortened(str(error), 200)} These are the settings of layout {layout}; list recordings of your own in "
+            "a table, and write manifest: FILE.csv instead."
         ) from error
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError
 from bench.registry import nearest
+from bench.text import shortened
+from bench.text_files import is_plain
+from bench.yaml_files import parse_yaml
+
+MAX_DOTS = 20
+"""In a key."""
+MAX_PROBLEMS = 3
+"""Of settings that one message explains."""
+MAX_MESSAGE = 380
+"""Characters of a message, whose end says what to do."""
 
 _MESSAGES = {"path_type": "expected one path", "dict_type": "expected settings, key by key"}
 """Of pydantic's errors that speak of Python."""
@@ -21,42 +30,53 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
     """Read ``key=value`` pairs; values are YAML, so ``0.5``, ``true`` and ``[conv, head]`` mean what they look like.
 
     Raises:
-        UserError: no ``=`` in it, a value that is no YAML, or a key given twice.
+        UserError: no ``=`` in it, an empty name in a dotted key, a value that is no YAML, or a key given twice.
     """
     overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"Expected --set key=value. Found {assignment!r}.")
-        if key.strip() in overrides:
-            raise UserError(f"--set {key.strip()} is given twice. Keep one of them.")
-        try:
-            overrides[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"Expected a YAML value in --set {assignment!r}. Quote it if it holds special characters."
-            ) from error
+        key = key.strip()
+        names = key.split(".")
+        if not equals or not is_plain(assignment) or not all(names) or len(names) > MAX_DOTS:
+            raise UserError(f"Expected --set key=value. Found {shortened(assignment)!r}.")
+        if key in overrides:
+            raise UserError(f"--set {shortened(key)} is given twice. Keep one of them.")
+        overrides[key] = parse_yaml(text, f"--set {shortened(key)}")
     return overrides
 
 
 def nested(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Lay dotted keys over nested mappings: ``{"a.b": 1}`` over ``{"a": {"b": 0, "c": 2}}`` changes ``b`` alone.
 
-    An item of a list goes by its place: ``a.0.b``.
+    An item of a list goes by its place, which must be there: ``a.0.b``.
+
+    Raises:
+        UserError: a list has no item of this number.
     """
     result = dict(base)
     for key, value in values.items():
-        head, dot, rest = key.partition(".")
-        if dot:
-            inner = result.get(head)
-            if isinstance(inner, list):
-                items = nested({rest: value}, {str(place): item for place, item in enumerate(inner)})
-                result[head] = list(items.values())
-            else:
-                result[head] = nested({rest: value}, inner if isinstance(inner, Mapping) else {})
-        else:
-            result[head] = value
+        _lay(result, key, key.split("."), value)
     return result
+
+
+def _lay(result: dict[str, Any], key: str, path: Sequence[str], value: Any) -> None:
+    head, *rest = path
+    if not rest:
+        result[head] = value
+        return
+    inner = result.get(head)
+    if isinstance(inner, list | tuple):
+        items = {str(place): item for place, item in enumerate(inner)}
+        if rest[0] not in items:
+            raise UserError(
+                f"--set {shortened(key)}: {shortened(head)} has {len(items)} items, numbered from 0. "
+                f"Found no item {shortened(rest[0])!r}."
+            )
+        _lay(items, key, rest, value)
+        result[head] = list(items.values())
+    else:
+        result[head] = dict(inner) if isinstance(inner, Mapping) else {}
+        _lay(result[head], key, rest, value)
 
 
 def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model:
@@ -73,21 +93,25 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = " ".join(_explained(kind, problem) for problem in error.errors())
-        raise UserError(f"In the settings of {where}: {problems}") from error
+        problems = error.errors(include_url=False)
+        told = " ".join(_explained(kind, problem) for problem in problems[:MAX_PROBLEMS])
+        others = f" And {len(problems) - MAX_PROBLEMS} more." if len(problems) > MAX_PROBLEMS else ""
+        raise UserError(shortened(f"In the settings of {shortened(where)}: {told}{others}", MAX_MESSAGE)) from error
 
 
 def _explained(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
-    name = ".".join(location)
+    name = shortened(".".join(location), 60)
     if problem["type"] == "extra_forbidden":
         owner = _settings_at(kind, location[:-1])
         known = nearest(location[-1], owner.model_fields) if owner else ""
         return f"unknown key {name!r}. {known}"
-    message = _MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    message = shortened(_MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, ")), 160)
     if problem["type"] == "missing":
         return f"{name} is missing."
-    return f"{name or 'value'}: {message} (found {problem['input']!r})." if location else f"{message}."
+    given = problem["input"]
+    found = shortened(repr(given) if isinstance(given, str) else given, 60)
+    return f"{name or 'value'}: {message} (found {found})." if location else f"{message}."
 
 
 def _settings_at(kind: type[BaseModel], location: Sequence[str]) -> type[BaseModel] | None:
