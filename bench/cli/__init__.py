@@ -34,14 +34,14 @@ def main() -> None:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from bench.cli.app import application
+    from bench.cli.app import command
     from bench.cli.logs import quiet_libraries
 
     # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
     quiet_libraries()
     check_own_packages()
     try:
-        return application()(arguments, standalone_mode=False) or 0
+        return command()(arguments, standalone_mode=False) or 0
     except typer.Abort:
         return EXIT_INTERRUPTED
 

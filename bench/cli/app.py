@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
 
+import bench
 from bench import registry
 from bench.cli import (
     compare,
@@ -19,20 +22,30 @@ from bench.cli import (
     run,
     sweep,
 )
+from bench.cli.shared_options import add_shared_options
+from bench.cli.streams import print_line
 
 HELP = """Compress self-supervised speech models and measure what it costs on SUPERB.
 
 The main job: bench run --compressor dphubert --tasks asr,ks"""
 
 
+def command() -> Any:
+    """Return the program, as typer runs it: all verbs, with the options that all of them have."""
+    root = typer.main.get_command(application())
+    add_shared_options(root)
+    return root
+
+
 def application() -> typer.Typer:
     """Assemble all verbs; none of them has imported torch yet."""
     app = typer.Typer(
         help=HELP,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_root)
     app.command()(run.run)
     app.command()(compress.compress)
     app.command()(sweep.sweep)
@@ -48,3 +61,18 @@ def application() -> typer.Typer:
     for name in registry.names("bench.commands"):
         app.add_typer(registry.load("bench.commands", name), name=name)
     return app
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print_line(f"superb-bench {bench.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, expose_value=False, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
