@@ -70,12 +70,15 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from bench.cli.choices import comma_separated
+    from bench import registry
+    from bench.cli.choices import ALL_TASKS, comma_separated
     from bench.cli.output import print_json
     from tasks.data_check.checking import check_data
     from tasks.data_check.output import json_report, print_reports
 
-    names = None if tasks in (None, "all") else comma_separated(tasks, "--tasks")
+    names = None
+    if tasks is not None and tasks.lower() != ALL_TASKS:
+        names = comma_separated(tasks, "--tasks", registry.names("bench.tasks"))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         reports = check_data(file, names, full=full, progress=progress)
     if json:

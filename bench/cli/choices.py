@@ -9,36 +9,44 @@ from pathlib import Path
 from typing import get_args
 
 from bench import registry
+from bench.cli.spelling import spelled, spelled_assignments, spelled_compressor, spelled_data
 from bench.config.data import tasks_with_data
 from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
 from bench.config.variants import compressor_by_row
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 from bench.stacking import part_names
+from bench.text import shortened
 
 # What numpy's and torch's generators take.
 LARGEST_SEED = 2**32
+ALL_TASKS = "all"
 
 
-def comma_separated(text: str, option: str) -> tuple[str, ...]:
-    """Split a comma-separated option.
+def comma_separated(text: str, option: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
+    """Split a comma-separated option; its parts may be written like one of the choices in another case.
 
     Raises:
         UserError: nothing in it, or something twice.
     """
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = tuple(spelled(part.strip(), choices) for part in text.split(",") if part.strip())
     if not parts:
         raise UserError(f"{option} names nothing. Give at least one, comma-separated.")
     if len(set(parts)) < len(parts):
-        raise UserError(f"{option} {text} names one thing twice.")
+        raise UserError(f"{option} {shortened(text)} names one thing twice.")
     return parts
 
 
 def one_of(value: str, choices: Sequence[str], option: str) -> str:
-    """Refuse what is none of the choices, naming the nearest."""
-    if value not in choices:
-        raise UserError(f"Unknown {option} {value!r}. {registry.nearest(value, choices)}")
-    return value
+    """Return the choice that a value is, in whatever case it is written.
+
+    Raises:
+        UserError: it is none; the nearest one is named.
+    """
+    choice = spelled(value, choices)
+    if choice not in choices:
+        raise UserError(f"Unknown {option} {shortened(repr(value))}. {registry.nearest(value, choices)}")
+    return choice
 
 
 def resolved_run(
@@ -60,39 +68,40 @@ def resolved_run(
 
     ``models`` are evaluated as they are, beside the teacher where there is one; compression goes on from ``start``.
     """
-    one_of(preset, get_args(Preset), "--preset")
+    preset = one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
-        one_of(protocol, get_args(FeatureProtocol), "--protocol")
+        protocol = one_of(protocol, get_args(FeatureProtocol), "--protocol")
     if training_budget is not None:
-        one_of(training_budget, get_args(TrainingBudget), "--budget")
+        training_budget = one_of(training_budget, get_args(TrainingBudget), "--budget")
     models_option = "--baseline" if teacher else "--model"
     choice = Choice(
-        compressors=comma_separated(compressors, "--compressor"),
-        references=tuple(_absolute(model) for model in comma_separated(models, models_option)) if models else (),
-        teacher=_absolute(teacher) if teacher else None,
-        start=None if start is None else _absolute(start),
+        compressors=tuple(spelled_compressor(text) for text in comma_separated(compressors, "--compressor")),
+        references=comma_separated(models, models_option) if models else (),
+        teacher=teacher or None,
+        start=start,
         tasks=_task_names(tasks, data),
-        data=data,
+        data=spelled_data(data),
         preset=preset,  # type: ignore[arg-type]
         protocol=protocol,  # type: ignore[arg-type]
         seeds=_seeds(seeds),
         sparsities=() if sparsities is None else _sparsities(sparsities),
         training_budget=training_budget,  # type: ignore[arg-type]
-        assignments=tuple(assignments),
+        assignments=tuple(spelled_assignments(assignments)),
     )
     chosen = compressor_by_row(choice.compressors).values()
     registry.require("bench.compressors", [part for name in chosen for part in part_names(name)])
     registry.require("bench.tasks", choice.tasks)
-    # Here, for it takes torch with it: wrong names are told without that.
+    # Imported here, as it imports torch: wrong names are refused without it.
     from bench.runner.warm_start import with_warm_start
     from bench.upstream.reference import check_reference, model_name
 
+    choice = _with_absolute_references(choice)
     references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
     names = {reference: model_name(reference) for reference in references}
     config = resolve(choice, names)
     for reference in [*references, *([] if choice.start is None else [choice.start])]:
         check_reference(reference)
-    return with_warm_start(config, assignments)
+    return with_warm_start(config, choice.assignments)
 
 
 def run_folder(
@@ -101,7 +110,11 @@ def run_folder(
     """The run's folder: ``--out``, or a name derived from the configuration."""
     # As typed, not as one assignment a task: a further task extends the run, and must find its folder.
     shorthands = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
-    return out if out is not None else Path("results") / "runs" / config.run_name([*assignments, *shorthands])
+    return (
+        out
+        if out is not None
+        else Path("results") / "runs" / config.run_name([*spelled_assignments(assignments), *shorthands])
+    )
 
 
 def head_shorthands(tasks: str, data: str, lr: str | None, folds: str | None) -> list[str]:
@@ -149,13 +162,26 @@ def _folds(text: str) -> str:
 def _task_names(text: str | None, data: str) -> tuple[str, ...]:
     if text is None:
         return ()
-    return tuple(tasks_with_data(data)) if text == "all" else comma_separated(text, "--tasks")
+    if text.lower() == ALL_TASKS:
+        return tuple(tasks_with_data(spelled_data(data)))
+    return comma_separated(text, "--tasks", registry.names("bench.tasks"))
+
+
+def _with_absolute_references(choice: Choice) -> Choice:
+    update = {
+        "references": tuple(_absolute(reference) for reference in choice.references),
+        "teacher": None if choice.teacher is None else _absolute(choice.teacher),
+        "start": None if choice.start is None else _absolute(choice.start),
+    }
+    return choice.model_copy(update=update)
 
 
 def _absolute(reference: str) -> str:
-    """Spell a local reference so that it means the same from any folder."""
+    """Spell a reference so that it means the same from any folder, and is the same text for the same model."""
+    from bench.upstream.reference import spelled_reference
+
     path = Path(reference).expanduser()
-    return str(path.resolve()) if path.exists() else reference
+    return str(path.resolve()) if path.exists() else spelled_reference(reference)
 
 
 def _sparsities(text: str) -> tuple[float, ...]:

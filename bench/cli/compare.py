@@ -53,7 +53,7 @@ def compare(
     from bench.report.rows import find_rows
     from bench.store.leaderboard import SMOKE
 
-    one_of(split, ("test", "dev"), "--split")
+    split = one_of(split, ("test", "dev"), "--split")
     if out and not changes:
         raise UserError("--out writes the utterances that changed. Add --changes all, or leave it out.")
     if by and changes:

@@ -30,11 +30,12 @@ def compress(
     """
     from bench.cli.choices import comma_separated, one_of, resolved_run
     from bench.cli.output import model_rows, print_json, print_rows
+    from bench.config.variants import NO_COMPRESSOR
     from bench.errors import UserError
     from bench.runner.checks import resolve_device
     from bench.runner.compress import compress_into
 
-    if len(comma_separated(compressor, "--compressor")) > 1 or compressor == "none":
+    if len(comma_separated(compressor, "--compressor")) > 1 or compressor.lower() == NO_COMPRESSOR:
         raise UserError(f"--compressor {compressor}: `bench compress` takes exactly one. Use `bench run` for several.")
     config = resolved_run(
         compressors=compressor,

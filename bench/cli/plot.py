@@ -37,11 +37,14 @@ def plot(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Draw figures as PDF and PNG, each with a CSV of what it shows beside it."""
+    from bench import registry
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_json
+    from bench.cli.spelling import spelled
 
-    one_of(width, WIDTHS, "--width")
-    kinds = KINDS if kind == ALL else comma_separated(kind, "--kind")
+    width = one_of(width, WIDTHS, "--width")
+    kind = spelled(kind, [ALL])
+    kinds = KINDS if kind == ALL else comma_separated(kind, "--kind", KINDS)
     for name in kinds:
         one_of(name, (*KINDS, ALL), "--kind")
     from bench.report.plots.canvas import WIDTHS_IN
@@ -60,7 +63,7 @@ def plot(
         WIDTHS_IN[width],
         skip_absent=kind == ALL,
         with_published=with_published,
-        tasks=() if tasks is None else comma_separated(tasks, "--tasks"),
+        tasks=() if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks")),
     )
     if json:
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])

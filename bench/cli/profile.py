@@ -62,7 +62,7 @@ def profile(
     _refuse_without("--latency or --by-layer", latency or by_layer, needs_either)
     _refuse_without("--latency", latency, {"--price-per-hour": price_per_hour})
     _refuse_without("--run and --latency", latency and run is not None, {"--again": again or None})
-    one_of(device, ("auto", "cpu", "cuda"), "--device")
+    device = one_of(device, ("auto", "cpu", "cuda"), "--device")
 
     from bench.profiling.counts import count
     from bench.profiling.kept import kept_records

@@ -39,6 +39,7 @@ def report(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
+    from bench import registry
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_rows
     from bench.errors import UserError
@@ -46,8 +47,8 @@ def report(
     from bench.report.rows import runs_in
     from bench.report.tables import report_groups
 
-    one_of(split, ("test", "dev"), "--split")
-    formats = () if format_ is None else comma_separated(format_, "--format")
+    split = one_of(split, ("test", "dev"), "--split")
+    formats = () if format_ is None else comma_separated(format_, "--format", FORMATS)
     for name in formats:
         one_of(name, FORMATS, "--format")
     if verify is not None:
@@ -55,7 +56,7 @@ def report(
             raise UserError("--verify: a CSV has all tasks of its runs. Leave --tasks out.")
         return _verify(verify, runs_in(folders or _run_of(verify)), split)
     named = folders or _newest(may_be_none=with_published)
-    chosen = () if tasks is None else comma_separated(tasks, "--tasks")
+    chosen = () if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks"))
     boards = read_boards(runs_in(named), split, chosen)
     groups = report_groups(boards, with_published=with_published)
     if not formats:

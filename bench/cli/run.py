@@ -87,7 +87,7 @@ def execute(
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
 
-    one_of(split, ("test", "dev"), "--split")
+    split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     if dry_run:

@@ -43,5 +43,5 @@ def _require_free_name(row: str, text: str) -> None:
         raise UserError(
             f"Expected a row's name of letters, digits, '.', '_' and '-', as in both=dphubert. Found {text!r}."
         )
-    if row in RESERVED or row in registry.names("bench.compressors"):
+    if row.lower() in RESERVED or row.lower() in registry.names("bench.compressors"):
         raise UserError(f"--compressor {text}: {row!r} has a meaning of its own. Choose another name for the row.")

@@ -16,10 +16,8 @@ from bench.upstream.conversion import bundle_names, download_from_hub, read_bund
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
 from bench.upstream.random_shapes import SHAPES, random_model
+from bench.upstream.reference_names import FBANK, MINI_HUBERT, RANDOM, meanings, spelled_name
 
-FBANK = "fbank"
-RANDOM = "random:"
-MINI_HUBERT = "mini-hubert"
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
 _FORMS = (
@@ -70,7 +68,7 @@ def reference_config(reference: str | Path) -> UpstreamConfig | None:
 
 def model_name(reference: str | Path) -> str:
     """Name a model in tables and files: the last part of a path or hub id, of letters, digits and ``._-`` alone."""
-    name = str(reference)
+    name = spelled_reference(str(reference))
     path = Path(name).expanduser()
     if path.exists():
         resolved = path.resolve()
@@ -78,6 +76,15 @@ def model_name(reference: str | Path) -> str:
     elif not name.startswith(RANDOM):
         name = name.rstrip("/").rsplit("/", maxsplit=1)[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
+def spelled_reference(reference: str) -> str:
+    """Return a reference with the name of a model in its own case: ``Hubert_Base`` is ``HUBERT_BASE``.
+
+    What is there as a file or folder stays as it is.
+    """
+    name = spelled_name(reference)
+    return reference if name == reference or Path(reference).exists() else name
 
 
 def known_references() -> list[tuple[str, str]]:
@@ -115,6 +122,7 @@ class _Made:
 
 
 def _find(reference: str) -> _Found:
+    reference = spelled_reference(reference)
     path = Path(reference).expanduser()
     if reference == MINI_HUBERT and not path.exists():
         path = MINI_HUBERT_FOLDER
@@ -154,6 +162,11 @@ def _looks_like_hub_id(reference: str) -> bool:
 def _unknown(reference: str) -> str:
     if "/" in reference or reference.endswith(_CHECKPOINT_SUFFIXES):
         return f"Expected a model at {reference}. Found nothing there. Correct the path, or name {_FORMS}."
+    if could_mean := meanings(reference):
+        named = ", ".join(could_mean[:-1])
+        return (
+            f"Unknown model {reference!r}. Did you mean {named} (trained weights), or {could_mean[-1]} (random ones)?"
+        )
     names = [*(name for name, _ in known_references()), *SHAPES]
     return f"Unknown model {reference!r}. {_nearest(reference, names)}Expected {_FORMS}."
 

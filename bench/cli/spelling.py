@@ -1,0 +1,46 @@
+"""Names in any case: ``KS`` is ``ks``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench import registry
+from bench.config.variants import NO_COMPRESSOR
+
+
+def spelled(name: str, choices: Iterable[str]) -> str:
+    """Return the choice that is written like ``name`` in another case, or else ``name``."""
+    known = list(choices)
+    if name in known:
+        return name
+    return next((choice for choice in known if choice.lower() == name.lower()), name)
+
+
+def spelled_compressor(text: str) -> str:
+    """Spell ``compressor``, ``row=compressor`` and stacks, ``one+other``; a row's name stays as it is."""
+    from bench.stacking.names import SEPARATOR
+
+    row, equals, stack = text.rpartition("=")
+    names = [NO_COMPRESSOR, *registry.names("bench.compressors")]
+    return row + equals + SEPARATOR.join(spelled(part, names) for part in stack.split(SEPARATOR))
+
+
+def spelled_data(choice: str) -> str:
+    """Spell the name of embedded corpora; a file keeps its name."""
+    return choice if Path(choice).exists() else spelled(choice, registry.names("bench.corpora"))
+
+
+def spelled_assignments(assignments: Sequence[str]) -> list[str]:
+    """Spell the compressor or task that the key of each ``--set`` begins with."""
+    return [_spelled_key(assignment) for assignment in assignments]
+
+
+def _spelled_key(assignment: str) -> str:
+    key, equals, value = assignment.partition("=")
+    head, dot, rest = key.partition(".")
+    head = spelled(head, ["tasks", *registry.names("bench.compressors")]) if dot else head
+    if head == "tasks":
+        task, *below = rest.split(".")
+        rest = ".".join([spelled(task, registry.names("bench.tasks")), *below])
+    return head + dot + rest + equals + value
