@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
 
     Args:
         source: where they are. LibriSpeech's training splits are taken where none is named.
-        config: ``min_duration_s`` leaves shorter files out.
+        config: ``min_duration_s`` leaves shorter files out, and ``drop_longer`` those over ``max_duration_s``.
         shortest_samples: what the model needs for one frame; shorter files are left out too.
 
     Raises:
@@ -44,9 +44,24 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
         )
     if len(usable) < len(files):
         logger.warning("%d of %d files are too short and left out", len(files) - len(usable), len(files))
-    heard = within_hours(usable, source)
+    heard = within_hours(_without_longer(usable, config, source), source)
     logger.info("%d files, %.2f hours of training audio", len(heard), hours(heard))
     return heard
+
+
+def _without_longer(files: list[AudioFile], config: TrainingConfig, source: AudioSource) -> list[AudioFile]:
+    if not config.drop_longer:
+        return files
+    kept = [file for file in files if file.duration_s <= config.max_duration_s]
+    if not kept:
+        raise UserError(
+            f"Expected training audio of at most {config.max_duration_s:g} s. Found {len(files)} longer files in "
+            f"{_place(source)}. Cut them, raise max_duration_s, or --set drop_longer=false to crop them."
+        )
+    if len(kept) < len(files):
+        num_left_out = len(files) - len(kept)
+        logger.info("%d of %d files are over %g s and left out", num_left_out, len(files), config.max_duration_s)
+    return kept
 
 
 def _place(source: AudioSource) -> str:
@@ -79,6 +94,21 @@ class Crop(NamedTuple):
     def waveform(self) -> Tensor:
         """Read it, (samples,) float32."""
         return torch.from_numpy(read_waveform(self.file, start=self.start, num_samples=self.num_samples))
+
+
+class Waveforms(Sequence[Tensor]):
+    """The waveforms of the first batches, read when they are asked for."""
+
+    def __init__(self, batches: CropBatches, num_batches: int) -> None:
+        self.batches = batches
+        self.num_batches = num_batches
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read batch ``index``, (batch, samples)."""
+        return self.batches[index].waveforms
 
 
 class CropBatches(Dataset[CropBatch]):

@@ -1,4 +1,4 @@
-"""What happens beside the updates of a stage: ``training.csv``, checkpoints, the progress bar."""
+"""What happens around the updates of a stage: ``training.csv``, checkpoints, the progress bar."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ from bench.files import replacing
 from compressors.audio import CropBatch, CropBatches
 from compressors.divergence import ROWS, suspicious_rows
 from compressors.pretraining.batches import UnitBatches
+from compressors.progress import TimeLeft
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 """Of ``training.csv``."""
+
+KEPT = ("rows", "sums", "count", "gradient_norm", "skipped", "skipped_in_a_row", "skipped_in_all")
+"""What a checkpoint keeps of a history."""
+
+MAX_SKIPPED_IN_A_ROW = 10
 
 
 class History(Callback):
@@ -44,17 +50,28 @@ class History(Callback):
         self.count = 0
         self.pending: list[Tensor] = []
         """What this process logged since the last update, (keys,) each."""
+        self.gradient_norm = torch.zeros(())
+        """Of the last update that was not skipped."""
+        self.skipped = 0
+        """Updates since the last row that the loss scaler of fp16 skipped, as their gradients overflowed."""
+        self.skipped_in_a_row = 0
+        self.skipped_in_all = 0
         self.first_wrong: Tensor | None = None
         """Number of this process's first batch whose loss is not finite, or -1; a scalar on the device, so that no step
-        waits for it."""
+        waits for it. In fp16, since the last update that was not skipped."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"rows": self.rows, "sums": self.sums, "count": self.count}
+        return {name: getattr(self, name) for name in KEPT}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.rows, self.sums, self.count = state_dict["rows"], state_dict["sums"], state_dict["count"]
+        for name in KEPT:
+            setattr(self, name, state_dict[name])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
+        """Begin to estimate the time left."""
+        self.time_left = TimeLeft(trainer.max_steps, trainer.global_step)
 
     def on_train_batch_end(
         self,
@@ -71,10 +88,14 @@ class History(Callback):
         self.first_wrong = torch.where((so_far < 0) & ~logged["loss"].isfinite(), batch.number, so_far)
         if not update_ends(trainer, batch):
             return
-        self._add_update(list(logged), trainer)
         update = trainer.global_step
+        # The loss scaler has waited for the same number.
+        if self.config.precision == "fp16" and not pl_module.gradient_norm.isfinite():
+            self._skip(batch, trainer)
+        else:
+            self._add_update(list(logged), pl_module.gradient_norm, trainer)
         if update % self.config.log_updates == 0 or update == trainer.max_steps:
-            self._add_row(update, pl_module.last_update(), trainer)
+            self._add_row(update, pl_module.last_learning_rate(), trainer)
             self._require_learning(is_last=update == trainer.max_steps)
 
     def write(self) -> None:
@@ -90,25 +111,55 @@ class History(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - lightning's signature
         """Let no checkpoint be written of a stage that has gone wrong."""
         sums = {key: value.item() for key, value in self.sums.items()}
-        self._require_finite(sums | pl_module.last_update(), trainer)
+        self._require_finite(sums | {"gradient_norm": self.gradient_norm.item()}, trainer)
 
-    def _add_update(self, keys: Sequence[str], trainer: Trainer) -> None:
+    def _skip(self, batch: CropBatch, trainer: Trainer) -> None:
+        """Count an update that the loss scaler has skipped; batch numbers depend on nothing, so it would come again."""
+        self.pending = []
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self.skipped_in_all += 1
+        if self.first_wrong is None or self.first_wrong < 0:
+            self.first_wrong = torch.tensor(batch.number)
+        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"Expected finite gradients. Found {self.skipped_in_a_row} updates in a row that overflow in fp16, in "
+                f"stage {self.stage}, at update {trainer.global_step}{self._first_wrong_batch(trainer)}. The last "
+                "checkpoint is kept. Lower the learning rate, or use another precision."
+            )
+
+    def _add_update(self, keys: Sequence[str], gradient_norm: Tensor, trainer: Trainer) -> None:
         """Add what all processes logged, so that each of them sees the same and judges alike."""
         totals = cast("Tensor", trainer.strategy.reduce(torch.stack(self.pending).sum(0), reduce_op="sum"))
         self.sums = {key: value + self.sums.get(key, 0.0) for key, value in zip(keys, totals, strict=True)}
         self.count += len(self.pending) * trainer.world_size
         self.pending = []
+        self.gradient_norm = gradient_norm
+        self.skipped_in_a_row = 0
+        if self.config.precision == "fp16":
+            self.first_wrong = None
 
-    def _add_row(self, update: int, last_update: dict[str, float], trainer: Trainer) -> None:
-        row = {key: value.item() / self.count for key, value in self.sums.items()} | last_update
+    def _add_row(self, update: int, learning_rate: float, trainer: Trainer) -> None:
+        if self.skipped and trainer.is_global_zero:
+            logger.warning(
+                "stage %s, update %d: %d of the last updates overflowed in fp16 and were skipped, %d in all",
+                *(self.stage, update, self.skipped, self.skipped_in_all),
+            )
+        if not self.count:
+            return  # All were skipped: the next row has their number.
+        row = {key: value.item() / self.count for key, value in self.sums.items()}
+        row |= {"gradient_norm": self.gradient_norm.item(), "learning_rate": learning_rate}
         self._require_finite(row, trainer)
+        if self.config.precision == "fp16":
+            row["skipped_updates"] = self.skipped
         self.rows.append({"stage": self.stage, "update": update, **row})
-        self.sums, self.count = {}, 0
+        self.sums, self.count, self.skipped = {}, 0, 0
         if trainer.is_global_zero:
             self.write()
             # The loss of a stage that prunes is mostly its regulariser, which rises with the target.
             own = f" (distillation {row['distillation']:.4f})" if "distillation" in row else ""
-            logger.info("stage %s, update %d: loss %.4f%s", self.stage, update, row["loss"], own)
+            left = self.time_left.after(update)
+            logger.info("stage %s, update %d: loss %.4f%s%s", self.stage, update, row["loss"], own, left)
 
     def _require_learning(self, *, is_last: bool) -> None:
         if self.suspicious_rows >= (1 if is_last else ROWS):
@@ -121,8 +172,6 @@ class History(Callback):
 
     def _require_finite(self, values: dict[str, float], trainer: Trainer) -> None:
         wrong = [key for key, value in values.items() if not math.isfinite(value)]
-        if self.config.precision == "fp16" and wrong == ["gradient_norm"]:
-            return  # The loss scaler skips such an update.
         if wrong:
             raise TrainingError(
                 f"Expected finite numbers. Found {', '.join(wrong)} infinite or NaN in stage {self.stage}, at update "

@@ -100,6 +100,7 @@ PAPER = DPHuBERTConfig(
     accumulate_batches=4,
     min_duration_s=2.0,
     max_duration_s=15.625,
+    drop_longer=True,
     precision="fp16",
     max_gradient_norm=10.0,
     num_workers=4,

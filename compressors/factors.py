@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.upstream import UpstreamModel
+from compressors.kept_tensors import Snapshots, kept_tensors
+from compressors.progress import tracked
 
 LEAST_MOMENT = 1e-6
 """Share of the largest moment that every direction of a layer's inputs has at least."""
+
+
+_DONE, _FRAMES = "batches done", "frames"
+"""Keys of a snapshot, in addition to the paths of layers."""
 
 
 class Factors(NamedTuple):
@@ -55,23 +62,31 @@ def factors_of(weight: Tensor, moment: Tensor | None) -> Factors:
 
 
 @torch.no_grad()
-def second_moments(model: UpstreamModel, linears: Sequence[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+def second_moments(
+    model: UpstreamModel, linears: Sequence[str], batches: Sequence[Tensor], snapshots: Snapshots | None = None
+) -> dict[str, Tensor]:
     """Average the products of all pairs of inputs of linear layers, over all frames of a model in evaluation mode.
 
     Args:
         model: on any device.
         linears: paths of the layers.
-        batches: waveforms (batch, samples) without padding, on the model's device.
+        batches: waveforms (batch, samples) without padding.
+        snapshots: keep the sums, and have them where an earlier call was interrupted.
 
     Returns:
         (inputs, inputs) float64 on the CPU, by path.
     """
-    sums: dict[str, Tensor] = {}
-    num_frames = 0
+    sums = (snapshots.last() if snapshots else None) or {}
+    done, num_frames = (int(sums.pop(name, torch.tensor(0))) for name in (_DONE, _FRAMES))
+    device = model.layer_norm.weight.device
     with _listening(model, linears, sums):
-        for waveforms in batches:
+        for index in tracked(range(done, len(batches)), "inputs of linear layers", len(batches), "batches", done):
+            waveforms = batches[index].to(device)
             num_frames += len(waveforms) * model.config.num_frames(waveforms.shape[1])
             model(waveforms)
+            if snapshots:
+                counts = {_DONE: torch.tensor(index + 1), _FRAMES: torch.tensor(num_frames)}
+                snapshots.keep(lambda counts=counts: sums | counts, now=index + 1 == len(batches))  # type: ignore[misc]
     return {path: total / num_frames for path, total in sums.items()}
 
 
@@ -93,6 +108,24 @@ def _listening(model: UpstreamModel, linears: Iterable[str], sums: dict[str, Ten
             handle.remove()
 
 
-def all_factors(model: UpstreamModel, linears: Iterable[str], moments: Mapping[str, Tensor]) -> dict[str, Factors]:
-    """Take linear layers of a model apart, by path; those without a moment are not whitened."""
-    return {path: factors_of(model.get_parameter(f"{path}.weight"), moments.get(path)) for path in linears}
+def all_factors(
+    model: UpstreamModel, linears: Sequence[str], moments: Mapping[str, Tensor], folder: Path | None = None
+) -> dict[str, Factors]:
+    """Take linear layers of a model apart, by path; those without a moment are not whitened.
+
+    Args:
+        model: whose layers they are.
+        linears: paths.
+        moments: by path.
+        folder: keeps each layer's factors as soon as they are there, and has those of an earlier call.
+    """
+
+    def factors(path: str) -> Factors:
+        def make() -> Factors:
+            return factors_of(model.get_parameter(f"{path}.weight"), moments.get(path))
+
+        if folder is None:
+            return make()
+        return Factors(**kept_tensors(folder / f"{path}.safetensors", lambda: make()._asdict()))
+
+    return {path: factors(path) for path in tracked(linears, "factors", len(linears), "layers")}

@@ -8,7 +8,7 @@ et al., arXiv 2006.05467). Whole blocks are alone in their layer, and compete wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -18,8 +18,10 @@ from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
 from bench.upstream.pruning import pruned_config
 from compressors.budget import Budget
+from compressors.kept_tensors import Snapshots
 from compressors.masked_prediction import MaskedPrediction
 from compressors.pretraining.batches import UnitBatch
+from compressors.progress import tracked
 from compressors.pruning import PruningConfig, Unit, levels_within_budget, rounded
 
 Importance = Literal["l1", "l2", "taylor", "random"]
@@ -75,7 +77,13 @@ def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal[
 
 
 def taylor_scores(
-    objective: MaskedPrediction, batches: Iterable[UnitBatch], units: Sequence[Unit], *, device: str, seed: int
+    objective: MaskedPrediction,
+    batches: Sequence[UnitBatch],
+    units: Sequence[Unit],
+    *,
+    device: str,
+    seed: int,
+    snapshots: Snapshots | None = None,
 ) -> Scores:
     """Score units by how much the masked-prediction loss would change without them, to the first order.
 
@@ -88,6 +96,7 @@ def taylor_scores(
         units: the kinds to score.
         device: where to compute.
         seed: of the masks.
+        snapshots: keep the sums, and have them where an earlier call was interrupted.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning (arXiv 1906.10771) section 3.
     """
@@ -97,7 +106,10 @@ def taylor_scores(
     readers = {name: objective.upstream.get_parameter(name) for key in counts for name in _readers(key, config)}
     scores = {key: torch.zeros(count) for key, count in counts.items()}
     torch.manual_seed(seed)
-    for batch in batches:
+    kept = (snapshots.last() if snapshots else None) or {}
+    done = _restore(kept, scores, device) if kept else 0
+    for index in tracked(range(done, len(batches)), "importances", len(batches), "batches", done):
+        batch = batches[index]
         loss = objective(batch.waveforms.to(device), batch.labels.to(device), 0)["masked_loss"]
         gradients = torch.autograd.grad(loss, list(readers.values()))
         changes = {
@@ -107,8 +119,25 @@ def taylor_scores(
         for key, count in counts.items():
             grouped = torch.cat([_by_column(changes[name], count) for name in _readers(key, config)], dim=1)
             scores[key] += grouped.sum(1).square().cpu()
+        if snapshots:
+            snapshots.keep(lambda done=index + 1: _snapshot(scores, done, device))  # type: ignore[misc]
     objective.cpu().train()
     return {key: score.sqrt() for key, score in scores.items()}
+
+
+def _snapshot(scores: Scores, done: int, device: str) -> dict[str, Tensor]:
+    """Return all that the next batch depends on."""
+    state = {**scores, "done": torch.tensor(done), "random": torch.get_rng_state()}
+    return state | ({"cuda_random": torch.cuda.get_rng_state()} if device == "cuda" else {})
+
+
+def _restore(kept: Mapping[str, Tensor], scores: dict[str, Tensor], device: str) -> int:
+    """Go back to a snapshot; return the number of batches that it has."""
+    scores |= {key: kept[key] for key in scores}
+    torch.set_rng_state(kept["random"])
+    if device == "cuda":
+        torch.cuda.set_rng_state(kept["cuda_random"])
+    return int(kept["done"])
 
 
 def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> Scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from bench.sealed import read_sealed, write_sealed
+
+SECONDS_BETWEEN_SNAPSHOTS = 5.0
 
 
 def kept_tensors(path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -31,3 +34,28 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors with a checksum, all or nothing."""
     write_sealed(path, save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
+
+
+class Snapshots:
+    """The state of a long computation, kept every few seconds until its result is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pause = SECONDS_BETWEEN_SNAPSHOTS
+        self._last = time.monotonic()
+
+    def last(self) -> dict[str, Tensor] | None:
+        """Return the last state that was kept, if there is one."""
+        return read_tensors(self.path)
+
+    def keep(self, state: Callable[[], Mapping[str, Tensor]], *, now: bool = False) -> None:
+        """Keep the state where it is time to; large ones take a tenth of the time at most."""
+        started = time.monotonic()
+        if now or started - self._last >= self._pause:
+            write_tensors(self.path, state())
+            self._last = time.monotonic()
+            self._pause = max(SECONDS_BETWEEN_SNAPSHOTS, 10 * (self._last - started))
+
+    def remove(self) -> None:
+        """Delete it, once the result is kept."""
+        self.path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ Source: Wang et al., SVD-LLM (arXiv 2403.07378), for whitened inputs; the recove
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,7 +19,7 @@ from typing_extensions import Self
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduction import factorised
-from compressors.audio import CropBatches
+from compressors.audio import CropBatches, Waveforms
 from compressors.budget import BudgetConfig, budget_for
 from compressors.comparable_training import StagedTraining
 from compressors.distillation import (
@@ -30,7 +31,7 @@ from compressors.distillation import (
     trainable_copy,
 )
 from compressors.factors import Factors, all_factors, second_moments
-from compressors.kept_tensors import kept_tensors
+from compressors.kept_tensors import Snapshots, kept_tensors
 from compressors.linears import LinearGroup, linears_of
 from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from compressors.training import Training
 
 logger = logging.getLogger(__name__)
+
+MOMENTS, FACTORS = "moments.safetensors", "factors"
+"""What the work folder keeps while layers are taken apart."""
 
 BUDGET_FIELDS = frozenset(BudgetConfig.model_fields)
 
@@ -90,6 +94,7 @@ PAPER = LowRankConfig(
     accumulate_batches=4,
     min_duration_s=2.0,
     max_duration_s=15.625,
+    drop_longer=True,
     precision="fp16",
     max_gradient_norm=10.0,
     num_workers=4,
@@ -158,6 +163,8 @@ class LowRank(ChecksTrainingAhead):
         kept = kept_tensors(
             training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
         )
+        (training.workdir / MOMENTS).unlink(missing_ok=True)
+        shutil.rmtree(training.workdir / FACTORS, ignore_errors=True)
         linears = [key.removesuffix(".down") for key in kept if key.endswith(".down")]
         return {linear: (kept[f"{linear}.down"], kept[f"{linear}.up"]) for linear in linears}
 
@@ -178,9 +185,9 @@ class LowRank(ChecksTrainingAhead):
         moments: dict[str, Tensor] = {}
         if self.config.whiten:
             crops = CropBatches(training.files, self.config, derived_seed(training.context.seed, "whitening"))
-            batches = (crops[i].waveforms.to(training.context.device) for i in range(self.config.whiten_batches))
-            moments = second_moments(teacher, linears, batches)
-        return all_factors(teacher, linears, moments)
+            batches = Waveforms(crops, self.config.whiten_batches)
+            moments = second_moments(teacher, linears, batches, Snapshots(training.workdir / MOMENTS))
+        return all_factors(teacher, linears, moments, training.workdir / FACTORS)
 
     def _ranks(self, spectra: Mapping[str, Tensor], shape: UpstreamConfig) -> Ranks:
         if self.config.energy is not None:

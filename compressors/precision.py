@@ -65,10 +65,19 @@ def wrong_convolutions(module: nn.Module) -> list[str]:
     return wrong
 
 
-def stage_precision(module: nn.Module, config: TrainingConfig, context: Context) -> Literal["fp32", "bf16", "fp16"]:
-    """Resolve ``precision`` as `precision_on` does, but for fp32 where a convolution of ``module`` is wrong in bf16."""
+def stage_precision(
+    module: nn.Module, config: TrainingConfig, context: Context, device: torch.device | None = None
+) -> Literal["fp32", "bf16", "fp16"]:
+    """Resolve ``precision`` as `precision_on` does, or to fp32 where a convolution of ``module`` is wrong in bf16.
+
+    Args:
+        module: moved to the device where bf16 is tried.
+        config: names the precision.
+        context: names the kind of device.
+        device: where the module will train; by default the first of its kind.
+    """
     precision = precision_on(config, context)
-    if precision == "bf16" and (wrong := wrong_convolutions(module)):
+    if precision == "bf16" and (wrong := wrong_convolutions(module.to(device or context.device))):
         logger.warning("training in fp32, for this device gets convolutions wrong in bf16: %s", ", ".join(wrong))
         return "fp32"
     return precision

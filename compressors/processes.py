@@ -73,6 +73,8 @@ def run_together(num_processes: int, work: Callable[[], object]) -> None:
         # The first of them: a process that loses another fails too, and may be found first.
         raise UserError(failures.get()) from error
     except ProcessExitedException as error:
+        if error.signal_name in ("SIGTERM", "SIGINT"):
+            raise KeyboardInterrupt from error
         raise UserError(
             f"Expected all training processes to end well. Found number {error.error_index} ended by "
             f"{error.signal_name or f'exit code {error.exit_code}'}, as where memory runs out. "

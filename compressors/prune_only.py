@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.utils.data import Subset
 from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
@@ -31,7 +32,7 @@ from compressors.importance import (
     random_scores,
     taylor_scores,
 )
-from compressors.kept_tensors import kept_tensors
+from compressors.kept_tensors import Snapshots, kept_tensors
 from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target
 from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
 from compressors.pretraining.batches import UnitBatches
@@ -127,6 +128,7 @@ PAPER = PruneOnlyConfig(
     accumulate_batches=4,
     min_duration_s=2.0,
     max_duration_s=15.625,
+    drop_longer=True,
     precision="fp16",
     max_gradient_norm=10.0,
     num_workers=4,
@@ -281,10 +283,15 @@ class Pruning:
 
     def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
         """Decide what step ``step`` keeps, once and for all."""
-        return kept_tensors(
+        masks = kept_tensors(
             self.training.workdir / f"masks-{step}.safetensors",
             lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),
         )
+        self._snapshots(step).remove()
+        return masks
+
+    def _snapshots(self, step: int) -> Snapshots:
+        return Snapshots(self.training.workdir / f"importances-{step}.safetensors")
 
     def _rescale(self, pruned: UpstreamModel, masks: Mapping[str, Tensor], step: int) -> None:
         """Rescale the model of step ``step``, once and for all."""
@@ -309,9 +316,14 @@ class Pruning:
     def _scores(self, step: int) -> Scores:
         seed = self._seed("importance", step)
         if self.config.importance == "taylor":
-            batches = map(self._batches(seed).__getitem__, range(self.config.taylor_batches))
+            batches: Any = Subset(self._batches(seed), range(self.config.taylor_batches))
             return taylor_scores(
-                self.prediction, batches, self.config.units, device=self.training.context.device, seed=seed
+                self.prediction,
+                batches,
+                self.config.units,
+                device=self.training.context.device,
+                seed=seed,
+                snapshots=self._snapshots(step),
             )
         if self.config.importance == "random":
             return random_scores(self._shape, self.config.units, seed)

@@ -71,7 +71,10 @@ class TrainingConfig(Settings):
     min_duration_s: float = Field(default=1.0, gt=0)
     """Utterances shorter than this are left out."""
     max_duration_s: float = Field(default=15.625, gt=0)
-    """Longer utterances are cropped to this, at a new random place each time."""
+    """Longer utterances are cropped to this, at a new random place each time, or left out."""
+    drop_longer: bool = False
+    """Leave out utterances that are longer than ``max_duration_s``, as DPHuBERT's recipe does, instead of cropping
+    them."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read audio beside the training; the result does not depend on it."""
     precision: Precision = "fp32"

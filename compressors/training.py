@@ -9,17 +9,20 @@ import itertools
 import logging
 import math
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -27,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.audio import AudioFile
 from bench.contracts import Context
-from bench.errors import UserError
+from bench.reader_errors import plain_reader_errors
 from bench.worker_tensors import send_without_shared_memory
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar, Rows
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Lightning's names of precisions other than fp32."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,17 @@ class Training:
         batches: Callable[[int], Dataset[Any]] | None,
     ) -> None:
         dataset = batches(module.seed) if batches else CropBatches(self.files, self.config, module.seed)
-        with _quiet(), _plain_errors():
-            precision = LIGHTNING_PRECISION[stage_precision(module.objective, self.config, self.context)]
+        precision = stage_precision(module.objective, self.config, self.context, self._device())
+        with _quiet(), _plain_errors(), plain_reader_errors():
             trainer = self._trainer(history, module.stage, checkpoint, precision)
             first = finished * self.config.accumulate_batches + trainer.global_rank
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
+
+    def _device(self) -> torch.device:
+        """Return the one of this process, as lightning chooses it."""
+        if self.context.device == "cpu":
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if self.devices > 1 else 0)
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
         send_without_shared_memory()
@@ -134,12 +144,12 @@ class Training:
         )
 
     def _trainer(self, history: History, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
-        return Trainer(
+        device = self.context.device
+        trainer = Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
             devices=self.devices,
             # Layer dropout, and layers above the last prediction, leave weights without a gradient.
             strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
-            precision=precision,  # type: ignore[arg-type]
             max_steps=stage.updates,
             accumulate_grad_batches=self.config.accumulate_batches // self.devices,
             gradient_clip_val=self.config.max_gradient_norm,
@@ -150,7 +160,11 @@ class Training:
                 ProgressBar(history.stage),
             ],
             # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
-            plugins=[SealedCheckpointIO(), LightningEnvironment()],
+            plugins=[
+                SealedCheckpointIO(),
+                LightningEnvironment(),
+                MixedPrecision(MIXED[precision], device) if precision in MIXED else Precision(),
+            ],
             default_root_dir=self.workdir,
             logger=False,
             enable_checkpointing=False,
@@ -158,6 +172,13 @@ class Training:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        # Lightning's own handler of SIGTERM waits for all processes, and lets the stage go on for a batch.
+        trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+        return trainer
+
+
+def _no_handlers() -> None:
+    """Leave signals to the application."""
 
 
 class StageModule(LightningModule):
@@ -169,6 +190,7 @@ class StageModule(LightningModule):
         self.stage = stage
         self.seed = seed
         self.gradient_norm = torch.zeros(())
+        """Of the last update, before clipping."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Use AdamW; all groups follow the stage's schedule."""
@@ -211,10 +233,9 @@ class StageModule(LightningModule):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
 
-    def last_update(self) -> dict[str, float]:
-        """Return the gradient norm before clipping and the learning rate of the last finished update."""
-        factor = self.stage.learning_rate_factor(self.global_step - 1)
-        return {"gradient_norm": self.gradient_norm.item(), "learning_rate": self.stage.learning_rate * factor}
+    def last_learning_rate(self) -> float:
+        """Return the learning rate of the last finished update."""
+        return self.stage.learning_rate * self.stage.learning_rate_factor(self.global_step - 1)
 
 
 def _load(path: Path, module: StageModule, history: History) -> int:
@@ -227,15 +248,15 @@ def _load(path: Path, module: StageModule, history: History) -> int:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Undo what libraries make of errors on their way up."""
+    """Undo what lightning makes of Ctrl-C: it exits, and ignores the next one."""
+    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except UserError as error:
-        # A data loader's worker process wraps the message into its traceback, of which it is the last line.
-        raise type(error)(str(error).strip().splitlines()[-1].removeprefix("bench.errors.UserError: ")) from error
     except SystemExit as error:
-        # Lightning answers Ctrl-C and SIGTERM by exiting, the latter as if all were done.
         raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from torch import nn
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.contracts import Context, Upstream
-from bench.errors import UserError
+from bench.files import naming
+from bench.reader_errors import plain_reader_errors
 from bench.upstream.checkpoint import weights_hash
 from bench.worker_tensors import send_without_shared_memory
 from tasks import s3prl_compat
@@ -114,11 +115,8 @@ def run_recipe(
     problem.layer_weights = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
+        with plain_reader_errors(), naming(target_dir):
             problem.run(target_dir=str(target_dir), cache_dir=str(target_dir / "cache"), **whole_arguments)
-        except UserError as error:
-            # A data-loading worker's error carries its traceback in the message.
-            raise UserError(str(error).rstrip().rpartition("UserError: ")[2]) from error
     tested = dict(zip(scored, problem.results, strict=True))
     metrics = {name: values for name, (values, _) in tested.items()}
     settings = {

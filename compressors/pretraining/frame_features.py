@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
+from bench.reader_errors import plain_reader_errors
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.worker_tensors import send_without_shared_memory
 
@@ -120,4 +121,5 @@ class _Waveforms(Dataset[Tensor]):
 def _waveforms(files: Sequence[AudioFile], num_workers: int) -> Iterator[Tensor]:
     send_without_shared_memory()
     loader: Any = DataLoader(_Waveforms(files), batch_size=None, num_workers=num_workers)
-    yield from loader
+    with plain_reader_errors():
+        yield from loader

@@ -13,6 +13,7 @@ import soundfile
 from bench.audio import AudioFile, read_headers, read_waveform
 from bench.contracts import AudioSource
 from bench.errors import UserError
+from compressors import dphubert, low_rank, prune_only
 from compressors.audio import CropBatches, audio_hash, training_files
 from compressors.stages import TrainingConfig
 
@@ -136,6 +137,23 @@ class TestSources:
         _write(tmp_path / "short.wav", 0.4)
         with pytest.raises(UserError, match=r"at least 0.5 s.*longest of 0.40 s.*min_duration_s"):
             training_files(AudioSource(root=tmp_path), CONFIG, SHORTEST_SAMPLES)
+
+    def test_longer_files_are_left_out_where_the_recipe_does(
+        self, files: list[AudioFile], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        config = CONFIG.model_copy(update={"drop_longer": True})
+        kept = training_files(AudioSource(root=tmp_path), config, SHORTEST_SAMPLES)
+        assert len(kept) == len(files) - 2
+        assert max(file.duration_s for file in kept) <= 2.0
+        assert "2 of 10 files are over 2 s" in caplog.text
+        with pytest.raises(UserError, match=r"at most 0.55 s. Found 10 longer files .* drop_longer=false"):
+            short = config.model_copy(update={"max_duration_s": 0.55})
+            training_files(AudioSource(root=tmp_path), short, SHORTEST_SAMPLES)
+
+    @pytest.mark.parametrize("config", [dphubert.PAPER, low_rank.PAPER, prune_only.PAPER])
+    def test_the_paper_presets_of_dphuberts_recipe_do(self, config: TrainingConfig) -> None:
+        assert (config.drop_longer, config.max_duration_s) == (True, 15.625)
 
     def test_files_too_short_for_a_frame_are_left_out_whatever_the_configuration(self, tmp_path: Path) -> None:
         _write(tmp_path / "short.wav", 0.02)

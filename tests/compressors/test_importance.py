@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from bench.upstream.pruning import prune, pruned_config
 from bench.upstream.random_shapes import random_model
 from compressors.budget import budget_for
 from compressors.importance import magnitude_scores, masks_within_budget, random_scores, taylor_scores
+from compressors.kept_tensors import Snapshots
 from compressors.masked_prediction import MaskedPrediction, MaskedPredictionConfig, Target
 from compressors.pretraining.batches import UnitBatch
 from compressors.pruning import PruningConfig
@@ -74,11 +76,24 @@ def _gated(model: UpstreamModel) -> Iterator[tuple[str, Tensor]]:
         yield f"interm/{index}", on_input(layer.feed_forward.output_dense, factor(units["interm"][index]))
 
 
+class _EndingAt(list[Any]):
+    """Batches that fail at one number, and before ``first``: those are not to be computed again."""
+
+    def __init__(self, batches: list[Any], end: int | None, first: int = 0) -> None:
+        super().__init__(batches)
+        self.end, self.first = end, first
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == self.end or index < self.first:
+            raise KeyError(index)
+        return super().__getitem__(index)
+
+
 class TestTaylor:
     @pytest.mark.parametrize("shape", [SHAPE, LARGE], ids=["hubert", "wavlm large"])
     def test_is_the_derivative_of_the_loss_by_a_gate_on_the_unit(self, shape: UpstreamConfig) -> None:
         objective, batches = _objective(shape), _batches(shape)
-        found = taylor_scores(objective, iter(batches), UNITS, device="cpu", seed=3)  # type: ignore[arg-type]
+        found = taylor_scores(objective, list(batches), UNITS, device="cpu", seed=3)
         assert objective.training
         objective.eval()
         gates = dict(_gated(objective.upstream))
@@ -92,6 +107,25 @@ class TestTaylor:
         for key, score in found.items():
             assert score.abs().max() > 0
             torch.testing.assert_close(score, squares[key].sqrt(), rtol=2e-3, atol=1e-6, msg=key)
+
+    def test_interrupted_after_any_batch_they_are_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
+        objective, batches = _objective(SHAPE), _batches(SHAPE) * 2
+        whole = taylor_scores(objective, batches, UNITS, device="cpu", seed=3)
+        path = tmp_path / "importances.safetensors"
+        for number in range(len(batches)):
+            with pytest.raises(KeyError):
+                taylor_scores(
+                    objective, _EndingAt(batches, number), UNITS, device="cpu", seed=3, snapshots=Snapshots(path)
+                )
+            torch.manual_seed(99)
+        found = taylor_scores(
+            objective, _EndingAt(batches, None, number), UNITS, device="cpu", seed=3, snapshots=Snapshots(path)
+        )
+        for key, scores in whole.items():
+            assert torch.equal(found[key], scores), key
 
     def test_predicts_what_removing_a_unit_does(self) -> None:
         """Of a unit of little effect, to the first order: the loss without it."""

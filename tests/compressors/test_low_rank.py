@@ -16,12 +16,15 @@ from bench.profiling import model_card
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.reduction import quantised
+from compressors import factors
+from compressors.audio import Waveforms
 from compressors.distill_only import DistillOnly
 from compressors.dphubert import DPHuBERT
+from compressors.linears import linears_of
 from compressors.low_rank import LowRank, LowRankConfig
 from compressors.prune_only import PruneOnly
 from compressors.stages import StageConfig
-from tests.compressors.method_checks import assert_kills_change_nothing, tiny_teacher
+from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> LowRankConfig:
@@ -49,6 +52,43 @@ def _error(model: UpstreamModel) -> float:
     with torch.no_grad():
         state, expected = model(waveforms)[0][-1], teacher(waveforms)[0][-1]
     return float((state - expected).norm() / expected.norm())
+
+
+class TestDecomposition:
+    def test_interrupted_after_any_batch_or_layer_it_is_the_same(
+        self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compressor = LowRank(_config(recovery=None))
+        whole = compressor.compress(tiny_teacher(), audio, tmp_path / "whole", Context())["low-rank"]
+        monkeypatch.setattr("compressors.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
+        pieces = []
+
+        def interrupted(function: Any) -> Any:
+            def one(*arguments: Any) -> Any:
+                if len(pieces) % 2:
+                    pieces.append("interrupted")
+                    raise KeyboardInterrupt
+                pieces.append(function.__name__)
+                return function(*arguments)
+
+            return one
+
+        monkeypatch.setattr(factors, "factors_of", interrupted(factors.factors_of))
+        monkeypatch.setattr(Waveforms, "__getitem__", interrupted(Waveforms.__getitem__))
+        while True:
+            try:
+                again = compressor.compress(tiny_teacher(), audio, tmp_path / "again", Context())["low-rank"]
+                break
+            except KeyboardInterrupt:
+                continue
+        assert weights_hash(again) == weights_hash(whole)
+        assert pieces.count("__getitem__") == 2
+        assert pieces.count("factors_of") == len(linears_of(TEACHER_SHAPE, compressor.config.linears))
+        assert {path.name for path in (tmp_path / "again").iterdir()} <= {
+            "identity.json",
+            "factors.safetensors",
+            "beside",
+        }
 
 
 class TestCompress:

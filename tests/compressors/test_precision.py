@@ -49,6 +49,22 @@ def test_convolutions_are_right_in_bf16_here_with_gates_or_without(name: str) ->
     assert wrong_convolutions(model) == []
 
 
+def test_bf16_is_tried_on_the_device_that_will_train(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Simulated: the convolution is wrong once it has been moved to the GPU."""
+
+    class OnDevice(nn.ModuleDict):
+        def to(self, device: Any) -> Any:  # type: ignore[override]
+            if torch.device(device).type == "cuda":
+                self["only"].__class__ = WrongInBf16
+            return self
+
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: True)
+    config = TrainingConfig(precision="auto")
+    assert stage_precision(OnDevice({"only": nn.Conv1d(4, 8, 3)}), config, Context()) == "bf16"
+    assert stage_precision(OnDevice({"only": nn.Conv1d(4, 8, 3)}), config, Context(device="cuda")) == "fp32"
+    assert "gets convolutions wrong in bf16: only" in caplog.text
+
+
 def test_a_wrong_convolution_means_fp32(monkeypatch: Any, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(precision, "has_bf16_units", lambda device: True)
     model = nn.ModuleDict({"right": nn.Conv1d(4, 8, 3), "wrong": WrongInBf16(4, 8, 3)})

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import resource
 import signal
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +24,7 @@ from torch import Tensor, nn
 
 from bench.audio import find_audio, read_headers
 from bench.contracts import Context
-from bench.errors import UserError
+from bench.errors import TrainingError, UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
@@ -170,6 +176,30 @@ def harm(path: Path, damage: str) -> None:
     path.write_bytes(changed[damage])
 
 
+class Overflowing(Noisy):
+    """Its gradients overflow at some updates."""
+
+    def __init__(self, *updates: int, fails_at: int | None = None) -> None:
+        super().__init__(fails_at)
+        self.updates = updates
+
+    def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+        parts = super().forward(waveforms, update)
+        factor = float("inf") if update in self.updates else 1.0
+        return parts | {"loss": parts["loss"].float() * factor}
+
+
+@contextmanager
+def full_disk(after: int) -> Iterator[None]:
+    """Let writing fail in files that grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 class TestTraining:
     stage = StageConfig(updates=11, warmup_updates=2, learning_rate=0.01)
 
@@ -305,6 +335,96 @@ class TestTraining:
         kept = torch.load(training.workdir / "stage.ckpt", weights_only=True)
         assert kept["global_step"] == 3
         assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+    def test_updates_that_overflow_in_fp16_are_skipped_and_counted(
+        self, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Here on the CPU, where fp16 is refused as it is slow."""
+        monkeypatch.setattr("compressors.precision.precision_on", lambda config, context: "fp16")
+        half = replace(training, config=training.config.model_copy(update={"precision": "fp16"}))
+        whole = Overflowing(3, 4, 9)
+        half.run("stage", self.stage, whole)
+        assert all(value.isfinite().all() for value in whole.state_dict().values())
+        rows = _rows(half.history)
+        assert [row["skipped_updates"] for row in rows] == ["0", "1", "1", "0", "1", "0"]
+        assert [row["update"] for row in rows] == ["2", "4", "6", "8", "10", "11"]
+        assert all(np.isfinite(float(value)) for row in rows for key, value in row.items() if key != "stage")
+        assert "1 of the last updates overflowed in fp16 and were skipped, 2 in all" in caplog.text
+        again = replace(half, workdir=tmp_path / "again", history=tmp_path / "again.csv")
+        with pytest.raises(KeyError):
+            again.run("stage", self.stage, Overflowing(3, 4, 9, fails_at=8))
+        resumed = Overflowing(3, 4, 9)
+        again.run("stage", self.stage, resumed)
+        for key, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[key], value), key
+        assert again.history.read_text() == half.history.read_text()
+
+    def test_ten_updates_in_a_row_that_overflow_in_fp16_stop_the_stage(
+        self, training: Training, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.precision.precision_on", lambda config, context: "fp16")
+        config = training.config.model_copy(update={"precision": "fp16"})
+        stage = self.stage.model_copy(update={"updates": 40})
+        with pytest.raises(TrainingError, match=r"10 updates in a row .* stage stage, at update 16") as caught:
+            replace(training, config=config).run("stage", stage, Overflowing(2, *range(6, 40)))
+        crops = CropBatches(training.files, config, derived_seed(training.context.seed, "stage")).crops(12)
+        assert f"first in batch 12 ({crops[0].file.path}" in str(caught.value)
+
+    def test_a_full_disk_is_named_and_the_last_checkpoint_stays(self, training: Training, tmp_path: Path) -> None:
+        whole = Noisy()
+        training.run("stage", self.stage, whole)
+        again = replace(training, workdir=tmp_path / "again", history=tmp_path / "again.csv")
+        half = (training.workdir / "stage.ckpt").stat().st_size // 2
+        with full_disk(after=half), pytest.raises(OSError, match="too large") as caught:
+            again.run("stage", self.stage, Noisy())
+        assert caught.value.filename == str(again.workdir / "stage.next.ckpt")
+        assert [path for path in again.workdir.iterdir() if path.name != "stage.ckpt"] == []
+        resumed = Noisy()
+        again.run("stage", self.stage, resumed)
+        for key, value in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[key], value), key
+
+    def test_sigterm_ends_a_stage_as_ctrl_c_does(self, training: Training) -> None:
+        """The application turns the signal into `KeyboardInterrupt`; lightning and the readers leave it to that."""
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        class Ended(Noisy):
+            def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+                if update == 5:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return super().forward(waveforms, update)
+
+        handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+        config = training.config.model_copy(update={"num_workers": 2})
+        signal.signal(signal.SIGTERM, interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                replace(training, config=config).run("stage", self.stage, Ended())
+            assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == [handlers[0], interrupt]
+        finally:
+            signal.signal(signal.SIGTERM, handlers[1])
+        assert not multiprocessing.active_children()
+        assert torch.load(training.workdir / "stage.ckpt", weights_only=True)["global_step"] == 3
+
+    @pytest.mark.parametrize(
+        ("how", "error"), [(signal.SIGTERM, KeyboardInterrupt), (signal.SIGKILL, UserError)], ids=str
+    )
+    def test_readers_that_are_ended_end_the_stage(
+        self, training: Training, how: signal.Signals, error: type[BaseException]
+    ) -> None:
+        class Ending(Noisy):
+            def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+                for child in multiprocessing.active_children():
+                    # By another process: torch's readers take SIGTERM of their own for the end of the training.
+                    subprocess.run(["kill", f"-{int(how)}", str(child.pid)], check=False)
+                time.sleep(1)
+                return super().forward(waveforms, update)
+
+        config = training.config.model_copy(update={"num_workers": 2})
+        with pytest.raises(error):
+            replace(training, config=config).run("stage", self.stage, Ending())
 
     def test_writes_nothing_to_standard_output_and_nothing_else_to_disk(
         self, training: Training, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
