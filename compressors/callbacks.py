@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bench.errors import TrainingError
 from bench.files import replacing
+from bench.progress import bars_are_drawn
 from compressors.audio import CropBatch, CropBatches
 from compressors.divergence import ROWS, suspicious_rows
 from compressors.pretraining.batches import UnitBatches
@@ -236,7 +237,7 @@ class ProgressBar(Callback):
             total=trainer.max_steps,
             initial=trainer.global_step,
             unit="update",
-            disable=None if trainer.is_global_zero else True,
+            disable=not (trainer.is_global_zero and bars_are_drawn()),
         )
 
     def on_train_batch_end(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import io
 import logging
 import sys
 import warnings
@@ -26,6 +25,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ, read_header, read_waveform
+from bench.progress import bars_are_drawn
+from tasks.logged_bar import LoggedBar
 from tasks.padded_lstm import PaddedLSTM
 
 _FLOAT_COLUMNS = ("start_sec", "end_sec")
@@ -55,9 +56,10 @@ def install() -> None:
 
 
 def _progress_bar(*args: Any, **kwargs: Any) -> Any:
-    """Draw s3prl's bar on a terminal and nowhere else; it counts all the same, since training counts steps by it."""
-    file = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    return tqdm(*args, **{**kwargs, "file": file, "leave": False, "mininterval": 0.5})
+    """Draw s3prl's bar on a terminal, and log lines elsewhere; both count, since training counts steps by it."""
+    if bars_are_drawn():
+        return tqdm(*args, **{**kwargs, "file": sys.stderr, "leave": False, "mininterval": 0.5})
+    return LoggedBar(*args, **kwargs)
 
 
 def recipe_class(module_name: str, class_name: str) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_argmin
 
 from bench.audio import AudioFile
+from bench.progress import tracked
 from bench.sealed import read_sealed, write_sealed
 from bench.upstream import UpstreamConfig
 from compressors.pretraining.frame_features import Features, FrameFeatures
@@ -27,7 +28,6 @@ from compressors.pretraining.units import (
     require_frames,
     save_labels,
 )
-from compressors.progress import tracked
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from bench.audio import AudioFile
 from bench.files import naming
+from bench.progress import tracked
 from bench.sealed import BLOCK_BYTES, read_sealed_json, set_aside, write_sealed_json
 from bench.upstream import UpstreamConfig
 from compressors.pretraining.frame_features import Features, FrameFeatures
 from compressors.pretraining.units import count_frames
-from compressors.progress import tracked
 
 SECONDS_BETWEEN_NOTES = 5.0
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.errors import UserError
+from bench.progress import tracked
 from bench.sizes import size_text
 from bench.store.claims import claimed
 from tasks.feature_cache.room import room_to_grow
@@ -108,7 +108,9 @@ class Features:
     ) -> None:
         pack: dict[str, Tensor] = {}
         packed_bytes, begun = 0, time.monotonic()
-        for count, (name, index) in enumerate(tqdm(positions.items(), "features", disable=None, leave=False), start=1):
+        for count, (name, index) in enumerate(
+            tracked(positions.items(), "features", len(positions), "utterances"), start=1
+        ):
             pack[name] = self._kept(waveform(index))
             packed_bytes += pack[name].nbytes
             is_due = packed_bytes >= PACK_BYTES or time.monotonic() - begun > PACK_INTERVAL_S

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.files import write_atomically
+from bench.progress import tracked
 
 WRITE_INTERVAL_S = 60.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -44,7 +44,7 @@ class WaveformIndex:
         hashes = _known(path, len(paths))
         positions = range(len(hashes), len(paths))
         begun = time.monotonic()
-        for index in tqdm(positions, "audio", len(paths), initial=len(hashes), disable=None, leave=False):
+        for index in tracked(positions, "reading audio", len(paths), "files", done=len(hashes)):
             hashes.append(waveform_sha256(waveform(index)))
             if len(hashes) == len(paths) or time.monotonic() - begun > WRITE_INTERVAL_S:
                 write_atomically(path, json.dumps(hashes))

@@ -187,30 +187,29 @@ class MiniCorpora:
         return True
 
     def _make(self, corpus: MiniCorpus, version: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+        from bench.progress import Progress
         from tasks.mini.building import build, sole_builder
 
         self.folder.mkdir(parents=True, exist_ok=True)
         utterances = corpus.utterances(self._seed, self._scale)
         self._check_room(len(utterances) * BYTES_PER_UTTERANCE)
         place = self.folder / corpus.name
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            bar = progress.add_task(f"Synthesising the {corpus.name} corpus", total=len(utterances))
-            waiting = f"Waiting: another process makes the {corpus.name} corpus"
-            with sole_builder(place, partial(progress.update, bar, description=waiting)):
-                if not self._is_complete(corpus, version):
-                    build(
-                        corpus,
-                        utterances,
-                        place,
-                        version=version,
-                        seed=self._seed,
-                        num_processes=self._num_processes,
-                        advance=partial(progress.advance, bar),
-                    )
+        waiting = partial(logger.info, "waiting: another process makes the %s corpus", corpus.name)
+        with sole_builder(place, waiting):
+            if self._is_complete(corpus, version):
+                return
+            logger.info("synthesising the %s corpus: %d recordings", corpus.name, len(utterances))
+            progress = Progress(f"synthesising {corpus.name}", len(utterances), unit="recordings")
+            build(
+                corpus,
+                utterances,
+                place,
+                version=version,
+                seed=self._seed,
+                num_processes=self._num_processes,
+                advance=progress.add,
+            )
+            progress.close()
 
     def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free

@@ -1,0 +1,39 @@
+"""A progress bar of tqdm's interface that logs lines, for s3prl, where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.progress import SECONDS_BETWEEN_LINES, TimeLeft
+
+logger = logging.getLogger(__name__)
+
+
+class LoggedBar(tqdm):  # type: ignore[misc]  # tqdm has no types
+    """Counts as tqdm does, and logs how far it is every half a minute."""
+
+    monitor_interval = 0
+    left: TimeLeft | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        quiet = {"file": io.StringIO(), "leave": False, "miniters": 1, "mininterval": SECONDS_BETWEEN_LINES}
+        self.start_monotonic = time.monotonic()
+        super().__init__(*args, **{**kwargs, **quiet})
+
+    def update(self, n: float | None = 1) -> Any:
+        """Count; a resumed training has set the count before."""
+        if self.left is None:
+            self.left = TimeLeft(self.total or 0, int(self.n))
+            if self.n == 0:  # an iteration, which calls this only when a line is due
+                self.left.started = self.start_monotonic
+        return super().update(n)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - tqdm's signature
+        """Log a line; tqdm calls this when one is due."""
+        if msg is None and self.left is not None:
+            logger.info("%s: %d of %s%s", self.desc, self.n, self.total or "?", self.left.after(int(self.n)))
