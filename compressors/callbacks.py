@@ -16,11 +16,10 @@ from tqdm import tqdm
 
 from bench.errors import TrainingError
 from bench.files import replacing
-from bench.progress import bars_are_drawn
+from bench.progress import TimeLeft, bars_are_drawn
 from compressors.audio import CropBatch, CropBatches
 from compressors.divergence import ROWS, suspicious_rows
 from compressors.pretraining.batches import UnitBatches
-from compressors.progress import TimeLeft
 from compressors.stages import TrainingConfig
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench.progress import tracked
 from bench.upstream import UpstreamModel
 from compressors.kept_tensors import Snapshots, kept_tensors
-from compressors.progress import tracked
 
 LEAST_MOMENT = 1e-6
 """Share of the largest moment that every direction of a layer's inputs has at least."""

@@ -14,6 +14,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from bench.progress import tracked
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
 from bench.upstream.pruning import pruned_config
@@ -21,7 +22,6 @@ from compressors.budget import Budget
 from compressors.kept_tensors import Snapshots
 from compressors.masked_prediction import MaskedPrediction
 from compressors.pretraining.batches import UnitBatch
-from compressors.progress import tracked
 from compressors.pruning import PruningConfig, Unit, levels_within_budget, rounded
 
 Importance = Literal["l1", "l2", "taylor", "random"]
