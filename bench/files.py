@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, cast
 
 
 @contextmanager
@@ -41,6 +42,41 @@ def naming(path: Path, *aliases: Path) -> Iterator[None]:
         if error.errno is None or error.filename not in (None, *map(str, aliases)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a new file for a writer that needs no more than ``write``, such as ``torch.save``.
+
+    Raises:
+        OSError: the disk is full, or the like, whatever the writer makes of it; its ``filename`` is ``path``.
+    """
+    with naming(path), path.open("wb") as file:
+        recording = _Recording(file)
+        try:
+            yield cast("IO[bytes]", recording)
+        except RuntimeError:
+            if recording.error is None:
+                raise
+            raise recording.error from None
+
+
+class _Recording:
+    """A file that remembers why writing failed: torch ends with an error of its own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        """Do nothing: closing the file does."""
 
 
 def write_atomically(path: Path, text: str) -> None:

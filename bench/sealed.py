@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from bench.files import replacing
+from bench.files import replacing, writing
 
 MARK = b"\nsha256 "
 SEAL_BYTES = len(MARK) + 64 + 1
@@ -31,7 +31,7 @@ def sealing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: the disk is full, or the like; its ``filename`` is ``path``.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, writing(temporary) as file:
         writer = _Hashing(file)
         yield cast("IO[bytes]", writer)
         file.write(_seal(writer.digest.hexdigest()))

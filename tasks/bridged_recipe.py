@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from bench.contracts import Upstream
+from bench.files import writing
 from tasks import s3prl_compat
 from tasks.feature_cache.features import Features
 from tasks.feature_cache.upstream import CachedUpstream, feature_loader_class
@@ -217,7 +218,8 @@ class BridgedRecipe:
         state = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
-        torch.save(state, draft / _RNG_STATE)
+        with writing(draft / _RNG_STATE) as file:
+            torch.save(state, file)
         self.checkpoints.commit(draft)
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
+from bench.files import naming
 from bench.sealed import set_aside
 
 BEST = "valid_best"
@@ -40,7 +41,7 @@ class HeadCheckpoints:
         for checkpoint in reversed(_by_step(self._checkpoint_dir)):
             if _is_complete(checkpoint):
                 if (checkpoint / BEST).is_dir():
-                    shutil.copytree(checkpoint / BEST, self._train_dir / BEST)
+                    _copy(checkpoint / BEST, self._train_dir / BEST)
                 return checkpoint
             set_aside(checkpoint, self._checkpoint_dir.parent)
         return None
@@ -55,7 +56,7 @@ class HeadCheckpoints:
         best = self._train_dir / BEST
         if best.is_dir():
             # The optimizer's state is needed to go on, and nobody goes on from the best head.
-            shutil.copytree(best, draft / BEST, ignore=shutil.ignore_patterns("optimizer.pt"))
+            _copy(best, draft / BEST)
         (draft / _MANIFEST).write_text(json.dumps(_digests(draft), indent=1), encoding="utf-8")
         for path in [*draft.rglob("*"), draft]:
             _flush(path)
@@ -64,6 +65,17 @@ class HeadCheckpoints:
         _flush(self._checkpoint_dir)
         for old in _by_step(self._checkpoint_dir)[:-_KEEP]:
             shutil.rmtree(old)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a head without its optimizer's state; `shutil.copytree` would hide the error of a full disk in a list."""
+    for path in [source, *sorted(source.rglob("*"))]:
+        copied = target / path.relative_to(source)
+        if path.is_dir():
+            copied.mkdir()
+        elif path.name != "optimizer.pt":
+            with naming(copied):
+                shutil.copyfile(path, copied)
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bench.audio import SAMPLE_RATE_HZ, read_header, read_waveform
+from bench.files import writing
 from bench.progress import bars_are_drawn
 from tasks.logged_bar import LoggedBar
 from tasks.padded_lstm import PaddedLSTM
@@ -52,7 +53,21 @@ def install() -> None:
         _replace_audio_reader()
         rnn: Any = importlib.import_module("s3prl.nn.rnn")
         rnn.nn = SimpleNamespace(**{**vars(torch.nn), "LSTM": PaddedLSTM})
-        importlib.import_module("s3prl.problem.base").tqdm = _progress_bar  # type: ignore[attr-defined]
+        problem: Any = importlib.import_module("s3prl.problem.base")
+        problem.tqdm = _progress_bar
+        problem.torch = _NamingTorch("torch")
+
+
+class _NamingTorch(ModuleType):
+    """Torch, whose ``save`` raises an `OSError` that names the file: its own says nothing of a full disk."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def save(self, state: object, path: Path) -> None:
+        """Write a file."""
+        with writing(Path(path)) as file:
+            torch.save(state, file)
 
 
 def _progress_bar(*args: Any, **kwargs: Any) -> Any:

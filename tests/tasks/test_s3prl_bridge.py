@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,29 @@ class TestKill:
         (tmp_path / "w" / "s3prl" / "train" / "step_8" / "model").mkdir(parents=True)
         upstream.forwards_left = None
         assert evaluate_ks(upstream, "w") == straight
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("wanted_bytes", [0, 1000, 3000])
+    def test_the_file_is_named_and_the_training_goes_on_later(
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, wanted_bytes: int
+    ) -> None:
+        straight = evaluate_ks(make_upstream(), "straight")
+        upstream = make_upstream()
+        upstream.forwards_left = 3
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_ks(upstream, "full")
+        upstream.forwards_left = None
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted_bytes, before[1]))
+        try:
+            with pytest.raises(OSError, match="too large") as caught:
+                evaluate_ks(upstream, "full")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert str(tmp_path / "full" / "s3prl") in str(caught.value.filename)
+        assert evaluate_ks(upstream, "full") == straight
+        assert same(head(tmp_path / "full"), head(tmp_path / "straight"))
 
 
 class TestForeignFiles:
