@@ -218,13 +218,21 @@ class TestCheck:
             ({"distillation_layers": [[0], [4]]}, r"to 3 \(the teacher's last\)"),
             ({"student": "distilhubert", "distillation_layers": [[4]]}, r"to 3 \(the teacher's last\)"),
             ({"min_duration_s": 60.0}, "at least 60 s"),
-            ({"precision": "bf16"}, "precision=bf16"),
+            ({"precision": "fp16"}, "precision=fp16"),
         ],
         ids=str,
     )
     def test_refuses_what_cannot_work(self, audio: AudioSource, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(UserError, match=message):
             DistillOnly(_config(**changes)).check(tiny_teacher(), audio, Context())
+
+    def test_bf16_needs_units_for_it(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
+        compressor = DistillOnly(_config(precision="bf16"))
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        compressor.check(tiny_teacher(), audio, Context())
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: False)
+        with pytest.raises(UserError, match="precision=bf16"):
+            compressor.check(tiny_teacher(), audio, Context())
 
     @pytest.mark.parametrize(("student", "num_layers"), [("distilhubert", 1), ("wide-shallow", 2)])
     def test_refuses_a_teacher_too_shallow(self, audio: AudioSource, student: str, num_layers: int) -> None:

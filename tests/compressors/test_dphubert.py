@@ -290,10 +290,17 @@ class TestCheck:
         with pytest.raises(UserError, match=message):
             DPHuBERT(_config(**changes)).check(tiny_teacher(), audio, Context())
 
-    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-    def test_mixed_precision_needs_a_gpu(self, audio: AudioSource, precision: str) -> None:
+    @pytest.mark.parametrize(("precision", "has_units"), [("bf16", False), ("fp16", False), ("fp16", True)])
+    def test_mixed_precision_needs_units_for_it(
+        self, audio: AudioSource, precision: str, has_units: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: has_units)
         with pytest.raises(UserError, match=f"precision={precision}"):
             DPHuBERT(_config(precision=precision)).check(tiny_teacher(), audio, Context())
+
+    def test_bf16_works_where_the_cpu_has_units(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        DPHuBERT(_config(precision="bf16")).check(tiny_teacher(), audio, Context())
 
     @pytest.mark.parametrize(
         "changes", [{"sparsity": 0.0}, {"sparsity": 1.0}, {"units": ["neuron"]}, {"units": []}, {"sparsty": 0.5}]

@@ -215,12 +215,20 @@ class TestCheck:
             ({"params": "1k"}, r"at least \d+ parameters for this teacher. Found params=1000"),
             ({"params": "94M"}, r"below the teacher's \d+ parameters. Found params=94000000"),
             ({"min_duration_s": 60.0}, "at least 60 s"),
-            ({"precision": "bf16"}, "precision=bf16"),
+            ({"precision": "fp16"}, "precision=fp16"),
         ],
     )
     def test_refuses_what_cannot_work(self, audio: AudioSource, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(UserError, match=message):
             PruneOnly(_config(**changes)).check(tiny_teacher(), audio, Context())
+
+    def test_bf16_needs_units_for_it(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
+        compressor = PruneOnly(_config(precision="bf16"))
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        compressor.check(tiny_teacher(), audio, Context())
+        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: False)
+        with pytest.raises(UserError, match="precision=bf16"):
+            compressor.check(tiny_teacher(), audio, Context())
 
     def test_more_clusters_than_frames_are_refused(self, audio: AudioSource, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"Expected at least 20000 frames"):
