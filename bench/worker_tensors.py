@@ -28,11 +28,12 @@ def _reduce(storage: torch.UntypedStorage) -> Any:
     except RuntimeError:
         if storage.device.type != "cpu":
             raise
-        _report_once()
         return _storage, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes(),)
 
 
 def _storage(content: bytes) -> torch.UntypedStorage:
+    # Here, in the process that receives, because epochs and splits start workers of their own.
+    _report_once()
     return torch.frombuffer(bytearray(content), dtype=torch.uint8).untyped_storage()
 
 
