@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
+
+from bench.errors import UserError
+from bench.text import shortened
 
 
 def cache_root() -> Path:
@@ -17,3 +21,26 @@ def cache_root() -> Path:
 def units_root() -> Path:
     """Return the folder of teachers' units: one each, whose ``identity.json`` tells teacher, layer and clusters."""
     return cache_root() / "units"
+
+
+def waveforms_root() -> Path:
+    """Return the folder that says which waveform each utterance of a corpus is."""
+    return cache_root() / "waveforms"
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder of the cache, which need not exist yet, that this user may not write to.
+
+    Raises:
+        UserError: a file cannot be made in it.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Expected a cache that can be written. Found {shortened(str(existing), 120)}: {error.strerror}. Set "
+            "SUPERB_BENCH_CACHE to a folder of yours, let its owner allow it (chmod -R g+w, umask 002), or use "
+            "--protocol s3prl, which keeps nothing."
+        ) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.audio import read_headers, read_waveform
 from bench.errors import UserError
 from bench.files import replacing
+from bench.out_of_memory import naming_recording
 from bench.upstream import load_upstream
 from bench.upstream.reduced_linears import usable_device
 
@@ -42,14 +43,14 @@ def extract(
     upstream.to(device)
     arrays: dict[str, NDArray[np.float32]] = {}
     for file in files:
-        waveform = torch.from_numpy(read_waveform(file))[None].to(device)
-        with torch.inference_mode():
+        with naming_recording(file.path, file.duration_s), torch.inference_mode():
+            waveform = torch.from_numpy(read_waveform(file))[None].to(device)
             try:
                 states, _ = upstream(waveform, torch.tensor([waveform.shape[1]], device=device))
             except ValueError as error:
                 raise UserError(f"{file.path}: {error}. Leave it out.") from error
-        for index, state in enumerate(states):
-            arrays[f"{file.path.stem}/{index}"] = state[0].float().cpu().numpy()
+            for index, state in enumerate(states):
+                arrays[f"{file.path.stem}/{index}"] = state[0].float().cpu().numpy()
     target = out if out.suffix == ".npz" else out.with_name(out.name + ".npz")
     with replacing(target) as temporary, temporary.open("wb") as file_object:
         np.savez(file_object, allow_pickle=False, **arrays)

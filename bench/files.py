@@ -15,7 +15,8 @@ from typing import IO, Any, cast
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of ``path`` at once, when all of it is on the disk.
 
-    A reader, or a crash, never sees half of the file; folders above it are made.
+    A reader, or a crash, never sees half of the file; folders above it are made. Who may read and write it follows the
+    umask, whatever writes it: safetensors alone would keep others of the group out of a shared cache.
 
     Raises:
         OSError: the disk is full, or the like; its ``filename`` is ``path``.
@@ -25,7 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
     with naming(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(mode)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from bench.cli import options
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.feature_cache.room import Holding
+
+
+class NotRemovedError(UserError):
+    """Features that were to be removed are still there."""
+
+    exit_code = 1
+
 
 cache = typer.Typer(help="Show what the cache folder holds, and remove features.")
 
@@ -29,7 +38,6 @@ def show(
     Removing features that a running process uses does it no harm.
     """
     from bench.cache_folder import cache_root
-    from bench.errors import UserError
     from bench.sizes import parse_size, size_text
     from tasks.feature_cache import room
 
@@ -37,9 +45,10 @@ def show(
         raise UserError("--keep says how much --prune leaves. Add --prune, or leave --keep out.")
     root = room.features_root()
     rows = {holding.folder: _row(holding) for holding in room.holdings(root)}
+    keep_bytes = 0 if keep is None else parse_size(keep, "--keep")
     if prune:
-        room.prune(root, 0 if keep is None else parse_size(keep, "--keep"))
-    left = {holding.folder for holding in room.holdings(root)}
+        room.prune(root, keep_bytes)
+    left = {holding.folder: holding.num_bytes for holding in room.holdings(root)}
     removed = [row for folder, row in rows.items() if folder not in left]
     kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units()
     total = sum(row["size_bytes"] for row in kept)
@@ -47,11 +56,25 @@ def show(
         from bench.cli.output import print_json
 
         print_json({"folder": str(cache_root()), "kept": kept, "removed": removed, "total_bytes": total})
-        return 0
-    if removed:
-        _print_table(f"Removed from {root}", removed)
-    _print_table(f"{cache_root()}: {size_text(total)}", kept)
+    else:
+        if removed:
+            _print_table(f"Removed from {root}", removed)
+        _print_table(f"{cache_root()}: {size_text(total)}", kept)
+    stuck = [folder for folder in rows if left.get(folder)]
+    if prune and stuck and sum(left.values()) > keep_bytes:
+        raise NotRemovedError(
+            f"{len(stuck)} of {len(rows)} folders of features could not be removed, the first {stuck[0]}. Ask "
+            f"{_owner(stuck[0])}, who owns it, to remove it, or to let you (chmod -R g+w)."
+        )
     return 0
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return f"user {folder.owner()}"
+    except KeyError:
+        # Of another machine, or removed.
+        return f"user {folder.stat().st_uid}"
 
 
 def _row(holding: Holding) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from typing import Any, NamedTuple
 
 import typer
 
 from bench.errors import UserError
+from bench.out_of_memory import is_out_of_memory, out_of_memory_line
 from bench.text import shortened
 
 # Typer exports of its usage errors only this one; its base is what all wrong use raises.
@@ -45,12 +45,8 @@ def _of_the_machine(error: BaseException) -> str | None:
         )
     if isinstance(error, RecursionError):
         return "Expected data of a few levels. Found some nested too deeply to read. Correct the input."
-    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
-        reason = shortened(" ".join(str(error).split()) or "allocation failed")
-        return (
-            f"Expected enough memory. Found too little ({reason}). Free some, or use shorter audio (max_duration_s), "
-            "smaller batches or a smaller model."
-        )
+    if is_out_of_memory(error):
+        return out_of_memory_line(error)
     return None
 
 
@@ -78,10 +74,3 @@ def _advice(error: OSError) -> str:
 
 def _while_writing(error: OSError) -> str:
     return " where this command writes (its output, --out or the cache)" if error.errno in FULL else ""
-
-
-def _is_torch_out_of_memory(error: BaseException) -> bool:
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not isinstance(error, RuntimeError):
-        return False
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from bench.dependencies import broken_dependency
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.out_of_memory import is_out_of_memory, out_of_memory_line
 from bench.store.run_folder import RunFolder, RunFolderGoneError
 
 logger = logging.getLogger(__name__)
@@ -55,5 +56,7 @@ class Failures:
 def _one_line(error: Exception) -> str:
     if line := broken_dependency(error):
         return line
+    if is_out_of_memory(error):
+        return out_of_memory_line(error)
     told = " ".join(str(error).split())
     return told if isinstance(error, UserError) else f"{type(error).__name__}: {told}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from bench.cache_folder import require_writable, waveforms_root
 from bench.config.run import RunConfig
 from bench.contracts import Context, KeepsFeatures, SplitSize, Upstream
 from bench.errors import UserError
@@ -67,10 +68,13 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
         limit_bytes: the most that all cached features may hold together; None is no limit but the disk's.
 
     Raises:
-        UserError: one model's features exceed the limit, or what is missing of all of them the free disk.
+        UserError: the cache cannot be written, one model's features exceed the limit, or what is missing of all of them
+            the free disk.
     """
     if not needs:
         return
+    for folder in sorted({waveforms_root(), *(need.folder for need in needs)}):
+        require_writable(folder)
     by_folder = {folder: [need for need in needs if need.folder == folder] for folder in {n.folder for n in needs}}
     sizes = {folder: sum(need.num_bytes for need in sharing) for folder, sharing in by_folder.items()}
     missing = {folder: max(0, size - _present_bytes(folder)) for folder, size in sizes.items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.audio import SAMPLE_RATE_HZ
 from bench.errors import UserError
+from bench.out_of_memory import naming_recording
 from bench.progress import tracked
 from bench.sizes import size_text
 from bench.store.claims import claimed
@@ -54,7 +55,9 @@ class Features:
         self._frame_bytes = frame_bytes
         self._limit_bytes = limit_bytes
 
-    def prepare(self, hashes: Sequence[str], num_frames: Sequence[int], waveform: Callable[[int], Tensor]) -> None:
+    def prepare(
+        self, hashes: Sequence[str], num_frames: Sequence[int], paths: Sequence[str], waveform: Callable[[int], Tensor]
+    ) -> None:
         """Compute what is missing; interrupted, the same call goes on where it was.
 
         Processes that want the same utterances at once wait for the first of them, and find them in the store.
@@ -62,10 +65,11 @@ class Features:
         Args:
             hashes: of every utterance's waveform.
             num_frames: of every utterance.
+            paths: of the audio of every utterance, for messages.
             waveform: decodes an utterance, by its position.
 
         Raises:
-            UserError: the features would not fit, or are not finite.
+            UserError: the features would not fit on the disk, are not finite, or need more memory than there is.
         """
         positions = {name: index for index, name in enumerate(hashes)}
 
@@ -83,7 +87,9 @@ class Features:
             missing = self._store.find(positions)
             if missing:
                 logger.info("features: %d utterances to compute, %s to keep", len(missing), size_text(needed_bytes()))
-                self._compute({name: positions[name] for name in positions if name in missing}, waveform, written)
+                self._compute(
+                    {name: positions[name] for name in positions if name in missing}, paths, waveform, written
+                )
         if self._store.find(positions):
             raise UserError(
                 f"Features written to {self._store.folder} cannot be read back. Check the disk, and run again."
@@ -104,14 +110,20 @@ class Features:
         return folder.parent / f"features-{wanted}.lock"
 
     def _compute(
-        self, positions: Mapping[str, int], waveform: Callable[[int], Tensor], written: Callable[[int], None]
+        self,
+        positions: Mapping[str, int],
+        paths: Sequence[str],
+        waveform: Callable[[int], Tensor],
+        written: Callable[[int], None],
     ) -> None:
         pack: dict[str, Tensor] = {}
         packed_bytes, begun = 0, time.monotonic()
         for count, (name, index) in enumerate(
             tracked(positions.items(), "features", len(positions), "utterances"), start=1
         ):
-            pack[name] = self._kept(waveform(index))
+            samples = waveform(index)
+            with naming_recording(paths[index], samples.numel() / SAMPLE_RATE_HZ):
+                pack[name] = self._kept(samples)
             packed_bytes += pack[name].nbytes
             is_due = packed_bytes >= PACK_BYTES or time.monotonic() - begun > PACK_INTERVAL_S
             if is_due or count == len(positions):

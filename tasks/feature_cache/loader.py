@@ -56,7 +56,9 @@ class FeatureLoader:
         self._hashes = index.hashes(loader.filepaths, preparation, self.waveform)
         longest = self._max_samples
         lengths = [count if longest is None else min(count, longest) for count in num_samples]
-        features.prepare(self._hashes, [(count - 1) // stride + 1 for count in lengths], self.waveform)
+        features.prepare(
+            self._hashes, [(count - 1) // stride + 1 for count in lengths], loader.filepaths, self.waveform
+        )
 
     def __len__(self) -> int:
         return len(self._hashes)

@@ -61,6 +61,8 @@ def folder_bytes(folder: Path) -> int:
 def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
     """Remove the stores used longest ago until at most ``keep_bytes`` are left; those to ``spare`` are never removed.
 
+    A store that this user may not remove stays, and the next one is removed in its place.
+
     Returns:
         Bytes freed.
     """
@@ -70,7 +72,7 @@ def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
     for store in stores:
         if freed < excess and store.folder not in spare:
             shutil.rmtree(store.folder, ignore_errors=True)
-            freed += store.num_bytes
+            freed += store.num_bytes - folder_bytes(store.folder)
     return freed
 
 

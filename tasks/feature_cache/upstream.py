@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.cache_folder import cache_root
+from bench.cache_folder import waveforms_root
 from bench.contracts import Context
 from tasks.feature_cache.features import DTYPES, Features, Kind
 from tasks.feature_cache.loader import AudioLoader, FeatureLoader
@@ -98,8 +98,6 @@ def feature_loader_class(
     def load(filepaths: list[str], *arguments: Any, max_secs: float | None = None, **options: Any) -> FeatureLoader:
         loader = audio_loader(filepaths, *arguments, **options)
         prepared_by = {"arguments": arguments, "options": options, "max_secs": max_secs}
-        return FeatureLoader(
-            loader, prepared_by, features, WaveformIndex(cache_root() / "waveforms"), num_samples, stride
-        )
+        return FeatureLoader(loader, prepared_by, features, WaveformIndex(waveforms_root()), num_samples, stride)
 
     return load

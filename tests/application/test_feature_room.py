@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -66,3 +67,14 @@ def test_nothing_to_keep_is_nothing_to_tell(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO):
         check_room([], limit_bytes=1)
     assert caplog.messages == []
+
+
+def test_a_cache_that_cannot_be_written_is_refused(
+    needs: list[FeatureNeed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr("bench.cache_folder.tempfile.TemporaryFile", forbidden)
+    with pytest.raises(UserError, match=r"Permission denied.*SUPERB_BENCH_CACHE"):
+        check_room(needs, limit_bytes=None)

@@ -9,9 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from bench import diagnosis
 from bench.dependencies import broken_dependency
@@ -56,18 +54,6 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def write_keywords(folder: Path) -> None:
-    """Write a corpus of twelve clips, ``ks.yaml``, and ``speech.wav``."""
-    noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
-    rows = ["path,split,label"]
-    for number in range(12):
-        soundfile.write(folder / f"{number}.wav", noise, 16000)
-        rows.append(f"{number}.wav,{('train', 'dev', 'test')[number // 4]},{('low', 'high')[number % 2]}")
-    soundfile.write(folder / "speech.wav", noise, 16000)
-    (folder / "ks.csv").write_text("\n".join(rows) + "\n")
-    (folder / "ks.yaml").write_text("audio: {layout: folder, root: .}\ntasks: {ks: {manifest: ks.csv}}\n")
-
-
 def broken_package(folder: Path, name: str, code: str) -> Path:
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text(code)
@@ -95,19 +81,20 @@ class TestBrokenDependencies:
             ("typer", ["--help"]),
             ("torch", ["profile", "mini-hubert"]),
             ("torchaudio", ["convert", "HUBERT_BASE", "out"]),
-            ("torchaudio", ["features", "fbank", "speech.wav", "--out", "features.npz"]),
+            ("torchaudio", ["features", "fbank", "0.wav", "--out", "features.npz"]),
             ("pandas", ["report", str(ROOT / "results" / "sizes")]),
             ("lightning", ["run", "--compressor", "dphubert", "--tasks", "ks", "--data", "ks.yaml", "--out", "run"]),
             ("s3prl", ["run", "--compressor", "int8", "--tasks", "ks", "--data", "ks.yaml", "--out", "run"]),
         ],
     )
-    def test_one_line_names_the_package_and_doctor(self, package: str, command: list[str], tmp_path: Path) -> None:
-        write_keywords(tmp_path)
+    def test_one_line_names_the_package_and_doctor(
+        self, package: str, command: list[str], keywords: Path, tmp_path: Path
+    ) -> None:
         broken = broken_package(tmp_path / "broken", package, f"raise {ERRORS[package]}")
-        line = only_line(program(BENCH, *command, path=broken, cwd=tmp_path))
+        line = only_line(program(BENCH, *command, path=broken, cwd=keywords))
         assert repr("editdistance" if package == "s3prl" else package) in line
         assert "bench doctor" in line
-        assert not (tmp_path / "run" / "models").exists()
+        assert not (keywords / "run" / "models").exists()
 
     def test_debug_shows_the_traceback(self, tmp_path: Path) -> None:
         broken = broken_package(tmp_path / "broken", "torch", "raise OSError('torn')")

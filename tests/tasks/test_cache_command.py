@@ -97,6 +97,12 @@ class TestPrune:
         assert [row["what"] for row in found["removed"]] == ["old-model"]
         assert [row["what"] for row in told()["kept"]] == ["middle-model", "new-model", "mini-3-seed0"]
 
+    def test_what_may_not_be_removed_is_said(self, stores: list[FeatureStore], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tasks.feature_cache.room.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(UserError, match=r"3 of 3 folders.*old") as caught:
+            CliRunner().invoke(cache, ["--prune"], catch_exceptions=False)
+        assert caught.value.exit_code == 1
+
     def test_keep_alone_is_refused(self) -> None:
         with pytest.raises(UserError, match="Add --prune"):
             CliRunner().invoke(cache, ["--keep", "1GB"], catch_exceptions=False)

@@ -229,6 +229,14 @@ class TestDamage:
         assert FeatureStore(tmp_path, {}).find(["a"]) == {"a"}
         assert away.is_symlink()
 
+    def test_a_recording_too_long_for_the_memory_is_named(
+        self, evaluate_ks: Any, make_upstream: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upstream = make_upstream()
+        monkeypatch.setattr(type(upstream), "forward", lambda *_: torch.empty(2**60, dtype=torch.uint8))
+        with pytest.raises(UserError, match=r"memory for .*\.wav, of 1 s"):
+            evaluate_ks(upstream, "w")
+
     def test_features_that_are_not_finite_are_told(self, evaluate_ks: Any, make_upstream: Any) -> None:
         upstream = make_upstream()
         with torch.no_grad():

@@ -57,7 +57,7 @@ cached = features.Features(
     hidden_states, FeatureStore(folder, {{}}), "means", frame_bytes={UTTERANCE_BYTES}, limit_bytes=limit_bytes
 )
 try:
-    cached.prepare(wanted, [1] * len(wanted), torch.tensor)
+    cached.prepare(wanted, [1] * len(wanted), wanted, torch.tensor)
 except UserError as error:
     sys.exit(print(error))
 print("has", "".join(chr(int(cached[name].unique())) for name in wanted), flush=True)
