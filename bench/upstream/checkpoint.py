@@ -10,23 +10,25 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UserError
+from bench.text import shortened
 from bench.upstream.config import SCHEMA_VERSION, UpstreamConfig
-from bench.upstream.conversion.files import read_json, read_safetensors, validated
+from bench.upstream.conversion.files import read_json, read_safetensors, require_finite, validated
 from bench.upstream.conversion.weights import Checkpoint
 from bench.upstream.cost import count_dphubert_parameters, count_parameters
 from bench.upstream.model import UpstreamModel
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "config.json"
+_BLOCK_BYTES = 1 << 20
 
 
 class ParameterCounts(BaseModel):
@@ -52,12 +54,16 @@ class Manifest(BaseModel):
     dtype of linear layers that are not dense float32, stand beside it in the file."""
     parameters: ParameterCounts
     """Derived from ``shape``."""
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of ``model.safetensors``. Absent in folders of earlier versions, whose weights are not compared."""
     provenance: dict[str, Any]
     """Where the model comes from: teacher, compressor, recipe, seed, code version, data; or what was converted."""
 
     @model_validator(mode="before")
     @classmethod
     def _take_reduced_linears(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
         content = dict(content)
         reduced = content.pop("reduced_linears", None)
         if reduced and isinstance(content.get("shape"), dict):
@@ -67,6 +73,8 @@ class Manifest(BaseModel):
     @model_serializer(mode="wrap")
     def _put_reduced_linears_beside(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = handler(self)
+        if self.weights_sha256 is None:
+            del content["weights_sha256"]
         shape = content["shape"]
         beside = {"reduced_linears": shape.pop("reduced_linears")}
         shape.pop("schema_version")
@@ -99,13 +107,13 @@ def save_upstream(
         ),
         provenance=dict(provenance),
     )
-    content = manifest.model_dump(mode="json")
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         save_file(weights, temporary / WEIGHTS)
+        content = manifest.model_copy(update={"weights_sha256": _sha256(temporary / WEIGHTS)}).model_dump(mode="json")
         (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         for file in beside:
             shutil.copy2(file, temporary)
@@ -135,8 +143,8 @@ def remove_killed_saves(folder: Path) -> None:
 def is_suite_folder(folder: Path) -> bool:
     """Say whether a folder is (or was meant to be) one of `save_upstream`'s."""
     try:
-        return "schema_version" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        return "schema_version" in read_json(folder / MANIFEST)
+    except UserError:
         return False
 
 
@@ -151,7 +159,7 @@ def read_manifest(folder: Path) -> Manifest:
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"Expected schema version {SCHEMA_VERSION} in {path}. Found {version!r}. "
+            f"Expected schema version {SCHEMA_VERSION} in {path}. Found {shortened(version, 40)}. "
             "Was the model written by another version of superb-bench?"
         )
     return validated(Manifest, content, path)
@@ -161,10 +169,19 @@ def read_folder(folder: Path) -> Checkpoint:
     """Read a suite folder without building the model.
 
     Raises:
-        UserError: as in `read_manifest`; weights missing or torn.
+        UserError: as in `read_manifest`; weights missing, torn, changed since they were written, NaN or infinite.
     """
     manifest = read_manifest(folder)
-    return Checkpoint(manifest.shape, read_safetensors(folder / WEIGHTS), str(folder))
+    path = folder / WEIGHTS
+    weights = read_safetensors(path)
+    require_finite(weights, path)
+    if manifest.weights_sha256 not in (None, _sha256(path)):
+        raise UserError(
+            f"Expected the weights that were written to {path}. Found others: their SHA-256 differs from "
+            f"weights_sha256 in {MANIFEST}. The file was damaged or changed. Copy or make the model again; delete that "
+            "entry only if the change was meant."
+        )
+    return Checkpoint(manifest.shape, weights, str(folder))
 
 
 def load_folder(folder: Path) -> UpstreamModel:
@@ -188,6 +205,14 @@ def weights_hash(module: nn.Module) -> str:
         array = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(array.numpy().data)
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -10,14 +10,42 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
-    PositiveInt,
     model_validator,
 )
 
 SCHEMA_VERSION = 1
 
 Architecture = Literal["hubert", "wav2vec2", "wavlm"]
+
+# A shape read from a file decides how much memory and time a model takes. Each bound is several times the largest
+# published value (XLS-R 2B: 48 layers of 1,920).
+MAX_LAYERS = 256
+MAX_CONV_LAYERS = 16
+MAX_HEADS = 1024
+MAX_WIDTH = 65_536
+STRIDE_RANGE = (40, 16_000)
+"""Samples between two frames, 2.5 ms to 1 s; published models have 320."""
+MAX_WINDOW = 16_000
+"""Samples that one frame sees; published models have 400."""
+
+Width = Annotated[int, Field(strict=True, gt=0, le=MAX_WIDTH)]
+"""Features or channels of one layer."""
+NumHeads = Annotated[int, Field(strict=True, gt=0, le=MAX_HEADS)]
+NumLayers = Annotated[int, Field(strict=True, gt=0, le=MAX_LAYERS)]
+Heads = Annotated[tuple[Annotated[int, Field(strict=True, ge=0, lt=MAX_HEADS)], ...], Field(max_length=MAX_HEADS)]
+"""Indices of attention heads."""
+UpToWidth = Annotated[int, Field(strict=True, ge=0, le=MAX_WIDTH)]
+"""As `Width`, or 0 for none."""
+Kernel = Annotated[int, Field(strict=True, gt=0, le=4096)]
+"""Kernel or stride of a convolution."""
+NumBuckets = Annotated[int, Field(strict=True, ge=4, le=MAX_WIDTH)]
+"""Of WavLM's relative distances: half for each direction, half of those for exact distances."""
+Distance = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
+Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Epsilon = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class _Shape(BaseModel):
@@ -27,53 +55,60 @@ class _Shape(BaseModel):
 class ConvLayerShape(_Shape):
     """One layer of the convolutional feature extractor."""
 
-    channels: PositiveInt
+    channels: Width
     """Output channels."""
-    kernel: PositiveInt
+    kernel: Kernel
     """Kernel size, in frames of the layer below (samples for the first)."""
-    stride: PositiveInt
+    stride: Kernel
     """Hop, in frames of the layer below."""
 
 
 class TransformerLayerShape(_Shape):
     """One transformer layer; an absent part leaves its residual connection and LayerNorms."""
 
-    heads: tuple[int, ...]
+    heads: Heads
     """Indices, among the teacher's ``total_heads``, of the attention heads kept. Empty: no attention at all."""
-    feed_forward: int
+    feed_forward: UpToWidth
     """Width of the feed-forward block. 0: no feed-forward block at all."""
 
 
 class DropoutRates(_Shape):
     """Dropout in training mode; they do not touch evaluation."""
 
-    projection: float = 0.1
+    projection: Probability = 0.1
     """After the feature projection."""
-    attention: float = 0.1
+    attention: Probability = 0.1
     """On attention probabilities."""
-    feed_forward: float = 0.0
+    feed_forward: Probability = 0.0
     """Inside the feed-forward block, after its activation (``activation_dropout`` elsewhere)."""
-    hidden: float = 0.1
+    hidden: Probability = 0.1
     """On the residual branches and after the positional convolution."""
-    layer: float = 0.0
+    layer: Probability = 0.0
     """Share of whole transformer layers that are skipped (``layerdrop`` elsewhere)."""
 
 
 class RelativePosition(_Shape):
     """WavLM's gated relative position bias (arXiv 2110.13900, section III-A)."""
 
-    num_buckets: PositiveInt = 320
+    num_buckets: NumBuckets = 320
     """Buckets of relative distances, half of them for each direction."""
-    max_distance: PositiveInt = 800
+    max_distance: Distance = 800
     """Distance in frames from which all share the last bucket."""
-    has_embedding: bool = True
+    has_embedding: Flag = True
     """False where the embedding went with layer 0's attention, as in DPHuBERT: no layer has a bias then."""
+
+    @model_validator(mode="after")
+    def _has_logarithmic_buckets(self) -> RelativePosition:
+        # Beyond a quarter of the buckets, distances share buckets by their logarithm up to max_distance.
+        if self.max_distance <= self.num_buckets // 4:
+            raise ValueError(f"max_distance {self.max_distance} is not above a quarter of num_buckets")
+        return self
 
 
 class ReducedLinear(_Shape):
     """A linear layer in another form than one dense float32 weight."""
 
-    rank: PositiveInt | None = None
+    rank: Width | None = None
     """Two layers in its place: down to so many features, without a bias, and up from them. None: one layer."""
     dtype: Literal["float32", "int8"] = "float32"
     """Of its weights. ``int8`` has one float32 scale an output, and a float32 bias."""
@@ -101,37 +136,37 @@ ReducedLinears = Annotated[
 class UpstreamConfig(_Shape):
     """The whole shape of a HuBERT, wav2vec 2.0 or WavLM upstream."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Field(strict=True)] = SCHEMA_VERSION
     """Of ``config.json``."""
     architecture: Architecture
     """HuBERT and wav2vec 2.0 share one network; the name is kept for the tables."""
     extractor_norm: Literal["group_norm", "layer_norm"]
     """``group_norm``: after the first convolution only (Base). ``layer_norm``: after each (Large)."""
-    conv_layers: tuple[ConvLayerShape, ...]
+    conv_layers: Annotated[tuple[ConvLayerShape, ...], Field(max_length=MAX_CONV_LAYERS)]
     """The convolutional feature extractor, in order."""
-    conv_bias: bool = False
+    conv_bias: Flag = False
     """Whether its convolutions have a bias."""
-    dim: PositiveInt
+    dim: Width
     """Width of the transformer's residual stream (``encoder_embed_dim``, ``hidden_size``)."""
-    projection_layer_norm: bool = True
+    projection_layer_norm: Flag = True
     """LayerNorm before the feature projection; DistilHuBERT has none."""
-    positional_kernel: PositiveInt = 128
+    positional_kernel: Kernel = 128
     """Kernel of the positional convolution, in frames."""
-    positional_groups: PositiveInt = 16
+    positional_groups: Width = 16
     """Groups of the positional convolution."""
-    layer_norm_first: bool = False
+    layer_norm_first: Flag = False
     """Pre-norm (Large) instead of post-norm (Base)."""
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
     """Epsilon of every LayerNorm but the feature extractor's."""
-    total_heads: PositiveInt
+    total_heads: NumHeads
     """Attention heads of the unpruned model; head indices refer to these."""
-    head_dim: PositiveInt
+    head_dim: Width
     """Width of one head."""
-    layers: tuple[TransformerLayerShape, ...]
+    layers: Annotated[tuple[TransformerLayerShape, ...], Field(max_length=MAX_LAYERS)]
     """The transformer layers, in order."""
     relative_position: RelativePosition | None = None
     """WavLM only."""
-    normalize_waveform: bool = False
+    normalize_waveform: Flag = False
     """Scale each utterance to zero mean and unit variance first (Large)."""
     dropout: DropoutRates = DropoutRates()
     """Training only."""
@@ -142,15 +177,22 @@ class UpstreamConfig(_Shape):
     def _consistent(self) -> UpstreamConfig:
         if not self.conv_layers:
             raise ValueError("the feature extractor needs at least one layer")
+        if not STRIDE_RANGE[0] <= self.stride <= STRIDE_RANGE[1] or self.window > MAX_WINDOW:
+            raise ValueError(
+                f"the convolutions make a frame of {self.window} samples every {self.stride}; expected at most "
+                f"{MAX_WINDOW} every {STRIDE_RANGE[0]} to {STRIDE_RANGE[1]}"
+            )
+        if self.total_heads * self.head_dim > MAX_WIDTH:
+            raise ValueError(f"{self.total_heads} heads of {self.head_dim} are wider than {MAX_WIDTH}")
         if self.dim % self.positional_groups:
             raise ValueError(f"dim {self.dim} is not a multiple of positional_groups {self.positional_groups}")
         for index, layer in enumerate(self.layers):
             if len(set(layer.heads)) != len(layer.heads) or not set(layer.heads) <= set(range(self.total_heads)):
                 raise ValueError(f"layer {index} keeps heads {layer.heads} of {self.total_heads}")
-            if layer.feed_forward < 0:
-                raise ValueError(f"layer {index} has a feed-forward width of {layer.feed_forward}")
         if (self.architecture == "wavlm") != (self.relative_position is not None):
             raise ValueError("relative_position belongs to WavLM and only to it")
+        if self.relative_position is not None and self.dim % self.total_heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of total_heads {self.total_heads}")
         self._check_reduced_linears()
         return self
 
@@ -233,9 +275,9 @@ BASE_CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 
 def uniform_config(
     architecture: Architecture,
-    dim: PositiveInt,
+    dim: int,
     num_layers: int,
-    total_heads: PositiveInt,
+    total_heads: int,
     feed_forward: int,
     conv_channels: int | Sequence[int] = 512,
     *,

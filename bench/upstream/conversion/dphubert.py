@@ -8,20 +8,34 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, ones
 
 from bench.errors import UserError
 from bench.upstream.config import (
+    MAX_CONV_LAYERS,
+    MAX_HEADS,
+    MAX_LAYERS,
     ConvLayerShape,
+    Distance,
     DropoutRates,
+    Flag,
+    Heads,
+    Kernel,
+    NumBuckets,
+    NumHeads,
+    NumLayers,
+    Probability,
     RelativePosition,
     TransformerLayerShape,
     UpstreamConfig,
+    UpToWidth,
+    Width,
 )
-from bench.upstream.conversion.files import only_tensors, read_torch, validated
+from bench.upstream.conversion.files import only_tensors, read_torch, require_finite, validated
+from bench.upstream.conversion.recognition import recognised_checkpoint
 from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap, listed
 
 KEYS = KeyMap(
@@ -29,6 +43,7 @@ KEYS = KeyMap(
     ignored=(r"aux\.(?:weight|bias)",),
 )
 
+_PER_LAYER = Field(max_length=MAX_LAYERS)
 _STUDENT = "student_model."
 _PROJECTIONS = "distill_linear_projs."
 _LAYER = r"encoder\.transformer\.layers\.(\d+)\."
@@ -47,29 +62,31 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     extractor_mode: Literal["group_norm", "layer_norm"]
-    extractor_conv_layer_config: tuple[tuple[PositiveInt, PositiveInt, PositiveInt], ...]
-    extractor_conv_bias: bool
-    encoder_embed_dim: PositiveInt
-    encoder_projection_dropout: float
-    encoder_pos_conv_kernel: PositiveInt
-    encoder_pos_conv_groups: PositiveInt
-    encoder_num_layers: PositiveInt
-    encoder_use_attention: tuple[bool, ...]
-    encoder_use_feed_forward: tuple[bool, ...]
-    encoder_attention_dropout: float
-    encoder_ff_interm_features: tuple[int, ...]
-    encoder_ff_interm_dropout: float
-    encoder_dropout: float
-    encoder_layer_norm_first: bool
-    normalize_waveform: bool
+    extractor_conv_layer_config: Annotated[
+        tuple[tuple[Width, Kernel, Kernel], ...], Field(min_length=1, max_length=MAX_CONV_LAYERS)
+    ]
+    extractor_conv_bias: Flag
+    encoder_embed_dim: Width
+    encoder_projection_dropout: Probability
+    encoder_pos_conv_kernel: Kernel
+    encoder_pos_conv_groups: Width
+    encoder_num_layers: NumLayers
+    encoder_use_attention: Annotated[tuple[Flag, ...], _PER_LAYER]
+    encoder_use_feed_forward: Annotated[tuple[Flag, ...], _PER_LAYER]
+    encoder_attention_dropout: Probability
+    encoder_ff_interm_features: Annotated[tuple[UpToWidth, ...], _PER_LAYER]
+    encoder_ff_interm_dropout: Probability
+    encoder_dropout: Probability
+    encoder_layer_norm_first: Flag
+    normalize_waveform: Flag
     # HuBERT and wav2vec 2.0:
-    encoder_num_heads: tuple[int, ...] = ()
-    encoder_head_dim: PositiveInt | None = None
+    encoder_num_heads: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_HEADS)], ...], _PER_LAYER] = ()
+    encoder_head_dim: Width | None = None
     # WavLM:
-    encoder_total_num_heads: tuple[PositiveInt, ...] = ()
-    encoder_remaining_heads: tuple[tuple[int, ...], ...] | None = None
-    encoder_num_buckets: PositiveInt = 320
-    encoder_max_distance: PositiveInt = 800
+    encoder_total_num_heads: Annotated[tuple[NumHeads, ...], _PER_LAYER] = ()
+    encoder_remaining_heads: Annotated[tuple[Heads, ...], _PER_LAYER] | None = None
+    encoder_num_buckets: NumBuckets = 320
+    encoder_max_distance: Distance = 800
 
     @model_validator(mode="after")
     def _consistent(self) -> _Config:
@@ -157,12 +174,16 @@ def read_dphubert(path: Path) -> Checkpoint:
     """
     content = read_torch(path)
     if not isinstance(content.get("state_dict"), Mapping) or not isinstance(content.get("config"), Mapping):
+        known = recognised_checkpoint(path, content)
+        if known is not None:
+            raise UserError(f"Expected a checkpoint of DPHuBERT. {path} {known}")
         raise UserError(
             f"Expected 'state_dict' and 'config' in {path}, as DPHuBERT's checkpoints have them. "
             f"Found {listed([str(key) for key in content])}. Put the model's config beside its state_dict."
         )
     config = validated(_Config, content["config"], f"the 'config' of {path}")
     gates, weights = _gates_apart(_student(only_tensors(content["state_dict"], path)))
+    require_finite(gates, path)
     renamed = KEYS.apply(weights, path)
     # Checkpoints of models that never were pruned may lack it.
     renamed.setdefault(CHANNEL_SCALE, ones(config.extractor_conv_layer_config[-1][0]))
@@ -184,7 +205,9 @@ def read_distillation_projections(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, Mapping):
         state = only_tensors(content.get("state_dict", {}), path)
         found = {key.removeprefix(_PROJECTIONS): value for key, value in state.items() if key.startswith(_PROJECTIONS)}
-    return {key: value.float() for key, value in only_tensors(found, path).items()}
+    projections = {key: value.float() for key, value in only_tensors(found, path).items()}
+    require_finite(projections, path)
+    return projections
 
 
 def _student(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.text import shortened
+from bench.upstream.conversion.archives import check_archive, check_pickle
+from bench.upstream.conversion.recognition import recognised_checkpoint, recognised_file
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
@@ -30,10 +33,14 @@ UNREADABLE = (
     AttributeError,
     TypeError,
     OverflowError,
+    MemoryError,
+    RecursionError,
     zipfile.BadZipFile,
 )
 """What unpickling garbage or half a file raises, depending on where it was cut."""
 
+MAX_JSON_BYTES = 4_000_000
+"""Of a configuration, or an index of shards."""
 
 _FORBIDDEN = re.compile(r"\bGLOBAL\b|unrecognized function|unsupported class|operand 149")
 """In torch's refusals to unpickle: anything but tensors and plain values; 149 is the mark of newer pickles of them."""
@@ -43,17 +50,35 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        UserError: the file is missing, torn, or no object.
+        UserError: the file is missing, torn, too large, too deep, or no object.
     """
+    require_file(path, "a JSON file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(
+                f"Expected at most {MAX_JSON_BYTES / 1e6:.0f} MB in {path}. Found {path.stat().st_size / 1e6:.0f} MB. "
+                "Is it another file?"
+            )
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise UserError(f"Expected a model's {path.name} at {path}. It cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"Expected JSON in {path}. Found something else ({error}). Copy the model again.") from error
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise UserError(f"Expected JSON in {path}. Found something else ({reason}). Copy the model again.") from error
     if not isinstance(content, dict):
         raise UserError(f"Expected a JSON object in {path}. Found a {type(content).__name__}. Copy the model again.")
     return content
+
+
+def require_file(path: Path, what: str) -> None:
+    """Refuse what is there but no regular file: reading a pipe may never end.
+
+    Raises:
+        UserError: a folder, a pipe or a device.
+    """
+    if path.exists() and not path.is_file():
+        kind = "folder" if path.is_dir() else "pipe or device"
+        raise UserError(f"Expected {what} at {path}. Found a {kind}. Copy the model again.")
 
 
 def validated(model: type[_Settings], content: object, where: object) -> _Settings:
@@ -65,11 +90,11 @@ def validated(model: type[_Settings], content: object, where: object) -> _Settin
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = shortened(".".join(str(part)[:80] for part in first["loc"])) or "the whole"
         raise UserError(
-            f"Expected the description of a speech model in {where}. Found {field} to be wrong: {first['msg']}. "
-            "Is it a model of another kind?"
+            f"Expected the description of a speech model in {where}. Found {field} to be wrong: {shortened(first['msg'], 120)}"
+            f"{_found(first['input'])}. Is it a model of another kind?"
         ) from error
 
 
@@ -79,9 +104,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, torn, or something else.
     """
+    require_file(path, "weights in the safetensors format")
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         what = f"cannot be read ({first_line(error)})" if path.exists() else "is missing"
         raise UserError(
             f"Expected weights in the safetensors format. {path} {what}. Was it copied completely?"
@@ -93,14 +119,24 @@ def read_torch(path: Path) -> dict[str, Any]:
     """Read a file that ``torch.save`` wrote, on the CPU: tensors and plain values alone, never code.
 
     Raises:
-        UserError: the file is missing, torn, no dictionary, or a pickle that would run code.
+        UserError: the file is missing, damaged, of a format that is not PyTorch's, no dictionary, or a pickle that
+            would run code.
     """
+    if not path.exists():
+        raise UserError(f"Expected a checkpoint. Found nothing at {path}. Correct the path.")
+    require_file(path, "a checkpoint")
+    other = recognised_file(path)
+    if other is not None:
+        raise UserError(f"Expected a checkpoint of PyTorch. {path} {other}")
+    is_archive = zipfile.is_zipfile(path)
+    check_archive(path) if is_archive else check_pickle(path)
     try:
         # Mapped storages are not read before they are used, which makes looking at a file cheap.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except UNREADABLE as error:
-        if not path.exists():
-            raise UserError(f"Expected a checkpoint. Found nothing at {path}. Correct the path.") from error
+        known = recognised_checkpoint(path)
+        if known is not None:
+            raise UserError(f"Expected weights that can be read without running code. {path} {known}") from error
         if _FORBIDDEN.search(str(error)):
             raise UserError(
                 f"Expected tensors and plain values in {path}. Found code in it, which was not executed. "
@@ -121,17 +157,60 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
     """Check that something read is a state dict.
 
     Raises:
-        UserError: it holds anything but named tensors.
+        UserError: it holds anything but named tensors, or one that is larger than the numbers stored for it.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"Expected a state dict in {where}. Found a {type(content).__name__}. Save the weights alone.")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise UserError(
-                f"Expected named tensors in {where}. Found a {type(value).__name__} under {key!r}. "
+                f"Expected named tensors in {where}. Found a {type(value).__name__} under {shortened(repr(key))}. "
                 "Save the weights alone."
             )
+        if not _is_plain(value):
+            raise UserError(
+                f"Expected plain tensors in {where}. {shortened(key)} is sparse, quantised, without numbers, or larger "
+                "than the numbers stored for it. Save it with .clone() as a dense tensor."
+            )
     return dict(content)
+
+
+def require_finite(weights: Mapping[str, Tensor], where: object) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        UserError: the first tensor with NaN or infinity.
+    """
+    for key, value in weights.items():
+        if value.is_floating_point() and value.numel() and not _is_finite(value):
+            kind = "NaN" if bool(value.isnan().any()) else "infinity"
+            raise UserError(
+                f"Expected finite weights in {where}. Found {kind} in {shortened(key)}. Export the model again, in float32 "
+                "if it overflowed in half precision."
+            )
+
+
+def _is_finite(value: Tensor) -> bool:
+    # Both extremes are NaN where any number is; this takes no memory beyond the tensor.
+    low, high = (value.float() if value.element_size() < 4 else value).aminmax()
+    return bool(low.isfinite() and high.isfinite())
+
+
+def _is_plain(value: Tensor) -> bool:
+    return (
+        value.layout == torch.strided
+        and not value.is_quantized
+        and value.device.type == "cpu"
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _found(value: object) -> str:
+    return "" if value is None or isinstance(value, Mapping | list | tuple) else f", found {shortened(repr(value), 40)}"
 
 
 def _reason(error: BaseException) -> str:

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, ones
 
 from bench.errors import UserError
+from bench.text import shortened
 from bench.upstream.config import (
+    MAX_CONV_LAYERS,
     Architecture,
     ConvLayerShape,
+    Distance,
     DropoutRates,
+    Epsilon,
+    Flag,
+    Kernel,
+    NumBuckets,
+    NumHeads,
+    NumLayers,
+    Probability,
     RelativePosition,
     TransformerLayerShape,
     UpstreamConfig,
+    Width,
 )
 from bench.upstream.conversion.files import only_tensors, read_json, read_safetensors, read_torch, validated
+from bench.upstream.conversion.recognition import recognised_weights
 from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
 
 logger = logging.getLogger(__name__)
@@ -40,6 +53,9 @@ _HEADS = (
 KEYS = KeyMap(renamed=SHARED_KEYS, ignored=_HEADS, prefix=r"(?:hubert\.|wav2vec2\.|wavlm\.)?")
 
 
+_PER_CONVOLUTION = Field(min_length=1, max_length=MAX_CONV_LAYERS)
+_MAX_SHARDS = 1000
+
 _HUB_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -49,28 +65,28 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model_type: Architecture
-    hidden_size: PositiveInt = 768
-    num_hidden_layers: PositiveInt = 12
-    num_attention_heads: PositiveInt = 12
-    intermediate_size: PositiveInt = 3072
+    hidden_size: Width = 768
+    num_hidden_layers: NumLayers = 12
+    num_attention_heads: NumHeads = 12
+    intermediate_size: Width = 3072
     hidden_act: Literal["gelu"] = "gelu"
-    hidden_dropout: float = 0.1
-    activation_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    feat_proj_dropout: float = 0.0
-    feat_proj_layer_norm: bool = True
-    layer_norm_eps: float = 1e-5
+    hidden_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    feat_proj_dropout: Probability = 0.0
+    feat_proj_layer_norm: Flag = True
+    layer_norm_eps: Epsilon = 1e-5
     feat_extract_norm: Literal["group", "layer"] = "group"
     feat_extract_activation: Literal["gelu"] = "gelu"
-    conv_dim: tuple[PositiveInt, ...] = (512,) * 7
-    conv_stride: tuple[PositiveInt, ...] = (5, 2, 2, 2, 2, 2, 2)
-    conv_kernel: tuple[PositiveInt, ...] = (10, 3, 3, 3, 3, 2, 2)
-    conv_bias: bool = False
-    num_conv_pos_embeddings: PositiveInt = 128
-    num_conv_pos_embedding_groups: PositiveInt = 16
-    do_stable_layer_norm: bool = False
-    num_buckets: PositiveInt = 320
-    max_bucket_distance: PositiveInt = 800
+    conv_dim: Annotated[tuple[Width, ...], _PER_CONVOLUTION] = (512,) * 7
+    conv_stride: Annotated[tuple[Kernel, ...], _PER_CONVOLUTION] = (5, 2, 2, 2, 2, 2, 2)
+    conv_kernel: Annotated[tuple[Kernel, ...], _PER_CONVOLUTION] = (10, 3, 3, 3, 3, 2, 2)
+    conv_bias: Flag = False
+    num_conv_pos_embeddings: Kernel = 128
+    num_conv_pos_embedding_groups: Width = 16
+    do_stable_layer_norm: Flag = False
+    num_buckets: NumBuckets = 320
+    max_bucket_distance: Distance = 800
     conv_pos_batch_norm: Literal[False] = False
     add_adapter: Literal[False] = False
     adapter_attn_dim: None = None
@@ -134,7 +150,7 @@ def read_huggingface(folder: Path) -> Checkpoint:
     if content.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
         raise UserError(
             f"Expected a model_type of hubert, wav2vec2 or wavlm in {config_path}. "
-            f"Found {content.get('model_type')!r}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
+            f"Found {shortened(content.get('model_type') or 'none', 40)}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
         )
     config = validated(_Config, content, config_path)
     weights = KEYS.apply(_read_weights(folder), folder)
@@ -170,24 +186,59 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             return only_tensors(read(folder / name), folder / name)
         index = folder / f"{name}.index.json"
         if index.exists():
-            shards = set(validated(_Index, read_json(index), index).weight_map.values())
             return {
                 key: value
-                for shard in sorted(shards)
+                for shard in _shards(index)
                 for key, value in only_tensors(read(folder / shard), folder / shard).items()
             }
     raise UserError(
-        f"Expected model.safetensors or pytorch_model.bin in {folder}. Found neither. "
-        "Save the model with save_pretrained, or copy it completely."
+        f"Expected model.safetensors or pytorch_model.bin in {folder}. "
+        + (recognised_weights(folder) or "Found neither. Save the model with save_pretrained, or copy it completely.")
     )
+
+
+def _shards(index: Path) -> list[str]:
+    """List the files that an index names.
+
+    Raises:
+        UserError: the index is torn, or names a file outside its folder.
+    """
+    shards = sorted(set(validated(_Index, read_json(index), index).weight_map.values()))
+    outside = next((shard for shard in shards if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", shard)), None)
+    if outside is not None:
+        raise UserError(
+            f"Expected names of files next to {index} in its weight_map. Found {shortened(repr(outside), 60)}. Copy the model "
+            "again."
+        )
+    if len(shards) > _MAX_SHARDS:
+        raise UserError(f"Expected at most {_MAX_SHARDS} files in the weight_map of {index}. Found {len(shards)}.")
+    return shards
 
 
 def _normalizes(folder: Path, config: _Config) -> bool:
     """Say whether the waveform is to be scaled to zero mean and unit variance."""
+    wanted = _preprocessor_normalizes(folder)
     if config.feat_extract_norm == "group":
-        # Hugging Face's processors say otherwise, but the original Base models heard waveforms as they are. The group
-        # norm over time takes offset and scale away in any case.
+        # The original Base models were trained on waveforms as they are, although Hugging Face's processors say
+        # otherwise.
+        if wanted:
+            logger.warning(
+                "%s: do_normalize is ignored, as models with group normalisation were trained on waveforms as they "
+                "are. Their states depend on loudness: scale very quiet audio first.",
+                folder,
+            )
         return False
+    if wanted is None:
+        logger.warning("%s has no preprocessor_config.json with do_normalize: waveforms are not normalised", folder)
+    return bool(wanted)
+
+
+def _preprocessor_normalizes(folder: Path) -> bool | None:
+    """Read ``do_normalize``; None where no file has it.
+
+    Raises:
+        UserError: it is neither true nor false, or a file is torn.
+    """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).exists():
             content = read_json(folder / name)
@@ -196,5 +247,8 @@ def _normalizes(folder: Path, config: _Config) -> bool:
             found = (extractor if isinstance(extractor, dict) else content).get("do_normalize")
             if isinstance(found, bool):
                 return found
-    logger.warning("%s has no preprocessor_config.json: its model hears waveforms as they are, not normalised", folder)
-    return False
+            if found is not None:
+                raise UserError(
+                    f"Expected do_normalize to be true or false in {folder / name}. Found {shortened(found, 40)}."
+                )
+    return None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.errors import UserError
 from bench.upstream.config import UpstreamConfig
+from bench.upstream.conversion.files import require_finite
 from bench.upstream.gates import Gates
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.model import UpstreamModel
@@ -57,7 +58,7 @@ class KeyMap:
         """Rename weights, in float32.
 
         Raises:
-            UserError: keys that are neither known nor ignored, or two for one weight.
+            UserError: keys that are neither known nor ignored, two for one weight, integers, NaN or infinity.
         """
         result: dict[str, Tensor] = {}
         unknown = []
@@ -66,6 +67,8 @@ class KeyMap:
             if target is not None:
                 if target in result:
                     raise UserError(f"Expected each weight once in {where}. Found a second {key}. Which is it?")
+                if not value.is_floating_point():
+                    raise UserError(f"Expected {key} of float32 in {where}. Found {value.dtype}. Save it as float32.")
                 result[target] = value.to(torch.float32)
             elif not any(re.fullmatch(self.prefix + pattern, key) for pattern in self.ignored):
                 unknown.append(key)
@@ -73,6 +76,7 @@ class KeyMap:
             raise UserError(
                 f"Expected the weights of a speech model in {where}. Found unknown ones: {listed(unknown)}."
             )
+        require_finite(result, where)
         return result
 
     def _target(self, key: str) -> str | None:
@@ -101,7 +105,7 @@ class Checkpoint:
         Raises:
             UserError: a weight is missing, left over, of another shape or kind of number.
         """
-        self._check(uninitialised(self.config))
+        self._check()
 
     def shape(self) -> UpstreamConfig:
         """Tell the shape that the model will have; only gates make it necessary to build it.
@@ -120,8 +124,8 @@ class Checkpoint:
         Raises:
             UserError: as in `check`.
         """
+        self._check()
         model = uninitialised(self.config)
-        self._check(model)
         model.load_state_dict(self.weights)
         model.eval()
         if not self.gates:
@@ -129,7 +133,10 @@ class Checkpoint:
         masks = self._gates(model).hardened_masks()
         return prune(model, masks)
 
-    def _check(self, model: UpstreamModel) -> None:
+    def _check(self) -> None:
+        # Without memory: what a file says of its shape is believed only once its weights fit.
+        with torch.device("meta"):
+            model = uninitialised(self.config)
         ours = model.state_dict()
         expected = {key: tuple(value.shape) for key, value in ours.items()}
         missing = expected.keys() - self.weights.keys()
@@ -137,34 +144,44 @@ class Checkpoint:
             raise UserError(f"Expected more weights in {self.where}. Found none for {listed(missing)}.")
         left_over = self.weights.keys() - expected.keys()
         if left_over:
-            raise UserError(f"Expected fewer weights in {self.where}. Found no place for {listed(left_over)}.")
+            raise UserError(
+                f"Unexpected weights in {self.where}: {listed(left_over)}. Does its configuration belong to them?"
+            )
         for key, shape in expected.items():
             found = tuple(self.weights[key].shape)
             if found != shape:
                 raise UserError(
-                    f"Expected {key} of shape {shape} in {self.where}. Found {found}. Is its config another's?"
+                    f"Expected {key} of shape {shape} in {self.where}. Found {found}. Does its "
+                    "configuration belong to it?"
                 )
             if self.weights[key].is_floating_point() != ours[key].is_floating_point():
                 raise UserError(
-                    f"Expected {key} of {ours[key].dtype} in {self.where}. Found {self.weights[key].dtype}. Is its "
-                    "config another's?"
+                    f"Expected {key} of {ours[key].dtype} in {self.where}. Found {self.weights[key].dtype}. Does "
+                    "its configuration belong to it?"
                 )
         if self.gates:
-            self._gates(model)
+            self._check_gates(model)
 
-    def _gates(self, model: UpstreamModel) -> Gates:
+    def _check_gates(self, model: UpstreamModel) -> None:
         with torch.random.fork_rng(devices=[]):
-            gates = Gates(model, {key.split("/")[0] for key in self.gates})
+            gates = Gates(model, self._gated_units())
         expected = {key: (gate.log_alpha.numel(),) for key, gate in gates.items()}  # type: ignore[operator]
         found = {key: tuple(value.shape) for key, value in self.gates.items()}
         if expected != found:
             different = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
             raise UserError(f"Expected gates that fit the model in {self.where}. Found others: {listed(different)}.")
+
+    def _gates(self, model: UpstreamModel) -> Gates:
+        with torch.random.fork_rng(devices=[]):
+            gates = Gates(model, self._gated_units())
         gates.load_state_dict({f"{key}.log_alpha": value for key, value in self.gates.items()})
         return gates
+
+    def _gated_units(self) -> set[str]:
+        return {key.split("/")[0] for key in self.gates}
 
 
 def listed(names: Collection[str], shown: int = 3) -> str:
     """Name the first few of many."""
-    first = ", ".join(sorted(names)[:shown])
+    first = ", ".join(name if len(name) <= 80 else f"{name[:77]}..." for name in sorted(names)[:shown])
     return first if len(names) <= shown else f"{first} and {len(names) - shown} more"

@@ -1,0 +1,237 @@
+"""Formats of speech models that cannot be read as they are: what a file is, and a way to use its model."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickletools
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_PICKLE_BYTES = 1_000_000
+"""Of a pickle that are looked through: names of settings stand in front."""
+
+_WAY = (
+    "Use the same model by its Hugging Face id (such as {ids}), or convert it with transformers 4 "
+    "(convert_{script}_checkpoint_to_pytorch.py) and name the folder that this writes"
+)
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A kind of checkpoint."""
+
+    title: str
+    needs: frozenset[str]
+    """Names that its files contain, all of them."""
+    way: str
+    """What the user can do."""
+    any_of: frozenset[str] = frozenset()
+    """Names of which its files contain at least one, where there are any."""
+
+    def fits(self, names: Collection[str]) -> bool:
+        return self.needs <= set(names) and (not self.any_of or not self.any_of.isdisjoint(names))
+
+    def advice(self) -> str:
+        return f"is {self.title}. {self.way}."
+
+
+_CHECKPOINTS = (
+    _Format(
+        "a checkpoint of s3prl, converted from fairseq's",
+        frozenset({"model_cfg", "task_cfg", "model_weight"}),
+        "Use the same model by its Hugging Face id (such as facebook/hubert-base-ls960 or facebook/wav2vec2-base)",
+    ),
+    _Format(
+        "a checkpoint of s3prl's distiller",
+        frozenset({"Distiller", "Config"}),
+        _WAY.format(ids="ntu-spml/distilhubert", script="distilhubert_original_s3prl"),
+    ),
+    _Format(
+        "a checkpoint of an s3prl downstream model",
+        frozenset({"Optimizer", "Args"}),
+        "It holds no upstream: name the upstream that it was trained on",
+        frozenset({"Downstream", "Featurizer"}),
+    ),
+    _Format(
+        "Microsoft's WavLM checkpoint",
+        frozenset({"cfg", "model", "relative_position_embedding"}),
+        _WAY.format(ids="microsoft/wavlm-base-plus", script="wavlm_original_pytorch"),
+    ),
+    _Format(
+        "a checkpoint of fairseq",
+        frozenset({"model"}),
+        _WAY.format(ids="facebook/hubert-base-ls960 or facebook/wav2vec2-base", script="hubert_original_pytorch"),
+        frozenset({"cfg", "args", "extra_state", "optimizer_history"}),
+    ),
+    _Format(
+        "a checkpoint of Lightning without the model's shape",
+        frozenset({"state_dict"}),
+        "Save it as DPHuBERT does: {'state_dict': weights, 'config': keyword arguments of wav2vec2_model}. Of a run of "
+        "this suite, name the folder in models/",
+        frozenset({"pytorch-lightning_version", "loops", "lr_schedulers"}),
+    ),
+    _Format(
+        "a TorchScript program",
+        frozenset({"constants.pkl"}),
+        "Save the weights of the model that it was made from, in Hugging Face's format (save_pretrained)",
+    ),
+)
+
+_MAGIC = (
+    (b"GGUF", "a GGUF file"),
+    (b"\x89HDF", "a TensorFlow (HDF5) file"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"BZh", "a bzip2 archive"),
+)
+_SUFFIXES = {
+    ".onnx": "an ONNX file",
+    ".gguf": "a GGUF file",
+    ".h5": "a TensorFlow (HDF5) file",
+    ".pb": "a TensorFlow file",
+    ".tflite": "a TensorFlow Lite file",
+    ".index": "a TensorFlow checkpoint",
+    ".msgpack": "a Flax file",
+    ".nemo": "a NeMo archive",
+    ".mlmodel": "a Core ML file",
+}
+_PYTORCH = (
+    "Only PyTorch's weights can be read: name the Hugging Face id or folder of the model that it was made from, or a "
+    "folder written by save_pretrained"
+)
+_DPHUBERT = "feature_extractor.dummy_weight"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_OTHER_DPHUBERT = "feature_extractor.dummy_weight"
+_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "saved_model.pb", "model.onnx", "model.ckpt.index")
+
+
+def recognised_file(path: Path) -> str | None:
+    """Say what a file is, by its first bytes and suffix, where it is no checkpoint of PyTorch.
+
+    Returns:
+        A clause that begins with "is" and a way to use the model; None for what may be a checkpoint.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    if _is_safetensors(start) or path.suffix == ".safetensors":
+        return f"is a file of weights without their shape. {_folder_around(path)}."
+    if zipfile.is_zipfile(path):
+        names = _archive_names(path)
+        if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
+            return None
+    kind = next((kind for magic, kind in _MAGIC if start.startswith(magic)), _SUFFIXES.get(path.suffix.lower()))
+    return None if kind is None else f"is {kind}. {_PYTORCH}."
+
+
+def recognised_checkpoint(path: Path, content: Mapping[str, object] | None = None) -> str | None:
+    """Say what a checkpoint of PyTorch is that is none of DPHuBERT's; no code in it is executed.
+
+    Args:
+        path: of the file.
+        content: what is in it; None where it cannot be loaded, for which its names are looked through.
+
+    Returns:
+        As in `recognised_file`; None for an unknown format.
+    """
+    names = _names_in(content) if content is not None else _names_in_pickle(path)
+    found = next((one for one in _CHECKPOINTS if one.fits(names)), None)
+    if found is not None:
+        return found.advice()
+    if content is None:
+        return None
+    if any(name.startswith("encoder.transformer.layers.") for name in names) and _DPHUBERT not in names:
+        return (
+            "is a state dict of torchaudio without the model's shape. Name the bundle (such as HUBERT_BASE), or build "
+            "the model and convert it in Python, with bench.upstream.conversion.from_torchaudio and save_upstream."
+        )
+    if any("encoder.layers.0." in name for name in names):
+        return f"is a state dict without the model's shape. {_folder_around(path)}."
+    return None
+
+
+def recognised_folder(folder: Path) -> str:
+    """Say how to use the model of a folder without a ``config.json``."""
+    for pattern in ("*/config.json", "snapshots/*/config.json"):
+        inner = next(folder.glob(pattern), None)
+        if inner is not None:
+            return f"Did you mean {inner.parent}?"
+    weights = next((name for name in _WEIGHTS if (folder / name).exists()), None)
+    if weights is not None:
+        return (
+            f"Found weights ({weights}) without it. Copy config.json and preprocessor_config.json of the same model "
+            "into the folder; the hub has them next to the weights."
+        )
+    return recognised_weights(folder) or "Name the folder that holds the model."
+
+
+def recognised_weights(folder: Path) -> str | None:
+    """Say what a folder without PyTorch's weights holds instead; None for nothing known."""
+    others = [name for name in _OTHER_WEIGHTS if (folder / name).exists()]
+    others += sorted(path.name for path in folder.glob("*") if path.suffix in (".gguf", ".onnx"))[:1]
+    return f"Found {others[0][:60]}. {_PYTORCH}." if others else None
+
+
+def _folder_around(path: Path) -> str:
+    if (path.parent / "config.json").exists():
+        return f"Name its folder instead: {path.parent}"
+    return (
+        "Put it into a folder with the config.json of the same model, as model.safetensors or pytorch_model.bin, and "
+        "name the folder"
+    )
+
+
+def _is_safetensors(start: bytes) -> bool:
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000
+
+
+def _archive_names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
+
+
+def _names_in(content: Mapping[str, object]) -> set[str]:
+    names = {key for key in content if isinstance(key, str)}
+    for key in ("cfg", "model_cfg"):
+        inner = content.get(key)
+        if isinstance(inner, Mapping):
+            names |= {name for name in inner if isinstance(name, str)}
+    return names
+
+
+def _names_in_pickle(path: Path) -> set[str]:
+    """List the strings in a checkpoint's pickle, without executing it."""
+    names = {name.rpartition("/")[2] for name in _archive_names(path)}
+    return names | {value for value in _strings(_pickle_of(path)) if len(value) < 100}
+
+
+def _pickle_of(path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = next((name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"), None)
+            if inside is None:
+                return b""
+            with archive.open(inside) as file:
+                return file.read(_PICKLE_BYTES)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+        with path.open("rb") as file:
+            return file.read(_PICKLE_BYTES)
+
+
+def _strings(pickled: bytes) -> list[str]:
+    found: list[str] = []
+    stream = io.BytesIO(pickled)
+    try:
+        # torch's old format has several pickles, one after the other.
+        while stream.tell() < len(pickled):
+            found += [value for _, value, _ in pickletools.genops(stream) if isinstance(value, str)]
+    except (ValueError, OverflowError) as error:
+        logger.debug("a pickle ends early: %s", error)
+    return found
