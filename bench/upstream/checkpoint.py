@@ -174,14 +174,17 @@ def read_folder(folder: Path) -> Checkpoint:
     manifest = read_manifest(folder)
     path = folder / WEIGHTS
     weights = read_safetensors(path)
+    checkpoint = Checkpoint(manifest.shape, weights, str(folder))
     require_finite(weights, path)
     if manifest.weights_sha256 not in (None, _sha256(path)):
+        # Weights of another model are better described by what differs.
+        checkpoint.check()
         raise UserError(
             f"Expected the weights that were written to {path}. Found others: their SHA-256 differs from "
             f"weights_sha256 in {MANIFEST}. The file was damaged or changed. Copy or make the model again; delete that "
             "entry only if the change was meant."
         )
-    return Checkpoint(manifest.shape, weights, str(folder))
+    return checkpoint
 
 
 def load_folder(folder: Path) -> UpstreamModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,21 +11,27 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import UserError
+from bench.text import shortened
 from bench.upstream.checkpoint import MANIFEST, is_suite_folder, read_folder
 from bench.upstream.config import UpstreamConfig
 from bench.upstream.conversion import bundle_names, download_from_hub, read_bundle, read_dphubert, read_huggingface
+from bench.upstream.conversion.recognition import recognised_folder
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
 from bench.upstream.random_shapes import SHAPES, random_model
 from bench.upstream.reference_names import FBANK, MINI_HUBERT, RANDOM, meanings, spelled_name
 
+HUB = "hub:"
+"""Before a hub id that could be a mistyped path."""
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
 _FORMS = (
     "mini-hubert, a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
     "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
 )
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,95}/[A-Za-z0-9_.-]{1,95}[A-Za-z0-9_-]")
+_FOLDERS_COMPARED = 1000
+_SIMILAR = 0.8
 _RANDOM_NAMES = [RANDOM + name for name in SHAPES]
 _CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
@@ -33,12 +40,14 @@ def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
     """Load any model reference, in evaluation mode.
 
     Args:
-        reference: one of, in this order: a suite folder; a Hugging Face folder; a DPHuBERT file, pruned by its gates
+        reference: ``hub:`` and a Hugging Face hub id; or one of, in this order: a suite folder; a Hugging Face folder;
+            a DPHuBERT file, pruned by its gates
             where it has them; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``; ``mini-hubert``, the
-            embedded teacher; a Hugging Face hub id.
+            embedded teacher; a hub id.
 
     Raises:
-        UserError: no such model (the nearest name is told), or its files are torn, unsafe or of another architecture.
+        UserError: no such model (it suggests the nearest name), or its files are torn, unsafe, of another architecture
+            or hold weights that are not finite.
     """
     return _find(str(reference)).build()
 
@@ -122,14 +131,18 @@ class _Made:
 
 
 def _find(reference: str) -> _Found:
+    if reference.startswith(HUB):
+        return _find_on_hub(reference.removeprefix(HUB))
     reference = spelled_reference(reference)
-    path = Path(reference).expanduser()
+    path = _path(reference)
     if reference == MINI_HUBERT and not path.exists():
         path = MINI_HUBERT_FOLDER
     if path.is_dir():
         return _find_folder(path)
-    if path.is_file():
-        return read_dphubert(path)
+    return read_dphubert(path) if path.exists() else _find_by_name(reference)
+
+
+def _find_by_name(reference: str) -> _Found:
     if reference in bundle_names():
         return read_bundle(reference)
     if reference == FBANK:
@@ -138,20 +151,65 @@ def _find(reference: str) -> _Found:
         config = _random_shape(reference)
         return _Made(lambda: random_model(config), config)
     if _looks_like_hub_id(reference):
-        return read_huggingface(download_from_hub(reference))
+        similar = _folder_meant(reference)
+        if similar is not None:
+            raise UserError(
+                f"Expected a model at {reference}. Found nothing there, and Hugging Face's hub was not asked, as the "
+                f"folder {similar} is here. Correct the path, or write {HUB}{reference} for the hub's model."
+            )
+        return _find_on_hub(reference)
     raise UserError(_unknown(reference))
+
+
+def _path(reference: str) -> Path:
+    """Read a reference as a path, whether something is there or not.
+
+    Raises:
+        UserError: it can be none: too long, or with characters that no path has.
+    """
+    try:
+        path = Path(reference).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except NotADirectoryError:
+        return path
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Expected a model reference. Found {shortened(repr(reference))} ({reason}).") from error
+    return path
+
+
+def _find_on_hub(repository: str) -> _Found:
+    if not _HUB_ID.fullmatch(repository):
+        raise UserError(
+            f"Expected owner/name of a model of Hugging Face's hub. Found {shortened(repr(repository))}. See "
+            "https://huggingface.co/models."
+        )
+    return read_huggingface(download_from_hub(repository))
+
+
+def _folder_meant(reference: str) -> str | None:
+    """Name the folder here that a reference like a hub id may have meant to be in; None where there is none."""
+    owner = reference.split("/", maxsplit=1)[0]
+    if Path(owner).exists():
+        return owner
+    folders = [path.name for path in itertools.islice(Path().iterdir(), _FOLDERS_COMPARED) if path.is_dir()]
+    return next(iter(difflib.get_close_matches(owner, folders, n=1, cutoff=_SIMILAR)), None)
 
 
 def _find_folder(folder: Path) -> _Found:
     if not (folder / MANIFEST).exists():
-        raise UserError(f"Expected a model's {MANIFEST} in {folder}. Found none. Name the folder that holds the model.")
+        raise UserError(f"Expected a model's {MANIFEST} in {folder}. Found none. {recognised_folder(folder)}")
     return read_folder(folder) if is_suite_folder(folder) else read_huggingface(folder)
 
 
 def _random_shape(reference: str) -> UpstreamConfig:
     name = reference.removeprefix(RANDOM)
     if name not in SHAPES:
-        raise UserError(f"Unknown shape {reference!r}. {_nearest(reference, _RANDOM_NAMES)}Known: {', '.join(SHAPES)}.")
+        raise UserError(
+            f"Unknown shape {shortened(repr(reference))}. {_nearest(reference, _RANDOM_NAMES)}Known: {', '.join(SHAPES)}."
+        )
     return SHAPES[name]
 
 
@@ -161,14 +219,15 @@ def _looks_like_hub_id(reference: str) -> bool:
 
 def _unknown(reference: str) -> str:
     if "/" in reference or reference.endswith(_CHECKPOINT_SUFFIXES):
-        return f"Expected a model at {reference}. Found nothing there. Correct the path, or name {_FORMS}."
+        where = shortened(reference, 120)
+        return f"Expected a model at {where}. Found nothing there. Correct the path, or name {_FORMS}."
     if could_mean := meanings(reference):
         named = ", ".join(could_mean[:-1])
         return (
             f"Unknown model {reference!r}. Did you mean {named} (trained weights), or {could_mean[-1]} (random ones)?"
         )
     names = [*(name for name, _ in known_references()), *SHAPES]
-    return f"Unknown model {reference!r}. {_nearest(reference, names)}Expected {_FORMS}."
+    return f"Unknown model {shortened(repr(reference))}. {_nearest(reference, names)}Expected {_FORMS}."
 
 
 def _nearest(name: str, choices: list[str]) -> str:

@@ -93,8 +93,8 @@ def validated(model: type[_Settings], content: object, where: object) -> _Settin
         first = error.errors(include_url=False, include_context=False)[0]
         field = shortened(".".join(str(part)[:80] for part in first["loc"])) or "the whole"
         raise UserError(
-            f"Expected the description of a speech model in {where}. Found {field} to be wrong: {shortened(first['msg'], 120)}"
-            f"{_found(first['input'])}. Is it a model of another kind?"
+            f"Expected the description of a speech model in {where}. Found {field} to be wrong: "
+            f"{shortened(first['msg'], 120)}{_found(first['input'])}. Is it a model of another kind?"
         ) from error
 
 
@@ -185,8 +185,8 @@ def require_finite(weights: Mapping[str, Tensor], where: object) -> None:
         if value.is_floating_point() and value.numel() and not _is_finite(value):
             kind = "NaN" if bool(value.isnan().any()) else "infinity"
             raise UserError(
-                f"Expected finite weights in {where}. Found {kind} in {shortened(key)}. Export the model again, in float32 "
-                "if it overflowed in half precision."
+                f"Expected finite weights in {where}. Found {kind} in {shortened(key)}. Export the model again, in "
+                "float32 if it overflowed in half precision."
             )
 
 

@@ -150,7 +150,7 @@ def read_huggingface(folder: Path) -> Checkpoint:
     if content.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
         raise UserError(
             f"Expected a model_type of hubert, wav2vec2 or wavlm in {config_path}. "
-            f"Found {shortened(content.get('model_type') or 'none', 40)}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
+            f"Found {_quoted(content.get('model_type'))}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
         )
     config = validated(_Config, content, config_path)
     weights = KEYS.apply(_read_weights(folder), folder)
@@ -162,22 +162,39 @@ def read_huggingface(folder: Path) -> Checkpoint:
 def download_from_hub(repository: str) -> Path:
     """Fetch a model of Hugging Face's hub, or find it in the local cache: its configuration and its weights alone.
 
+    With ``HF_HUB_OFFLINE=1``, only the local cache is searched.
+
     Raises:
-        UserError: offline and not cached, unknown, or private.
+        UserError: offline and not cached, unknown, private, gated, or the network failed.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
 
     try:
         folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "model*.safetensors*"]))
         if not any(folder.glob("model*.safetensors")):
             folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "pytorch_model*.bin*"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"Expected the model {repository} here or on Hugging Face's hub. Found no such folder, and the hub gave "
-            f"{type(error).__name__}. Check the name and the network, or name a local folder."
+            f"Expected a model at {repository}. Found no such folder here. {_hub_failure(error)}"
         ) from error
     return folder
+
+
+def _hub_failure(error: BaseException) -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return (
+            f"HF_HUB_OFFLINE is set, so only the cache {constants.HF_HUB_CACHE} was searched, and does not have it. "
+            "Unset it, or name a local folder."
+        )
+    if isinstance(error, GatedRepoError):
+        return "Hugging Face's hub asks for a login: accept the model's terms on its page, and run `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return "Hugging Face's hub has no public model of this name either. Correct the name."
+    return f"Hugging Face's hub could not be asked ({type(error).__name__}). Check the network, or name a local folder."
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -207,12 +224,16 @@ def _shards(index: Path) -> list[str]:
     outside = next((shard for shard in shards if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", shard)), None)
     if outside is not None:
         raise UserError(
-            f"Expected names of files next to {index} in its weight_map. Found {shortened(repr(outside), 60)}. Copy the model "
-            "again."
+            f"Expected names of files next to {index} in its weight_map. Found {_quoted(outside)}. Copy the "
+            "model again."
         )
     if len(shards) > _MAX_SHARDS:
         raise UserError(f"Expected at most {_MAX_SHARDS} files in the weight_map of {index}. Found {len(shards)}.")
     return shards
+
+
+def _quoted(value: object) -> str:
+    return shortened(repr(value) if isinstance(value, str) else value, 60)
 
 
 def _normalizes(folder: Path, config: _Config) -> bool:

@@ -106,8 +106,7 @@ _PYTORCH = (
 )
 _DPHUBERT = "feature_extractor.dummy_weight"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_OTHER_DPHUBERT = "feature_extractor.dummy_weight"
-_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "saved_model.pb", "model.onnx", "model.ckpt.index")
+_OTHER_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "saved_model.pb", "model.onnx", "model.ckpt.index")
 
 
 def recognised_file(path: Path) -> str | None:
