@@ -41,9 +41,8 @@ def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
 
     Args:
         reference: ``hub:`` and a Hugging Face hub id; or one of, in this order: a suite folder; a Hugging Face folder;
-            a DPHuBERT file, pruned by its gates
-            where it has them; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``; ``mini-hubert``, the
-            embedded teacher; a hub id.
+            a DPHuBERT file, pruned by its gates where it has them; the name of a torchaudio bundle; ``fbank``;
+            ``random:<shape>``; ``mini-hubert``, the embedded teacher; a hub id.
 
     Raises:
         UserError: no such model (it suggests the nearest name), or its files are torn, unsafe, of another architecture
@@ -207,9 +206,8 @@ def _find_folder(folder: Path) -> _Found:
 def _random_shape(reference: str) -> UpstreamConfig:
     name = reference.removeprefix(RANDOM)
     if name not in SHAPES:
-        raise UserError(
-            f"Unknown shape {shortened(repr(reference))}. {_nearest(reference, _RANDOM_NAMES)}Known: {', '.join(SHAPES)}."
-        )
+        near = _nearest(reference, _RANDOM_NAMES)
+        raise UserError(f"Unknown shape {shortened(repr(reference))}. {near}Known: {', '.join(SHAPES)}.")
     return SHAPES[name]
 
 
