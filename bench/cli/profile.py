@@ -32,7 +32,9 @@ def profile(
     repeats: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
-            min=1, metavar="N", help="Measure so often, whatever it takes [default: up to 7, in 20 s a workload]."
+            min=1,
+            metavar="N",
+            help="Measure so often, whatever it takes [default: 7, or at least 5 after 20 s a workload].",
         ),
     ] = None,
     every_length: Annotated[
@@ -84,12 +86,15 @@ def profile(
         check_teachers(subjects)
     layers = layers_of(subjects, effort) if by_layer else {}
     kept = kept_records(run, subjects, effort, use_gpu=use_gpu) if run is not None and latency and not again else {}
-    missing = [subject for subject in subjects if subject.name not in kept]
-    measured = {record.model: record for record in measure(missing, effort, use_gpu=use_gpu)} if latency else {}
-    records = [(kept | measured)[subject.name] for subject in subjects] if latency else []
-    if run is not None and measured:
-        for record in measured.values():
+    missing = [subject for subject in subjects if subject.name not in kept] if latency else []
+    measured = {}
+    for record in measure(missing, effort, use_gpu=use_gpu):
+        measured[record.model] = record
+        # After each model, so that an interrupted command goes on with the next one.
+        if run is not None:
             write_latency(run, record)
+    records = [(kept | measured)[subject.name] for subject in subjects] if latency else []
+    if run is not None and latency:
         write_leaderboard(run_leaderboard(RunFolder(run)), run)
     if json:
         print_json(profile_tables.as_json(rows, records, layers, price_per_hour))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.audio import SAMPLE_RATE_HZ
 from bench.cli.output import print_rows
 from bench.sizes import size_text
+from bench.store.latency import FEWEST_FOR_QUARTILES
 
 if TYPE_CHECKING:
     from bench.profiling.counts import Counts
@@ -87,6 +88,7 @@ def _latency(record: LatencyRecord, timing: Timing, price_per_hour: float | None
     return {
         "model": record.model,
         "on": "GPU" if timing.device == "cuda" else f"CPU, threads: {timing.num_threads}",
+        "repeats": str(timing.rtf.repeats),
         "RTF": _spread(timing.rtf),
         **{f"{bucket} (ms)": _figure(spread.median) for bucket, spread in timing.latency_ms.items()},
         **{title: _median(timing.throughput.get(batch)) for batch, title in BATCHES.items()},
@@ -134,6 +136,8 @@ def _median(spread: Spread | None) -> str:
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return ""
+    if spread.repeats < FEWEST_FOR_QUARTILES:
+        return _figure(spread.median)
     return f"{_figure(spread.median)} ({_figure(spread.low)}-{_figure(spread.high)})"
 
 

@@ -50,6 +50,8 @@ def _is_of(record: LatencyRecord, subject: Subject, effort: Effort, *, use_gpu: 
         (record.machine.title, record.machine.num_cores) == (machine.title, machine.num_cores)
         and dict(record.lengths_samples) == dict(effort.lengths())
         and record.repeats == effort.repeats
+        # Earlier versions measured fewer where a run had many models.
+        and record.cpu.rtf.repeats >= effort.limits().least
         and record.teacher == subject.teacher
         and (record.gpu is not None or not use_gpu or _runs_on_the_cpu_alone(subject.reference))
     )

@@ -24,12 +24,14 @@ class Repeats:
     wanted: int
     """At most."""
     limit_s: float
-    """The time that they may take, by what the warm-up took; one repeat there always is."""
+    """The time that they may take, estimated from the warm-up, unless ``least`` take longer."""
+    least: int = 1
+    """At least."""
 
     def affordable(self, round_s: float) -> int:
-        """Say how many rounds of this many seconds there shall be."""
+        """Return how many rounds of this many seconds to measure."""
         affordable = self.limit_s / max(round_s, 1e-9)
-        return self.wanted if affordable >= self.wanted else max(int(affordable), 1)
+        return self.wanted if affordable >= self.wanted else max(int(affordable), self.least)
 
 
 @dataclass(frozen=True)

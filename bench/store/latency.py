@@ -20,6 +20,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 FOLDER = "latency"
 
+FEWEST_FOR_QUARTILES = 5
+"""Repeats; quartiles of fewer describe no spread."""
+
 COLUMNS = (
     "rtf",
     "latency_ms_short",

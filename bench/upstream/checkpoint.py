@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -36,10 +45,47 @@ class ParameterCounts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    trainable: int
+    trainable: Annotated[int, Field(strict=True, ge=0)]
     """Every trainable weight; what our tables show."""
-    dphubert: int
+    dphubert: Annotated[int, Field(strict=True, ge=0)]
     """DPHuBERT's count: ``trainable`` and the fixed scale of the last convolution's channels (``dummy_weight``)."""
+
+
+class _Start(BaseModel):
+    """The model that a compression started from."""
+
+    reference: str
+    weights_hash: str
+
+
+class _Provenance(BaseModel):
+    """Entries of a provenance that the suite reads again; all others are free."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    compressor: str = "none"
+    teacher: str | None = None
+    teacher_weights_hash: str | None = None
+    teacher_params: Annotated[int, Field(gt=0)] | None = None
+    target_sparsity: Annotated[float, Field(le=1, allow_inf_nan=False)] | None = None
+    audio_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    recipe: dict[str, Any] = {}
+    start: _Start | None = Field(default=None, alias="from")
+
+    @model_validator(mode="after")
+    def _has_a_recipe_for_each_part(self) -> _Provenance:
+        if "+" in self.compressor and not all(isinstance(part, dict) for part in self.recipe.values()):
+            raise ValueError("the recipe of a stack needs the settings of each part")
+        return self
+
+
+def _readable(provenance: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Provenance.model_validate(provenance)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    return provenance
 
 
 class Manifest(BaseModel):
@@ -56,7 +102,7 @@ class Manifest(BaseModel):
     """Derived from ``shape``."""
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of ``model.safetensors``. Absent in folders of earlier versions, whose weights are not compared."""
-    provenance: dict[str, Any]
+    provenance: Annotated[dict[str, Any], AfterValidator(_readable)]
     """Where the model comes from: teacher, compressor, recipe, seed, code version, data; or what was converted."""
 
     @model_validator(mode="before")

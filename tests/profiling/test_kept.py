@@ -52,6 +52,17 @@ def test_other_settings_are_measured(student: Subject, tmp_path: Path, effort: E
     assert not kept_records(tmp_path, [student], effort, use_gpu=use_gpu)
 
 
+@pytest.mark.parametrize(("repeats", "is_kept"), [(1, False), (4, False), (5, True), (7, True)])
+def test_figures_of_few_repeats_are_measured_again(
+    student: Subject, tmp_path: Path, repeats: int, is_kept: bool
+) -> None:
+    (found,) = kept_records(tmp_path, [student], EFFORT, use_gpu=False).values()
+    rtf = found.cpu.rtf.model_copy(update={"repeats": repeats})
+    cpu = found.cpu.model_copy(update={"rtf": rtf})
+    write_latency(tmp_path, found.model_copy(update={"repeats": None, "cpu": cpu}))
+    assert bool(kept_records(tmp_path, [student], Effort(), use_gpu=False)) is is_kept
+
+
 def test_a_gpus_figures_are_not_missed_of_what_runs_on_the_cpu_alone(student: Subject, tmp_path: Path) -> None:
     folder = Path(student.reference)
     shutil.rmtree(folder)

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import bench.profiling.latency as latency_module
 from bench.cli.app import application
+from bench.cli.profile_tables import print_tables
 from bench.errors import UserError
+from bench.profiling.latency import measure
 from bench.profiling.layers import ALL, layers_of
-from bench.profiling.subjects import find_subjects
+from bench.profiling.subjects import Subject, find_subjects
 from bench.profiling.timing import Repeats, threads, time_in_turn
 from bench.profiling.workloads import Effort, typical_lengths
+from bench.store.latency import Spread
 from bench.upstream import FbankUpstream
 from bench.upstream.cost import SUPERB_LENGTHS, count_macs
 from bench.upstream.random_shapes import SHAPES
+from tests.profiling.test_latency_record import record, timing
 
 
 class Recorder(FbankUpstream):
@@ -56,6 +62,10 @@ class TestInTurn:
     def test_repeats_are_what_the_limit_affords(self, round_s: float, rounds: int) -> None:
         assert Repeats(wanted=5, limit_s=20).affordable(round_s) == rounds
 
+    @pytest.mark.parametrize(("round_s", "rounds"), [(1, 7), (3.5, 5), (1000, 5)])
+    def test_there_are_enough_for_quartiles_however_slow_a_model_is(self, round_s: float, rounds: int) -> None:
+        assert Effort().limits().affordable(round_s) == rounds
+
     def test_given_repeats_are_kept_whatever_they_take(self) -> None:
         assert Effort(repeats=11).limits().affordable(1e6) == 11
 
@@ -68,6 +78,81 @@ class TestInTurn:
     def test_lengths_are_superb_s_nearest_to_the_mean_of_each_bucket(self) -> None:
         assert typical_lengths() == {"short": (42_560,), "medium": (71_200,), "long": (118_480,), "longer": (217_920,)}
         assert Effort(every_length=True).lengths() == SUPERB_LENGTHS
+
+
+class Loader:
+    """Stands in for `load_upstream`: filter banks, of which it counts those that are still there."""
+
+    def __init__(self) -> None:
+        self.loaded: list[weakref.ref[FbankUpstream]] = []
+        self.most = 0
+
+    def __call__(self, _: str) -> FbankUpstream:
+        upstream = FbankUpstream().eval()
+        self.loaded.append(weakref.ref(upstream))
+        self.most = max(self.most, sum(one() is not None for one in self.loaded))
+        return upstream
+
+
+class TestPairs:
+    @pytest.fixture
+    def loader(self, monkeypatch: pytest.MonkeyPatch) -> Loader:
+        loader = Loader()
+        monkeypatch.setattr(latency_module, "load_upstream", loader)
+        monkeypatch.setattr(latency_module, "cpu_peak_memory_bytes", lambda *_: 1)
+        return loader
+
+    def test_no_more_than_two_models_are_loaded_and_each_is_as_thorough(self, loader: Loader) -> None:
+        subjects = [Subject("t", "t", "t"), *(Subject(name, name, name, "t") for name in "abcde")]
+        records = list(measure(subjects, Effort(repeats=2), use_gpu=False))
+        assert [record.model for record in records] == ["t", *"abcde"]
+        assert {record.cpu.rtf.repeats for record in records} == {2}
+        assert [record.cpu.speedup is not None for record in records] == [False, *[True] * 5]
+        assert loader.most == 2
+
+    @pytest.mark.usefixtures("loader")
+    def test_an_interrupted_command_continues_after_the_last_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        models = "{a: {reference: 'random:mini-hubert'}, fbank: {reference: fbank}}"
+        (tmp_path / "config.yaml").write_text(
+            f"{{teacher: 'random:mini-hubert', data: {{}}, preset: mini, tasks: {{}}, seeds: [0], models: {models}}}"
+        )
+        arguments = ["profile", "--run", str(tmp_path), "--latency", "--repeats", "1", "--device", "cpu", "--json"]
+
+        def interrupted(subject: Subject, *_: object, **__: object) -> None:
+            if subject.name == "fbank":
+                raise KeyboardInterrupt
+            raise AssertionError(f"{subject.name} is measured again")
+
+        measured = latency_module._measured
+        monkeypatch.setattr(
+            latency_module,
+            "_measured",
+            lambda subject, *rest, **named: (measured if subject.name == "a" else interrupted)(subject, *rest, **named),
+        )
+        assert application()(arguments, standalone_mode=False) == 130
+        assert [path.name for path in (tmp_path / "latency").iterdir()] == ["a.json"]
+        monkeypatch.setattr(
+            latency_module,
+            "_measured",
+            lambda subject, *rest, **named: (measured if subject.name == "fbank" else interrupted)(
+                subject, *rest, **named
+            ),
+        )
+        application()(arguments, standalone_mode=False)
+        assert [row["model"] for row in json.loads(capsys.readouterr().out)] == ["a", "fbank"]
+
+
+def test_tables_show_no_quartiles_of_few_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    few = record("few", "few", timing(0.125))
+    many = record("many", "many", timing(0.125, rtf=Spread(median=0.125, low=0.12, high=0.13, repeats=5)))
+    print_tables([], [few, many], {}, None)
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if " CPU, threads" in line}
+    assert "(" not in lines["few"].split("speed")[0].replace("CPU, threads: 1", "")
+    assert "0.125 (0.120-0.130)" in lines["many"]
+    assert " 3 " in lines["few"]
+    assert " 5 " in lines["many"]
 
 
 class TestLayers:

@@ -42,6 +42,11 @@ UNREADABLE = (
 MAX_JSON_BYTES = 4_000_000
 """Of a configuration, or an index of shards."""
 
+_PLAIN_TYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+}
+
 _FORBIDDEN = re.compile(r"\bGLOBAL\b|unrecognized function|unsupported class|operand 149")
 """In torch's refusals to unpickle: anything but tensors and plain values; 149 is the mark of newer pickles of them."""
 
@@ -112,7 +117,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"Expected weights in the safetensors format. {path} {what}. Was it copied completely?"
         ) from error
-    return tensors
+    return only_tensors(tensors, path)
 
 
 def read_torch(path: Path) -> dict[str, Any]:
@@ -169,8 +174,8 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
             )
         if not _is_plain(value):
             raise UserError(
-                f"Expected plain tensors in {where}. {shortened(key)} is sparse, quantised, without numbers, or larger "
-                "than the numbers stored for it. Save it with .clone() as a dense tensor."
+                f"Expected plain tensors in {where}. {shortened(key)} is sparse, quantised, of {value.dtype}, without "
+                "numbers, or larger than the numbers stored for it. Save it as a dense float32 tensor."
             )
     return dict(content)
 
@@ -199,7 +204,7 @@ def _is_finite(value: Tensor) -> bool:
 def _is_plain(value: Tensor) -> bool:
     return (
         value.layout == torch.strided
-        and not value.is_quantized
+        and value.dtype in _PLAIN_TYPES
         and value.device.type == "cpu"
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
