@@ -100,8 +100,10 @@ def _scales(
 ) -> tuple[dict[str, Scale], list[str]]:
     """Find the scale of every teacher that has one, and say why others have none."""
     fbank = next((row for row, reference in run.references.items() if reference == FBANK and row in rows), None)
+    if fbank is None:
+        return {}, []
     scales, problems = {}, []
-    for teacher in sorted(set(teachers.values())) if fbank is not None else []:
+    for teacher in sorted(set(teachers.values())):
         scale = _scale(rows[teacher], rows[fbank], split, run)
         if isinstance(scale, Scale):
             scales[teacher] = scale

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from bench.report.plots.series import QUIET_COLOR
 
+Floats = NDArray[np.float64]
+"""Boxes are rows of x0, y0, x1, y1 in pixels."""
 Point = tuple[float, float]
 Place = tuple[float, tuple[int, int]]
 """Distance in points, and direction."""
@@ -22,6 +24,8 @@ DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -
 DISTANCES_PT = (4.0, 8.0, 13.0, 19.0, 26.0)
 NEAR_PT = 8.0
 POINT_SIZE_PT = 5.0
+FONT_SIZE_PT = 6
+OUTSIDE_PX2 = 1e-6
 ALWAYS_LABELLED = 5
 """Points of a panel: so few have room."""
 HORIZONTAL = {1: "left", 0: "center", -1: "right"}
@@ -74,48 +78,95 @@ def place_labels(
     """
     figure.draw_without_rendering()
     centers = _in_pixels(axes, points)
-    radius = POINT_SIZE_PT * figure.dpi / 72 / 2
-    taken = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in centers]
-    line = _in_pixels(axes, corners)
-    taken += [
-        Bbox.from_extents(min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1)
-        for (x0, y0), (x1, y1) in pairwise(line)
-    ]
+    taken = _Taken(centers, _in_pixels(axes, corners), POINT_SIZE_PT * figure.dpi / 72 / 2)
     written = []
-    for rank, (point, label) in enumerate(zip(points, labels, strict=True)):
+    for rank, (point, center, label) in enumerate(zip(points, centers, labels, strict=True)):
         search = Search(is_far=rank < num_important, must_place=len(points) <= ALWAYS_LABELLED)
-        if label and (annotation := _place(axes, point, label, taken, centers, search)) is not None:
-            written.append(annotation)
+        if not label:
+            continue
+        boxes = _boxes(center, _size(axes, label), search.places, figure.dpi)
+        covered: Floats = taken.covered(boxes) + 2 * _outside(boxes, np.array(axes.bbox.extents))
+        if search.is_modest:
+            covered = covered + taken.is_nearer_to_another(boxes, center)
+        best = int(covered.argmin())  # The first of equals, so the nearest that is free.
+        if covered[best] > 0 and not search.must_place:
+            continue
+        taken.add(boxes[best])
+        written.append(_write(axes, point, label, search.places[best]))
     return written
 
 
-def _in_pixels(axes: Axes, points: Sequence[Point]) -> list[Point]:
-    return [(float(x), float(y)) for x, y in axes.transData.transform(list(points))] if points else []
+class _Taken:
+    """What labels are kept off: points, a line, and labels that have their place."""
+
+    def __init__(self, centers: Floats, line: Floats, radius: float) -> None:
+        self._centers = centers
+        corners = [np.concatenate([np.minimum(a, b) - 1, np.maximum(a, b) + 1]) for a, b in pairwise(line)]
+        self._boxes = np.concatenate([centers - radius, centers + radius], axis=1)
+        self._boxes = np.concatenate([self._boxes, np.reshape(corners, (-1, 4))])
+
+    def add(self, box: Floats) -> None:
+        """Keep further labels off this one."""
+        self._boxes = np.concatenate([self._boxes, box[None]])
+
+    def covered(self, boxes: Floats) -> Floats:
+        """Measure how many square pixels each box covers."""
+        # Few are within reach, so that the sum over all pairs stays small however many points there are.
+        reach = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+        near = self._boxes[(self._boxes[:, :2] < reach[2:]).all(axis=1) & (self._boxes[:, 2:] > reach[:2]).all(axis=1)]
+        covered: Floats = _overlaps(boxes, near).sum(axis=1)
+        return covered
+
+    def is_nearer_to_another(self, boxes: Floats, own: Floats) -> NDArray[np.bool_]:
+        """Say of each box whether another point is nearer to it than its own."""
+        result: NDArray[np.bool_] = _distances(boxes, self._centers).min(axis=1) < _distances(boxes, own[None])[:, 0]
+        return result
 
 
-def _place(
-    axes: Axes, point: Point, label: str, taken: list[Bbox], centers: Sequence[Point], search: Search
-) -> Annotation | None:
-    annotation = axes.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=6, zorder=6)
+def _in_pixels(axes: Axes, points: Sequence[Point]) -> Floats:
+    pixels: Floats = np.reshape(axes.transData.transform(list(points)) if points else [], (-1, 2)).astype(float)
+    return pixels
+
+
+def _size(axes: Axes, label: str) -> Point:
+    """Measure the width and height of a label in pixels."""
+    measured = axes.text(0, 0, label, fontsize=FONT_SIZE_PT)
+    extent = measured.get_window_extent()
+    measured.remove()
+    return float(extent.width), float(extent.height)
+
+
+def _boxes(center: Floats, size: Point, places: Sequence[Place], dpi: float) -> Floats:
+    """Find where a label would lie at each place."""
+    directions = np.array([direction for _, direction in places])
+    steps = np.array([_step_pt(*place) for place in places])[:, None] * directions * dpi / 72
+    # Text to the right of its point begins there, text to the left ends there, text above or below is centred.
+    low = center + steps + (directions - 1) / 2 * np.array(size)
+    return np.concatenate([low, low + np.array(size)], axis=1)
+
+
+def _step_pt(distance: float, direction: tuple[int, int]) -> float:
+    return distance if 0 in direction else distance / 2**0.5
+
+
+def _write(axes: Axes, point: Point, label: str, place: Place) -> Annotation:
+    distance, direction = place
+    step = _step_pt(distance, direction)
+    offset_pt = (step * direction[0], step * direction[1])
+    annotation = axes.annotate(
+        label,
+        point,
+        xytext=offset_pt,
+        textcoords="offset points",
+        fontsize=FONT_SIZE_PT,
+        zorder=6,
+        horizontalalignment=HORIZONTAL[direction[0]],
+        verticalalignment=VERTICAL[direction[1]],
+    )
     # It would move the axes that its place was found for.
     annotation.set_in_layout(False)
-    least_covered, best = float("inf"), _PLACES[0]
-    (own,) = _in_pixels(axes, [point])
-    for place in search.places:
-        box = _move(annotation, *place)
-        covered = sum(_overlap(box, other) for other in taken) + 2 * _outside(box, axes.bbox)
-        if search.is_modest and _is_nearer(box, centers, own):
-            covered += 1
-        if covered < least_covered:
-            least_covered, best = covered, place
-        if covered == 0:
-            break
-    if least_covered > 0 and not search.must_place:
-        annotation.remove()
-        return None
-    taken.append(_move(annotation, *best))
-    if best[0] > DISTANCES_PT[0]:
-        _point_at(axes, point, annotation.get_position())
+    if distance > DISTANCES_PT[0]:
+        _point_at(axes, point, offset_pt)
     return annotation
 
 
@@ -125,28 +176,23 @@ def _point_at(axes: Axes, point: Point, offset_pt: Point) -> None:
     pointer.set_in_layout(False)
 
 
-def _move(annotation: Annotation, distance: float, direction: tuple[int, int]) -> Bbox:
-    step = distance if 0 in direction else distance / 2**0.5
-    annotation.set_position((step * direction[0], step * direction[1]))
-    annotation.set_horizontalalignment(HORIZONTAL[direction[0]])  # type: ignore[arg-type]
-    annotation.set_verticalalignment(VERTICAL[direction[1]])  # type: ignore[arg-type]
-    return annotation.get_window_extent()
+def _overlaps(boxes: Floats, others: Floats) -> Floats:
+    """Measure the common areas of all pairs of boxes: (boxes, others)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    areas: Floats = np.clip(high - low, 0, None).prod(axis=2)
+    return areas
 
 
-def _is_nearer(box: Bbox, others: Sequence[Point], own: Point) -> bool:
-    """Say whether a label is nearer to another point than to its own."""
-    return any(_distance(box, other) < _distance(box, own) for other in others)
+def _outside(boxes: Floats, limits: Floats) -> Floats:
+    inside: Floats = _overlaps(boxes, limits[None])[:, 0]
+    outside: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - inside
+    # Rounding must not make a box that lies inside look as if it did not.
+    return np.where(outside < OUTSIDE_PX2, 0.0, outside)
 
 
-def _distance(box: Bbox, point: Point) -> float:
-    x, y = point
-    return math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
-
-
-def _overlap(one: Bbox, other: Bbox) -> float:
-    common = Bbox.intersection(one, other)
-    return 0.0 if common is None else float(common.width * common.height)
-
-
-def _outside(box: Bbox, limits: Bbox) -> float:
-    return float(box.width * box.height) - _overlap(box, Bbox(limits.get_points()))
+def _distances(boxes: Floats, points: Floats) -> Floats:
+    """Measure how far each point is from each box: (boxes, points)."""
+    gaps = np.maximum(np.maximum(boxes[:, None, :2] - points, points - boxes[:, None, 2:]), 0)
+    distances: Floats = np.hypot(gaps[..., 0], gaps[..., 1])
+    return distances

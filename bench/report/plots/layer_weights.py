@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.errors import UserError
 from bench.report.names import in_order, task_title
 from bench.report.plots import canvas
 from bench.report.plots.scores import SETTING, by_setting, setting_label, setting_numbers
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.store.records import Record, RecordStore
-from bench.text import shortened
 
 SETTINGS_KEY = "layer_weights"
 """Of a record's settings."""
@@ -64,7 +60,7 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
         for source in sources
         if source.board is not None
         for record in source.board.records
-        for state, weight in enumerate(_weights(record, source))
+        for state, weight in enumerate(record.settings.get(SETTINGS_KEY, ()))
     ]
     key = ["run", "is_teacher", "label", "setting", *SETTING, "task", "hidden_state"]
     table = pd.DataFrame(rows, columns=[*key, "weight"])
@@ -76,22 +72,6 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
         ["later", "label", "place", "hidden_state"]
     )
     return order.drop(columns=["later", "place"]).reset_index(drop=True)
-
-
-def _weights(record: Record, source: Source) -> list[float]:
-    """Take the layer weights of a record, none where it has no such setting.
-
-    Raises:
-        UserError: they are no finite numbers.
-    """
-    found = record.settings.get(SETTINGS_KEY, [])
-    if not isinstance(found, list) or not all(isinstance(one, int | float) and isfinite(one) for one in found):
-        path = RecordStore(source.path).path(record.cell)
-        raise UserError(
-            f"Expected a list of finite numbers as settings.{SETTINGS_KEY} in {path}. Found "
-            f"{shortened(found, 60)}. Delete the file, and run again."
-        )
-    return found
 
 
 def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
