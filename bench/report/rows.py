@@ -131,9 +131,8 @@ def _row(folder: Path, name: str) -> Row:
     run = folder.parent.parent
     store = RecordStore(run)
     records: dict[str, dict[int, Record]] = {}
-    for record in store:
-        if record.cell.model == folder.name:
-            records.setdefault(record.cell.task, {})[record.cell.seed] = record
+    for record in store.of(folder.name):
+        records.setdefault(record.cell.task, {})[record.cell.seed] = record
     if not records:
         raise UserError(f"Expected records of finished cells in {folder}. Found none. Finish the run first.")
     return Row(name, store, _task_settings(RunFolder(run).config_path), records)
