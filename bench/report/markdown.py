@@ -9,7 +9,9 @@ from bench.report.columns import Column
 from bench.report.tables import Cell, Group, text
 from bench.text import printable
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$!@:])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$!@:#])")
+_BLOCK_START = re.compile(r"^(\d*)([-+=.)])")
+"""What would make a list, a rule or a heading of the beginning of a line."""
 
 
 def markdown(groups: Sequence[Group]) -> str:
@@ -20,6 +22,10 @@ def markdown(groups: Sequence[Group]) -> str:
 def escaped(plain: str) -> str:
     """Make text mean itself: no markup, no HTML, no link, one line."""
     return _SPECIAL.sub(r"\\\1", printable(" ".join(plain.split())))
+
+
+def _paragraph(plain: str) -> str:
+    return _BLOCK_START.sub(r"\1\\\2", escaped(plain))
 
 
 def _section(group: Group) -> str:
@@ -36,7 +42,7 @@ def _section(group: Group) -> str:
             _line([_cell(row[column.key], column, is_best=position in best[column.key]) for column in columns])
         )
     if group.notes:
-        lines += ["", *(f"- {escaped(note)}" for note in group.notes)]
+        lines += ["", *(f"- {_paragraph(note)}" for note in group.notes)]
     return "\n".join(lines) + "\n"
 
 
