@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.text import Annotation
 from bench.errors import UserError
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
 from bench.report.plots.canvas import WIDTHS_IN, style
+from bench.report.plots.labels import place_labels
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.report.published import published_rows
@@ -41,6 +43,24 @@ def sources(*folders: Path) -> list[Source]:
 
 
 class TestPareto:
+    def test_labels_of_many_points_take_seconds(self) -> None:
+        generator = np.random.default_rng(0)
+        points = [(float(x), float(y)) for x, y in generator.random((400, 2))]
+        with style():
+            figure = Figure((7, 5))
+            axes = figure.subplots()
+            axes.scatter(*zip(*points, strict=True))
+            started = time.process_time()
+            written = place_labels(figure, axes, points, [f"model-{index}" for index in range(400)], points[:20], 20)
+            # Pair by pair, it would be minutes.
+            assert time.process_time() - started < 20
+            figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in written]
+        assert len(boxes) > 20
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+        pixels = axes.transData.transform(points)
+        assert not any(box.contains(*point) for box in boxes for point in pixels)
+
     def test_the_front_is_what_no_other_point_beats(self) -> None:
         generator = np.random.default_rng(0)
         for _ in range(200):
