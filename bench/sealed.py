@@ -86,6 +86,20 @@ def set_aside(path: Path, folder: Path | None = None) -> None:
     logger.warning("%s is damaged. It is set aside as %s, and made again.", path, target)
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _seal(hexdigest: str) -> bytes:
     return MARK + hexdigest.encode() + b"\n"
 

@@ -7,14 +7,13 @@ holds the best head so far beside the latest one, so the two can never disagree.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
 from bench.files import naming
-from bench.sealed import set_aside
+from bench.sealed import digests, set_aside
 
 BEST = "valid_best"
 """s3prl's name for the head that was best on the dev set."""
@@ -93,17 +92,8 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """Hash every file of a checkpoint but its manifest, by its path in it."""
-    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path != checkpoint / _MANIFEST)
-    return {path.relative_to(checkpoint).as_posix(): _sha256(path) for path in files}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    """Hash every file of a checkpoint except its manifest, by its path in it."""
+    return {name: digest for name, digest in digests(checkpoint).items() if name != _MANIFEST}
 
 
 def _flush(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import AudioSource, Compressor, Context
 from bench.errors import UserError
+from bench.sealed import digests, read_sealed_json, set_aside, write_sealed_json
 from bench.stacking.names import SEPARATOR, what_differs
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Work:
 
         chain = self._chain(num_parts)
         folder = self.workdir / "parts" / chain
+        digests_path = folder.with_name(f"{chain}.sha256.json")
+        if folder.exists() and read_sealed_json(digests_path) != digests(folder):
+            set_aside(folder)
+            # Those of later parts learn from what is made again, which may differ on a GPU.
+            shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
         if not folder.exists():
             # All models of a part appear at once.
             unfinished = folder.with_name(f".{chain}")
@@ -46,6 +52,7 @@ class Work:
                 beside = self._beside(num_parts, differs)
                 files = sorted(beside.iterdir()) if beside.is_dir() else []
                 save_upstream(model.cpu(), unfinished / (chain + differs), provenance={}, beside=files)
+            write_sealed_json(digests_path, digests(unfinished))
             unfinished.replace(folder)
             shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
         return {what_differs(chain, model.name): model for model in sorted(folder.iterdir())}

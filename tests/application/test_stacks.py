@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,25 @@ class TestInterrupted:
         written = weights.stat().st_mtime_ns
         assert weights_hash(compress(SETTINGS, audio, workdir)[NAME]) == weights_hash(made[0])
         assert weights.stat().st_mtime_ns == written
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+    def test_a_damaged_model_of_a_part_is_named_and_made_again(
+        self,
+        made: tuple[UpstreamModel, Path],
+        audio: AudioSource,
+        tmp_path: Path,
+        name: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        workdir = tmp_path / "damaged"
+        shutil.copytree(made[1], workdir)
+        damaged = workdir / "parts" / "prune-only" / "prune-only" / name
+        content = bytearray(damaged.read_bytes())
+        content[-9] ^= 1
+        damaged.write_bytes(content)
+        assert weights_hash(compress(SETTINGS, audio, workdir)[NAME]) == weights_hash(made[0])
+        assert str(workdir / "parts" / "prune-only") in caplog.text
+        assert (workdir / "parts" / "prune-only.damaged").is_dir()
 
     def test_the_folder_of_other_work_is_refused(self, made: tuple[UpstreamModel, Path], audio: AudioSource) -> None:
         settings = {**SETTINGS, "prune-only": SETTINGS["prune-only"] | {"sparsity": 0.25}}

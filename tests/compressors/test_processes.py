@@ -105,6 +105,8 @@ def _fail_alone(how: str) -> None:
     if distributed.get_rank() == 0:
         distributed.barrier()
         time.sleep(600)
+    if how == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     raise UserError("Expected luck. Found none.") if how == "user error" else MemoryError("too much")
@@ -137,6 +139,11 @@ class TestProcesses:
             run_together(2, partial(_fail_alone, how))
         assert time.monotonic() - start < 120
         assert "\n" not in str(caught.value)
+        assert not [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
+
+    def test_sigterm_to_one_of_them_ends_all_as_ctrl_c_does(self) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_together(2, partial(_fail_alone, "terminated"))
         assert not [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
 
     @pytest.mark.parametrize("error", [UserError, ValueError])

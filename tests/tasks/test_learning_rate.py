@@ -72,20 +72,34 @@ def test_test_is_not_touched_by_the_search_and_seeds_share_it(evaluate: Any, tra
 def test_interrupted_it_goes_on(evaluate: Any, trainings: Any, log_mel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import learning_rate
 
-    kept = learning_rate.write_atomically
+    kept = learning_rate.write_sealed_json
 
-    def killed(path: Path, text: str) -> None:
+    def killed(path: Path, value: object) -> None:
         if path.name == "10000.0.json":
             raise KeyboardInterrupt
-        kept(path, text)
+        kept(path, value)
 
-    monkeypatch.setattr(learning_rate, "write_atomically", killed)
+    monkeypatch.setattr(learning_rate, "write_sealed_json", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate()
-    monkeypatch.setattr(learning_rate, "write_atomically", kept)
+    monkeypatch.setattr(learning_rate, "write_sealed_json", kept)
     trainings.clear()
     evaluate()
     assert [rate for rate, scored in trainings if scored == ("dev",)] == [1e4]
+
+
+def test_a_damaged_score_is_named_and_found_again(
+    evaluate: Any, trainings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = evaluate()
+    (path,) = (tmp_path / "shared").rglob("0.01.json")
+    content = bytearray(path.read_bytes())
+    content[content.index(b": ") + 2] ^= 1
+    path.write_bytes(content)
+    trainings.clear()
+    assert evaluate() == whole
+    assert str(path) in caplog.text
+    assert [rate for rate, scored in trainings if scored == ("dev",)] == [1e-2]
 
 
 def test_a_wider_grid_repeats_nothing(evaluate: Any, trainings: Any) -> None:
