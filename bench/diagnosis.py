@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from bench import registry
 from bench.errors import UserError
-from bench.requirements import extra_command, install_command, requirements
+from bench.requirements import command_for, install_command, requirements
 
 LONGEST_REASON = 200
 ABSENT = "absent"
@@ -74,7 +74,7 @@ def _imported(package: str) -> Finding:
 def _reinstall(package: str) -> str:
     # Both of a pair must come from one index: a CPU-only torch does not fit PyPI's torchaudio.
     names = ("torch", "torchaudio") if package.startswith("torch") else (package,)
-    return f"{install_command([one for one in requirements() if one.name in names])} --force-reinstall"
+    return f"{command_for(*names)} --force-reinstall"
 
 
 def _requirements() -> list[Finding]:
@@ -99,7 +99,7 @@ def _cuda() -> list[Finding]:
 def _synthesiser() -> list[Finding]:
     present = find_spec("espeakng_loader") is not None
     found = _version("espeakng-loader") if present else "absent: --data mini cannot be synthesised"
-    return [Finding("speech synthesiser", found, present, "" if present else extra_command("synth"))]
+    return [Finding("speech synthesiser", found, present, "" if present else command_for("espeakng-loader"))]
 
 
 def _plugins() -> list[Finding]:

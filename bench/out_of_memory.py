@@ -47,6 +47,6 @@ def naming_recording(path: str | Path, duration_s: float) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"Expected enough memory for {shortened(str(path), 160)}, of {duration_s:.0f} s. Found too little: "
+            f"Expected enough memory for {shortened(str(path), 160)}, of {duration_s:.3g} s. Found too little: "
             "attention takes memory with the square of the length. Cut the recording, leave it out, or free memory."
         ) from error

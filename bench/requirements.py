@@ -10,15 +10,14 @@ from packaging.requirements import Requirement
 DISTRIBUTION = "superb-bench"
 
 
-def requirements(extra: str = "") -> list[Requirement]:
-    """List what is always needed, or what an extra adds.
+def requirements() -> list[Requirement]:
+    """List what is always needed, without the extras.
 
     Raises:
         PackageNotFoundError: superb-bench itself is not installed.
     """
     declared = [Requirement(text) for text in requires(DISTRIBUTION) or []]
-    always = [one for one in declared if _applies(one, "")]
-    return [one for one in declared if _applies(one, extra) and one not in always] if extra else always
+    return [one for one in declared if one.marker is None or one.marker.evaluate({"extra": ""})]
 
 
 def install_command(packages: Sequence[Requirement]) -> str:
@@ -26,13 +25,6 @@ def install_command(packages: Sequence[Requirement]) -> str:
     return " ".join(["pip install", *(f'"{one.name}{one.specifier}"' for one in packages)])
 
 
-def extra_command(extra: str) -> str:
-    """Return the command that installs an extra, wherever superb-bench itself came from.
-
-    ``pip install "superb-bench[synth]"`` needs an index that has superb-bench, and ``pip install ".[synth]"`` a clone.
-    """
-    return install_command(requirements(extra))
-
-
-def _applies(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+def command_for(*names: str) -> str:
+    """Return the command that installs some of the packages that are always needed."""
+    return install_command([one for one in requirements() if one.name in names])

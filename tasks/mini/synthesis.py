@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.requirements import extra_command
+from bench.requirements import command_for
 
 WORKER = Path(__file__).with_name("espeak_worker.py")
 # Requests sent ahead of the answers read: the worker never waits, and the pipe never fills.
@@ -67,7 +67,7 @@ def check_synthesizer() -> None:
 
 
 def _install() -> str:
-    return f"Install it with `{extra_command('synth')}`."
+    return f"Install it with `{command_for('espeakng-loader')}`."
 
 
 class Synthesizer:

@@ -17,7 +17,7 @@ SCALE = 0.05
 @pytest.fixture(scope="session")
 def synthesizer_installed() -> None:
     if importlib.util.find_spec("espeakng_loader") is None or not hasattr(os, "fork"):
-        pytest.skip("no synthesiser: pip install '.[synth]'")
+        pytest.skip("no synthesiser: pip install espeakng-loader")
 
 
 @pytest.fixture(scope="session")
