@@ -20,6 +20,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete settings that an earlier version kept with what it did without saying so: here, nothing."""
+        return dict(settings)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -132,7 +138,8 @@ class AudioSource(Settings):
     """The audio that compression hears: training speech, no labels."""
 
     layout: Literal["librispeech", "folder", "manifest"] = "folder"
-    """``librispeech`` and ``folder`` search ``root``; ``manifest`` reads a CSV or JSON-lines file with ``path``."""
+    """``librispeech`` and ``folder`` search ``root``; ``manifest`` reads a CSV or JSON-lines file with ``path``, and is
+    the default where ``manifest`` names one."""
     root: Path | None = None
     """Folder with the audio (``librispeech``, ``folder``)."""
     manifest: Path | None = None
@@ -146,6 +153,13 @@ class AudioSource(Settings):
     """Hear no more than so many hours: utterances drawn at random, the fewer of which are among the more. None: all."""
     hours_seed: int = 0
     """Of the draw."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _manifest_is_a_layout(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("manifest") and not {"layout", "root"} & values.keys():
+            return {**values, "layout": "manifest"}
+        return values
 
 
 class Data(Settings):

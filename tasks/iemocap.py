@@ -156,7 +156,7 @@ def _audio_of(dialog: Path) -> dict[str, Path]:
             continue
         if path.stem in audio:
             raise UserError(
-                f"Expected every utterance once in {dialog}. Found {audio[path.stem]} and {path}. Remove one."
+                f"Expected every utterance once in {dialog}. Found {audio[path.stem].name} and {path.name}. Remove one."
             )
         audio[path.stem] = path
     return audio

@@ -141,7 +141,7 @@ def with_later_settings(group: registry.Group, name: str, settings: dict[str, An
     plugin = compressor_type(name) if group == "bench.compressors" else registry.load(group, name)
     base = plugin.presets[preset].model_dump(mode="json", exclude_unset=True) if preset in plugin.presets else {}
     try:
-        filled = plugin.config_type.model_validate(_laid_over(base, settings))
+        filled = plugin.config_type.model_validate(_laid_over(base, plugin.config_type.as_kept(settings)))
     except ValidationError:
         # Settings that are gone, or refused today: the comparison names the difference.
         return settings
