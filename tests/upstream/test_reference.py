@@ -6,7 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import huggingface_hub.constants
+import huggingface_hub.errors
 import pytest
 import torch
 
@@ -162,6 +164,73 @@ class TestMistakes:
         path = tmp_path / "notes.txt"
         path.write_text("hello")
         assert str(path) in refusal(path)
+
+
+class TestHub:
+    @pytest.fixture
+    def asked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Stand in an empty folder, offline; list what the hub is asked for."""
+        asked: list[str] = []
+
+        def snapshot_download(repository: str, **_: object) -> str:
+            asked.append(repository)
+            raise httpx.ConnectTimeout("no network")
+
+        httpx = pytest.importorskip(huggingface_hub.errors.HTTPError.__module__.split(".")[0])
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        return asked
+
+    @pytest.mark.parametrize(
+        "reference", ["a/b", "./models/x", "../x", "/x/y", "~/x", "models/x.pth", "x/y/z", "x/", "x"]
+    )
+    def test_paths_are_never_asked_for(self, reference: str, asked: list[str]) -> None:
+        refusal(reference)
+        assert not asked
+
+    @pytest.mark.parametrize("folder", ["facebook", "facebok", "Facebook"])
+    def test_nothing_in_or_near_a_folder_here_is_asked_for(self, folder: str, asked: list[str]) -> None:
+        Path(folder).mkdir()
+        message = refusal("facebook/hubert-base-ls960")
+        assert not asked
+        assert f"folder {folder}" in message
+        assert "hub:facebook/hubert-base-ls960" in message
+
+    def test_the_hub_can_be_insisted_on(self, asked: list[str]) -> None:
+        Path("facebook").mkdir()
+        assert "Check the network" in refusal("hub:facebook/hubert-base-ls960")
+        assert set(asked) == {"facebook/hubert-base-ls960"}
+        assert "owner/name" in refusal("hub:../x")
+
+    def test_a_timeout_is_one_line(self, asked: list[str]) -> None:
+        message = refusal("facebook/hubert-base-ls960")
+        assert asked
+        assert "ConnectTimeout" in message
+
+    def test_offline_only_the_cache_is_searched(self, offline: Path) -> None:
+        message = refusal("someone/nothing")
+        assert "HF_HUB_OFFLINE" in message
+        assert str(offline) in message
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [("GatedRepoError", "login"), ("RepositoryNotFoundError", "no public model"), ("RuntimeError", "network")],
+    )
+    def test_refusals_of_the_hub(self, error: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        kind = getattr(huggingface_hub.errors, error, RuntimeError)
+        failure = kind.__new__(kind)
+
+        def snapshot_download(*_: object, **__: object) -> str:
+            raise failure
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        assert told in refusal("someone/something")
+
+    @pytest.mark.parametrize("reference", ["x" * 300, "x" * 5000, "a\0b", "~nobody-here/x", "x" * 90 + "/" + "y" * 300])
+    def test_what_can_be_no_path(self, reference: str, asked: list[str]) -> None:
+        assert len(refusal(reference)) < 400
+        assert not asked
 
 
 class TestNames:

@@ -28,7 +28,6 @@ from bench.upstream.config import (
     NumHeads,
     NumLayers,
     Probability,
-    RelativePosition,
     TransformerLayerShape,
     UpstreamConfig,
     UpToWidth,
@@ -135,12 +134,12 @@ class _Config(BaseModel):
             "total_heads": total_heads,
             "head_dim": self.encoder_head_dim or self.encoder_embed_dim // total_heads,
             "layers": layers,
-            "relative_position": RelativePosition(
-                num_buckets=self.encoder_num_buckets,
-                max_distance=self.encoder_max_distance,
+            "relative_position": {
+                "num_buckets": self.encoder_num_buckets,
+                "max_distance": self.encoder_max_distance,
                 # Its embedding belongs to layer 0's attention there, and goes with it.
-                has_embedding=bool(layers[0].heads),
-            )
+                "has_embedding": bool(layers[0].heads),
+            }
             if is_wavlm
             else None,
             "normalize_waveform": self.normalize_waveform,

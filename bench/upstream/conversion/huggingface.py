@@ -25,7 +25,6 @@ from bench.upstream.config import (
     NumHeads,
     NumLayers,
     Probability,
-    RelativePosition,
     TransformerLayerShape,
     UpstreamConfig,
     Width,
@@ -120,7 +119,7 @@ class _Config(BaseModel):
             "total_heads": self.num_attention_heads,
             "head_dim": self.hidden_size // self.num_attention_heads,
             "layers": (layer,) * self.num_hidden_layers,
-            "relative_position": RelativePosition(num_buckets=self.num_buckets, max_distance=self.max_bucket_distance)
+            "relative_position": {"num_buckets": self.num_buckets, "max_distance": self.max_bucket_distance}
             if self.model_type == "wavlm"
             else None,
             "normalize_waveform": normalize_waveform,
