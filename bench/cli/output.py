@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.cli.streams import write_result
@@ -85,18 +85,37 @@ def model_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def leaderboard_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Shorten a leaderboard for the eye: sizes in millions, MACs in billions, scores with their spread."""
+def leaderboard_rows(table: pd.DataFrame, failed: Mapping[str, Collection[str]] | None = None) -> list[dict[str, Any]]:
+    """Shorten a leaderboard for the eye: sizes in millions, MACs in billions, scores with their spread.
+
+    Args:
+        table: the leaderboard.
+        failed: rows to the tasks that failed on them; rows without any score come last.
+    """
+    failed = failed or {}
+    columns = {column: _title(column) for column in _scores(table)}
+    # A task that failed on all rows has no column of its own.
+    shown = {column.split("_")[0] for column in columns}
+    columns |= {task: task for tasks in failed.values() for task in tasks if task not in shown}
     rows = []
     for _, record in table.iterrows():
         row: dict[str, Any] = {"model": record["model"], "params (M)": f"{record['params'] / 1e6:.2f}"}
         row["size (MB)"] = "" if _missing(record["size_bytes"]) else f"{record['size_bytes'] / 1e6:.2f}"
         row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
         row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
-        for column in _scores(table):
-            row[_title(column)] = _score(record[column], record[f"{column}_std"])
+        for column, title in columns.items():
+            score = _score(record[column], record[f"{column}_std"]) if column in table else ""
+            row[title] = score or _failed(column, failed.get(record["model"], ()))
         rows.append(row)
+    for model in [model for model in failed if model not in set(table["model"])]:
+        rows.append({"model": model, **{title: _failed(column, failed[model]) for column, title in columns.items()}})
     return rows
+
+
+def _failed(column: str, tasks: Collection[str]) -> str:
+    from bench.report.failed_cells import FAILED
+
+    return FAILED if column.split("_", maxsplit=1)[0] in tasks else ""
 
 
 def _scores(table: pd.DataFrame) -> list[str]:

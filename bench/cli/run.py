@@ -103,8 +103,9 @@ def execute(
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:
         title = f"{config.data.name}, preset {preset_name(config.preset)}, {split}"
-        print_rows(leaderboard_rows(outcome.leaderboard), title)
-        for note in board_notes(read_board(folder, split)):
+        board = read_board(folder, split)
+        print_rows(leaderboard_rows(outcome.leaderboard, board.failed), title)
+        for note in board_notes(board):
             print_line(note)
         print_line(outcome.path)
     if outcome.failures:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.errors import UserError
+from bench.report.failed_cells import failed_tasks, failure_notes
 from bench.report.names import in_order
 from bench.report.notes import preset_name, table_notes
 from bench.report.run_leaderboard import collated, run_context
@@ -40,6 +41,8 @@ class Board:
     """Whose scores these are."""
     scale_problems: tuple[str, ...] = ()
     """Why there are no relative scores, see `bench.store.scores.scale_problems`."""
+    failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rows to the tasks that failed on them."""
 
     @property
     def conditions(self) -> tuple[str, str, str]:
@@ -103,7 +106,8 @@ class Comparable:
         notes = [*table_notes([board.table for board in self.boards], self.boards[0].split), *self.apart]
         for board in self.boards:
             run = f"{board.name}: " if len(self.boards) > 1 else ""
-            notes += [f"{run}{problem}" for problem in (*board.mixtures, *board.scale_problems)]
+            problems = (*failure_notes(board.failed), *board.mixtures, *board.scale_problems)
+            notes += [f"{run}{problem}" for problem in problems]
         if sum(board.has_relative_scores for board in self.boards) > 1:
             notes.append("The relative score is that of each run's own filter banks (0) and teacher (100).")
         if not self.has_one_scale:
@@ -171,7 +175,9 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
     records = tuple(record for record in records if not tasks or record.cell.task in tasks)
     table = collated(records, config, path, split)
     problems = scale_problems(records, split, run_context(records, config))
-    return Board(path, name or path.resolve().name, table, records, config, split, tuple(problems))
+    return Board(
+        path, name or path.resolve().name, table, records, config, split, tuple(problems), failed_tasks(folder, config)
+    )
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:

@@ -13,6 +13,7 @@ from bench import registry
 from bench.errors import UserError
 from bench.store.records import Record, RecordStore
 from bench.store.run_folder import RunFolder
+from bench.text import printable, shortened
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,10 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
     for what in sorted(found):
         here, there = found[what]
         if here != there:
+            first_text, other_text = printable(shortened(here)), printable(shortened(there))
             raise UserError(
-                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {here} for the one "
-                f"and {there} for the other. Evaluate both alike."
+                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {first_text} for the one "
+                f"and {other_text} for the other. Evaluate both alike."
             )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from bench.report import published
 from bench.report.columns import MACS_SUPERB, PARAMS, Column, columns_of
 from bench.report.comparable import Board, comparable
+from bench.report.failed_cells import FAILED
 from bench.report.published import PUBLISHED, SOURCES
 from bench.report.run_leaderboard import primary_metrics
 from bench.store.leaderboard import SMOKE
@@ -60,6 +61,9 @@ class Group:
     notes: tuple[str, ...] = ()
     """What a reader must know of these rows."""
 
+    failed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Rows to the tasks that failed on them."""
+
     @property
     def is_published(self) -> list[bool]:
         """Which rows are published ones."""
@@ -71,7 +75,11 @@ class Group:
 
     def texts(self) -> list[dict[str, str]]:
         """Write all cells for the eye, by the title of their column."""
-        return [{column.heading: text(row[column.key], column) for column in self.columns} for row in self.rows()]
+        return [{column.heading: self._text(row, column) for column in self.columns} for row in self.rows()]
+
+    def _text(self, row: Mapping[str, Cell], column: Column) -> str:
+        has_failed = column.key.split("_")[0] in self.failed.get(str(row["model"]), ())
+        return text(row[column.key], column) or (FAILED if has_failed else "")
 
     def best(self, column: Column) -> frozenset[int]:
         """Find the rows that are best in a column, as printed, of those that compression made smaller.
@@ -127,7 +135,8 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
         table = pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True).assign(ranking=ranking)
         table = _distinct(table, kin.boards)
         columns = columns_of(table, metrics, by_superb=kin.is_superb, ranks_relative=kin.has_one_scale)
-        groups.append(Group(heading, table, columns, tuple(notes)))
+        failed = kin.boards[0].failed if len(kin.boards) == 1 else {}
+        groups.append(Group(heading, table, columns, tuple(notes), failed))
     return groups if has_joined else [*groups, published_group()]
 
 

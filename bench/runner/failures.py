@@ -29,8 +29,13 @@ class Failures:
         self.folder = folder
         self.reasons: dict[str, str] = {}
 
-    def guard(self, what: str, work: Callable[[], Result]) -> Result | None:
+    def guard(self, what: str, work: Callable[[], Result], note: str | None = None) -> Result | None:
         """Return what ``work`` returns, or None where it fails; the caller holds the claim on it, if there is one.
+
+        Args:
+            what: the work, in messages.
+            work: is called.
+            note: the work in the name of its note, by default as in messages; see `RunFolder.failure_path`.
 
         Raises:
             RunFolderGoneError: the run's folder was deleted meanwhile.
@@ -45,12 +50,12 @@ class Failures:
             logger.error("%s failed: %s", what, self.reasons[what])
             # The disk may be what failed.
             with contextlib.suppress(OSError):
-                write_atomically(self.folder.failure_path(what), traceback.format_exc())
+                write_atomically(self.folder.failure_path(note or what), traceback.format_exc())
             return None
 
-    def clear(self, what: str) -> None:
-        """Remove the note that something failed, once it has succeeded; the caller holds the claim on it."""
-        self.folder.failure_path(what).unlink(missing_ok=True)
+    def clear(self, note: str) -> None:
+        """Remove a note once its work has succeeded; the caller holds the claim on it."""
+        self.folder.failure_path(note).unlink(missing_ok=True)
 
 
 def _one_line(error: Exception) -> str:

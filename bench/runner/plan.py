@@ -226,17 +226,11 @@ def made_of(folder: RunFolder, config: RunConfig, compression: Compression) -> l
     """List what a compression has made; nothing where it is not finished, or a model's folder is gone or incomplete.
 
     Raises:
-        UserError: its list of models is damaged, or names models that are not its own.
+        UserError: its list of models is damaged.
     """
     finished = folder.finished_compression(compression.name)
     if finished is None or folder.lost_models(compression.name, compression.suffix):
         return []
-    for model in finished.models:
-        if model != compression.row and not model.startswith(f"{compression.row}-"):
-            raise UserError(
-                f"Expected models of the row {compression.row} in {folder.finished_path(compression.name)}. "
-                f"Found {model!r}. Delete it, and the compressor is run again."
-            )
     return compressed(config, compression, finished.models)
 
 

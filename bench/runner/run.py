@@ -39,7 +39,7 @@ from bench.stacking import PartsMade
 from bench.store.claims import claimed, require_locks
 from bench.store.leaderboard import write_leaderboard
 from bench.store.records import Cell, audio_differences
-from bench.store.run_folder import FinishedCompression, RunFolder
+from bench.store.run_folder import COMPRESS, LOAD, FinishedCompression, RunFolder
 from bench.upstream import AnyUpstream, UpstreamModel, load_upstream
 from bench.upstream.checkpoint import weights_hash
 
@@ -183,7 +183,7 @@ class Run:
 
     def _compress_claimed(self, compression: Compression, teacher: AnyUpstream | None) -> list[str]:
         """Make a compression's models, or find them made; the rows that they are, none where it failed."""
-        what = f"compress {compression.name}"
+        what = f"{COMPRESS} {compression.name}"
         self.folder.require_present()
         with claimed(self.folder.lock_path(what), wait=True):
             models = self.failures.guard(what, partial(self._compress, compression, teacher))
@@ -253,7 +253,7 @@ class Run:
             self._compare(loaded)
             return loaded
 
-        return self.failures.guard(f"load {subject.weights}", load)
+        return self.failures.guard(f"{LOAD} {subject.weights}", load)
 
     def _missing_cells(self, subject: Subject) -> list[Cell]:
         return [cell for cell in cells(subject, self.config) if self.folder.records.read(cell) is None]
@@ -264,10 +264,10 @@ class Run:
             if not mine:
                 return
             if self.folder.records.read(cell) is None:
-                self.failures.guard(str(cell), partial(self._evaluate, cell, model))
+                self.failures.guard(str(cell), partial(self._evaluate, cell, model), note=cell.stem())
             if str(cell) not in self.failures.reasons:
-                self.failures.clear(str(cell))
-                self.failures.clear(f"load {model.subject.weights}")
+                self.failures.clear(cell.stem())
+                self.failures.clear(f"{LOAD} {model.subject.weights}")
 
     def _evaluate(self, cell: Cell, model: LoadedModel) -> None:
         task = self._tasks[cell.task]

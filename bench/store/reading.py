@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from bench.errors import UserError
+from bench.text import printable, shortened
 
 LARGEST_BYTES = 64 * 2**20
 """Of a file, or a line of a file of lines; records of the suite have some 10 kB."""
@@ -52,6 +53,24 @@ def read_json_lines_as(kind: type[Content], path: Path, what: str, remedy: str) 
         raise UserError(f"Expected {what} in {path}. It cannot be read: {error.strerror}. {remedy}") from error
 
 
+def check_as(kind: type[BaseModel], values: object, what: str, remedy: str) -> None:
+    """Check plain values that were read from a file.
+
+    Args:
+        kind: what they must be.
+        values: the values.
+        what: what was expected, and in which file.
+        remedy: as for `read_json_as`.
+
+    Raises:
+        UserError: the first field that is wrong.
+    """
+    try:
+        kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"Expected {what}. Found {_what_is_wrong(error)}. {remedy}") from error
+
+
 def _bytes(path: Path, what: str, remedy: str) -> bytes:
     try:
         with path.open("rb") as file:
@@ -81,9 +100,6 @@ def _what_is_wrong(error: ValidationError) -> str:
         return f"no JSON ({message.removeprefix('Invalid JSON: ')})"
     field = ".".join(str(part) for part in first["loc"]) or "the whole"
     if first["type"] == "missing":
-        return f"no {_cut(field)}"
-    return f"{_cut(field)} {_cut(repr(first['input']))} ({message})"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}.."
+        return printable(f"no {shortened(field, LONGEST_VALUE)}")
+    value = first["input"] if not isinstance(first["input"], str) else repr(first["input"])
+    return printable(f"{shortened(field, LONGEST_VALUE)} {shortened(value, LONGEST_VALUE)} ({message})")

@@ -2,24 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.files import remove_folder, write_atomically
 from bench.store.names import Name, inside
-from bench.store.reading import read_json_as
+from bench.store.reading import check_as, read_json_as
 from bench.store.records import RecordStore
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
 """Of every ``config.yaml``."""
 
+_SEED = re.compile(r"-seed\d+$")
+"""What a compression's name adds to its row in a sweep."""
+
+COMPRESS, LOAD = "compress", "load"
+"""What else than a cell may fail."""
+
 MODEL_FILES = ("config.json", "model.safetensors")
 """Without one of these a model's folder is incomplete."""
+
+
+class StoredModel(BaseModel):
+    """A row in a ``config.yaml``, see `bench.config.run.ModelSource`; keys of other versions are left alone."""
+
+    reference: str | None = None
+    compressor: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class StoredData(BaseModel):
+    """The data in a ``config.yaml``, see `bench.contracts.Data`."""
+
+    tasks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+
+
+class StoredRun(BaseModel):
+    """As much of a ``config.yaml`` as its readers rely on, in any version."""
+
+    teacher: str | None
+    data: StoredData
+    preset: str
+    models: dict[Name, StoredModel]
+    tasks: dict[Name, dict[str, Any]]
+    seeds: list[int]
+    training_budget: str | None = None
 
 
 class FinishedCompression(Settings):
@@ -63,6 +96,7 @@ class RunFolder:
             values = None
         if not isinstance(values, dict) or not values.keys() >= REQUIRED_KEYS:
             raise UserError(f"Expected a run's configuration in {self.config_path}. Found none. Choose another --out.")
+        check_as(StoredRun, values, f"a run's configuration in {self.config_path}", "Choose another --out.")
         return values
 
     def _may_become_a_run(self) -> bool:
@@ -103,8 +137,15 @@ class RunFolder:
     def finished_compression(self, compressor: str) -> FinishedCompression | None:
         """Say what a compressor made, or None where it is not finished."""
         path = self.finished_path(compressor)
+        if not path.is_file():
+            return None
         remedy = "Delete it, and the compressor is run again."
-        return read_json_as(FinishedCompression, path, "a list of models", remedy) if path.is_file() else None
+        finished = read_json_as(FinishedCompression, path, "a list of models", remedy)
+        row = _SEED.sub("", compressor)
+        for model in finished.models:
+            if model != row and not model.startswith(f"{row}-"):
+                raise UserError(f"Expected models of the row {row} in {path}. Found {model!r}. {remedy}")
+        return finished
 
     def lost_models(self, compressor: str, suffix: str = "") -> list[Path]:
         """List the folders of a finished compression that are gone, or lack one of a model's two files.
@@ -122,8 +163,17 @@ class RunFolder:
         write_atomically(self.finished_path(compressor), finished.model_dump_json(indent=1) + "\n")
         remove_folder(self.compression_workdir(compressor))
 
+    @property
+    def failures_folder(self) -> Path:
+        """Where it is kept why pieces of work failed."""
+        return self.path / "failures"
+
     def failure_path(self, what: str) -> Path:
-        """Where it is kept why a piece of work failed."""
+        """Where it is kept why a piece of work failed.
+
+        Args:
+            what: the stem of a cell, or what was done with which model, such as ``compress dphubert``.
+        """
         return inside(self.path, "failures", f"{what.replace(' ', '-')}.txt")
 
     def lock_path(self, work: str) -> Path:
