@@ -93,6 +93,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (folder / "latency").mkdir()
     (folder / "latency" / "student.json").write_text(json.dumps(LATENCY))
+    # What is whole is read; and what is imported here is not in the bounds of memory that follow.
+    reported(folder)
+    compared(folder)
     return folder
 
 
