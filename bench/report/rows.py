@@ -114,8 +114,8 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
         if here != there:
             first_text, other_text = printable(shortened(here)), printable(shortened(there))
             raise UserError(
-                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {first_text} for the one "
-                f"and {other_text} for the other. Evaluate both alike."
+                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {first_text} for "
+                f"the one and {other_text} for the other. Evaluate both alike."
             )
 
 
