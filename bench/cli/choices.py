@@ -11,6 +11,7 @@ from typing import get_args
 from bench import registry
 from bench.cli.spelling import spelled, spelled_assignments, spelled_compressor, spelled_data
 from bench.config.data import tasks_with_data
+from bench.config.repeated import Repeated
 from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
 from bench.config.variants import compressor_by_row
 from bench.contracts import FeatureProtocol
@@ -63,10 +64,12 @@ def resolved_run(
     sparsities: str | None = None,
     training_budget: str | None = None,
     assignments: Sequence[str],
+    repeated: Repeated | None = None,
 ) -> RunConfig:
     """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights.
 
     ``models`` are evaluated as they are, beside the teacher where there is one; compression goes on from ``start``.
+    Settings are those of the run that is ``repeated``, where there is one, else of the preset.
     """
     preset = one_of(preset, get_args(Preset), "--preset")
     if protocol is not None:
@@ -98,7 +101,7 @@ def resolved_run(
     choice = _with_absolute_references(choice)
     references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
     names = {reference: model_name(reference) for reference in references}
-    config = resolve(choice, names)
+    config = resolve(choice, names, repeated)
     for reference in [*references, *([] if choice.start is None else [choice.start])]:
         check_reference(reference)
     return with_warm_start(config, choice.assignments)
@@ -117,7 +120,7 @@ def run_folder(
     )
 
 
-def head_shorthands(tasks: str, data: str, lr: str | None, folds: str | None) -> list[str]:
+def head_shorthands(tasks: str | None, data: str, lr: str | None, folds: str | None) -> list[str]:
     """Spell ``--lr`` and ``--folds`` as ``--set`` for every chosen task that has such a setting.
 
     Raises:

@@ -9,6 +9,13 @@ import typer
 
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
+TasksOrConfig = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--tasks",
+        help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`; needed without --config.",
+    ),
+]
 ShownTasks = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--tasks", help="Tasks to show and to score over, comma-separated [default: all that the runs have]."),

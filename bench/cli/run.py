@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -11,13 +12,22 @@ from bench.cli.streams import print_line, say
 from bench.text import shortened
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.config.run import RunConfig
+
+ARGUMENTS = {"compressor": "compressors", "from_": "start", "baseline": "models"}
+"""Parameter of the command to that of `bench.cli.choices.resolved_run`, where they differ."""
 
 
 def run(
-    tasks: options.Tasks,
+    context: typer.Context,
+    tasks: options.TasksOrConfig = None,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Repeat the run with this config.yaml. Options given as well go before what it says.",
+        ),
+    ] = None,
     compressor: Annotated[
         str,
         typer.Option(
@@ -47,23 +57,37 @@ def run(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import head_shorthands, resolved_run, run_folder
+    from bench.cli.choices import ALL_TASKS, head_shorthands, resolved_run, run_folder
+    from bench.cli.repeating import all_tasks, given_options, read_repeated, stored_options
+    from bench.errors import UserError
 
     assignments = set_ or []
-    config = resolved_run(
-        compressors=compressor,
-        teacher=teacher,
-        start=from_,
-        models=baseline or "",
-        tasks=tasks,
-        data=data,
-        preset=preset,
-        protocol=protocol,
-        seeds=seeds,
-        assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
-    )
-    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
-    return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
+    chosen: dict[str, Any] = {
+        "compressors": compressor,
+        "teacher": teacher,
+        "start": from_,
+        "models": baseline or "",
+        "tasks": tasks,
+        "preset": preset,
+        "protocol": protocol,
+        "seeds": seeds,
+    }
+    repeated = None
+    if config is not None:
+        given = given_options(context)
+        repeated = read_repeated(config, given)
+        typed = {ARGUMENTS.get(name, name) for name in given}
+        chosen |= {name: value for name, value in stored_options(repeated.config).items() if name not in typed}
+        if repeated.with_data and chosen["tasks"].lower() == ALL_TASKS:
+            chosen["tasks"] = all_tasks(repeated)
+    elif tasks is None:
+        raise UserError("Expected --tasks, such as asr,ks or all, or --config. Found neither.")
+    shorthands = head_shorthands(chosen["tasks"], data, lr, folds)
+    resolved = resolved_run(**chosen, data=data, assignments=[*assignments, *shorthands], repeated=repeated)
+    # A repeated run has a folder of its own, which the same command finds again.
+    named = [*assignments, *([f"--config {resolved.model_dump_json()}"] if repeated else [])]
+    folder = run_folder(out, resolved, named, lr=lr, folds=folds)
+    return execute(resolved, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
 
 
 def execute(
@@ -89,16 +113,18 @@ def execute(
 
     split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
-    chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
+    device = one_of(device, ("auto", "cpu", "cuda"), "--device")
     if dry_run:
         join_run(RunFolder(folder), config)
         steps = [
             {"step": step.what, "subject": step.subject, "state": "done" if step.done else "to do"}
             for step in plan(RunFolder(folder), config)
         ]
-        print_json(steps) if as_json else print_rows(steps, f"{folder} on {chosen_device}")
+        # A plan for another machine needs no GPU here.
+        where = resolve_device("auto") if device == "auto" else device
+        print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
         return 0
-    outcome = Run(config, folder, chosen_device, cache_limit_bytes).execute(split)
+    outcome = Run(config, folder, resolve_device(device), cache_limit_bytes).execute(split)
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:

@@ -14,6 +14,7 @@ from pydantic import Field
 from bench import registry
 from bench.config.data import describe_data
 from bench.config.overrides import nested, parse_overrides, validated
+from bench.config.repeated import Repeated
 from bench.config.routing import SIZES, Changes, Parts, first_with, split_off, to_compressors, to_tasks
 from bench.config.variants import compressor_by_row
 from bench.contracts import Data, FeatureProtocol, Settings
@@ -21,6 +22,9 @@ from bench.errors import UserError
 from bench.stacking import compressor_parts, joined
 
 Preset = Literal["smoke", "mini", "paper"]
+
+StoredParts = Mapping[str, Mapping[str, Any]]
+"""Settings of a compressor's parts in a run that is repeated; empty where the preset decides."""
 
 TrainingBudget = Literal["updates", "macs", "preset"]
 """What all methods of a sweep have as much of as the first one; ``preset``: each what its preset has."""
@@ -112,12 +116,13 @@ class Choice(Settings):
     """``--set`` as given."""
 
 
-def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
+def resolve(choice: Choice, model_names: Mapping[str, str], repeated: Repeated | None = None) -> RunConfig:
     """Turn the user's choice into a whole configuration, touching neither audio nor weights.
 
     Args:
         choice: what the command line said.
         model_names: file-name-safe name of every reference and of the teacher.
+        repeated: a stored run, whose settings go before the preset's.
 
     Raises:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
@@ -127,9 +132,13 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
     parts = {row: compressor_parts(name) for row, name in compressors.items()}
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, others = split_off(overrides, "data")
-    data = describe_data(choice.data, data_changes, tasks)
+    if repeated is not None and repeated.with_data:
+        data = repeated.data(data_changes, tasks)
+    else:
+        data = describe_data(choice.data, data_changes, tasks)
     task_changes, others = to_tasks(others, tasks)
-    rows = _compressor_rows(choice, compressors, parts, to_compressors(others, parts))
+    stored = {row: repeated.settings_of_row(row, name) if repeated else {} for row, name in compressors.items()}
+    rows = _compressor_rows(choice, compressors, parts, to_compressors(others, parts), stored)
     references = [choice.teacher, *choice.references] if choice.teacher else list(choice.references)
     row_names = [*(model_names[reference] for reference in dict.fromkeys(references)), *rows]
     doubled = sorted({name for name in row_names if row_names.count(name) > 1})
@@ -149,21 +158,31 @@ def resolve(choice: Choice, model_names: Mapping[str, str]) -> RunConfig:
         training_budget=choice.training_budget,
         models={**models, **rows},
         tasks={
-            name: _configured(plugin, choice.preset, task_changes[name], f"task {name}")
+            name: _configured(
+                plugin,
+                choice.preset,
+                task_changes[name],
+                f"task {name}",
+                repeated.settings_of_task(name) if repeated else None,
+            )
             for name, plugin in tasks.items()
         },
     )
 
 
 def _compressor_rows(
-    choice: Choice, compressors: Mapping[str, str], parts_by_row: Mapping[str, Parts], changes: Mapping[str, Changes]
+    choice: Choice,
+    compressors: Mapping[str, str],
+    parts_by_row: Mapping[str, Parts],
+    changes: Mapping[str, Changes],
+    stored: Mapping[str, StoredParts],
 ) -> dict[str, ModelSource]:
     """List the rows that compression makes: those that were chosen, in a sweep one for each of them and sparsity."""
-    _require_effect(choice.preset, parts_by_row, changes)
+    _require_effect(choice.preset, parts_by_row, changes, stored)
     rows = {}
     for row, name in compressors.items():
         parts = parts_by_row[row]
-        settings = _settings_by_part(choice.preset, parts, changes[row])
+        settings = _settings_by_part(choice.preset, parts, changes[row], stored[row])
         if not choice.sparsities:
             rows[row] = ModelSource(compressor=name, settings=joined(settings))
             continue
@@ -179,21 +198,32 @@ def _compressor_rows(
             continue
         for sparsity in choice.sparsities:
             with_size = {**changes[row], sized: {**changes[row][sized], "sparsity": sparsity}}
-            settings = _settings_by_part(choice.preset, parts, with_size)
+            settings = _settings_by_part(choice.preset, parts, with_size, stored[row])
             rows[f"{row}-{sparsity!r}"] = ModelSource(compressor=name, settings=joined(settings))
     return rows
 
 
-def _settings_by_part(preset: str, parts: Parts, changes: Changes) -> Changes:
-    return {name: _configured(plugin, preset, changes[name], f"compressor {name}") for name, plugin in parts.items()}
+def _settings_by_part(preset: str, parts: Parts, changes: Changes, stored: StoredParts) -> Changes:
+    return {
+        name: _configured(plugin, preset, changes[name], f"compressor {name}", stored.get(name))
+        for name, plugin in parts.items()
+    }
 
 
-def _configured(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    dumped: dict[str, Any] = _validated(plugin, preset, changes, where).model_dump(mode="json")
+def _configured(
+    plugin: Any, preset: str, changes: Mapping[str, Any], where: str, stored: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    dumped: dict[str, Any] = _validated(plugin, preset, changes, where, stored).model_dump(mode="json")
     return dumped
 
 
-def _validated(plugin: Any, preset: str, changes: Mapping[str, Any], where: str) -> Settings:
+def _validated(
+    plugin: Any, preset: str, changes: Mapping[str, Any], where: str, stored: Mapping[str, Any] | None
+) -> Settings:
+    """Lay changes over stored settings, or over those of the preset where there are none."""
+    if stored is not None:
+        again: Settings = validated(plugin.config_type, nested(changes, stored), where)
+        return again
     if preset not in plugin.presets:
         raise UserError(f"The {where} has no preset {preset!r}. {registry.nearest(preset, plugin.presets)}")
     base = plugin.presets[preset]
@@ -204,12 +234,17 @@ def _validated(plugin: Any, preset: str, changes: Mapping[str, Any], where: str)
     return config
 
 
-def _require_effect(preset: str, parts_by_row: Mapping[str, Parts], changes: Mapping[str, Changes]) -> None:
+def _require_effect(
+    preset: str,
+    parts_by_row: Mapping[str, Parts],
+    changes: Mapping[str, Changes],
+    stored: Mapping[str, StoredParts],
+) -> None:
     """Refuse what other settings make void in every row that it concerns."""
     has_effect: dict[tuple[str, str], bool] = {}
     for row, parts in parts_by_row.items():
         for part, plugin in parts.items():
-            config = _validated(plugin, preset, changes[row][part], f"compressor {part}")
+            config = _validated(plugin, preset, changes[row][part], f"compressor {part}", stored[row].get(part))
             for key in changes[row][part]:
                 has_effect[part, key] = has_effect.get((part, key), False) or _counts(config, key)
     for (part, key), counts in has_effect.items():

@@ -75,7 +75,7 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     _require_different_names(folder, config, there or {})
     if there is None:
         return values
-    difference = _first_difference(_brought_up_to_date(there), values)
+    difference = _first_difference(brought_up_to_date(there), values)
     if difference:
         raise UserError(
             f"--out {folder.path} holds a run with another configuration ({difference}). "
@@ -110,7 +110,8 @@ def _names_of(row: str, folder: RunFolder, config: RunConfig) -> Sequence[str]:
     return rows_to_come(config, Compression(row)) if row in config.compressors() else [row]
 
 
-def _brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:
+def brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in settings that came after a stored configuration was written, from its preset."""
     preset = there["preset"]
     models = {
         row: {
