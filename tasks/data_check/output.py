@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,10 @@ from bench.cli.streams import print_line
 from bench.text import printable
 from tasks.data_check.report import CorpusReport
 
-SHOWN_FILES = 20
+SHOWN_KINDS = 20
+# Names may hold spaces; what ends them are the signs and words of the messages.
+_PATH = re.compile(r"/.*?(?=\. |: | is | cannot |, as | \(|$)")
+_NUMBER = re.compile(r"\d[\d.,]*(?! Hz|[\d.,])")
 
 
 def json_report(choice: str, reports: Sequence[CorpusReport]) -> dict[str, Any]:
@@ -28,12 +33,29 @@ def print_reports(choice: str, reports: Sequence[CorpusReport]) -> None:
     print_rendered(_sizes(f"Corpora of {Path(choice).name}", reports))
     for report in reports:
         lines = [f"unusable: {error}" for error in report.errors]
-        lines += [f"bad file: {error}" for error in report.bad_files[:SHOWN_FILES]]
-        if len(report.bad_files) > SHOWN_FILES:
-            lines.append(f"{len(report.bad_files):,} bad files in all; --json lists every one")
+        lines += _folded(report.bad_files)
         lines += [f"remark: {remark}" for remark in report.remarks]
         for line in lines:
             print_line(f"{report.name}: {line}")
+
+
+def _folded(errors: Sequence[str]) -> list[str]:
+    """Write files with the same fault as one line: their number and the first of them."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for error in errors:
+        alike[_kind(error)].append(error)
+    kinds = sorted(alike.values(), key=len, reverse=True)
+    lines = [f"{len(same):,} bad files, e.g. {same[0]}" if len(same) > 1 else f"bad file: {same[0]}" for same in kinds]
+    if len(lines) > SHOWN_KINDS:
+        lines = [*lines[:SHOWN_KINDS], f"{len(lines) - SHOWN_KINDS:,} further kinds of bad files"]
+    if len(errors) > len(lines):
+        lines.append(f"{len(errors):,} bad files in all; --json lists every one")
+    return lines
+
+
+def _kind(error: str) -> str:
+    """Leave out of an error what differs from file to file: paths, and numbers but for sample rates."""
+    return _NUMBER.sub("N", _PATH.sub("PATH", error))
 
 
 def _sizes(title: str, reports: Sequence[CorpusReport]) -> Table:

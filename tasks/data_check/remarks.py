@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ SHORTEST_SAMPLES = 400
 
 Source: the receptive field of the convolutions, wav2vec 2.0 (arXiv 2006.11477), section 4.2: 25 ms.
 """
+STRIDE_SAMPLES = 320
+"""Between two frames."""
+FEW_IN_DEV = 30
+"""One utterance more or less is then over 3 % of the score."""
 LONGEST_S = 30.0
 """Longer utterances take memory that others do not need."""
 FEW_UTTERANCES = 5
@@ -50,9 +54,11 @@ def remarks(task: str, entry: Any, splits: Sequence[SplitReport], tables: Tables
     yield from lengths(tables)
     if set(SPLITS) <= set(tables):
         yield from classes(task, tables)
+        yield from small_dev(tables)
         if not isinstance(entry, ManifestData):  # Its reader has told.
             yield from spelling(tables)
     yield from lost_words(tables)
+    yield from long_transcripts(tables)
     if isinstance(entry, LibriSpeechData):
         yield from unterminated_transcripts(tables)
 
@@ -111,7 +117,7 @@ def lengths(tables: Tables) -> Iterator[str]:
             longest_s = long["num_samples"].max() / SAMPLE_RATE_HZ
             yield (
                 f"{_count(len(long), 'utterance')} of {split} longer than {LONGEST_S:g} s, up to {longest_s:.0f} s: "
-                "memory follows the longest. Where it runs short, cut them."
+                "memory follows the longest. Where it runs short, cut them, or set max_duration_s of the task."
             )
 
 
@@ -128,6 +134,33 @@ def classes(task: str, tables: Tables) -> Iterator[str]:
             yield (
                 f"{_count(len(untested), 'class', 'classes')} of {len(counts['train'])} without an utterance in "
                 f"{split}: {_some(untested)}. Its score says nothing about them."
+            )
+
+
+def small_dev(tables: Tables) -> Iterator[str]:
+    """Find dev sets on which heads and learning rates differ by chance."""
+    count = len(tables["dev"])
+    if count < FEW_IN_DEV:
+        yield (
+            f"{_count(count, 'utterance')} in dev: too few to choose the best head or learning rate by, since one "
+            f"utterance is {1 / max(1, count):.1%} of the score. Use at least {FEW_IN_DEV}."
+        )
+
+
+def long_transcripts(tables: Tables) -> Iterator[str]:
+    """Find transcripts that CTC cannot align: it needs a frame a sign, and one between two equal signs."""
+    for split, table in tables.items():
+        if not _is_transcribed(table):
+            continue
+        # Phones are learned as they stand between spaces, words letter by letter.
+        texts = [text.split() if "text" in table else text for text in table["transcription"]]
+        frames = (table["num_samples"] - SHORTEST_SAMPLES) // STRIDE_SAMPLES + 1
+        signs = [len(text) + sum(one == other for one, other in pairwise(text)) for text in texts]
+        if not (long := table[frames < signs]).empty:
+            yield (
+                f"{_count(len(long), 'transcript')} of {split} longer than the audio can carry: {_some(long['id'])}. "
+                "CTC needs a frame of 20 ms for every sign, and the loss of these is left out. Correct the texts, or "
+                "check that they belong to the audio."
             )
 
 

@@ -21,6 +21,7 @@ from bench.contracts import SplitSize
 from bench.errors import UserError
 from tasks import ks
 from tasks.commands import data
+from tasks.data_check import remarks as remarks_module
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.known_corpora import known_size
 from tasks.ks import KSData
@@ -29,6 +30,12 @@ from tasks.own_data import ManifestData
 from tasks.snips import SNIPSData
 
 Check = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def two_are_enough_for_dev(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the corpora of these tests a remark."""
+    monkeypatch.setattr(remarks_module, "FEW_IN_DEV", 2)
 
 
 @pytest.fixture
@@ -365,6 +372,54 @@ class TestRemarks:
         assert check({"asr": librispeech}, audio={"layout": "librispeech", **heard})["audio"]["remarks"] == []
 
 
+class TestFolding:
+    def test_the_same_fault_is_one_line(self, manifest: Callable[..., Path], tmp_path: Path) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            for number, row in enumerate(rows):
+                rate_hz = 22_050 if number < 9 else 8_000
+                soundfile.write(tmp_path / row["path"], np.full(8_000 + number, 0.1), rate_hz)
+            (tmp_path / rows[0]["path"]).write_bytes(b"")
+
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {"manifest": str(manifest(change))}}}))
+        done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml")])
+        lines = [line for line in done.stdout.splitlines() if "bad file" in line]
+        assert len(lines) == 4
+        assert "8 bad files, e.g. Expected 16 kHz audio. Found 22050 Hz" in lines[0]
+        assert "7 bad files, e.g. Expected 16 kHz audio. Found 8000 Hz" in lines[1]
+        assert "train-0.wav is empty" in lines[2]
+        assert "16 bad files in all" in lines[3]
+
+
+class TestSmallDevAndLongTexts:
+    def test_small_dev(self, check: Check, manifest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(remarks_module, "FEW_IN_DEV", 3)
+        assert "2 utterances in dev" in only_remark(check({"ks": {"manifest": manifest()}}), "ks")
+
+    def test_texts_that_ctc_cannot_align(self, check: Check, manifest: Callable[..., Path]) -> None:
+        def change(rows: list[dict[str, str]]) -> None:
+            # Half a second has 24 frames: the first text just fits, the second repeats a letter.
+            rows[0]["text"] = "YES NO" * 4
+            rows[2]["text"] = "YES NO" * 3 + "YES NN"
+
+        remark = only_remark(check({"asr": {"manifest": manifest(change)}}), "asr")
+        assert remark.startswith("1 transcript of train longer than the audio can carry: audio/train-2")
+
+
+class TestLeftOut:
+    def test_audio_that_compression_does_not_read(self, check: Check, manifest: Callable[..., Path]) -> None:
+        folder = manifest().parent / "audio"
+        (folder / "more.m4a").write_bytes(b"")
+        (folder / "._train-0.wav").write_bytes(b"")
+        corpus = check({}, audio={"root": folder})["audio"]
+        assert corpus["splits"][0]["num_utterances"] == 16
+        assert "more.m4a" in corpus["remarks"][0]
+
+    def test_a_manifest_is_a_layout(self, check: Check, manifest: Callable[..., Path]) -> None:
+        corpus = check({}, audio={"manifest": manifest()})["audio"]
+        assert corpus["layout"] == "manifest"
+        assert corpus["splits"][0]["num_utterances"] == 12
+
+
 class TestFull:
     def test_what_headers_do_not_tell(self, check: Check, manifest: Callable[..., Path], tmp_path: Path) -> None:
         own = manifest()
@@ -396,7 +451,8 @@ class TestFull:
 
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {"manifest": str(manifest(change))}}}))
         done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml"), "--full"])
-        assert done.stdout.count("ks: bad file: ") == 20
+        assert done.stdout.count("bad file") == 2
+        assert "ks: 25 bad files, e.g. Expected finite samples" in done.stdout
         assert "ks: 25 bad files in all" in done.stdout
 
 
