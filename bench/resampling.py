@@ -10,6 +10,9 @@ LOWEST_RATE_HZ = 4_000
 HIGHEST_RATE_HZ = 384_000
 """Rates outside these limits come from damaged headers, not from recorders."""
 
+RESAMPLER = "soxr HQ"
+"""Names the filter, for caches of what was made with it."""
+
 
 def resampled_length(num_samples: int, sample_rate_hz: int) -> int:
     """Return how many samples there are at 16 kHz."""

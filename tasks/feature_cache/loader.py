@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from bench.audio import SAMPLE_RATE_HZ
+from bench.resampling import RESAMPLER
 from tasks.feature_cache.features import Features
 from tasks.feature_cache.waveforms import WaveformIndex, waveform_sha256
 
@@ -52,7 +53,7 @@ class FeatureLoader:
         self._stride = stride
         max_secs = options.get("max_secs")
         self._max_samples = None if max_secs is None else round(max_secs * SAMPLE_RATE_HZ)
-        preparation = json.dumps({**options, "crop": "by samples"}, sort_keys=True, default=str)
+        preparation = json.dumps({**options, "crop": "by samples", "resampler": RESAMPLER}, sort_keys=True, default=str)
         self._hashes = index.hashes(loader.filepaths, preparation, self.waveform)
         longest = self._max_samples
         lengths = [count if longest is None else min(count, longest) for count in num_samples]
