@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.multiprocessing import reductions
 
+from bench.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 
-def send_without_shared_memory() -> None:
-    """Let this process and its workers send a tensor as bytes wherever it does not fit into shared memory.
+SHARED_MEMORY = Path("/dev/shm")
+RESERVE_BYTES = 2**24
+"""Left free, at most half of all, for the locks of further workers."""
+LOCKS_BYTES = 2**18
+"""What the locks of some workers take."""
+
+
+def prepare_workers(num_workers: int) -> None:
+    """Let data-loading workers send a tensor as bytes wherever it does not fit into shared memory.
 
     Torch's own way loses such a batch, and the main process waits for it for ever. Docker gives 64 MB.
+
+    Raises:
+        UserError: there is not even room for their locks.
     """
+    if num_workers and not _fits(LOCKS_BYTES, reserve_bytes=0):
+        raise UserError(
+            f"Expected room for the locks of {num_workers} data-loading workers. {SHARED_MEMORY} is full. Enlarge it "
+            "(docker run --shm-size=2g), remove what others left in it, or set num_workers to 0 with --set."
+        )
     ForkingPickler.register(torch.UntypedStorage, _reduce)
 
 
+def _fits(num_bytes: int, reserve_bytes: int) -> bool:
+    # Other systems have no such folder, and no such limit.
+    if not SHARED_MEMORY.is_dir():
+        return True
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    return num_bytes <= usage.free - min(reserve_bytes, usage.total // 2)
+
+
 def _reduce(storage: torch.UntypedStorage) -> Any:
-    try:
+    if storage.device.type != "cpu" or _fits(storage.nbytes(), RESERVE_BYTES):
         torchs_own: Any = reductions.reduce_storage
-        return torchs_own(storage)
-    except RuntimeError:
-        if storage.device.type != "cpu":
-            raise
-        return _storage, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes(),)
+        try:
+            return torchs_own(storage)
+        except RuntimeError:
+            # Another process was quicker.
+            if storage.device.type != "cpu":
+                raise
+    return _storage, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes(),)
 
 
 def _storage(content: bytes) -> torch.UntypedStorage:

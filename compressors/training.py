@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.audio import AudioFile
 from bench.contracts import Context
 from bench.reader_errors import plain_reader_errors
-from bench.worker_tensors import send_without_shared_memory
+from bench.worker_tensors import prepare_workers
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar, Rows
 from compressors.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
@@ -133,7 +133,7 @@ class Training:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if self.devices > 1 else 0)
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
-        send_without_shared_memory()
+        prepare_workers(self.config.num_workers)
         return DataLoader(
             dataset,
             batch_size=None,

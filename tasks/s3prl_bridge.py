@@ -24,7 +24,7 @@ from bench.contracts import Context, Upstream
 from bench.files import naming
 from bench.reader_errors import plain_reader_errors
 from bench.upstream.checkpoint import weights_hash
-from bench.worker_tensors import send_without_shared_memory
+from bench.worker_tensors import prepare_workers
 from tasks import s3prl_compat
 from tasks.bridged_recipe import Splits, bridged_recipe
 from tasks.counts import Counts
@@ -89,12 +89,12 @@ def run_recipe(
         UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
     """
     problem = bridged_recipe(*recipe)()
-    send_without_shared_memory()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
     problem.splits = splits
     problem.scored = scored
     target_dir = workdir / "s3prl"
     whole_arguments = run_arguments(problem.default_config(), arguments, context)
+    prepare_workers(whole_arguments["num_workers"])
     weights = weights_hash(problem.upstream)
     if context.protocol == "cached":
         problem.features = cached_features(FrozenUpstream(problem.upstream), weights, features, context)

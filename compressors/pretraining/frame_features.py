@@ -18,7 +18,7 @@ from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
 from bench.reader_errors import plain_reader_errors
 from bench.upstream import UpstreamConfig, UpstreamModel
-from bench.worker_tensors import send_without_shared_memory
+from bench.worker_tensors import prepare_workers
 
 Features = NDArray[np.float32]
 """(frames, dim)."""
@@ -119,7 +119,7 @@ class _Waveforms(Dataset[Tensor]):
 
 
 def _waveforms(files: Sequence[AudioFile], num_workers: int) -> Iterator[Tensor]:
-    send_without_shared_memory()
+    prepare_workers(num_workers)
     loader: Any = DataLoader(_Waveforms(files), batch_size=None, num_workers=num_workers)
     with plain_reader_errors():
         yield from loader
