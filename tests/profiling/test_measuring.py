@@ -16,6 +16,7 @@ import bench.profiling.latency as latency_module
 from bench.cli.app import application
 from bench.cli.profile_tables import print_tables
 from bench.errors import UserError
+from bench.profiling import sections, workloads
 from bench.profiling.latency import measure
 from bench.profiling.layers import ALL, layers_of
 from bench.profiling.subjects import Subject, find_subjects
@@ -99,6 +100,9 @@ class TestPairs:
     def loader(self, monkeypatch: pytest.MonkeyPatch) -> Loader:
         loader = Loader()
         monkeypatch.setattr(latency_module, "load_upstream", loader)
+        monkeypatch.setattr(workloads, "SUPERB_LENGTHS", {"short": (1600,)})
+        monkeypatch.setattr(sections, "BATCH_SIZES", ())
+        monkeypatch.setattr(sections, "num_cores", lambda: 1)
         monkeypatch.setattr(latency_module, "cpu_peak_memory_bytes", lambda *_: 1)
         return loader
 
@@ -146,7 +150,8 @@ class TestPairs:
 
 def test_tables_show_no_quartiles_of_few_repeats(capsys: pytest.CaptureFixture[str]) -> None:
     few = record("few", "few", timing(0.125))
-    many = record("many", "many", timing(0.125, rtf=Spread(median=0.125, low=0.12, high=0.13, repeats=5)))
+    rtf = Spread(median=0.125, low=0.12, high=0.13, repeats=5)
+    many = record("many", "many", timing(0.125).model_copy(update={"rtf": rtf}))
     print_tables([], [few, many], {}, None)
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if " CPU, threads" in line}
     assert "(" not in lines["few"].split("speed")[0].replace("CPU, threads: 1", "")
