@@ -143,15 +143,15 @@ def read_speech_commands(data: KSData) -> dict[str, pd.DataFrame]:
     for part in ("train", "dev"):
         parts[part] += [(SILENCE, noise) for noise in noises]
     parts["test"] = [(label, clip) for label, clips in test.items() for clip in clips]
+    known = {clip for clips in parts.values() for _, clip in clips}
+    for root in (data.root, data.test_root):
+        warn_of_audio_left_out(root, known)
     _check_classes({label for label, _ in parts["train"]}, set(test), data)
     if not set(words) & {label for label, _ in parts["dev"]}:
         raise UserError(
             f"Expected clips for the dev set (a tenth of the speakers, by a hash of the file name) in {data.root}. "
             f"Found none. Add speakers, or restore the archive ({_ARCHIVES})."
         )
-    known = {clip for clips in parts.values() for _, clip in clips}
-    for root in (data.root, data.test_root):
-        warn_of_audio_left_out(root, known)
     return {name: _table(parts[name], resample=data.resample) for name in ("train", "dev", "test")}
 
 
@@ -184,7 +184,7 @@ def _check_classes(trained: set[str], tested: set[str], data: KSData) -> None:
         label = untrained[0]
         raise UserError(
             f"Expected training clips of every class in {data.test_root}. Found none of {label!r}, which come from "
-            f"{source.get(label, data.root / label)}. Restore them ({_ARCHIVES}), or remove {data.test_root / label}."
+            f"{source.get(label, data.root / label)}. Unpack the archive again, or remove the class' test folder."
         )
     if untested := sorted(trained - tested):
         raise UserError(
@@ -197,7 +197,7 @@ def _partition(name: str) -> str:
     """Assign a clip by its speaker: 10 % dev, 10 % unused, as the corpus' own rule tells."""
     speaker = re.sub(r"_nohash_.*$", "", name)
     bins = 2**27
-    percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % bins * (100.0 / (bins - 1))
+    percent = int(hashlib.sha1(speaker.encode(errors="surrogateescape")).hexdigest(), 16) % bins * (100.0 / (bins - 1))
     return "dev" if percent < 10 else "unused" if percent < 20 else "train"
 
 

@@ -193,6 +193,8 @@ def to_capitals(path: Path, _outside: Path) -> None:
 
 def to_another_disk(path: Path, outside: Path) -> None:
     parent = path.parent
+    if parent.parent == outside.parent:  # The root itself.
+        return
     target = outside / f"disk{len(list(outside.iterdir()))}"
     shutil.move(parent, target)
     parent.symlink_to(target)
@@ -200,7 +202,8 @@ def to_another_disk(path: Path, outside: Path) -> None:
 
 def unmount(path: Path, outside: Path) -> None:
     to_another_disk(path, outside)
-    shutil.rmtree(path.parent.resolve())
+    if path.parent.is_symlink():
+        shutil.rmtree(path.parent.resolve())
 
 
 def link_file(path: Path, outside: Path) -> None:
@@ -240,6 +243,10 @@ def add_same_name(path: Path, _outside: Path) -> None:
     path.with_suffix(other).write_bytes(sound(other))
 
 
+def to_latin1(path: Path, _outside: Path) -> None:
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/\xe9_nohash_" + os.fsencode(path.name)))
+
+
 def to_pipe(path: Path, _outside: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -257,6 +264,7 @@ CHANGES = [
     add_deeper,
     add_other_format,
     add_same_name,
+    to_latin1,
     to_pipe,
 ]
 
