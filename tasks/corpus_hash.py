@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.threads import map_in_threads
 
+logger = logging.getLogger(__name__)
+
 SCORED_COLUMNS = ("id", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
 CHUNK_BYTES = 2**20
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def corpus_sha256(splits: Mapping[str, pd.DataFrame], further_columns: Collection[str] = ()) -> str:
@@ -45,7 +50,12 @@ def _audio_sha256(paths: Sequence[str]) -> str:
     if len(known) == hashlib.sha256().digest_size * 2:
         return known
     found = hashlib.sha256("".join(map_in_threads(_file_sha256, paths)).encode()).hexdigest()
-    write_atomically(kept, found)
+    try:
+        write_atomically(kept, found)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        logger.info("The hash of the audio is computed again by the next call: %s (%s)", kept.parent, error.strerror)
     return found
 
 

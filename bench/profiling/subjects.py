@@ -89,7 +89,7 @@ def _subject(reference: str, name: str, row: str, teacher: str) -> Subject:
 def _compressed(run: RunFolder, config: dict[str, object]) -> list[tuple[str, str]]:
     """Pair each folder of weights with its row; in a sweep the seeds of a row have folders of their own."""
     pairs = []
-    for path in sorted((run.path / "models").glob("*.json")):
+    for path in sorted((run.path / "models").glob("[!.]*.json")):
         finished = run.finished_compression(path.stem)
         seed = _SEED.search(path.stem) if config.get("training_budget") else None
         suffix = seed[0] if seed else ""

@@ -12,7 +12,6 @@ from typing import Literal
 
 import pandas as pd
 
-from bench.cache_folder import cache_root
 from bench.config.run import RunConfig
 from bench.contracts import Context, WarmStart
 from bench.report.run_leaderboard import run_leaderboard
@@ -87,7 +86,6 @@ class Run:
         """
         join_run(self.folder, self.config)
         require_locks(self.folder.path / "work", "Choose an --out on another disk.")
-        require_locks(cache_root(), "Set SUPERB_BENCH_CACHE to a folder on another disk.")
         teacher = load_upstream(self.config.teacher) if self.config.teacher else None
         self._start = load_start(self.config)
         self._check(teacher)
