@@ -264,3 +264,5 @@ def test_json_has_all_groups(write: Any, tmp_path: Path) -> None:
     assert (worst["column"], worst["value"], worst["num_broken"], worst["stands_out"]) == ("speaker", "s0", 20, True)
     assert worst["difference"] == -1
     assert found["overall"]["difference"] == pytest.approx(-1 / 12)
+    # Permutations ignore that utterances of one speaker change together, and say so.
+    assert "independent" in found["independence"]
