@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import get_args
 
 from bench import registry
+from bench.cli.numbers import as_decimal, whole_numbers
 from bench.cli.spelling import spelled, spelled_assignments, spelled_compressor, spelled_data
 from bench.config.data import tasks_with_data
 from bench.config.repeated import Repeated
@@ -19,8 +18,11 @@ from bench.errors import UserError
 from bench.stacking import part_names
 from bench.text import shortened
 
-# What numpy's and torch's generators take.
-LARGEST_SEED = 2**32
+LARGEST_SEED = 2**32 - 1
+"""What numpy's and torch's generators take."""
+LARGEST_FOLD = 4
+LARGEST_RATE = 1000
+"""Of learning."""
 ALL_TASKS = "all"
 
 
@@ -86,7 +88,7 @@ def resolved_run(
         data=spelled_data(data),
         preset=preset,  # type: ignore[arg-type]
         protocol=protocol,  # type: ignore[arg-type]
-        seeds=_seeds(seeds),
+        seeds=whole_numbers(comma_separated(seeds, "--seeds"), "--seeds", LARGEST_SEED),
         sparsities=() if sparsities is None else _sparsities(sparsities),
         training_budget=training_budget,  # type: ignore[arg-type]
         assignments=tuple(spelled_assignments(assignments)),
@@ -143,23 +145,19 @@ def head_shorthands(tasks: str | None, data: str, lr: str | None, folds: str | N
 
 
 def _learning_rate(text: str) -> str:
-    if text == "auto":
-        return text
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise UserError(f"Expected auto or a positive number in --lr. Found {text!r}.")
-    # YAML takes 1e-4, without a point, for a text.
-    return f"{Decimal(repr(rate)):f}"
+    if text.lower() == "auto":
+        return "auto"
+    rate = as_decimal(text)
+    if not 0 < rate <= LARGEST_RATE:
+        raise UserError(
+            f"Expected auto or a positive number up to {LARGEST_RATE} in --lr. Found {shortened(repr(text))}."
+        )
+    return repr(float(rate))
 
 
 def _folds(text: str) -> str:
-    parts = comma_separated(text, "--folds")
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"Expected whole numbers from 0 in --folds, comma-separated. Found {text!r}.")
-    return f"[{', '.join(parts)}]"
+    folds = whole_numbers(comma_separated(text, "--folds"), "--folds", LARGEST_FOLD)
+    return f"[{', '.join(str(fold) for fold in folds)}]"
 
 
 def _task_names(text: str | None, data: str) -> tuple[str, ...]:
@@ -193,18 +191,9 @@ def _sparsities(text: str) -> tuple[float, ...]:
     Raises:
         UserError: a part is no fraction.
     """
-    parts = comma_separated(text, "--sparsity")
-    try:
-        fractions = tuple(float(part) for part in parts)
-    except ValueError:
-        fractions = (math.nan,)
+    fractions = [float(as_decimal(part)) for part in comma_separated(text, "--sparsity")]
     if not all(0 < fraction < 1 for fraction in fractions) or len(set(fractions)) < len(fractions):
-        raise UserError(f"Expected different numbers between 0 and 1 in --sparsity, comma-separated. Found {text!r}.")
-    return fractions
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = comma_separated(text, "--seeds")
-    if not all(part.isdecimal() and int(part) < LARGEST_SEED for part in parts):
-        raise UserError(f"Expected whole numbers from 0 to 2**32 - 1 in --seeds, comma-separated. Found {text!r}.")
-    return tuple(int(part) for part in parts)
+        raise UserError(
+            f"Expected different numbers between 0 and 1 in --sparsity, comma-separated. Found {shortened(repr(text))}."
+        )
+    return tuple(fractions)

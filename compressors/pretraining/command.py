@@ -22,7 +22,7 @@ def pretrain_model(
         Optional[list[str]],  # noqa: UP045 - typer evaluates annotations at run time on Python 3.10 too
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. shape.dim=192; data.* for the data."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, masks, clusters and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights, masks, clusters and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[
         int, typer.Option(min=1, help="Processes that share each update's accumulate_batches, one a GPU.")

@@ -21,10 +21,14 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
+# Libraries take address space when they are loaded, which is not an input's fault.
+import torch  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from bench.errors import UserError
+from bench.text import printable
 
 PROFILES = [pytest.param("fixed"), pytest.param("fresh", marks=pytest.mark.slow)]
 
@@ -93,7 +97,7 @@ def ends_well(action: Callable[[Any], object], value: Any) -> str | None:
 
 def error_line(error: UserError) -> str:
     """Return the line that the command line prints for an error."""
-    return f"error: {' '.join(str(error).split())}"
+    return printable(f"error: {' '.join(str(error).split())}")
 
 
 @contextlib.contextmanager
