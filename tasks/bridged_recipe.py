@@ -13,11 +13,11 @@ from typing import Any, cast
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor, nn
 
 from bench.contracts import Upstream
 from bench.files import writing
+from bench.yaml_files import read_yaml
 from tasks import s3prl_compat
 from tasks.feature_cache.features import Features
 from tasks.feature_cache.upstream import CachedUpstream, feature_loader_class
@@ -161,7 +161,7 @@ class BridgedRecipe:
         self._task_arguments = build_task_all_args_except_model
         checkpoint = self.checkpoints.restore()
         if checkpoint is not None:
-            stats = yaml.safe_load((checkpoint / "training_stats.yaml").read_text(encoding="utf-8"))
+            stats = read_yaml(checkpoint / "training_stats.yaml")
             self._batches.resume(stats["epoch"], stats["global_step"] * train["gradient_accumulate"])
             self._rng_state = torch.load(checkpoint / _RNG_STATE, weights_only=True)
             logger.info("Goes on after step %d", stats["global_step"])

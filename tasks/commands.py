@@ -90,7 +90,7 @@ def check(
 
 def _write_data_file(made: Data, data_file: Path) -> None:
     """Name what is there, with paths relative to the file, so that the folder can be moved."""
-    import yaml
+    from bench.yaml_files import dump_yaml
 
     def relative(value: Any) -> Any:
         if isinstance(value, dict):
@@ -101,7 +101,7 @@ def _write_data_file(made: Data, data_file: Path) -> None:
 
     content = relative(made.model_dump(exclude_defaults=True, exclude={"embedded"}))
     data_file.write_text(
-        "# superb-bench's embedded corpora: synthetic speech\n" + yaml.safe_dump(content, sort_keys=False),
+        "# superb-bench's embedded corpora: synthetic speech\n" + dump_yaml(content),
         encoding="utf-8",
     )
 

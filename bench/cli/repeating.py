@@ -31,10 +31,10 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
     Raises:
         UserError: the file is absent, or no configuration of a run.
     """
+    from bench.config.later_settings import brought_up_to_date
     from bench.config.overrides import validated
     from bench.config.repeated import Repeated
     from bench.config.run import RunConfig
-    from bench.runner.plan import brought_up_to_date
     from bench.store.run_folder import REQUIRED_KEYS
     from bench.yaml_files import read_yaml
 

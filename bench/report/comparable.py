@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.config.agreement import difference_of_tasks
 from bench.errors import UserError
 from bench.report.failed_cells import failed_tasks, failure_notes
 from bench.report.names import in_order
@@ -211,15 +212,8 @@ def _difference(first: Board, other: Board) -> str:
     for task, (own, others) in _shared(_corpora(first), _corpora(other)).items():
         if own != others:
             return f"the labels or the audio of {task} differ"
-    for what in ("data", "tasks"):
-        mine = first.config["data"]["tasks"] if what == "data" else first.config["tasks"]
-        theirs = other.config["data"]["tasks"] if what == "data" else other.config["tasks"]
-        for task, (here, there) in _shared(mine, theirs).items():
-            for key in sorted({*here, *there}):
-                if here.get(key) != there.get(key) and not (what == "data" and _audio(first).get(task)):
-                    name = f"data.tasks.{task}.{key}" if what == "data" else f"tasks.{task}.{key}"
-                    return f"{name} is {there.get(key)} here and {here.get(key)} there"
-    return ""
+    found = difference_of_tasks(first.config, other.config, same_data=_audio(first))
+    return f"{found.name} is {found.here} here and {found.there} there" if found else ""
 
 
 def _audio(board: Board) -> dict[str, str]:

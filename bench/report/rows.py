@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench import registry
+from bench.config.later_settings import tasks_up_to_date
 from bench.errors import UserError
 from bench.store.records import Record, RecordStore
 from bench.store.run_folder import RunFolder
@@ -137,17 +136,14 @@ def _row(folder: Path, name: str) -> Row:
         records.setdefault(record.cell.task, {})[record.cell.seed] = record
     if not records:
         raise UserError(f"Expected records of finished cells in {folder}. Found none. Finish the run first.")
-    return Row(name, store, _task_settings(RunFolder(run).config_path), records)
+    return Row(name, store, _task_settings(RunFolder(run)), records)
 
 
-def _task_settings(config: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))["tasks"]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise UserError(f"Expected a run's configuration in {config}. Found none. Name another run.") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"Expected the settings of each task below tasks in {config}. Found none. Name another run.")
-    return settings
+def _task_settings(folder: RunFolder) -> dict[str, Any]:
+    config = folder.read_config()
+    if config is None:
+        raise UserError(f"Expected a run's configuration in {folder.config_path}. Found none. Name another run.")
+    return tasks_up_to_date(config)
 
 
 def _flat(settings: Any, name: str = "") -> dict[str, Any]:

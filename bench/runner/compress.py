@@ -11,6 +11,7 @@ from typing import Any, Literal
 from bench.audio import hours, read_headers
 from bench.audio_source import source_paths
 from bench.config.data import required_audio
+from bench.config.later_settings import with_later_settings
 from bench.config.run import RunConfig
 from bench.contracts import AudioSource, Context, WarmStart
 from bench.errors import UserError
@@ -19,7 +20,7 @@ from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runner import checks
-from bench.runner.plan import Compression, target_sparsities, with_later_settings
+from bench.runner.plan import Compression, target_sparsities
 from bench.runner.time_spent import noting_time, time_spent
 from bench.runner.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from bench import registry
+from bench.config.agreement import first_difference
 from bench.config.overrides import validated
 from bench.config.run import ModelSource, RunConfig
 from bench.contracts import Compressor, SeveralSizes
@@ -75,7 +72,7 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     _require_different_names(folder, config, there or {})
     if there is None:
         return values
-    difference = _first_difference(brought_up_to_date(there), values)
+    difference = first_difference(there, values)
     if difference:
         raise UserError(
             f"--out {folder.path} holds a run with another configuration ({difference}). "
@@ -108,86 +105,6 @@ def _names_of(row: str, folder: RunFolder, config: RunConfig) -> Sequence[str]:
     if finished:
         return finished.models
     return rows_to_come(config, Compression(row)) if row in config.compressors() else [row]
-
-
-def brought_up_to_date(there: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in settings that came after a stored configuration was written, from its preset."""
-    preset = there["preset"]
-    models = {
-        row: {
-            **source,
-            "settings": with_later_settings("bench.compressors", source["compressor"], source["settings"], preset),
-        }
-        if source.get("compressor")
-        else source
-        for row, source in there["models"].items()
-    }
-    tasks = {
-        name: with_later_settings("bench.tasks", name, settings, preset) for name, settings in there["tasks"].items()
-    }
-    return {**there, "models": models, "tasks": tasks}
-
-
-def with_later_settings(group: registry.Group, name: str, settings: dict[str, Any], preset: str) -> dict[str, Any]:
-    """Fill in settings of a plug-in that came after a run was begun, from its preset: there they change nothing.
-
-    Args:
-        group: of the plug-in.
-        name: of the plug-in, or of a stack.
-        settings: as kept by the run.
-        preset: that they were made from.
-    """
-    if not set(part_names(name)) <= set(registry.names(group)):
-        return settings
-    plugin = compressor_type(name) if group == "bench.compressors" else registry.load(group, name)
-    base = plugin.presets[preset].model_dump(mode="json", exclude_unset=True) if preset in plugin.presets else {}
-    try:
-        filled = plugin.config_type.model_validate(_laid_over(base, plugin.config_type.as_kept(settings)))
-    except ValidationError:
-        # Settings that are gone, or refused today: the comparison names the difference.
-        return settings
-    values: dict[str, Any] = filled.model_dump(mode="json")
-    return values
-
-
-def _laid_over(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {
-        key: _laid_over(base[key], value)
-        for key, value in values.items()
-        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
-    }
-    return {**base, **values, **nested}
-
-
-def _first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    # Told at the end of the run, see `audio_differences`.
-    extendable = {"seeds", "data.audio_sha256"}
-    growing = {"models", "tasks", "data.tasks"}
-    if there["data"].get("version") == here["data"]["version"] != "":
-        # Embedded corpora are what their version says, wherever a machine has them.
-        extendable |= {"data.embedded"}
-        there, here = ({**values, "data": _without_paths(values["data"])} for values in (there, here))
-    return _difference(there, here, "", extendable, growing)
-
-
-def _without_paths(values: Any) -> Any:
-    if isinstance(values, Mapping):
-        return {key: _without_paths(value) for key, value in values.items()}
-    return None if isinstance(values, str) and len(Path(values).parts) > 1 else values
-
-
-def _difference(there: Any, here: Any, name: str, extendable: set[str], growing: set[str]) -> str:
-    if name in extendable or there == here:
-        return ""
-    if not (isinstance(there, Mapping) and isinstance(here, Mapping)):
-        return f"{name}: {there!r} there, {here!r} here"
-    keys = there.keys() & here.keys() if name in growing else sorted(there.keys() | here.keys())
-    for key in sorted(keys):
-        inner = f"{name}.{key}" if name else str(key)
-        found = _difference(there.get(key), here.get(key), inner, extendable, growing)
-        if found:
-            return found
-    return ""
 
 
 def rows_there(folder: RunFolder) -> dict[str, ModelSource]:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, Field
 
 from bench.contracts import Settings
@@ -15,6 +14,7 @@ from bench.files import remove_folder, write_atomically
 from bench.store.names import Name, inside
 from bench.store.reading import check_as, read_json_as
 from bench.store.records import RecordStore
+from bench.yaml_files import dump_yaml, read_yaml
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
 """Of every ``config.yaml``."""
@@ -90,10 +90,7 @@ class RunFolder:
             if self.path.exists() and not self._may_become_a_run():
                 raise UserError(f"--out {self.path} exists and is no run's folder. Choose another --out.")
             return None
-        try:
-            values = yaml.safe_load(self.config_path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
-            values = None
+        values = read_yaml(self.config_path)
         if not isinstance(values, dict) or not values.keys() >= REQUIRED_KEYS:
             raise UserError(f"Expected a run's configuration in {self.config_path}. Found none. Choose another --out.")
         check_as(StoredRun, values, f"a run's configuration in {self.config_path}", "Choose another --out.")
@@ -104,7 +101,7 @@ class RunFolder:
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Keep the configuration."""
-        write_atomically(self.config_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        write_atomically(self.config_path, dump_yaml(values))
 
     def require_present(self) -> None:
         """Make sure that the folder is still there, before something is computed or kept in it.

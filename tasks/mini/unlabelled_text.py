@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import yaml
 from numpy.random import RandomState
+
+from bench.yaml_files import read_yaml
 
 TEMPLATES = (
     "{name} {did} the {adjective} {noun} {place}",
@@ -39,7 +40,7 @@ SHARE_INVENTED = 0.25
 @cache
 def vocabulary() -> dict[str, tuple[str, ...]]:
     """Read what may fill each place of a sentence, and of an invented word."""
-    content = yaml.safe_load(Path(__file__).with_name("vocabulary.yaml").read_text(encoding="utf-8"))
+    content = read_yaml(Path(__file__).with_name("vocabulary.yaml"))
     return {place: tuple(word.strip() for word in words.split(",")) for place, words in content.items()}
 
 

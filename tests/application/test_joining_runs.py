@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.config.agreement import difference_of_tasks
 from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
 from bench.runner.plan import join_run
 from bench.store.run_folder import RunFolder
+from tests.fuzz.harness import ends_well
 
 
 def config_of(*assignments: str) -> RunConfig:
@@ -84,3 +87,40 @@ def test_settings_that_are_gone_are_told(tmp_path: Path) -> None:
     folder.write_config(values)
     with pytest.raises(UserError, match="magic: 1 there, None here"):
         join_run(folder, config)
+
+
+def test_ranking_and_joining_have_one_answer(tmp_path: Path) -> None:
+    here = config_of().model_dump(mode="json")
+    older = config_of().model_dump(mode="json")
+    del older["tasks"]["ks"]["learning_rate"]
+    del older["data"]["tasks"]["ks"]["resample"]
+    del older["data"]["hours"]
+    assert join_run(folder_holding(older, tmp_path / "run"), config_of())["tasks"] == here["tasks"]
+    assert difference_of_tasks(older, here) is None
+    other = {**here, "tasks": {"ks": {**here["tasks"]["ks"], "total_steps": 7}}}
+    assert str(difference_of_tasks(older, other)).startswith("tasks.ks.total_steps")
+
+
+def folder_holding(values: dict[str, Any], path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    folder.write_config(values)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": {"../../outside": {"reference": "fbank"}}},
+        {"models": []},
+        {"models": {"a": "b"}},
+        {"models": {"\u202e": {}}},
+        {"tasks": {"../ks": {}}},
+        {"tasks": {"ks": 3}},
+        {"seeds": ["x" * 1_000]},
+        {"data": 5},
+        {"preset": ["smoke"]},
+    ],
+)
+def test_names_and_kinds_from_a_file_are_validated(change: dict[str, Any], tmp_path: Path) -> None:
+    folder = folder_holding({**config_of().model_dump(mode="json"), **change}, tmp_path / "run")
+    assert "config.yaml" in str(ends_well(lambda given: join_run(given, config_of()), folder))

@@ -20,6 +20,9 @@ from bench.report.utterances import Utterance
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench
 
+OTHER_KEYS = {"teacher": None, "data": {"tasks": {}}, "preset": "mini", "models": {}, "seeds": [0]}
+"""Of every run's configuration."""
+
 METRICS = {"ks": ("accuracy",), "asr": ("wer", "cer")}
 SPEAKERS = [f"s{index}" for index in range(12)]
 NUM_EACH = 20
@@ -34,7 +37,7 @@ def write(tmp_path: Path) -> Callable[..., None]:
     def write(model: str, rows: Rows, task: str = "ks", seed: int = 0) -> None:
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {}, "asr": {}}}))
+        (folder / "config.yaml").write_text(yaml.safe_dump({**OTHER_KEYS, "tasks": {"ks": {}, "asr": {}}}))
         RecordStore(folder).write(
             Record(
                 cell=Cell(model=model, task=task, seed=seed),

@@ -20,6 +20,9 @@ from bench.report.rows import find_rows, newest_run
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench
 
+OTHER_KEYS = {"teacher": None, "data": {"tasks": {}}, "preset": "mini", "models": {}, "seeds": [0]}
+"""Of every run's configuration."""
+
 CARD = ModelCard(params=1, size_bytes=4)
 
 
@@ -39,7 +42,7 @@ def write_cell(tmp_path: Path) -> Callable[..., None]:
     ) -> None:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True, parents=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump({"tasks": {"ks": {"total_steps": steps}}}))
+        (folder / "config.yaml").write_text(yaml.safe_dump({**OTHER_KEYS, "tasks": {"ks": {"total_steps": steps}}}))
         rows = [
             {
                 "id": f"clip{index}",

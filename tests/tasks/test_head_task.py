@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from bench.cli.choices import resolved_run
+from bench.config.later_settings import with_later_settings
 from bench.contracts import Context
 from bench.errors import UserError
-from bench.runner.plan import with_later_settings
 from bench.runner.run import Run
 from tasks.ks import KS, KSData
 
