@@ -26,7 +26,8 @@ def profile(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="REF",
-            help="What models are timed in turn with [default: the teacher that each records, else the first REF].",
+            help="Show sizes and MACs as shares of this model's, and time models in turn with it [default: the teacher "
+            "that each records, else the first REF, for times alone].",
         ),
     ] = None,
     repeats: Annotated[
@@ -60,7 +61,7 @@ def profile(
     from bench.cli.choices import one_of
     from bench.cli.output import print_json
 
-    needs_either = {"--teacher": teacher, "--repeats": repeats, "--every-length": every_length or None}
+    needs_either = {"--repeats": repeats, "--every-length": every_length or None}
     _refuse_without("--latency or --by-layer", latency or by_layer, needs_either)
     _refuse_without("--latency", latency, {"--price-per-hour": price_per_hour})
     _refuse_without("--run and --latency", latency and run is not None, {"--again": again or None})
@@ -82,8 +83,9 @@ def profile(
     subjects = find_subjects(references or [], run, teacher)
     rows = [count(subject.reference, subject.name) for subject in subjects]
     effort = Effort(repeats, every_length)
-    if latency or by_layer:
+    if latency or by_layer or teacher is not None:
         check_teachers(subjects)
+    compared = None if teacher is None else count(teacher, teacher)
     layers = layers_of(subjects, effort) if by_layer else {}
     kept = kept_records(run, subjects, effort, use_gpu=use_gpu) if run is not None and latency and not again else {}
     missing = [subject for subject in subjects if subject.name not in kept] if latency else []
@@ -97,9 +99,9 @@ def profile(
     if run is not None and latency:
         write_leaderboard(run_leaderboard(RunFolder(run)), run)
     if json:
-        print_json(profile_tables.as_json(rows, records, layers, price_per_hour))
+        print_json(profile_tables.as_json(rows, records, layers, price_per_hour, compared))
     else:
-        profile_tables.print_tables(rows, records, layers, price_per_hour)
+        profile_tables.print_tables(rows, records, layers, price_per_hour, compared)
     return 0
 
 

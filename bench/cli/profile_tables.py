@@ -28,11 +28,14 @@ def as_json(
     records: Sequence[LatencyRecord],
     layers: Mapping[str, LayerComparison],
     price_per_hour: float | None,
+    teacher: Counts | None = None,
 ) -> list[dict[str, Any]]:
-    """List one object a model; what was not asked for is absent."""
+    """List one object per model; what was not asked for is absent."""
     found = []
     for row, record in zip_longest(counts, records):
         values = row.model_dump(mode="json")
+        if teacher is not None:
+            values["of_teacher"] = {"teacher": teacher.model, **_shares(row, teacher)}
         if record is not None:
             values["latency"] = record.model_dump(mode="json", exclude={"model", "row"}, exclude_none=True)
             if price_per_hour is not None:
@@ -50,10 +53,13 @@ def print_tables(
     records: Sequence[LatencyRecord],
     layers: Mapping[str, LayerComparison],
     price_per_hour: float | None,
+    teacher: Counts | None = None,
 ) -> None:
     """Print tables for the eye."""
     print_rows([_parameters(row) for row in counts], "parameters (millions)")
     print_rows([_macs(row) for row in counts], "MACs (billions) over SUPERB's 32 utterances")
+    if teacher is not None:
+        print_rows([_shares_for_the_eye(row, teacher) for row in counts], f"shares of {teacher.model}, in percent")
     if records:
         rows = [_latency(record, timing, price_per_hour) for record in records for timing in record.timings.values()]
         print_rows(_without_empty_columns(rows), _latency_title(records[0]))
@@ -81,6 +87,20 @@ def _macs(row: Counts) -> dict[str, str]:
         **{bucket: _billions(macs) for bucket, macs in row.macs_buckets.items()},
         "a second of audio": _billions(row.macs_per_audio_s),
     }
+
+
+def _shares(row: Counts, teacher: Counts) -> dict[str, float | None]:
+    """Divide the figures of a model by its teacher's; None where the teacher has none, as filter banks."""
+    figures = {name: (getattr(row, name), getattr(teacher, name)) for name in ("params", "size_bytes", "macs")}
+    return {name: own / others if others else None for name, (own, others) in figures.items()}
+
+
+def _shares_for_the_eye(row: Counts, teacher: Counts) -> dict[str, str]:
+    titles = {"params": "parameters", "size_bytes": "size", "macs": "MACs"}
+    shares = {
+        titles[name]: "" if share is None else f"{100 * share:.2f}" for name, share in _shares(row, teacher).items()
+    }
+    return {"model": row.model, **shares}
 
 
 def _latency(record: LatencyRecord, timing: Timing, price_per_hour: float | None) -> dict[str, str]:
