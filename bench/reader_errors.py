@@ -1,11 +1,20 @@
-"""Errors of the processes that read audio, as if this process had read it."""
+"""Errors and signals of the processes that read audio, as if this process had read it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.errors import UserError
+
+
+def leave_signals_to_parent(_worker: int) -> None:
+    """Take a reader out of the process group: a signal to all of it would end readers before their parent.
+
+    A reader ends with its parent all the same, or within seconds of its death.
+    """
+    os.setpgrp()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.audio import AudioFile
 from bench.contracts import Context
-from bench.reader_errors import plain_reader_errors
+from bench.reader_errors import leave_signals_to_parent, plain_reader_errors
 from bench.worker_tensors import prepare_workers
 from compressors.audio import CropBatch, CropBatches
 from compressors.callbacks import Checkpoints, History, ProgressBar, Rows
@@ -140,6 +140,7 @@ class Training:
             # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
             sampler=itertools.count(first, self.devices),
             num_workers=self.config.num_workers,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.context.device == "cuda",
         )
 

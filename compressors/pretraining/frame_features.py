@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
-from bench.reader_errors import plain_reader_errors
+from bench.reader_errors import leave_signals_to_parent, plain_reader_errors
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.worker_tensors import prepare_workers
 
@@ -120,6 +120,8 @@ class _Waveforms(Dataset[Tensor]):
 
 def _waveforms(files: Sequence[AudioFile], num_workers: int) -> Iterator[Tensor]:
     prepare_workers(num_workers)
-    loader: Any = DataLoader(_Waveforms(files), batch_size=None, num_workers=num_workers)
+    loader: Any = DataLoader(
+        _Waveforms(files), batch_size=None, num_workers=num_workers, worker_init_fn=leave_signals_to_parent
+    )
     with plain_reader_errors():
         yield from loader

@@ -393,6 +393,10 @@ class TestTraining:
         class Ended(Noisy):
             def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
                 if update == 5:
+                    # So that a signal to the whole group, as of a terminal or ``timeout``, ends this process first.
+                    readers = [child.pid for child in multiprocessing.active_children() if child.pid]
+                    assert len(readers) == 2
+                    assert {os.getpgid(reader) for reader in readers} == set(readers)
                     os.kill(os.getpid(), signal.SIGTERM)
                 return super().forward(waveforms, update)
 
