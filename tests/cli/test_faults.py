@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -44,6 +46,7 @@ def fail(error: BaseException) -> None:
         (lambda: fail(MemoryError()), 2, "memory"),
         (lambda: fail(UserError("x" * 10_000)), 2, "xxx...xxx"),
         (lambda: fail(KeyboardInterrupt()), 130, "interrupted"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 130, "interrupted"),
     ],
 )
 def test_one_line(
