@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.registry import nearest
+from bench.text_files import read_text
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SIGNS = (",", ";", "\t")
 _JSON_LINES = ".jsonl"
+MAX_MANIFEST_BYTES = 10**9
 MANIFEST_SUFFIXES = (*_SEPARATORS, _JSON_LINES)
 
 
@@ -77,12 +80,13 @@ def _column_remedy(columns: Sequence[str], found: Sequence[str]) -> str:
 
 
 def _read_csv(file: Path, separator: str) -> pd.DataFrame:
-    as_text: dict[str, Any] = {"sep": separator, "dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
-    header = pd.read_csv(file, header=None, nrows=1, **as_text).iloc[0]
+    as_text: dict[str, Any] = {"sep": separator, "dtype": str, "na_filter": False}
+    text = read_text(file, max_bytes=MAX_MANIFEST_BYTES)
+    header = pd.read_csv(io.StringIO(text), header=None, nrows=1, **as_text).iloc[0]
     # Else pandas would rename the second one.
     if header.duplicated().any():
         raise ValueError(f"two columns are called {header[header.duplicated()].iloc[0]!r}; rename one")
-    table: pd.DataFrame = pd.read_csv(file, **as_text)
+    table: pd.DataFrame = pd.read_csv(io.StringIO(text), **as_text)
     if len(table.columns) == 1 and (
         other := [sign for sign in _SIGNS if sign != separator and sign in table.columns[0]]
     ):
@@ -97,7 +101,7 @@ def _read_csv(file: Path, separator: str) -> pd.DataFrame:
 
 def _read_json_lines(file: Path) -> pd.DataFrame:
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(read_text(file, max_bytes=MAX_MANIFEST_BYTES).split("\n"), start=1):
         if not line.strip():
             continue
         try:

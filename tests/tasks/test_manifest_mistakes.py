@@ -187,5 +187,5 @@ def test_intent_columns_that_are_no_list_are_told(columns: Any, told: str, tmp_p
 
 def test_text_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes("path,split,label\na.wav,train,café\n".encode("latin-1"))
-    with pytest.raises(UserError, match="Expected CSV in UTF-8"):
+    with pytest.raises(UserError, match="Expected UTF-8 in line 2"):
         task_of("ks").check(entry_of("ks", tmp_path / "own.csv"))
