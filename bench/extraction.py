@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.audio import read_headers, read_waveform
+from bench.audio.files import read_headers, read_waveform
 from bench.errors import UserError
-from bench.files import replacing
+from bench.files.atomic import replacing
 from bench.out_of_memory import naming_recording
 from bench.upstream import load_upstream
 from bench.upstream.reduced_linears import usable_device

@@ -73,7 +73,7 @@ def load(group: Group, name: str) -> Any:
     entry = _plugins(group)[name]
     try:
         return entry.load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise UserError(
             f"{group} {name!r} of {_origin(entry)} cannot be imported: {error}. See `bench doctor`."
         ) from error

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from compressors.sparsity import SparsityConfig
+from compressors.dphubert.sparsity import SparsityConfig
 from tests.compressors.test_schedules import missed, trained_gates
 
 

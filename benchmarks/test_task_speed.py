@@ -20,16 +20,16 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Evaluation
 from bench.upstream import UpstreamModel, load_upstream
 from tasks.asr import ASR
-from tasks.counts import transcript_counts
 from tasks.er import ER
-from tasks.head_config import HeadConfig
+from tasks.heads.config import HeadConfig
+from tasks.heads.pooled import PooledHeadConfig
 from tasks.ic import IC
 from tasks.ks import KS
-from tasks.pooled_head import PooledHeadConfig
+from tasks.metrics.counts import transcript_counts
 from tasks.sid import SID
 
 LARGEST_WARM_STEP_RATIO = 1 / 100
@@ -73,7 +73,7 @@ class Steps:
 @pytest.fixture
 def steps() -> Iterator[Steps]:
     """Record the steps of the trainings that a test runs; the evaluation after the last step tells its end."""
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     from s3prl.task import Task
@@ -226,7 +226,7 @@ def test_a_warm_recurrent_step_costs_what_its_head_does(
     preset: str, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ASR's head as in the paper, and a light one; batches of 4 x 3 s, since a CPU is slow at the former."""
-    from tasks import s3prl_bridge
+    from tasks.bridge import run as s3prl_bridge
 
     total_steps = {"paper": 8, "mini": 40}[preset]
     config = training(ASR.presets[preset], total_steps).model_copy(update={"batch_size": 4})
@@ -315,9 +315,9 @@ class _TimedHead:
 def test_extraction_is_as_fast_as_the_upstream(kind: str, hubert_base: UpstreamModel, tmp_path: Path) -> None:
     """Decoding, hashing, packing, writing and verifying included."""
     from bench.upstream.checkpoint import weights_hash
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
+    from tasks.bridge.frozen_upstream import FrozenUpstream
     from tasks.feature_cache.upstream import cached_features, feature_loader_class
-    from tasks.frozen_upstream import FrozenUpstream
 
     s3prl_compat.install()
     from s3prl.dataio.dataset import LoadAudio

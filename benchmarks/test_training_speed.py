@@ -22,7 +22,9 @@ from torch.optim import AdamW
 
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import TransformerLayerShape, uniform_config
-from compressors.distillation import (
+from compressors.dphubert.compressor import PAPER, JointDistillationPruning
+from compressors.dphubert.sparsity import expected_sparsity
+from compressors.objectives.distillation import (
     Distillation,
     FrozenTeacher,
     Projections,
@@ -30,10 +32,8 @@ from compressors.distillation import (
     layer_groups,
     trainable_copy,
 )
-from compressors.dphubert import PAPER, JointDistillationPruning
-from compressors.sparsity import expected_sparsity
-from compressors.stages import Objective
-from compressors.training import StageModule
+from compressors.training.loop import StageModule
+from compressors.training.stages import Objective
 
 GROUPS = layer_groups(PAPER, 12)
 NUM_CROPS, NUM_SAMPLES = 4, 64_000

@@ -17,9 +17,7 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
-from compressors.budget import budget_for
-from compressors.comparable_training import StagedTraining
-from compressors.distillation import (
+from compressors.objectives.distillation import (
     Distillation,
     DistillationConfig,
     FrozenTeacher,
@@ -30,16 +28,18 @@ from compressors.distillation import (
     layer_groups,
     thirds,
 )
-from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
-from compressors.stages import StageConfig
-from compressors.students import (
+from compressors.size.budget import budget_for
+from compressors.students.shapes import (
     ThinStudentConfig,
     shallow_shape,
     shallow_student,
     thin_student,
     thin_student_shape,
 )
-from compressors.warm_start import require_smaller, shortened
+from compressors.training.comparable_training import StagedTraining
+from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.stages import StageConfig
+from compressors.training.warm_start import require_smaller, shortened
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
 """Layers of the students whose size is their own."""

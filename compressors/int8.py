@@ -18,8 +18,8 @@ from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduced_linears import require_int8_kernels
 from bench.upstream.reduction import quantised
-from compressors.linears import LinearGroup, linears_of
-from compressors.preparation import require_speech_model
+from compressors.size.linears import LinearGroup, linears_of
+from compressors.training.preparation import require_speech_model
 
 logger = logging.getLogger(__name__)
 

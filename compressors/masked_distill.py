@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
-from compressors.comparable_training import StagedTraining
-from compressors.masked_prediction import MaskedPrediction, Target
-from compressors.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
-from compressors.stages import StageConfig
-from compressors.students import ThinStudentConfig, thin_student, thin_student_shape
-from compressors.teacher_units import TeacherUnitsConfig, require_units, unit_batches
+from compressors.objectives.masked_prediction import MaskedPrediction, Target
+from compressors.students.shapes import ThinStudentConfig, thin_student, thin_student_shape
+from compressors.training.comparable_training import StagedTraining
+from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.stages import StageConfig
+from compressors.units.teacher_units import TeacherUnitsConfig, require_units, unit_batches
 
 
 class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from bench.contracts import Evaluation, Metric, Settings
-from tasks.counts import transcript_counts
-from tasks.error_rates import texts, word_errors
-from tasks.head_task import HeadTask
-from tasks.librispeech import LibriSpeechData, read_librispeech
-from tasks.own_data import ManifestData, read_texts
-from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
+from tasks.corpora.own_data import ManifestData, read_texts
+from tasks.heads.recurrent import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import transcript_counts
+from tasks.metrics.error_rates import texts, word_errors
 
 if TYPE_CHECKING:
-    from tasks.s3prl_bridge import RecipeResult
+    from tasks.bridge.run import RecipeResult
 
 # The recipe halves the batch of every utterance longer than this, which all are.
 _HALVING_SAMPLES = 2000

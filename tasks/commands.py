@@ -90,7 +90,7 @@ def check(
 
 def _write_data_file(made: Data, data_file: Path) -> None:
     """Name what is there, with paths relative to the file, so that the folder can be moved."""
-    from bench.yaml_files import dump_yaml
+    from bench.files.yaml import dump_yaml
 
     def relative(value: Any) -> Any:
         if isinstance(value, dict):

@@ -12,13 +12,13 @@ import pandas as pd
 from pydantic import Field
 
 from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
-from tasks.counts import accuracy_counts, with_unit_weight
-from tasks.head_task import HeadTask
-from tasks.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
-from tasks.learning_rate import evaluate_head
-from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import ACCURACY, PooledHeadConfig
-from tasks.splits import check_classes
+from tasks.corpora.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
+from tasks.corpora.own_data import ManifestData, read_own_data
+from tasks.corpora.splits import check_classes
+from tasks.heads.learning_rate import evaluate_head
+from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import accuracy_counts, with_unit_weight
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
 

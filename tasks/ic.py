@@ -9,12 +9,12 @@ from pydantic import field_validator
 
 from bench.contracts import Metric, Settings
 from bench.errors import UserError
-from tasks.counts import accuracy_counts
-from tasks.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
-from tasks.head_task import HeadTask
-from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import ACCURACY, PooledHeadConfig
-from tasks.splits import check_classes
+from tasks.corpora.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.corpora.own_data import ManifestData, read_own_data
+from tasks.corpora.splits import check_classes
+from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import accuracy_counts
 
 
 class IntentManifestData(ManifestData):

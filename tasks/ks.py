@@ -10,16 +10,16 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers
-from bench.audio_search import audio_below, is_apple_twin
+from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_headers
+from bench.audio.search import audio_below, is_apple_twin
 from bench.contracts import Metric, Settings
 from bench.errors import UserError
-from tasks.counts import accuracy_counts
-from tasks.head_task import HeadTask
-from tasks.left_out import warn_of_audio_left_out
-from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import ACCURACY, PooledHeadConfig
-from tasks.splits import check_classes
+from tasks.corpora.left_out import warn_of_audio_left_out
+from tasks.corpora.own_data import ManifestData, read_own_data
+from tasks.corpora.splits import check_classes
+from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import accuracy_counts
 
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"

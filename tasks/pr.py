@@ -9,12 +9,12 @@ import pandas as pd
 from pydantic import PositiveInt
 
 from bench.contracts import Metric, Settings
-from tasks.counts import phone_counts
-from tasks.head_config import HeadConfig
-from tasks.head_task import HeadTask
-from tasks.librispeech import LibriSpeechData, read_librispeech
-from tasks.own_data import ManifestData, read_texts
-from tasks.pronunciations import pronounced
+from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
+from tasks.corpora.own_data import ManifestData, read_texts
+from tasks.corpora.pronunciations import pronounced
+from tasks.heads.config import HeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import phone_counts
 
 
 class PRLibriSpeechData(LibriSpeechData):

@@ -9,15 +9,15 @@ import pandas as pd
 
 from bench.contracts import Evaluation, Metric, Settings
 from bench.errors import UserError
-from tasks.counts import slot_counts
-from tasks.head_task import HeadTask
-from tasks.own_data import ManifestData, read_texts
-from tasks.recurrent_head import LIGHT_MASKS, RecurrentHeadConfig
-from tasks.snips import SNIPSData, read_snips
-from tasks.splits import check_labels
+from tasks.corpora.own_data import ManifestData, read_texts
+from tasks.corpora.snips import SNIPSData, read_snips
+from tasks.corpora.splits import check_labels
+from tasks.heads.recurrent import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import slot_counts
 
 if TYPE_CHECKING:
-    from tasks.s3prl_bridge import RecipeResult
+    from tasks.bridge.run import RecipeResult
 
 
 class SFConfig(RecurrentHeadConfig):

@@ -8,12 +8,12 @@ import pandas as pd
 from pydantic import PositiveFloat
 
 from bench.contracts import Metric, Settings
-from tasks.counts import accuracy_counts
-from tasks.head_task import HeadTask
-from tasks.own_data import ManifestData, read_own_data
-from tasks.pooled_head import ACCURACY, PooledHeadConfig
-from tasks.splits import check_classes
-from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
+from tasks.corpora.own_data import ManifestData, read_own_data
+from tasks.corpora.splits import check_classes
+from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
+from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.task import HeadTask
+from tasks.metrics.counts import accuracy_counts
 
 
 class SIDConfig(PooledHeadConfig):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench.files import replacing
+from bench.files.atomic import replacing
 
 
 @pytest.fixture(params=[0o002, 0o022, 0o077])

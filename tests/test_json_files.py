@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.json_files import MAX_DEPTH, parse_json, read_json
+from bench.files.json import MAX_DEPTH, parse_json, read_json
 
 
 def test_reads_plain_values(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from bench import progress
 from bench.cli.logs import LineHandler
 from bench.progress import Progress, TimeLeft, duration, tracked
-from tasks import logged_bar
-from tasks.logged_bar import LoggedBar
+from tasks.bridge import logged_bar
+from tasks.bridge.logged_bar import LoggedBar
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.text_files import read_text
+from bench.files.text import read_text
 
 
 def test_reads_what_other_systems_write(tmp_path: Path) -> None:

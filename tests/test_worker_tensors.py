@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from bench.errors import UserError
-from bench.worker_tensors import prepare_workers
+from bench.workers.worker_tensors import prepare_workers
 
 
 class DiskUsage(NamedTuple):
@@ -38,13 +38,13 @@ def test_batches_arrive_where_others_fill_shared_memory(monkeypatch: pytest.Monk
 
 
 def test_batches_arrive_where_shared_memory_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.worker_tensors.shutil.disk_usage", lambda _: DiskUsage(2**20, 2**19, 2**19))
+    monkeypatch.setattr("bench.workers.worker_tensors.shutil.disk_usage", lambda _: DiskUsage(2**20, 2**19, 2**19))
     prepare_workers(1)
     require_all_batches()
 
 
 def test_no_room_for_locks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.worker_tensors.shutil.disk_usage", lambda _: DiskUsage(2**26, 2**26, 0))
+    monkeypatch.setattr("bench.workers.worker_tensors.shutil.disk_usage", lambda _: DiskUsage(2**26, 2**26, 0))
     prepare_workers(0)
     with pytest.raises(UserError, match="num_workers"):
         prepare_workers(2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.yaml_files import dump_yaml, parse_yaml, read_yaml
+from bench.files.yaml import dump_yaml, parse_yaml, read_yaml
 from tests.fuzz.harness import ends_well
 
 BOMB = "\n".join(["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)), "name: *a8"])

@@ -6,8 +6,8 @@ import sys
 
 from bench.cli import streams
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, ignore_further, raise_on_sigterm
-from bench.dependencies import broken_dependency
-from bench.own_packages import check_own_packages
+from bench.installation.broken import broken_dependency
+from bench.installation.own_packages import check_own_packages
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from bench.cli.output import print_json, print_rows, signed_percent
 from bench.cli.streams import print_line
 
 if TYPE_CHECKING:
-    from bench.report.changes import Changes, GroupChange
-    from bench.report.rows import Row
+    from bench.comparison.changes import Changes, GroupChange
+    from bench.comparison.rows import Row
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None
     Raises:
         UserError: rows that cannot be compared or an unknown column.
     """
-    from bench.report.changed_utterances import write_changed_utterances
-    from bench.report.changes import find_changes
-    from bench.report.notes import SMOKE_NOTE
-    from bench.store.leaderboard import SMOKE
+    from bench.comparison.changed_utterances import write_changed_utterances
+    from bench.comparison.changes import find_changes
+    from bench.leaderboard.collate import SMOKE
+    from bench.leaderboard.notes import SMOKE_NOTE
 
     chosen = None if columns == "all" else [column.strip() for column in columns.split(",") if column.strip()]
     found = find_changes(rows, split, chosen)
@@ -84,8 +84,8 @@ def _for_the_eye(group: GroupChange) -> dict[str, Any]:
 
 
 def _as_json(changes: Changes, split: str) -> dict[str, Any]:
-    from bench.report.notes import SMOKE_NOTE
-    from bench.store.leaderboard import SMOKE
+    from bench.leaderboard.collate import SMOKE
+    from bench.leaderboard.notes import SMOKE_NOTE
 
     return {
         "task": changes.task,

@@ -97,7 +97,7 @@ def resolved_run(
     registry.require("bench.compressors", [part for name in chosen for part in part_names(name)])
     registry.require("bench.tasks", choice.tasks)
     # Imported here, as it imports torch: wrong names are refused without it.
-    from bench.runner.warm_start import with_warm_start
+    from bench.runs.warm_start import with_warm_start
     from bench.upstream.reference import check_reference, model_name
 
     choice = _with_absolute_references(choice)

@@ -12,7 +12,7 @@ from bench.cli.output import print_json, print_rows, signed_percent
 from bench.cli.streams import print_line
 
 if TYPE_CHECKING:
-    from bench.report.comparison import Comparison, Score
+    from bench.comparison.compare import Comparison, Score
 
 
 def compare(
@@ -46,12 +46,12 @@ def compare(
     """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
     from bench.cli.changes import show_changes
     from bench.cli.choices import one_of
+    from bench.comparison.bootstrap import MIN_UNITS, NUM_RESAMPLES
+    from bench.comparison.compare import compare as compare_rows
+    from bench.comparison.rows import find_rows
     from bench.errors import UserError
-    from bench.report.bootstrap import MIN_UNITS, NUM_RESAMPLES
-    from bench.report.comparison import compare as compare_rows
-    from bench.report.notes import SMOKE_NOTE
-    from bench.report.rows import find_rows
-    from bench.store.leaderboard import SMOKE
+    from bench.leaderboard.collate import SMOKE
+    from bench.leaderboard.notes import SMOKE_NOTE
 
     split = one_of(split, ("test", "dev"), "--split")
     if out and not changes:
@@ -105,8 +105,8 @@ def _score(score: Score) -> str:
 
 
 def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
-    from bench.report.notes import SMOKE_NOTE
-    from bench.store.leaderboard import SMOKE
+    from bench.leaderboard.collate import SMOKE
+    from bench.leaderboard.notes import SMOKE_NOTE
 
     difference = comparison.difference
     return {

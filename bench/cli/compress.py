@@ -32,8 +32,8 @@ def compress(
     from bench.cli.output import model_rows, print_json, print_rows
     from bench.config.variants import NO_COMPRESSOR
     from bench.errors import UserError
-    from bench.runner.checks import resolve_device
-    from bench.runner.compress import compress_into
+    from bench.runs.checks import resolve_device
+    from bench.runs.compress import compress_into
 
     if len(comma_separated(compressor, "--compressor")) > 1 or compressor.lower() == NO_COMPRESSOR:
         raise UserError(f"--compressor {compressor}: `bench compress` takes exactly one. Use `bench run` for several.")

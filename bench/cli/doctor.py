@@ -12,7 +12,7 @@ def doctor(
 ) -> int:
     """Show versions and devices, what is missing, and the fix; exits with 1 where something is."""
     from bench.cli.output import print_json, print_rows
-    from bench.diagnosis import diagnose
+    from bench.installation.diagnosis import diagnose
 
     findings = diagnose()
     rows = [{"what": item.what, "found": item.found, "ok": item.ok, "fix": item.fix} for item in findings]

@@ -22,7 +22,7 @@ def features(
     """Write SUPERB's hidden states of each file, computed one file at a time."""
     from bench.cli.choices import one_of
     from bench.extraction import extract
-    from bench.runner.checks import resolve_device
+    from bench.runs.checks import resolve_device
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     path = extract(reference, audio, out, resample=resample, device=chosen_device)

@@ -113,14 +113,14 @@ def leaderboard_rows(table: pd.DataFrame, failed: Mapping[str, Collection[str]] 
 
 
 def _failed(column: str, tasks: Collection[str]) -> str:
-    from bench.report.failed_cells import FAILED
+    from bench.leaderboard.failed_cells import FAILED
 
     return FAILED if column.split("_", maxsplit=1)[0] in tasks else ""
 
 
 def _scores(table: pd.DataFrame) -> list[str]:
     """List the columns of scores as reports order them: by task, and the one over all tasks last."""
-    from bench.report.names import OVERALL_TITLES, in_order
+    from bench.report.tables.names import OVERALL_TITLES, in_order
 
     found = [name for name in table.columns if f"{name}_std" in table.columns and not table[name].isna().all()]
     tasks = in_order(name.split("_")[0] for name in found)

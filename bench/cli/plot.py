@@ -47,9 +47,9 @@ def plot(
     kinds = KINDS if kind == ALL else comma_separated(kind, "--kind", KINDS)
     for name in kinds:
         one_of(name, (*KINDS, ALL), "--kind")
+    from bench.comparison.rows import newest_run, runs_in
     from bench.report.plots.canvas import WIDTHS_IN
     from bench.report.plots.kinds import draw_plots
-    from bench.report.rows import newest_run, runs_in
 
     results = Path("results")
     if not folders:

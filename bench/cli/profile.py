@@ -67,16 +67,16 @@ def profile(
     _refuse_without("--run and --latency", latency and run is not None, {"--again": again or None})
     device = one_of(device, ("auto", "cpu", "cuda"), "--device")
 
+    from bench.leaderboard.collate import write_leaderboard
+    from bench.leaderboard.run_leaderboard import run_leaderboard
     from bench.profiling.counts import count
     from bench.profiling.kept import kept_records
     from bench.profiling.latency import measure
     from bench.profiling.layers import layers_of
     from bench.profiling.subjects import check_teachers, find_subjects
     from bench.profiling.workloads import Effort
-    from bench.report.run_leaderboard import run_leaderboard
-    from bench.runner.checks import resolve_device
+    from bench.runs.checks import resolve_device
     from bench.store.latency import write_latency
-    from bench.store.leaderboard import write_leaderboard
     from bench.store.run_folder import RunFolder
 
     use_gpu = resolve_device(device) == "cuda"

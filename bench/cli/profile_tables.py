@@ -8,7 +8,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.cli.output import print_rows
 from bench.sizes import size_text
 from bench.store.latency import FEWEST_FOR_QUARTILES

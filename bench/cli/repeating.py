@@ -35,8 +35,8 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
     from bench.config.overrides import validated
     from bench.config.repeated import Repeated
     from bench.config.run import RunConfig
+    from bench.files.yaml import read_yaml
     from bench.store.run_folder import REQUIRED_KEYS
-    from bench.yaml_files import read_yaml
 
     path = path / "config.yaml" if path.is_dir() else path
     values = read_yaml(path)

@@ -42,10 +42,10 @@ def report(
     from bench import registry
     from bench.cli.choices import comma_separated, one_of
     from bench.cli.output import print_rows
+    from bench.comparison.rows import runs_in
     from bench.errors import UserError
-    from bench.report.comparable import read_boards
-    from bench.report.rows import runs_in
-    from bench.report.tables import report_groups
+    from bench.leaderboard.comparable import read_boards
+    from bench.report.tables.leaderboards import report_groups
 
     split = one_of(split, ("test", "dev"), "--split")
     formats = () if format_ is None else comma_separated(format_, "--format", FORMATS)
@@ -65,7 +65,7 @@ def report(
             for note in group.notes:
                 print_line(note)
         return 0
-    from bench.report.formats import write_report
+    from bench.report.tables.formats import write_report
 
     folder = out or (named[0] / "report" if named else Path("report"))
     for path in write_report(groups, boards, formats, folder, split):
@@ -75,7 +75,7 @@ def report(
 
 def _verify(csv: Path, runs: list[Path], split: str) -> int:
     """Tell every difference on standard output; the exit code is 1 where there is one."""
-    from bench.report.verification import differences, read_csv_cells
+    from bench.report.tables.verification import differences, read_csv_cells
 
     given = read_csv_cells(csv)
     found = differences(given, _rebuilt(list(given.columns), list(given.get("preset", [])), runs, split))
@@ -89,11 +89,11 @@ def _verify(csv: Path, runs: list[Path], split: str) -> int:
 def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: str) -> str:
     """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
     from bench.errors import UserError
-    from bench.report.comparable import read_boards
-    from bench.report.formats import report_csv
-    from bench.report.published import PUBLISHED
-    from bench.report.tables import report_groups
-    from bench.store.csv_text import csv_text
+    from bench.leaderboard.comparable import read_boards
+    from bench.leaderboard.published import PUBLISHED
+    from bench.report.tables.csv_text import csv_text
+    from bench.report.tables.formats import report_csv
+    from bench.report.tables.leaderboards import report_groups
 
     if "source" in columns:
         return report_csv(report_groups(read_boards(runs, split), with_published=PUBLISHED in presets))
@@ -109,6 +109,6 @@ def _run_of(csv: Path) -> list[Path]:
 
 
 def _newest(*, may_be_none: bool) -> list[Path]:
-    from bench.report.rows import newest_run
+    from bench.comparison.rows import newest_run
 
     return [] if may_be_none and not any(RUNS.glob("*/leaderboard.csv")) else [newest_run(RUNS)]

@@ -103,11 +103,11 @@ def execute(
     """Show the plan or carry it out; the exit code says whether all of it is done."""
     from bench.cli.choices import one_of
     from bench.cli.output import leaderboard_rows, print_json, print_rows
-    from bench.report.comparable import board_notes, read_board
-    from bench.report.notes import preset_name
-    from bench.runner.checks import resolve_device
-    from bench.runner.plan import join_run, plan
-    from bench.runner.run import Run
+    from bench.leaderboard.comparable import board_notes, read_board
+    from bench.leaderboard.notes import preset_name
+    from bench.runs.checks import resolve_device
+    from bench.runs.plan import join_run, plan
+    from bench.runs.run import Run
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
 

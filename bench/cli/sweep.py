@@ -46,7 +46,7 @@ def sweep(
     """
     from bench.cli.choices import head_shorthands, resolved_run, run_folder
     from bench.cli.run import execute
-    from bench.runner.training_budget import with_equal_training
+    from bench.runs.training_budget import with_equal_training
     from bench.store.run_folder import RunFolder
 
     assignments = set_ or []

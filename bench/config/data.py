@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import registry
+from bench.audio.manifest import MANIFEST_SUFFIXES
 from bench.config.overrides import nested, validated
 from bench.contracts import AudioSource, Corpora, Data, Settings, Task
 from bench.errors import UserError
-from bench.manifest import MANIFEST_SUFFIXES
+from bench.files.yaml import read_yaml
 from bench.registry import nearest
 from bench.text import shortened
-from bench.yaml_files import read_yaml
 
 _EXAMPLE = "tasks: {ks: {manifest: mine.csv}}"
 

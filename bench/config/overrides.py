@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError
+from bench.files.text import is_plain
+from bench.files.yaml import parse_yaml
 from bench.registry import nearest
 from bench.text import shortened
-from bench.text_files import is_plain
-from bench.yaml_files import parse_yaml
 
 MAX_DOTS = 20
 """In a key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Settings
 from bench.upstream import UpstreamConfig, UpstreamModel, reference_config
 from bench.upstream.conversion.weights import CHANNEL_SCALE

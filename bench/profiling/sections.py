@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.profiling.energy import Counter, cpu_counters, gpu_counters
 from bench.profiling.machine import num_cores
 from bench.profiling.memory import gpu_peak_memory_bytes

@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.profiling.timing import Repeats
 from bench.store.latency import FEWEST_FOR_QUARTILES
 from bench.upstream.cost import SUPERB_LENGTHS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import AudioSource, Compressor, Context
 from bench.errors import UserError
-from bench.sealed import digests, read_sealed_json, set_aside, write_sealed_json
+from bench.files.sealed import digests, read_sealed_json, set_aside, write_sealed_json
 from bench.stacking.names import SEPARATOR, what_differs
 
 if TYPE_CHECKING:

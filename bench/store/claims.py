@@ -15,7 +15,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import RootModel
 
 from bench.errors import UserError
-from bench.files import write_atomically
+from bench.files.atomic import write_atomically
 from bench.store.reading import read_json_as
 
 IDENTITY_NAME = "identity.json"

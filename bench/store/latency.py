@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bench.contracts import Settings
 from bench.errors import UserError
-from bench.files import write_atomically
+from bench.files.atomic import write_atomically
 from bench.store.names import Name, inside
 from bench.store.reading import Finite, read_json_as
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from bench.contracts import Settings
 from bench.errors import UserError
-from bench.files import remove_folder, write_atomically
+from bench.files.atomic import remove_folder, write_atomically
+from bench.files.yaml import dump_yaml, read_yaml
 from bench.store.names import Name, inside
 from bench.store.reading import check_as, read_json_as
 from bench.store.records import RecordStore
-from bench.yaml_files import dump_yaml, read_yaml
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
 """Of every ``config.yaml``."""

@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from bench import registry
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.config.overrides import nested, parse_overrides, validated
 from bench.contracts import AudioSource, ChecksAhead, ComparableTraining, Context, ReducesLinears, Settings
 from bench.errors import UserError

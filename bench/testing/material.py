@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import torch
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import Architecture, RelativePosition, uniform_config
 

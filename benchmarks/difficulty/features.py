@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.audio import read_header, read_waveform
+from bench.audio.files import read_header, read_waveform
 from bench.upstream import AnyUpstream, load_upstream
 from bench.upstream.checkpoint import weights_hash
 from difficulty.items import Item

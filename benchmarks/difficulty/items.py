@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.errors import UserError
 from tasks.mini.manifest import MANIFEST, read_manifest
 

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 
 from difficulty.classification import batches, masked
 from difficulty.items import Fold, Item
-from tasks import s3prl_compat
-from tasks.padded_lstm import PaddedLSTM
+from tasks.bridge import s3prl_compat
+from tasks.bridge.padded_lstm import PaddedLSTM
 
 BLANK = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.counts import accuracy_counts, slot_counts, transcript_counts
+from tasks.metrics.counts import accuracy_counts, slot_counts, transcript_counts
 
 NUM_RESAMPLES = 2000
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio import SAMPLE_RATE_HZ, AudioFile
+from bench.audio.files import SAMPLE_RATE_HZ, AudioFile
+from bench.audio.manifest import read_manifest
 from bench.contracts import AudioSource
 from bench.errors import UserError
-from bench.manifest import read_manifest
 from bench.upstream import UpstreamConfig
-from compressors.pretraining.units import FrameUnits, Labels
+from compressors.units.labels import FrameUnits, Labels
 
 PHONES = "phones.jsonl"
 """Lies beside the manifest, or in the folder of the audio: a line for each file, with ``path``, relative to it, and

@@ -36,7 +36,7 @@ def pretrain_model(
     """
     from bench.cli.choices import one_of
     from bench.cli.output import print_json, print_rows
-    from bench.runner.checks import resolve_device
+    from bench.runs.checks import resolve_device
     from compressors.pretraining.folder import pretrain_into
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))

@@ -9,9 +9,9 @@ from typing_extensions import Self
 
 from bench.contracts import Settings
 from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
-from compressors.masked_prediction import MaskedPredictionConfig
+from compressors.objectives.masked_prediction import MaskedPredictionConfig
 from compressors.pretraining.augmentation import AugmentationConfig
-from compressors.stages import StageConfig, TrainingConfig
+from compressors.training.stages import StageConfig, TrainingConfig
 
 UnitKind = Literal["mfcc", "hidden", "phones", "speakers"]
 

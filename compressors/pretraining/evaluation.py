@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_waveform
+from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
-from compressors.masked_prediction import MaskedPrediction
+from compressors.objectives.masked_prediction import MaskedPrediction
 from compressors.pretraining.config import PredictionConfig, PretrainingConfig
-from compressors.pretraining.units import FrameUnits, perplexity, shares
+from compressors.units.labels import FrameUnits, perplexity, shares
 
 MASK_SEED = 0
 

@@ -17,7 +17,7 @@ from bench.store.claims import claimed
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream
 from compressors.pretraining.config import PRESETS, PretrainingConfig
 from compressors.pretraining.recipe import Pretraining
-from compressors.processes import require_devices
+from compressors.training.processes import require_devices
 
 DATA_PREFIX = "data."
 

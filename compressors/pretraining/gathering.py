@@ -10,13 +10,13 @@ from typing import IO, Any, TypedDict
 
 import numpy as np
 
-from bench.audio import AudioFile
-from bench.files import naming
+from bench.audio.files import AudioFile
+from bench.files.atomic import naming
+from bench.files.sealed import BLOCK_BYTES, read_sealed_json, set_aside, write_sealed_json
 from bench.progress import tracked
-from bench.sealed import BLOCK_BYTES, read_sealed_json, set_aside, write_sealed_json
 from bench.upstream import UpstreamConfig
-from compressors.pretraining.frame_features import Features, FrameFeatures
-from compressors.pretraining.units import count_frames
+from compressors.units.frame_features import Features, FrameFeatures
+from compressors.units.labels import count_frames
 
 SECONDS_BETWEEN_NOTES = 5.0
 

@@ -18,9 +18,9 @@ from scipy.sparse import csr_array
 from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin_min
 
+from bench.files.sealed import read_sealed, write_sealed
 from bench.progress import Progress
-from bench.sealed import read_sealed, write_sealed
-from compressors.pretraining.frame_features import Features
+from compressors.units.frame_features import Features
 
 BATCH_FRAMES = 10_000
 NUM_STARTS = 20

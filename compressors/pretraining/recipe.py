@@ -12,24 +12,24 @@ from typing import Any
 import torch
 
 from bench.contracts import AudioSource, Context
-from bench.files import write_atomically
+from bench.files.atomic import write_atomically
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
-from compressors.audio import audio_hash, training_files
-from compressors.callbacks import Rows
-from compressors.masked_prediction import MaskedPrediction, Target
-from compressors.precision import precision_on
+from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.pretraining.annotations import phone_units, speaker_units
-from compressors.pretraining.batches import UnitBatches, split_held_out
-from compressors.pretraining.clusters import cluster_units
 from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
 from compressors.pretraining.evaluation import held_out_figures
-from compressors.pretraining.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
-from compressors.pretraining.units import FrameUnits
-from compressors.processes import run_together
-from compressors.seeds import derived_seed
-from compressors.training import Training
+from compressors.training.audio import audio_hash, training_files
+from compressors.training.callbacks import Rows
+from compressors.training.loop import Training
+from compressors.training.precision import precision_on
+from compressors.training.processes import run_together
+from compressors.training.seeds import derived_seed
+from compressors.units.batches import UnitBatches, split_held_out
+from compressors.units.clusters import cluster_units
+from compressors.units.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
+from compressors.units.labels import FrameUnits
 
 logger = logging.getLogger(__name__)
 

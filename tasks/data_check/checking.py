@@ -15,16 +15,16 @@ import pandas as pd
 from rich.progress import Progress
 
 from bench import registry
-from bench.audio import UnusableFilesError, hours, read_headers
-from bench.audio_source import audio_left_out, source_paths
+from bench.audio.files import UnusableFilesError, hours, read_headers
+from bench.audio.sources import audio_left_out, source_paths
 from bench.config.data import describe_data, named_tasks, required_audio, task_entry
 from bench.errors import UserError
 from bench.registry import nearest
+from tasks.corpora.splits import split_sizes
 from tasks.data_check.decoding import decode_all, decoding_remarks
 from tasks.data_check.known_corpora import known_size
 from tasks.data_check.remarks import remarks
 from tasks.data_check.report import CorpusReport, SplitReport
-from tasks.splits import split_sizes
 
 AUDIO = "audio"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.audio import read_header, read_waveform
+from bench.audio.files import read_header, read_waveform
 from bench.errors import UserError
 
 FULL_SCALE = 32767 / 32768

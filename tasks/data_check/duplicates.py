@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bench.threads import map_in_threads
+from bench.audio.threads import map_in_threads
 
 _SAMPLE_BYTES = 4096
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tasks.snips import SNIPSData
+from tasks.corpora.snips import SNIPSData
 
 # Fields that choose what is read; changed, the real corpus' counts say nothing.
 _CHOICES = {SNIPSData: ("train_speakers", "dev_speakers", "test_speakers")}

@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
+from tasks.corpora.librispeech import LibriSpeechData
+from tasks.corpora.own_data import ManifestData
+from tasks.corpora.splits import SPLITS
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.report import SplitReport
 from tasks.ic import IC
-from tasks.librispeech import LibriSpeechData
-from tasks.own_data import ManifestData
 from tasks.sid import SID
-from tasks.splits import SPLITS
 
 SHORTEST_SAMPLES = 400
 """One frame of HuBERT and its kin.

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.errors import UserError
 from bench.out_of_memory import naming_recording
 from bench.progress import tracked

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.files import write_atomically
+from bench.files.atomic import write_atomically
 from bench.store.claims import claimed
 
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from bench.audio import SAMPLE_RATE_HZ
-from bench.resampling import RESAMPLER
+from bench.audio.files import SAMPLE_RATE_HZ
+from bench.audio.resampling import RESAMPLER
 from tasks.feature_cache.features import Features
 from tasks.feature_cache.waveforms import WaveformIndex, waveform_sha256
 

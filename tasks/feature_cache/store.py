@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.files import replacing, write_atomically
+from bench.files.atomic import replacing, write_atomically
 
 logger = logging.getLogger(__name__)
 

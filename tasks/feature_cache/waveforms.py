@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bench.files import write_atomically
+from bench.files.atomic import write_atomically
 from bench.progress import tracked
 
 WRITE_INTERVAL_S = 60.0

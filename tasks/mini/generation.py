@@ -15,7 +15,7 @@ import soundfile
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from tasks.mini.acoustics import audible_part, played_rate_hz, recorded, speech_from_pcm
 from tasks.mini.manifest import ManifestRow
 from tasks.mini.phones import Phones, placed_phones

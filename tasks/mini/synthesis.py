@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.requirements import command_for
+from bench.installation.requirements import command_for
 
 WORKER = Path(__file__).with_name("espeak_worker.py")
 # Requests sent ahead of the answers read: the worker never waits, and the pipe never fills.

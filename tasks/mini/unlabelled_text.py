@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numpy.random import RandomState
 
-from bench.yaml_files import read_yaml
+from bench.files.yaml import read_yaml
 
 TEMPLATES = (
     "{name} {did} the {adjective} {noun} {place}",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import RandomState
 from scipy.signal import lfilter
 
-from bench.audio import SAMPLE_RATE_HZ
+from bench.audio.files import SAMPLE_RATE_HZ
 from tasks.mini.acoustics import Waveform, coloured_noise, equalised
 from tasks.mini.delivery import Delivery
 

@@ -10,7 +10,7 @@ import soundfile
 
 from bench.cli.choices import resolved_run
 from bench.config.run import RunConfig
-from bench.runner.run import Outcome, Run
+from bench.runs.run import Outcome, Run
 from bench.testing.material import tiny_teacher
 from bench.upstream import save_upstream
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench.comparison.compare import compare
+from bench.comparison.rows import find_rows
 from bench.errors import UserError
-from bench.report.comparable import comparable, read_board, read_boards
-from bench.report.comparison import compare
-from bench.report.rows import find_rows
+from bench.leaderboard.comparable import comparable, read_board, read_boards
 from tests.application.runs import config_of, execute, write_data, write_teacher
 
 PRUNED = ("importance=l2", "recovery=null", "sparsity=0.2")

@@ -13,9 +13,9 @@ from bench.cli.choices import resolved_run
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.profiling import model_card
-from bench.runner.compress import compress_into
-from bench.runner.plan import join_run, plan
-from bench.runner.run import Run
+from bench.runs.compress import compress_into
+from bench.runs.plan import join_run, plan
+from bench.runs.run import Run
 from bench.store.run_folder import RunFolder
 from bench.upstream import load_folder, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest

@@ -15,7 +15,7 @@ import pytest
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.report.plots.sources import read_sources
-from bench.runner.plan import plan
+from bench.runs.plan import plan
 from bench.store.claims import claimed, require_locks
 from bench.store.run_folder import RunFolder, RunFolderGoneError
 from tests.application.runs import config_of, execute, write_data, write_teacher
@@ -189,7 +189,7 @@ class TestFolderThatGoesAway:
             evaluated.append(arguments)
             shutil.rmtree(out)
 
-        monkeypatch.setattr("bench.runner.run.evaluate", delete_and_evaluate)
+        monkeypatch.setattr("bench.runs.run.evaluate", delete_and_evaluate)
         with pytest.raises(RunFolderGoneError, match="deleted or moved"):
             execute(config, out)
         assert len(evaluated) == 1
@@ -221,7 +221,7 @@ class TestFailureNotes:
         def fail(*arguments: Any) -> None:
             raise RuntimeError("no luck")
 
-        monkeypatch.setattr("bench.runner.run.evaluate", fail)
+        monkeypatch.setattr("bench.runs.run.evaluate", fail)
 
     @pytest.mark.usefixtures("failing")
     def test_have_no_spaces_and_are_removed_after_success(
@@ -248,9 +248,9 @@ class TestFailureNotes:
             seen.append(note.is_file())
             raise RuntimeError
 
-        monkeypatch.setattr("bench.runner.run.evaluate", look)
+        monkeypatch.setattr("bench.runs.run.evaluate", look)
         with claimed(folder.lock_path(f"{ROW} ks seed 0"), wait=False):
-            monkeypatch.setattr("bench.runner.run.claimed", _only_without_waiting)
+            monkeypatch.setattr("bench.runs.run.claimed", _only_without_waiting)
             execute(config, out)
         assert note.read_text() == "why"
         assert not seen

@@ -9,7 +9,7 @@ import pytest
 from bench import registry
 from bench.config.data import describe_data
 from bench.errors import UserError
-from bench.runner.checks import prepare_data
+from bench.runs.checks import prepare_data
 
 TASKS = {"ks": registry.load("bench.tasks", "ks")}
 

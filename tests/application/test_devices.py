@@ -14,9 +14,9 @@ from bench.extraction import extract
 from bench.profiling import latency
 from bench.profiling.sections import Section
 from bench.profiling.workloads import Effort
-from bench.runner.checks import check_kernels
-from bench.runner.evaluate import LoadedModel
-from bench.runner.plan import references
+from bench.runs.checks import check_kernels
+from bench.runs.evaluate import LoadedModel
+from bench.runs.plan import references
 from bench.store.run_folder import RunFolder
 from bench.testing import tiny_teacher
 from bench.upstream import load_upstream, save_upstream

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.runner.features import FeatureNeed, check_room
+from bench.runs.feature_room import FeatureNeed, check_room
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_one_store_must_fit_the_limit(needs: list[FeatureNeed]) -> None:
 
 
 def test_all_stores_must_fit_the_disk(needs: list[FeatureNeed], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.runner.features.SPARE_BYTES", 0)
-    monkeypatch.setattr("bench.runner.features.free_bytes", lambda _folder: 500_000)
+    monkeypatch.setattr("bench.runs.feature_room.SPARE_BYTES", 0)
+    monkeypatch.setattr("bench.runs.feature_room.free_bytes", lambda _folder: 500_000)
     with pytest.raises(UserError, match=r"Expected 816 KB for features .*Found 500 KB free"):
         check_room(needs, limit_bytes=None)
     # A limit lets the second model's features take the place of the first's.
@@ -57,8 +57,8 @@ def test_a_model_that_is_done_does_not_hide_what_another_needs(monkeypatch: pyte
         FeatureNeed("teacher", "asr", tmp_path / "done", 400_000),
         FeatureNeed("student", "asr", tmp_path / "absent", 300_000),
     ]
-    monkeypatch.setattr("bench.runner.features.SPARE_BYTES", 0)
-    monkeypatch.setattr("bench.runner.features.free_bytes", lambda _folder: 100_000)
+    monkeypatch.setattr("bench.runs.feature_room.SPARE_BYTES", 0)
+    monkeypatch.setattr("bench.runs.feature_room.free_bytes", lambda _folder: 100_000)
     with pytest.raises(UserError, match=r"Expected 300 KB for features .*Found 100 KB free"):
         check_room(needs, limit_bytes=1_000_000)
 

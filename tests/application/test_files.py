@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.files import remove_folder, replacing
+from bench.files.atomic import remove_folder, replacing
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import diagnosis
-from bench.dependencies import broken_dependency
-from bench.diagnosis import diagnose
+from bench.installation import diagnosis
+from bench.installation.broken import broken_dependency
+from bench.installation.diagnosis import diagnose
 
 ROOT = Path(__file__).parent.parent.parent
 BENCH = "from bench.cli import main; main()"

@@ -10,7 +10,7 @@ import pytest
 from bench.config.agreement import difference_of_tasks
 from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
-from bench.runner.plan import join_run
+from bench.runs.plan import join_run
 from bench.store.run_folder import RunFolder
 from tests.fuzz.harness import ends_well
 

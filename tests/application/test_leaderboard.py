@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
+from bench.leaderboard.collate import leaderboard, write_leaderboard
 from bench.profiling import model_card
-from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore, audio_differences
 from bench.upstream import load_upstream
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.output import leaderboard_rows, model_rows, print_rows, signed_percent
-from bench.report.failed_cells import failed_tasks
+from bench.leaderboard.failed_cells import failed_tasks
 from bench.store.run_folder import RunFolder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
-from bench.requirements import requirements
+from bench.installation.requirements import requirements
 
 REPOSITORY = Path(__file__).parent.parent.parent
 

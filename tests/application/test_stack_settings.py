@@ -8,8 +8,8 @@ import pytest
 
 from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
-from bench.runner.plan import compressions
-from bench.runner.training_budget import with_equal_training
+from bench.runs.plan import compressions
+from bench.runs.training_budget import with_equal_training
 from bench.stacking import compressor_type
 from bench.store.run_folder import RunFolder
 from bench.testing import TEACHER_SHAPES

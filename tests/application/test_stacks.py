@@ -15,7 +15,7 @@ import pytest
 from bench.config.run import Choice, resolve
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
-from bench.runner.run import Outcome, Run
+from bench.runs.run import Outcome, Run
 from bench.stacking import compressor_type
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamModel, load_folder, save_upstream, weights_hash
@@ -238,7 +238,7 @@ class TestRun:
             calls.append(arguments)
             raise UserError("no luck")
 
-        monkeypatch.setattr("compressors.prune_only.PruneOnly.compress", fail)
+        monkeypatch.setattr("compressors.prune_only.compressor.PruneOnly.compress", fail)
         failures = self.execute(teacher, audio, "prune-only+int8,prune-only").failures
         assert failures == {
             "compress prune-only": "no luck",

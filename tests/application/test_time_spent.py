@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.runner.time_spent import FILE, noting_time, time_spent
-from bench.sealed import read_sealed_json
+from bench.files.sealed import read_sealed_json
+from bench.runs.time_spent import FILE, noting_time, time_spent
 
 
 def test_sessions_are_summed_and_killed_ones_are_counted(tmp_path: Path) -> None:

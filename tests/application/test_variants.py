@@ -9,7 +9,7 @@ import pytest
 
 from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
-from bench.runner.training_budget import with_equal_training
+from bench.runs.training_budget import with_equal_training
 from bench.store.run_folder import RunFolder
 from tests.application.test_command_line import bench
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from bench.audio import AudioFile, read_header, read_waveform
+from bench.audio.files import AudioFile, read_header, read_waveform
 from bench.cli import main
 from bench.errors import UserError
 

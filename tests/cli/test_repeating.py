@@ -13,7 +13,7 @@ import yaml
 from bench.cli import main
 from bench.cli.choices import resolved_run
 from bench.config.run import RunConfig
-from bench.runner.run import Run
+from bench.runs.run import Run
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ TEACHER_SHAPE = TEACHER_SHAPES["hubert"]
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Processes that begin with what takes seconds to import."""
-PROCESSES.set_forkserver_preload(["compressors.training", __name__])
+PROCESSES.set_forkserver_preload(["compressors.training.loop", __name__])
 
 
 def tiny_teacher(seed: int = 0) -> UpstreamModel:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from bench.audio import AudioFile, read_headers, read_waveform
+from bench.audio.files import AudioFile, read_headers, read_waveform
 from bench.contracts import AudioSource
 from bench.errors import UserError
-from compressors import dphubert, low_rank, prune_only
-from compressors.audio import CropBatches, audio_hash, training_files
-from compressors.stages import TrainingConfig
+from compressors.dphubert import compressor as dphubert
+from compressors.low_rank import compressor as low_rank
+from compressors.prune_only import compressor as prune_only
+from compressors.training.audio import CropBatches, audio_hash, training_files
+from compressors.training.stages import TrainingConfig
 
 SHORTEST_SAMPLES = 400
 CONFIG = TrainingConfig(min_duration_s=0.5, max_duration_s=2.0, seconds_per_batch=4.0)

@@ -11,13 +11,13 @@ from bench import registry
 from bench.config.run import ModelSource, RunConfig, TrainingBudget
 from bench.contracts import AudioSource, ComparableTraining, Data
 from bench.errors import UserError
-from bench.runner.training_budget import with_equal_training
+from bench.runs.training_budget import with_equal_training
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
-from compressors.comparable_training import StagedTraining
-from compressors.dphubert import MINI, PAPER
+from compressors.dphubert.compressor import MINI, PAPER
+from compressors.training.comparable_training import StagedTraining
 
 METHODS = ("dphubert", "distill-only", "prune-only", "masked-distill")
 TEACHER = "random:mini-hubert"

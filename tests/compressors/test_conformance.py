@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bench.testing import CompressorConformance
 from compressors.distill_only import DistillOnly
-from compressors.dphubert import DPHuBERT
+from compressors.dphubert.compressor import DPHuBERT
 from compressors.int8 import Int8
-from compressors.low_rank import LowRank
+from compressors.low_rank.compressor import LowRank
 from compressors.masked_distill import MaskedDistill
-from compressors.prune_only import PruneOnly
+from compressors.prune_only.compressor import PruneOnly
 
 OFTEN = ("checkpoint_updates=2",)
 

@@ -22,8 +22,8 @@ from bench.upstream.cost import superb_macs
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.random_shapes import SHAPES
 from compressors.distill_only import DistillOnly, DistillOnlyConfig, make_student, state_predictors
-from compressors.dphubert import DPHuBERT
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 STUDENTS = ["deep-thin", "distilhubert", "wide-shallow"]
@@ -228,9 +228,9 @@ class TestCheck:
 
     def test_bf16_needs_units_for_it(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
         compressor = DistillOnly(_config(precision="bf16"))
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: True)
         compressor.check(tiny_teacher(), audio, Context())
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: False)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: False)
         with pytest.raises(UserError, match="precision=bf16"):
             compressor.check(tiny_teacher(), audio, Context())
 

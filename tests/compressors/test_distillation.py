@@ -13,7 +13,7 @@ from safetensors import safe_open
 from bench.errors import UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
-from compressors.distillation import (
+from compressors.objectives.distillation import (
     Distillation,
     DistillationConfig,
     FrozenTeacher,

@@ -17,10 +17,10 @@ from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, superb_macs
-from compressors.budget import budget_for
-from compressors.dphubert import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
-from compressors.pruning import largest_sparsity
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
+from compressors.size.budget import budget_for
+from compressors.size.pruning import largest_sparsity
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
@@ -294,12 +294,12 @@ class TestCheck:
     def test_mixed_precision_needs_units_for_it(
         self, audio: AudioSource, precision: str, has_units: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: has_units)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: has_units)
         with pytest.raises(UserError, match=f"precision={precision}"):
             DPHuBERT(_config(precision=precision)).check(tiny_teacher(), audio, Context())
 
     def test_bf16_works_where_the_cpu_has_units(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: True)
         DPHuBERT(_config(precision="bf16")).check(tiny_teacher(), audio, Context())
 
     @pytest.mark.parametrize(

@@ -12,10 +12,16 @@ from bench.errors import UserError
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_dphubert_parameters, count_parameters, count_superb_macs
-from compressors.budget import BudgetConfig, budget_for
-from compressors.factors import Factors, factors_of, second_moments
-from compressors.linears import linears_of
-from compressors.ranks import low_rank_shape, paying_ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
+from compressors.low_rank.factors import Factors, factors_of, second_moments
+from compressors.low_rank.ranks import (
+    low_rank_shape,
+    paying_ranks,
+    ranks_by_energy,
+    ranks_within_budget,
+    require_reachable_rank,
+)
+from compressors.size.budget import BudgetConfig, budget_for
+from compressors.size.linears import linears_of
 
 SHAPE = tiny_teacher().config
 LINEARS = linears_of(SHAPE, ("attention", "feed_forward"))

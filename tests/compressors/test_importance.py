@@ -15,12 +15,12 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
 from bench.upstream.pruning import prune, pruned_config
 from bench.upstream.random_shapes import random_model
-from compressors.budget import budget_for
-from compressors.importance import magnitude_scores, masks_within_budget, random_scores, taylor_scores
-from compressors.kept_tensors import Snapshots
-from compressors.masked_prediction import MaskedPrediction, MaskedPredictionConfig, Target
-from compressors.pretraining.batches import UnitBatch
-from compressors.pruning import PruningConfig
+from compressors.objectives.masked_prediction import MaskedPrediction, MaskedPredictionConfig, Target
+from compressors.prune_only.importance import magnitude_scores, masks_within_budget, random_scores, taylor_scores
+from compressors.size.budget import budget_for
+from compressors.size.pruning import PruningConfig
+from compressors.training.kept_tensors import Snapshots
+from compressors.units.batches import UnitBatch
 
 SHAPE = uniform_config("hubert", 32, 2, 4, 48, conv_channels=8, positional_kernel=16)
 LARGE = uniform_config("wavlm", 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=True)
@@ -111,7 +111,7 @@ class TestTaylor:
     def test_interrupted_after_any_batch_they_are_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
+        monkeypatch.setattr("compressors.training.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
         objective, batches = _objective(SHAPE), _batches(SHAPE) * 2
         whole = taylor_scores(objective, batches, UNITS, device="cpu", seed=3)
         path = tmp_path / "importances.safetensors"

@@ -16,8 +16,8 @@ from bench.upstream.config import ReducedLinear
 from bench.upstream.pruning import prune
 from bench.upstream.random_shapes import random_model
 from compressors.int8 import Int8, Int8Config
-from compressors.linears import LinearGroup
-from compressors.low_rank import LowRank
+from compressors.low_rank.compressor import LowRank
+from compressors.size.linears import LinearGroup
 
 NO_AUDIO = AudioSource(root=Path("nowhere"))
 

@@ -16,14 +16,14 @@ from bench.profiling import model_card
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.reduction import quantised
-from compressors import factors
-from compressors.audio import Waveforms
 from compressors.distill_only import DistillOnly
-from compressors.dphubert import DPHuBERT
-from compressors.linears import linears_of
-from compressors.low_rank import LowRank, LowRankConfig
-from compressors.prune_only import PruneOnly
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.low_rank import factors
+from compressors.low_rank.compressor import LowRank, LowRankConfig
+from compressors.prune_only.compressor import PruneOnly
+from compressors.size.linears import linears_of
+from compressors.training.audio import Waveforms
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
@@ -60,7 +60,7 @@ class TestDecomposition:
     ) -> None:
         compressor = LowRank(_config(recovery=None))
         whole = compressor.compress(tiny_teacher(), audio, tmp_path / "whole", Context())["low-rank"]
-        monkeypatch.setattr("compressors.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
+        monkeypatch.setattr("compressors.training.kept_tensors.SECONDS_BETWEEN_SNAPSHOTS", 0.0)
         pieces = []
 
         def interrupted(function: Any) -> Any:

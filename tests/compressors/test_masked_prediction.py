@@ -12,8 +12,14 @@ from torchaudio.models.wav2vec2.components import LogitGenerator
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.random_shapes import SHAPES, random_model
-from compressors.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target, UnitPredictor
-from compressors.masking import span_mask
+from compressors.objectives.masked_prediction import (
+    HeadFitting,
+    MaskedPrediction,
+    MaskedPredictionConfig,
+    Target,
+    UnitPredictor,
+)
+from compressors.objectives.masking import span_mask
 
 NO_DROPOUT = DropoutRates(projection=0, attention=0, feed_forward=0, hidden=0)
 SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=16, positional_kernel=16, dropout=NO_DROPOUT)

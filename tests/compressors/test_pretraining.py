@@ -17,21 +17,21 @@ import pytest
 import soundfile
 import torch
 
-from bench.audio import AudioFile, find_audio, read_headers
+from bench.audio.files import AudioFile, find_audio, read_headers
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import read_manifest, weights_hash
 from bench.upstream.random_shapes import SHAPES
 from bench.upstream.reference import MINI_HUBERT_FOLDER
-from compressors.divergence import suspicious_rows
 from compressors.pretraining.augmentation import mixed, noisy
-from compressors.pretraining.batches import UnitBatches, split_held_out
 from compressors.pretraining.config import BASE, MINI, PRESETS, PretrainingConfig
 from compressors.pretraining.folder import pretrain_into, resolved
-from compressors.pretraining.frame_features import aligned_mfcc
 from compressors.pretraining.recipe import Pretraining, supervision
-from compressors.pretraining.units import FrameUnits
+from compressors.training.divergence import suspicious_rows
+from compressors.units.batches import UnitBatches, split_held_out
+from compressors.units.frame_features import aligned_mfcc
+from compressors.units.labels import FrameUnits
 
 SMOKE_SHAPE = PRESETS["smoke"].shape.upstream_config()
 

@@ -22,7 +22,7 @@ from bench.contracts import Context
 from bench.errors import UserError
 from bench.upstream import load_upstream
 from compressors.pretraining.folder import pretrain_into, resolved
-from compressors.processes import require_devices, run_together
+from compressors.training.processes import require_devices, run_together
 
 SETTINGS = [
     "accumulate_batches=4",

@@ -17,11 +17,11 @@ from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
 from bench.upstream.pruning import prune
-from compressors.budget import budget_for
-from compressors.dphubert import DPHuBERT
-from compressors.importance import magnitude_scores, masks_within_budget
-from compressors.prune_only import PruneOnly, PruneOnlyConfig
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
+from compressors.prune_only.importance import magnitude_scores, masks_within_budget
+from compressors.size.budget import budget_for
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
@@ -224,9 +224,9 @@ class TestCheck:
 
     def test_bf16_needs_units_for_it(self, audio: AudioSource, monkeypatch: pytest.MonkeyPatch) -> None:
         compressor = PruneOnly(_config(precision="bf16"))
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: True)
         compressor.check(tiny_teacher(), audio, Context())
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: False)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: False)
         with pytest.raises(UserError, match="precision=bf16"):
             compressor.check(tiny_teacher(), audio, Context())
 

@@ -15,8 +15,8 @@ from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.pruning import prune
-from compressors.prune_only import PruneOnly
-from compressors.rescaling import readers, rescale_extractor
+from compressors.prune_only.compressor import PruneOnly
+from compressors.prune_only.rescaling import readers, rescale_extractor
 from tests.compressors.method_checks import tiny_teacher
 from tests.compressors.test_prune_only import _config
 

@@ -14,10 +14,10 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import pruned_config
-from compressors.budget import budget_for
-from compressors.schedules import AutomaticSchedule, Schedule, schedule_of
-from compressors.sparsity import SparsityConfig, expected_sparsity, final_masks, hardened_sparsity
-from compressors.stages import StageConfig
+from compressors.dphubert.schedules import AutomaticSchedule, Schedule, schedule_of
+from compressors.dphubert.sparsity import SparsityConfig, expected_sparsity, final_masks, hardened_sparsity
+from compressors.size.budget import budget_for
+from compressors.training.stages import StageConfig
 
 SHAPES = {
     architecture: uniform_config(architecture, 64, 2, 16, 256, conv_channels=32, positional_kernel=8)

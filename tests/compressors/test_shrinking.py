@@ -14,10 +14,10 @@ from bench.upstream.config import DropoutRates
 from bench.upstream.cost import kept_units
 from bench.upstream.gates import open_probability
 from bench.upstream.pruning import prune
-from compressors.dphubert import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
-from compressors.shrinking import CLOSED_FOR_GOOD, open_units
-from compressors.sparsity import expected_sparsity
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
+from compressors.dphubert.shrinking import CLOSED_FOR_GOOD, open_units
+from compressors.dphubert.sparsity import expected_sparsity
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import assert_kills_change_nothing
 
 LEARNING_RATE = 1e-2

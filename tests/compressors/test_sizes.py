@@ -15,9 +15,9 @@ from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamModel, weights_hash
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnlyConfig
-from compressors.dphubert import MINI, DPHuBERT, DPHuBERTConfig
-from compressors.prune_only import PruneOnly, PruneOnlyConfig
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig
+from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 SIZES = (0.2, 0.35)

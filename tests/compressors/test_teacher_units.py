@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.audio import AudioFile, find_audio, read_headers, read_waveform
+from bench.audio.files import AudioFile, find_audio, read_headers, read_waveform
 from bench.cache_folder import units_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.testing import write_speech
-from compressors.pretraining.frame_features import HiddenFeatures
 from compressors.pretraining.kmeans import fitted_centroids
-from compressors.pretraining.units import FrameUnits
-from compressors.teacher_units import TeacherUnitsConfig, cluster_layer, require_units, teacher_units
+from compressors.units.frame_features import HiddenFeatures
+from compressors.units.labels import FrameUnits
+from compressors.units.teacher_units import TeacherUnitsConfig, cluster_layer, require_units, teacher_units
 from tests.compressors.method_checks import tiny_teacher
 
 

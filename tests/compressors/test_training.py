@@ -22,17 +22,17 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from bench.audio import find_audio, read_headers
+from bench.audio.files import find_audio, read_headers
 from bench.contracts import Context
 from bench.errors import TrainingError, UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
-from compressors.audio import CropBatches
-from compressors.dphubert import DPHuBERTConfig, JointDistillationPruning
-from compressors.seeds import derived_seed
-from compressors.stages import Objective, StageConfig, TrainingConfig
-from compressors.training import Training
+from compressors.dphubert.compressor import DPHuBERTConfig, JointDistillationPruning
+from compressors.training.audio import CropBatches
+from compressors.training.loop import Training
+from compressors.training.seeds import derived_seed
+from compressors.training.stages import Objective, StageConfig, TrainingConfig
 from tests.upstream.reference_names import gate_key, small_gated, weight_key
 
 
@@ -340,7 +340,7 @@ class TestTraining:
         self, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Here on the CPU, where fp16 is refused as it is slow."""
-        monkeypatch.setattr("compressors.precision.precision_on", lambda config, context: "fp16")
+        monkeypatch.setattr("compressors.training.precision.precision_on", lambda config, context: "fp16")
         half = replace(training, config=training.config.model_copy(update={"precision": "fp16"}))
         whole = Overflowing(3, 4, 9)
         half.run("stage", self.stage, whole)
@@ -362,7 +362,7 @@ class TestTraining:
     def test_ten_updates_in_a_row_that_overflow_in_fp16_stop_the_stage(
         self, training: Training, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.precision.precision_on", lambda config, context: "fp16")
+        monkeypatch.setattr("compressors.training.precision.precision_on", lambda config, context: "fp16")
         config = training.config.model_copy(update={"precision": "fp16"})
         stage = self.stage.model_copy(update={"updates": 40})
         with pytest.raises(TrainingError, match=r"10 updates in a row .* stage stage, at update 16") as caught:
@@ -450,7 +450,7 @@ class TestTraining:
         self, training: Training, architecture: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """bf16, in which any CPU computes, if slowly."""
-        monkeypatch.setattr("compressors.precision.has_bf16_units", lambda device: True)
+        monkeypatch.setattr("compressors.training.precision.has_bf16_units", lambda device: True)
         teacher = UpstreamModel(uniform_config(architecture, 32, 2, 4, 48, conv_channels=8, positional_kernel=16))
         config = DPHuBERTConfig(
             joint=self.stage, final=self.stage, precision="bf16", seconds_per_batch=3, log_updates=1

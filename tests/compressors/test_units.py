@@ -16,17 +16,17 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from torchaudio.compliance.kaldi import mfcc
 
-from bench.audio import AudioFile, find_audio, read_header, read_headers, read_waveform
+from bench.audio.files import AudioFile, find_audio, read_header, read_headers, read_waveform
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream.config import uniform_config
 from bench.upstream.random_shapes import random_model
 from compressors.pretraining import kmeans
 from compressors.pretraining.annotations import folded, phone_units, speaker_units
-from compressors.pretraining.clusters import cluster_units, nearest_units
-from compressors.pretraining.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
 from compressors.pretraining.kmeans import fitted_centroids
-from compressors.pretraining.units import perplexity
+from compressors.units.clusters import cluster_units, nearest_units
+from compressors.units.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
+from compressors.units.labels import perplexity
 
 SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)
 
@@ -116,7 +116,7 @@ class TestClusters:
     def test_an_interrupted_labelling_goes_on(
         self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.pretraining.clusters.SECONDS_A_SHARD", 0.0)
+        monkeypatch.setattr("compressors.units.clusters.SECONDS_A_SHARD", 0.0)
         monkeypatch.setattr("compressors.pretraining.gathering.SECONDS_BETWEEN_NOTES", 0.0)
         whole = cluster_units(_Counting(), 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "whole")
         with pytest.raises(KeyError):

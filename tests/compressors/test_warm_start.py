@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.audio import read_headers, read_waveform
+from bench.audio.files import read_headers, read_waveform
 from bench.contracts import AudioSource, Context, WarmStart
 from bench.errors import UserError
 from bench.testing import TEACHER_SHAPES, write_speech
@@ -19,10 +19,10 @@ from bench.upstream import UpstreamModel, save_upstream, weights_hash
 from bench.upstream.config import ReducedLinear
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnly, DistillOnlyConfig
-from compressors.distillation import Projections, layer_groups
-from compressors.dphubert import DPHuBERT, DPHuBERTConfig
-from compressors.prune_only import PruneOnly, PruneOnlyConfig
-from compressors.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig
+from compressors.objectives.distillation import Projections, layer_groups
+from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
+from compressors.training.stages import StageConfig
 from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher, warm_start
 
 SHARED = {"seconds_per_batch": 3.0, "max_duration_s": 1.5, "checkpoint_updates": 2, "log_updates": 2}

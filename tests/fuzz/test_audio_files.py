@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from hypothesis import strategies as st
 
-from bench.audio import read_header, read_waveform
+from bench.audio.files import read_header, read_waveform
 from bench.errors import UserError
 from tests.fuzz.harness import PROFILES, fuzz
 

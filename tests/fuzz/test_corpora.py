@@ -17,16 +17,16 @@ import pytest
 import soundfile
 from hypothesis import strategies as st
 
-from bench.audio_source import audio_left_out, source_paths
+from bench.audio.sources import audio_left_out, source_paths
 from bench.contracts import AudioSource
 from bench.errors import UserError
-from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
-from tasks.iemocap import IEMOCAPData, read_iemocap
+from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.corpora.iemocap import IEMOCAPData, read_iemocap
+from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
+from tasks.corpora.own_data import ManifestData, read_own_data
+from tasks.corpora.snips import SNIPSData, read_snips
+from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 from tasks.ks import KSData, read_speech_commands
-from tasks.librispeech import LibriSpeechData, read_librispeech
-from tasks.own_data import ManifestData, read_own_data
-from tasks.snips import SNIPSData, read_snips
-from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
 
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}

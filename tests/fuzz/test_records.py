@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.report.changes import find_changes
-from bench.report.comparable import read_board
-from bench.report.comparison import compare
+from bench.comparison.changes import find_changes
+from bench.comparison.compare import compare
+from bench.comparison.rows import find_rows
+from bench.leaderboard.comparable import read_board
 from bench.report.plots.layer_weights import layer_weights_table
 from bench.report.plots.sources import read_sources
-from bench.report.rows import find_rows
-from bench.report.tables import report_groups
+from bench.report.tables.leaderboards import report_groups
 from tests.fuzz.damage import damaged_json
 from tests.fuzz.harness import PROFILES, fuzz
 

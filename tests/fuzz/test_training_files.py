@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.audio import find_audio, read_headers
+from bench.audio.files import find_audio, read_headers
 from bench.contracts import Context
-from bench.runner.time_spent import noting_time, time_spent
-from bench.sealed import DAMAGED, read_sealed, write_sealed
+from bench.files.sealed import DAMAGED, read_sealed, write_sealed
+from bench.runs.time_spent import noting_time, time_spent
 from bench.upstream.config import uniform_config
-from compressors.kept_tensors import kept_tensors
-from compressors.pretraining.clusters import cluster_units
-from compressors.pretraining.frame_features import MfccFeatures
-from compressors.stages import Objective, StageConfig, TrainingConfig
-from compressors.training import Training
-from tasks.head_checkpoints import HeadCheckpoints
+from compressors.training.kept_tensors import kept_tensors
+from compressors.training.loop import Training
+from compressors.training.stages import Objective, StageConfig, TrainingConfig
+from compressors.units.clusters import cluster_units
+from compressors.units.frame_features import MfccFeatures
+from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tests.fuzz.harness import PROFILES
 
 SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from bench.config.overrides import nested, parse_overrides
-from bench.yaml_files import parse_yaml
+from bench.files.yaml import parse_yaml
 from tests.fuzz.harness import PROFILES, fuzz
 
 TOKENS = st.sampled_from(

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
-from bench.audio import SAMPLE_RATE_HZ, AudioFile, read_headers, read_waveform
-from bench.audio_source import source_paths
+from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_headers, read_waveform
+from bench.audio.sources import source_paths
 from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
-from bench.files import replacing
+from bench.files.atomic import replacing
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel, weights_hash
 

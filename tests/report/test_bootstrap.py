@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.report.bootstrap import holm, paired_differences, resampled_sums
+from bench.comparison.bootstrap import holm, paired_differences, resampled_sums
 
 Z = 1.959964
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
+from bench.comparison.changes import Changes, find_changes
+from bench.comparison.groups import group_utterances
+from bench.comparison.rows import find_rows
+from bench.comparison.utterances import Utterance
 from bench.errors import UserError
-from bench.report.changes import Changes, find_changes
-from bench.report.groups import group_utterances
-from bench.report.rows import find_rows
-from bench.report.utterances import Utterance
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from bench.cli.app import application
+from bench.comparison.bootstrap import holm
+from bench.comparison.compare import compare
+from bench.comparison.rows import find_rows, newest_run
 from bench.errors import UserError
-from bench.report.bootstrap import holm
-from bench.report.comparison import compare
-from bench.report.rows import find_rows, newest_run
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.application.test_command_line import bench
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.cli.output import leaderboard_rows
-from bench.report.comparable import read_board
-from bench.report.names import in_order, score_title
+from bench.comparison.rows import find_rows
+from bench.comparison.utterances import common_tasks
+from bench.leaderboard.comparable import read_board
+from bench.leaderboard.run_leaderboard import run_leaderboard
 from bench.report.plots.scores import task_scores
 from bench.report.plots.sources import read_sources
-from bench.report.rows import find_rows
-from bench.report.run_leaderboard import run_leaderboard
-from bench.report.tables import report_groups
-from bench.report.utterances import common_tasks
+from bench.report.tables.leaderboards import report_groups
+from bench.report.tables.names import in_order, score_title
 from bench.store.run_folder import RunFolder
 
 

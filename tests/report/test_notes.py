@@ -13,18 +13,18 @@ import pandas as pd
 import pytest
 
 from bench.cli.app import application
-from bench.report.comparable import read_boards
-from bench.report.formats import report_csv
-from bench.report.latex import document
-from bench.report.markdown import markdown
+from bench.leaderboard.collate import MEANINGLESS
+from bench.leaderboard.comparable import read_boards
 from bench.report.page.writing import page_html
 from bench.report.plots import bars, pareto
 from bench.report.plots.canvas import WIDTHS_IN
 from bench.report.plots.sources import read_sources
 from bench.report.plots.writing import write_plot
-from bench.report.tables import Group, report_groups
-from bench.store.csv_text import csv_text
-from bench.store.leaderboard import MEANINGLESS
+from bench.report.tables.csv_text import csv_text
+from bench.report.tables.formats import report_csv
+from bench.report.tables.latex import document
+from bench.report.tables.leaderboards import Group, report_groups
+from bench.report.tables.markdown import markdown
 
 Write = Callable[..., Path]
 SETTINGS = {"num_test_utterances": 480}

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from bench.contracts import Metric
-from bench.report.columns import columns_of
-from bench.report.comparable import read_board, read_boards
-from bench.report.formats import write_report
+from bench.leaderboard.comparable import read_board, read_boards
 from bench.report.page.boards import board_data
 from bench.report.page.writing import page_html, report_page
-from bench.report.tables import Group, report_groups
+from bench.report.tables.columns import columns_of
+from bench.report.tables.formats import write_report
+from bench.report.tables.leaderboards import Group, report_groups
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 
 selenium = pytest.importorskip("selenium", reason="needs selenium")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from bench.contracts import Metric
-from bench.report.columns import RTF, columns_of
-from bench.report.comparable import Board, read_board, read_boards
+from bench.leaderboard.comparable import Board, read_board, read_boards
 from bench.report.page.boards import board_data
 from bench.report.page.details import SharedValues, model_details
-from bench.report.tables import Group, report_groups
+from bench.report.tables.columns import RTF, columns_of
+from bench.report.tables.leaderboards import Group, report_groups
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from tests.report.conftest import STUDENT_SCORES
 

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from bench.errors import UserError
+from bench.leaderboard.published import published_rows
+from bench.leaderboard.score import superb_score
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
 from bench.report.plots.canvas import WIDTHS_IN, style
 from bench.report.plots.labels import place_labels
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.report.published import published_rows
-from bench.score import superb_score
 from bench.upstream.config import ReducedLinear
 from tests.report.conftest import STUDENT_SCORES
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.report.published import SOURCES, PublishedRow, published_rows
-from bench.score import SIX_TASKS, SUPERB_ANCHORS, relative_score, superb6_score, superb_score
+from bench.leaderboard.published import SOURCES, PublishedRow, published_rows
+from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS, relative_score, superb6_score, superb_score
 
 TEACHER = {"ks": {"accuracy": 0.9}, "sf": {"slot_type_f1": 0.8, "slot_value_cer": 0.2}}
 FBANK = {"ks": {"accuracy": 0.5}, "sf": {"slot_type_f1": 0.4, "slot_value_cer": 0.6}}

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.report.run_leaderboard import primary_metrics
-from bench.score import SIX_TASKS, SUPERB_ANCHORS
-from bench.store.leaderboard import leaderboard
+from bench.leaderboard.collate import leaderboard
+from bench.leaderboard.overall import RunContext, scale_problems
+from bench.leaderboard.run_leaderboard import primary_metrics
+from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.leaderboard.standard_corpora import ER_TEST_UTTERANCES, STANDARDS, deviations
 from bench.store.records import Cell, ModelCard, Record
-from bench.store.scores import RunContext, scale_problems
-from bench.store.standard_corpora import ER_TEST_UTTERANCES, STANDARDS, deviations
 
 RUN = RunContext("teacher-ref", {"teacher": "teacher-ref", "fbank": "fbank"}, primary_metrics(["asr", "ks"]))
 

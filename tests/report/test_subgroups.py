@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.report.subgroups import group_difference, p_values_of_losing_more, typical_change
+from bench.comparison.subgroups import group_difference, p_values_of_losing_more, typical_change
 
 Floats = NDArray[np.float64]
 

@@ -17,17 +17,17 @@ import yaml
 from markdown_it import MarkdownIt
 
 from bench.errors import UserError
-from bench.report.comparable import Board, read_board, read_boards
-from bench.report.formats import report_csv
-from bench.report.latex import document
-from bench.report.latex import table as latex_table
-from bench.report.markdown import markdown
-from bench.report.published import SOURCES
-from bench.report.tables import Figure, Group, published_group, report_groups
-from bench.report.verification import differences, read_csv_cells
-from bench.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.leaderboard.collate import leaderboard, write_leaderboard
+from bench.leaderboard.comparable import Board, read_board, read_boards
+from bench.leaderboard.published import SOURCES
+from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS
+from bench.report.tables.formats import report_csv
+from bench.report.tables.latex import document
+from bench.report.tables.latex import table as latex_table
+from bench.report.tables.leaderboards import Figure, Group, published_group, report_groups
+from bench.report.tables.markdown import markdown
+from bench.report.tables.verification import differences, read_csv_cells
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing, write_latency
-from bench.store.leaderboard import leaderboard, write_leaderboard
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from bench.text import printable
 from tests.application.test_command_line import bench, error_of

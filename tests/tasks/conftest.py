@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
+from tasks.corpora.librispeech import LibriSpeechData
 from tasks.ks import KSData, _partition
-from tasks.librispeech import LibriSpeechData
 from tests.tasks.manifests import COLUMNS, LEXICON, Write
 
 

@@ -14,10 +14,10 @@ import soundfile
 
 from bench.contracts import Context
 from bench.errors import UserError
-from tasks import s3prl_compat
 from tasks.asr import ASR
-from tasks.counts import ratios, transcript_counts
-from tasks.librispeech import LibriSpeechData, read_librispeech
+from tasks.bridge import s3prl_compat
+from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
+from tasks.metrics.counts import ratios, transcript_counts
 
 TEXTS = ["NULL", "A CAB", "NAN", "BAD DAD", "NA", "CAB"]
 
@@ -93,7 +93,7 @@ class TestCorpus:
 
 class TestRecipe:
     def test_paper_is_the_recipe(self) -> None:
-        from tasks.s3prl_bridge import run_arguments
+        from tasks.bridge.run import run_arguments
 
         default = s3prl_compat.recipe_class("s3prl.problem.asr.superb_asr", "SuperbASR")().default_config()
         ours = run_arguments(default, ASR.presets["paper"].recipe_arguments(), Context())

@@ -21,13 +21,13 @@ from bench.contracts import SplitSize
 from bench.errors import UserError
 from tasks import ks
 from tasks.commands import data
+from tasks.corpora.librispeech import LibriSpeechData
+from tasks.corpora.own_data import ManifestData
+from tasks.corpora.snips import SNIPSData
 from tasks.data_check import remarks as remarks_module
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.known_corpora import known_size
 from tasks.ks import KSData
-from tasks.librispeech import LibriSpeechData
-from tasks.own_data import ManifestData
-from tasks.snips import SNIPSData
 
 Check = Callable[..., dict[str, Any]]
 

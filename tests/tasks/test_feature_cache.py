@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.asr import ASR
+from tasks.corpora.librispeech import LibriSpeechData
+from tasks.corpora.own_data import ManifestData
 from tasks.feature_cache import store as store_module
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
 from tasks.feature_cache.waveforms import WaveformIndex
 from tasks.ks import KS, KSData
-from tasks.librispeech import LibriSpeechData
-from tasks.own_data import ManifestData
 from tasks.sid import SID
 
 SHORT_KS = KS.presets["smoke"].model_copy(

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from bench.contracts import Context, KeepsFeatures
 from bench.upstream.checkpoint import weights_hash
 from tasks.asr import ASR
+from tasks.corpora.librispeech import LibriSpeechData
 from tasks.ks import KS, KSData
-from tasks.librispeech import LibriSpeechData
 
 
 def tensor_bytes(folder: Path) -> int:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from tasks import s3prl_compat
-from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.bridge import s3prl_compat
+from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
 from tasks.ic import IC
 
 HEADER = ("", "path", "speakerId", "transcription", "action", "object", "location")

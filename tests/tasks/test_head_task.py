@@ -13,7 +13,7 @@ from bench.cli.choices import resolved_run
 from bench.config.later_settings import with_later_settings
 from bench.contracts import Context
 from bench.errors import UserError
-from bench.runner.run import Run
+from bench.runs.run import Run
 from tasks.ks import KS, KSData
 
 QUICK = {"total_steps": 1, "eval_interval_steps": 1, "save_interval_steps": 1}

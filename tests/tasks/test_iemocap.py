@@ -13,9 +13,9 @@ import pytest
 
 from bench.contracts import Context
 from bench.errors import UserError
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
+from tasks.corpora.iemocap import IEMOCAPData, read_iemocap, split_for_session
 from tasks.er import ER
-from tasks.iemocap import IEMOCAPData, read_iemocap, split_for_session
 
 EMOTIONS = ("neu", "exc", "ang", "fru", "sad", "hap", "xxx")
 DIALOGS = ("impro01", "script01_1")

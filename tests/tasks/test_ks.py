@@ -16,7 +16,7 @@ import torchaudio
 
 from bench.contracts import Context
 from bench.errors import UserError
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
 from tasks.ks import KS, KSData, read_speech_commands
 
 
@@ -84,7 +84,7 @@ class TestCorpus:
 
 class TestRecipe:
     def test_paper_is_the_recipe(self) -> None:
-        from tasks.s3prl_bridge import run_arguments
+        from tasks.bridge.run import run_arguments
 
         default = s3prl_compat.recipe_class("s3prl.problem.common.superb_ks", "SuperbKS")().default_config()
         ours = run_arguments(default, KS.presets["paper"].recipe_arguments(), Context())

@@ -33,7 +33,7 @@ def evaluate(speech_commands: KSData, log_mel: Any, tmp_path: Path) -> Callable[
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, tuple[str, ...]]]:
     """Learning rate and scored splits of every head that is trained."""
-    from tasks import s3prl_bridge
+    from tasks.bridge import run as s3prl_bridge
 
     seen: list[tuple[float, tuple[str, ...]]] = []
     run_recipe = s3prl_bridge.run_recipe
@@ -70,7 +70,7 @@ def test_test_is_not_touched_by_the_search_and_seeds_share_it(evaluate: Any, tra
 
 
 def test_interrupted_it_goes_on(evaluate: Any, trainings: Any, log_mel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import learning_rate
+    from tasks.heads import learning_rate
 
     kept = learning_rate.write_sealed_json
 

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from bench import registry
+from bench.audio.manifest import read_manifest
 from bench.config.data import task_entry
 from bench.contracts import Context, SplitSize, Task
-from bench.manifest import read_manifest
 from tests.tasks.manifests import COLUMNS, Write, entry_of, task_of
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tasks.padded_lstm import PaddedLSTM
+from tasks.bridge.padded_lstm import PaddedLSTM
 
 
 def outputs_and_gradients(lstm: nn.LSTM, inputs: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -35,7 +35,7 @@ def test_equals_torch_on_packed_sequences(lengths: list[int], bidirectional: boo
 
 
 def test_s3prl_s_heads_are_built_of_it() -> None:
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     from s3prl.nn.rnn import RNNEncoder

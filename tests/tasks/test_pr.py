@@ -12,11 +12,11 @@ import pytest
 from bench.config.data import task_entry
 from bench.contracts import Context
 from bench.errors import UserError
-from tasks import s3prl_compat
-from tasks.librispeech import LibriSpeechData
+from tasks.bridge import s3prl_compat
+from tasks.corpora.librispeech import LibriSpeechData
+from tasks.corpora.pronunciations import read_lexicon
 from tasks.mini.corpora import MiniCorpora
 from tasks.pr import PR, PRLibriSpeechData
-from tasks.pronunciations import read_lexicon
 
 # Words of the corpus of tones, and some traps: two pronunciations, small letters, tabs, an empty line, no end.
 TONES = "NULL N AH1 L\nA\tAH0\nA EY1\nCAB K AE1 B\nNAN\tN AE1 N\nbad B AE1 D\n\nDAD D AE1 D\nNA N AA1"
@@ -98,7 +98,7 @@ class TestPronunciations:
 
 class TestRecipe:
     def test_paper_is_the_recipe(self) -> None:
-        from tasks.s3prl_bridge import run_arguments
+        from tasks.bridge.run import run_arguments
 
         default = s3prl_compat.recipe_class("s3prl.problem.asr.superb_pr", "SuperbPR")().default_config()
         ours = run_arguments(default, PR.presets["paper"].recipe_arguments(), Context())

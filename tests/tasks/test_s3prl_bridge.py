@@ -17,8 +17,8 @@ import torch
 from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.asr import ASR
+from tasks.corpora.librispeech import LibriSpeechData
 from tasks.ks import KS, KSData
-from tasks.librispeech import LibriSpeechData
 from tests.tasks.conftest import LogMel
 
 SHORT_KS = KS.presets["smoke"].model_copy(
@@ -58,7 +58,7 @@ class TestLengthRule:
     def test_one_utterance(
         self, make_upstream: Any, stride: int, num_samples: int, num_frames: int, num_own: int
     ) -> None:
-        from tasks.frozen_upstream import FrozenUpstream
+        from tasks.bridge.frozen_upstream import FrozenUpstream
 
         upstream = make_upstream(stride=stride)
         waveforms, lengths = torch.randn(1, num_samples), torch.tensor([num_samples])
@@ -72,13 +72,13 @@ class TestLengthRule:
             torch.testing.assert_close(states[:, num_own:], ours[:, -1:].expand(-1, num_frames - num_own, -1))
 
     def test_a_shorter_utterance_counts_its_own_strides(self, upstream: Any) -> None:
-        from tasks.frozen_upstream import FrozenUpstream
+        from tasks.bridge.frozen_upstream import FrozenUpstream
 
         _, frames = FrozenUpstream(upstream)(torch.randn(2, 16_000), torch.tensor([16_000, 8_001]))
         assert frames[0].tolist() == [50, 26]
 
     def test_a_scrap_of_sound_is_long_enough_for_the_convolutions(self, upstream: Any) -> None:
-        from tasks.frozen_upstream import FrozenUpstream
+        from tasks.bridge.frozen_upstream import FrozenUpstream
 
         for lengths in ([16_000, 100], [100]):
             states, _ = FrozenUpstream(upstream)(torch.randn(len(lengths), max(lengths)), torch.tensor(lengths))

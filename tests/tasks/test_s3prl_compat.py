@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
 
 
 class TestEffects:

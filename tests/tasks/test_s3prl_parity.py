@@ -25,18 +25,18 @@ from bench.contracts import Context, Evaluation, Settings
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.config import uniform_config
 from bench.upstream.random_shapes import random_model
-from tasks import s3prl_compat
 from tasks.asr import ASR
+from tasks.bridge import s3prl_compat
+from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData
+from tasks.corpora.iemocap import IEMOCAPData
+from tasks.corpora.librispeech import LibriSpeechData
+from tasks.corpora.snips import SNIPSData
+from tasks.corpora.voxceleb1 import VoxCeleb1Data
 from tasks.er import ER
-from tasks.fluent_speech_commands import FluentSpeechCommandsData
 from tasks.ic import IC
-from tasks.iemocap import IEMOCAPData
 from tasks.ks import KS, KSData
-from tasks.librispeech import LibriSpeechData
 from tasks.sf import SF
 from tasks.sid import SID
-from tasks.snips import SNIPSData
-from tasks.voxceleb1 import VoxCeleb1Data
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 

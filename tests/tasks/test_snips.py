@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
+from tasks.corpora.snips import SNIPSData, read_snips
 from tasks.sf import SF
-from tasks.snips import SNIPSData, read_snips
 
 # Words, slots and intents; awkward as the real ones are.
 REQUESTS = (
@@ -92,7 +92,7 @@ class TestCorpus:
         self, requests: SNIPSData, write_tone: Callable[..., None], caplog: pytest.LogCaptureFixture
     ) -> None:
         write_tone(requests.root / "train" / "Ivy-snips-train-99.wav", 0.2, 200.0)
-        with caplog.at_level(logging.WARNING, logger="tasks.snips"):
+        with caplog.at_level(logging.WARNING, logger="tasks.corpora.snips"):
             tables = read_snips(requests)
         assert "Ivy-snips-train-99" not in set(tables["train"]["id"])
         assert "Left out 1 files" in caplog.text

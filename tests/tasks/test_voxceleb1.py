@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from bench.errors import UserError
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
+from tasks.corpora.voxceleb1 import SPLIT_FILE, VoxCeleb1Data, read_voxceleb1
 from tasks.sid import SID
-from tasks.voxceleb1 import SPLIT_FILE, VoxCeleb1Data, read_voxceleb1
 
 LINES = (
     "3 id10270/5r0dWxy17C8/00001.wav",

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_names import BASE_CONFIGS
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.upstream import UpstreamConfig, UpstreamModel
@@ -17,6 +16,7 @@ from bench.upstream.cost import (
     count_parameters,
     superb_macs,
 )
+from tests.upstream.reference_names import BASE_CONFIGS
 
 TRUTH = json.loads((Path(__file__).parent.parent / "reference" / "superb_macs.json").read_text())
 PROFILED = TRUTH["models"]

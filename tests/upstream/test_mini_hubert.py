@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
-from bench.audio import read_header, read_waveform
+from bench.audio.files import read_header, read_waveform
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import WEIGHTS, read_manifest
 from bench.upstream.reference import MINI_HUBERT_FOLDER, reference_config

@@ -12,13 +12,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from bench.report.columns import Column
-from bench.report.comparable import Board
-from bench.report.notes import SMOKE_NOTE
+from bench.leaderboard.collate import SMOKE
+from bench.leaderboard.comparable import Board
+from bench.leaderboard.notes import SMOKE_NOTE
 from bench.report.page.boards import board_data
 from bench.report.page.details import SharedValues, model_details
-from bench.report.tables import Cell, Group
-from bench.store.leaderboard import SMOKE
+from bench.report.tables.columns import Column
+from bench.report.tables.leaderboards import Cell, Group
 from bench.text import printable
 
 TEMPLATES = "templates"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bench.report.columns import MACS_SUPERB, PARAMS, RTF, SIZE, has_reduced_weights
+from bench.leaderboard.published import PUBLISHED
 from bench.report.plots import canvas
 from bench.report.plots.labels import place_labels
 from bench.report.plots.published_scores import published_scores
@@ -28,7 +28,7 @@ from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER
 from bench.report.plots.sources import Source
 from bench.report.plots.ticks import plain_log_scale
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.report.published import PUBLISHED
+from bench.report.tables.columns import MACS_SUPERB, PARAMS, RTF, SIZE, has_reduced_weights
 from bench.store.latency import MEASURED_ON
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.contracts import Metric
+from bench.leaderboard.published import FBANK, PUBLISHED, published_table
 from bench.report.plots.scores import COLUMNS, KINDS_OF_VALUES, overall_scores
 from bench.report.plots.sources import Source
-from bench.report.published import FBANK, PUBLISHED, published_table
 
 SCORES = ("superb_score", "superb6_score")
 """Of the leaderboard, which leaves them empty for all but SUPERB's corpora; the one over all ten tasks first."""

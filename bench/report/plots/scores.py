@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from bench.contracts import Metric
-from bench.report.comparable import Board, comparable
-from bench.report.names import in_order, score_title
-from bench.report.notes import preset_name
+from bench.leaderboard.comparable import Board, comparable
+from bench.leaderboard.notes import preset_name
+from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.report.plots.sources import Source
-from bench.report.run_leaderboard import primary_metrics
+from bench.report.tables.names import in_order, score_title
 
 SETTING = ["data", "preset", "protocol"]
 """Where scores come from; rows that differ in these are never in one figure."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.report.comparable import Board, read_board
+from bench.leaderboard.comparable import Board, read_board
 from bench.store.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from bench.contracts import Context
-from tasks import s3prl_compat
 from tasks.asr import ASR
-from tasks.counts import slot_counts, transcript_counts
+from tasks.bridge import s3prl_compat
 from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
+from tasks.metrics.counts import slot_counts, transcript_counts
 from tasks.mini.corpora import MiniCorpora
 from tasks.pr import PR
 from tasks.sf import SF

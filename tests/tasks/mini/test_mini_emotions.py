@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import s3prl_compat
-from tasks.iemocap import LABELS, IEMOCAPData, read_iemocap, split_for_session
+from tasks.bridge import s3prl_compat
+from tasks.corpora.iemocap import LABELS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.mini.corpora import MiniCorpora
 from tasks.mini.emotions import EXPRESSIONS, UNDECIDED, Emotions
 from tasks.mini.speakers import voices_of

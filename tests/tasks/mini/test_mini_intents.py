@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from tasks import s3prl_compat
-from tasks.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.bridge import s3prl_compat
+from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData, read_fluent_speech_commands
 from tasks.mini.corpora import MiniCorpora
 from tasks.mini.intents import INTENTS, WORDINGS, Intents
 from tasks.mini.utterances import Utterance

@@ -17,7 +17,7 @@ UNHEARD = ("sid", "er")
 
 
 def s3prl_corpora(folder: Path) -> tuple:
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     from s3prl.dataio.corpus.librispeech import LibriSpeech

@@ -22,7 +22,7 @@ def test_the_words_are_in_the_alphabets_order() -> None:
 
 
 def test_s3prl_knows_every_phoneme() -> None:
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     from s3prl.dataio.encoder.tokenizer import PHONEME_VOCAB
@@ -44,7 +44,7 @@ def test_every_word_has_one_main_stress_unless_it_has_none() -> None:
 
 
 def test_s3prls_grapheme_to_phoneme_conversion_reads_the_file(small_corpora: MiniCorpora) -> None:
-    from tasks import s3prl_compat
+    from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     from s3prl.dataio.encoder.g2p import G2P

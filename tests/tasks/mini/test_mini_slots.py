@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
+from tasks.corpora.snips import SNIPSData, read_snips
 from tasks.mini.corpora import MiniCorpora
 from tasks.mini.slots import SLOTS, TEMPLATES, Request, Slots, filled
-from tasks.snips import SNIPSData, read_snips
 
 SPLITS = ("train", "dev", "test")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks import s3prl_compat
+from tasks.bridge import s3prl_compat
+from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 from tasks.mini.corpora import MiniCorpora
 from tasks.mini.speaker_identities import LEAST_FORMANT_RATIO, SpeakerIdentities
 from tasks.mini.speakers import Speaker, voices_of
 from tasks.mini.utterances import Utterance
-from tasks.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 
 
 def test_read_alike_by_s3prl_and_by_us(small_corpora: MiniCorpora) -> None:

@@ -1,0 +1,1 @@
+"""Audio files, the sources that list them, and manifests."""

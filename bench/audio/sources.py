@@ -1,0 +1,118 @@
+"""Finds the audio that a data file names for compression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.audio.files import AudioFile, find_audio, hours
+from bench.audio.manifest import read_manifest
+from bench.audio.search import files_below, is_audio, not_read
+from bench.contracts import AudioSource
+from bench.errors import UserError
+
+
+def source_paths(source: AudioSource) -> list[Path]:
+    """List the files of a source; LibriSpeech's training splits where none is named.
+
+    Raises:
+        UserError: nothing there.
+    """
+    if source.layout == "manifest":
+        return _manifest_paths(source)
+    if source.root is None or not source.root.is_dir():
+        raise UserError(f"Expected a folder of audio as `root`. Found nothing at {source.root}. Correct the path.")
+    if source.layout == "folder" and not source.splits:
+        return find_audio(source.root)
+    paths = [path for split in _splits(source, source.root) for path in _split_paths(source.root, split)]
+    _check_once(paths, "Name every split once, and none that is part of another.")
+    return paths
+
+
+def audio_left_out(source: AudioSource) -> list[str]:
+    """Say which audio below a source's folders compression does not hear: an entry for every such folder."""
+    if source.layout == "manifest" or source.root is None:
+        return []
+    named = [] if source.layout == "folder" else _splits(source, source.root)
+    folders = [source.root / split for split in source.splits or named] or [source.root]
+    remarks = []
+    for folder in folders:
+        listed = list(files_below(folder))
+        remarks.append(not_read(folder, [path for path in listed if is_audio(path)], listed))
+    return [remark for remark in remarks if remark]
+
+
+def _splits(source: AudioSource, root: Path) -> Sequence[str]:
+    if source.splits:
+        return source.splits
+    # A link whose disk is missing is a split too, which is told then.
+    found = sorted(path.name for path in root.glob("train-*") if path.is_dir() or path.is_symlink())
+    if not found:
+        raise UserError(f"Expected LibriSpeech's folders train-* in {root}. Found none. Name the splits.")
+    return found
+
+
+def _check_once(paths: Sequence[Path], remedy: str) -> None:
+    path, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"Expected every audio file once. Found {path} {count} times. {remedy}")
+
+
+def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioFile]:
+    """Take the share of a source's files that its ``hours`` allow: all where they do not say.
+
+    Files are taken in an order drawn at random until the hours are full, so that the audio of fewer hours is part of
+    that of more hours with the same ``hours_seed``.
+
+    Args:
+        files: of the source, in the order of `source_paths`.
+        source: says how many hours, and which draw.
+
+    Returns:
+        The files drawn, in the order given.
+
+    Raises:
+        UserError: there is less audio, or the first file drawn is too long already.
+    """
+    if source.hours is None:
+        return list(files)
+    if hours(files) < source.hours:
+        raise UserError(
+            f"Expected {source.hours:g} hours of audio. Found {hours(files):.3g} in {source.manifest or source.root}. "
+            "Lower data.hours, or leave it out."
+        )
+    drawn = np.random.default_rng(source.hours_seed).permutation(len(files))
+    durations_h = np.array([files[index].duration_s for index in drawn]) / 3600
+    # Rounding must not cost the last file where all of the audio is wanted.
+    count = int(np.searchsorted(durations_h.cumsum(), source.hours * (1 + 1e-9), side="right"))
+    if not count:
+        raise UserError(
+            f"Expected data.hours that hold one file at least. Found {source.hours:g}, and a file of "
+            f"{files[drawn[0]].duration_s:.1f} s. Raise data.hours."
+        )
+    return [files[index] for index in sorted(drawn[:count])]
+
+
+def _split_paths(root: Path, split: str) -> list[Path]:
+    if not (root / split).is_dir():
+        present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) or "no folder"
+        raise UserError(f"Expected split {split!r} in {root}. Found {present}. Correct the splits.")
+    return find_audio(root / split)
+
+
+def _manifest_paths(source: AudioSource) -> list[Path]:
+    manifest = source.manifest
+    if manifest is None:
+        raise UserError("Expected the file of the manifest. Found none. Add manifest: FILE to audio in the data file.")
+    table = read_manifest(manifest, ("path", "split") if source.splits else ("path",))
+    splits = source.splits or ("train",)
+    if "split" in table.columns:
+        table = table[table["split"].isin(splits)]
+    if table.empty:
+        raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
+    paths = [manifest.parent / path for path in table["path"]]
+    _check_once(paths, f"Remove the other rows of it from {manifest}.")
+    return paths

@@ -1,0 +1,1 @@
+"""Which differences between models are significant, and what compression broke."""

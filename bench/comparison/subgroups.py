@@ -1,0 +1,116 @@
+"""Statistics of groups of utterances: how much each one's score changed, and whether it lost more than the others.
+
+Source: Westfall and Young, "Resampling-based multiple testing", 1993 (the maximum of permuted statistics); Bonett and
+Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", Journal of
+Educational and Behavioral Statistics 37(4), 2012 (the two observations added to small samples).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.comparison.bootstrap import CHUNK_DRAWS, NUM_RESAMPLES, SEED, Difference, Floats, paired_differences
+
+
+def typical_change(counts: Floats) -> float:
+    """Measure by how much the numerator of an utterance changes where it does: 1 for right and wrong answers.
+
+    Args:
+        counts: shape (utterances, 2 models, 2): numerator and denominator.
+
+    Returns:
+        The root mean square of the changes that are not 0; 0 where there are none.
+    """
+    changes = counts[:, 1, 0] - counts[:, 0, 0]
+    changes = changes[changes != 0]
+    return float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
+
+
+def group_difference(counts: Floats, change: float) -> Difference:
+    """Compare two models on a group that may be small, by the paired bootstrap.
+
+    A bootstrap of few utterances that all agree would be certain of what it cannot know. So two more are resampled with
+    them, one made worse and one made better by a typical change: the interval of ten answers that all stayed right is
+    then about as wide as it must be.
+
+    Args:
+        counts: of the group, shape (utterances, 2 models, 2).
+        change: see `typical_change`, of all utterances.
+    """
+    change = max(change, typical_change(counts))
+    numerator, denominator = counts[:, 0].mean(axis=0)
+    added = np.array([[[numerator, denominator], [numerator + by, denominator]] for by in (-change, change)])
+    (resampled,) = paired_differences(np.concatenate([counts, added]))
+    sums = counts.sum(axis=0)
+    value = float(sums[1, 0] / sums[1, 1] - sums[0, 0] / sums[0, 1])
+    return Difference(value, resampled.low, resampled.high, resampled.p_value)
+
+
+def p_values_of_losing_more(
+    counts: Floats, members: Sequence[Sequence[int]], *, higher_is_better: bool, num_permutations: int = NUM_RESAMPLES
+) -> list[float]:
+    """Test of every group whether it lost more than the other utterances, by permutations.
+
+    What is permuted are the changes of utterances about the overall change, each divided by the square root of its
+    denominator, so that long and short utterances may change places. The p-values are corrected for the number of
+    groups: each is how often chance alone would make some group look as bad. Utterances are taken as independent: if
+    those of one speaker change together, p-values of groups that few speakers make up are too small.
+
+    Args:
+        counts: shape (utterances, 2 models, 2).
+        members: positions of the utterances of each group; no utterance is in two.
+        higher_is_better: of the metric.
+        num_permutations: how many permutations.
+
+    Returns:
+        One-sided p-values.
+    """
+    denominators = counts[..., 1].mean(axis=1)
+    scored = denominators > 0
+    weights = np.sqrt(denominators)
+    totals = counts.sum(axis=0)
+    about_the_overall = counts[..., 0] - counts[..., 1] * (totals[:, 0] / totals[:, 1])
+    changes = (about_the_overall / totals[:, 1]) @ np.array([-1.0, 1.0])
+    losses = -changes if higher_is_better else changes
+    groups = [[index for index in group if scored[index]] for group in members]
+    others = np.setdiff1d(np.flatnonzero(scored), np.concatenate(groups))
+    order = np.concatenate([*groups, others]).astype(int)
+    sizes = [len(group) for group in groups]
+    statistics = _GroupStatistics(weights[order], sizes)
+    residuals = losses[order] / weights[order]
+    observed = statistics(residuals[None])[0]
+    worst = _worst_by_chance(residuals, statistics, num_permutations)
+    # Rounding must not tell apart what is equal.
+    beyond = (worst[:, None] >= observed - 1e-9 * np.abs(worst).max()).sum(axis=0)
+    return [float(count) for count in (beyond + 1) / (num_permutations + 1)]
+
+
+class _GroupStatistics:
+    """The standardised loss of every group beyond the overall loss."""
+
+    def __init__(self, weights: Floats, sizes: Sequence[int]) -> None:
+        self._weights = weights
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        squares = np.concatenate([[0], np.cumsum(weights**2)])
+        self._shares = np.diff(squares[self._starts]) / squares[-1]
+        self._spreads = np.sqrt(self._shares * (1 - self._shares))
+
+    def __call__(self, residuals: Floats) -> Floats:
+        """Compute them of residuals (draws, utterances) in the groups' order: (draws, groups)."""
+        sums = np.cumsum(residuals * self._weights, axis=1)
+        sums = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
+        statistics: Floats = (np.diff(sums[:, self._starts], axis=1) - sums[:, -1:] * self._shares) / self._spreads
+        return statistics
+
+
+def _worst_by_chance(residuals: Floats, statistics: _GroupStatistics, num_permutations: int) -> Floats:
+    random = np.random.default_rng(SEED)
+    chunk = max(1, CHUNK_DRAWS // len(residuals))
+    worst = []
+    for start in range(0, num_permutations, chunk):
+        size = min(chunk, num_permutations - start)
+        permuted = random.permuted(np.broadcast_to(residuals, (size, len(residuals))), axis=1)
+        worst.append(statistics(permuted).max(axis=1))
+    return np.concatenate(worst)

@@ -1,0 +1,156 @@
+"""What models said about every utterance of a split, seeds taken together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.comparison.rows import Row, refuse_differences
+from bench.contracts import Metric
+from bench.errors import UserError
+from bench.report.tables.names import in_order
+from bench.store.records import Prediction, Record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What the seeds of one model have on one utterance."""
+
+    reference: Any
+    predictions: tuple[Any, ...]
+    """Of every seed; an utterance that is there several times (in folds) has several a seed."""
+    share_correct: float
+    """Of its predictions."""
+    counts: Mapping[str, Sequence[float]]
+    """Metric to numerator and denominator, means over the seeds."""
+    duration_s: float | None
+    """None where the task does not say."""
+    columns: Mapping[str, Any]
+    """What the data know besides, such as ``speaker``."""
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether more than half of its predictions are right."""
+        return self.share_correct > 0.5
+
+
+def common_tasks(rows: Sequence[Row]) -> list[str]:
+    """List the tasks that all rows have, in their order; others are told as a warning.
+
+    Raises:
+        UserError: there is none.
+    """
+    common = in_order(set.intersection(*(set(row.records) for row in rows)))
+    if not common:
+        raise UserError(f"{', '.join(row.name for row in rows)} have no task in common. Evaluate them on one.")
+    for task in sorted({task for row in rows for task in row.records} - set(common)):
+        logger.warning("%s: left out, since not all of the models have it", task)
+    return common
+
+
+def comparable_records(rows: Sequence[Row], task: str) -> list[list[Record]]:
+    """Take every row's records of the seeds that all have.
+
+    Raises:
+        UserError: no seed in common, or scores that differ for other reasons than the model.
+    """
+    seeds = _common_seeds(rows, task)
+    chosen = [[row.records[task][seed] for seed in seeds] for row in rows]
+    for row, records in zip(rows[1:], chosen[1:], strict=True):
+        settings = (rows[0].task_settings.get(task), row.task_settings.get(task))
+        refuse_differences(chosen[0][0], records[0], settings, (rows[0].name, row.name))
+    return chosen
+
+
+def paired_utterances(
+    rows: Sequence[Row], records: Sequence[Sequence[Record]], split: str, metrics: Iterable[Metric]
+) -> list[dict[str, Utterance]]:
+    """Read what every row said about the same utterances.
+
+    Args:
+        rows: two or more.
+        records: of every row, one a seed, all of one task.
+        split: whose utterances.
+        metrics: those that must be counted.
+
+    Returns:
+        Of every row: id to utterance, sorted by id.
+
+    Raises:
+        UserError: predictions that cannot be read, have no counts, or are of other utterances.
+    """
+    names = [metric.name for metric in metrics]
+    heard = [_utterances(row, chosen, split, names) for row, chosen in zip(rows, records, strict=True)]
+    for row, utterances in zip(rows[1:], heard[1:], strict=True):
+        where = f"{rows[0].name} and {row.name} on {records[0][0].cell.task}"
+        _refuse_other_utterances(heard[0], utterances, where)
+    return heard
+
+
+def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:
+    seeds = [set(row.records[task]) for row in rows]
+    common = sorted(set.intersection(*seeds))
+    told = ", ".join(f"{row.name}: {' '.join(map(str, sorted(found)))}" for row, found in zip(rows, seeds, strict=True))
+    if not common:
+        raise UserError(f"The models have no seed of {task} in common ({told}). Evaluate them with the same --seeds.")
+    if any(len(found) > len(common) for found in seeds):
+        logger.warning("%s: only the seeds that all have are compared (%s)", task, told)
+    return tuple(common)
+
+
+def _utterances(row: Row, records: Sequence[Record], split: str, metrics: Sequence[str]) -> dict[str, Utterance]:
+    found: dict[str, list[Prediction]] = {}
+    for record in records:
+        predictions = [one for one in row.store.predictions(record.cell) if one.split == split]
+        _require_counts(predictions, metrics, row, record, split)
+        for prediction in predictions:
+            found.setdefault(prediction.id, []).append(prediction)
+    return {name: _utterance(found[name], len(records)) for name in sorted(found)}
+
+
+def _require_counts(
+    predictions: Sequence[Prediction], metrics: Sequence[str], row: Row, record: Record, split: str
+) -> None:
+    for metric in metrics:
+        counts = [(one.counts or {}).get(metric) for one in predictions]
+        # Utterances may have nothing to count, but not all of them.
+        if None in counts or not any(count and count[1] > 0 for count in counts):
+            raise UserError(
+                f"Expected counts of {metric} in the predictions of {row.name}, {record.cell}, {split}. Found none: an "
+                f"earlier version, or a task without them, wrote these. Delete {row.store.path(record.cell)}, and run "
+                "again."
+            )
+
+
+def _utterance(predictions: Sequence[Prediction], num_seeds: int) -> Utterance:
+    first = predictions[0]
+    counts = [one.counts or {} for one in predictions]
+    return Utterance(
+        reference=first.reference,
+        predictions=tuple(one.prediction for one in predictions),
+        share_correct=sum(bool(one.correct) for one in predictions) / len(predictions),
+        counts={
+            metric: [sum(one[metric][part] for one in counts if metric in one) / num_seeds for part in (0, 1)]
+            for metric in counts[0]
+        },
+        duration_s=first.duration_s,
+        columns=first.columns,
+    )
+
+
+def _refuse_other_utterances(first: Mapping[str, Utterance], other: Mapping[str, Utterance], where: str) -> None:
+    if odd := sorted(first.keys() ^ other.keys()):
+        raise UserError(
+            f"Expected predictions of the same utterances: {where}. {odd[0]} is only in one of them "
+            f"({len(odd)} such). Evaluate both on the same corpus."
+        )
+    for name, utterance in first.items():
+        if utterance.reference != other[name].reference:
+            raise UserError(
+                f"Expected the same references: {where}. Found {utterance.reference!r} and {other[name].reference!r} "
+                f"for {name}. Evaluate both on the same corpus."
+            )

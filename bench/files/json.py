@@ -1,0 +1,118 @@
+"""Reads JSON that people hand in: limits on size and depth, finite numbers, no key twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench.errors import UserError
+from bench.files.text import is_plain, read_text
+from bench.text import shortened
+
+MAX_JSON_BYTES = 10 * 10**6
+MAX_DEPTH = 100
+"""Of lists and objects within each other."""
+MAX_DIGITS = 100
+"""Of a number."""
+
+# A string whole, so that its brackets do not count. The quote at its end may be missing: the parser refuses that.
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
+_SURROGATE_OR_NUL = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)|[\ud800-\udfff]")
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file in UTF-8.
+
+    Args:
+        path: of the file.
+        max_bytes: larger files are refused before they are read.
+
+    Raises:
+        UserError: the file cannot be read, or holds no such JSON as `parse_json` takes. The file is named.
+    """
+    return parse_json(read_text(path, max_bytes=max_bytes), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse a JSON document, such as one line of a file.
+
+    Args:
+        text: the document.
+        where: what an error calls it, such as ``line 3 of a.jsonl``.
+
+    Raises:
+        UserError: no JSON, nested deeper than `MAX_DEPTH`, NaN or an infinite number, a number of over `MAX_DIGITS`
+            characters, an object with a key twice, or text with a NUL character or half a surrogate pair.
+    """
+    try:
+        _require_shallow(text)
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+            object_pairs_hook=_without_repeats,
+        )
+        if _SURROGATE_OR_NUL.search(text):
+            _require_text(value)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
+        raise UserError(f"Expected JSON in {where}. Found a mistake at {place}: {error.msg}.") from error
+    except ValueError as error:
+        raise UserError(f"Expected JSON in {where}. Found {error}.") from error
+    return value
+
+
+def _require_shallow(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        if match[0] in ("[", "{"):
+            depth += 1
+        elif match[0] in ("]", "}"):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"over {MAX_DEPTH} lists or objects within each other")
+
+
+def _require_text(value: Any) -> None:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and not is_plain(item):
+            raise ValueError(f"a NUL character or half a surrogate pair in {shortened(item, 40)!r}")
+        if isinstance(item, dict):
+            pending += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            pending += item
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name}, where numbers are finite")
+
+
+def _finite(text: str) -> float:
+    value = float(text) if len(text) <= MAX_DIGITS else math.inf
+    if math.isinf(value):
+        raise ValueError(f"the number {shortened(text, 40)}, which is too large or too long")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"the number {shortened(text, 40)}, which is too large")
+    return int(text)
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shortened(repeated, 40)!r} twice in one object")
+    return values

@@ -1,0 +1,1 @@
+"""Whether the packages that the suite needs are there and work."""

@@ -1,0 +1,1 @@
+"""From records to leaderboard rows and overall scores."""

@@ -1,0 +1,174 @@
+"""The leaderboard's scores over many tasks: relative to the teacher, and SUPERB's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import hypot
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.contracts import Metric
+from bench.leaderboard.sampling import standard_error
+from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS, Scores, relative_score, superb6_score, superb_score
+from bench.leaderboard.standard_corpora import deviations
+from bench.store.records import Record
+
+COLUMNS = ["relative_score", "relative_score_std", "superb6_score", "superb_score"]
+
+FBANK = "fbank"
+"""Model reference of the filter banks."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What scores over many tasks need to know of a run beside its records."""
+
+    teacher: str | None = None
+    """Reference of the run's teacher."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Rows that are models evaluated as they are, to their references."""
+    metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
+    """Each task's primary metrics."""
+
+
+class Scale(NamedTuple):
+    """The two ends of a relative score: primary metrics alone, in percent."""
+
+    low: Scores
+    """Of filter banks."""
+    high: Scores
+    """Of the teacher."""
+
+
+def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.DataFrame:
+    """Compute the columns ``COLUMNS``, one row per model, empty where a score has no meaning.
+
+    The relative score lies between the means over seeds of the run's own filter banks (0) and of the row's teacher
+    (100); its deviation is over those seeds of the row that have all tasks. A row that lacks a task of its teacher gets
+    none, since scores over different tasks cannot be ranked. No row gets one if the scale has no meaning, see
+    `scale_problems`. SUPERB's scores exist on the test split alone.
+
+    Args:
+        records: of one run.
+        split: whose scores.
+        run: its teacher, references and metrics.
+    """
+    rows = _by_row(records)
+    teachers = _teacher_rows(rows, run)
+    means = {model: _mean_scores(found, split) for model, found in rows.items()}
+    scales, _ = _scales(rows, teachers, split, run)
+    table = {}
+    for model, found in rows.items():
+        scale = scales.get(teachers.get(model, ""))
+        relative = None if scale is None else relative_score(means[model], *scale)
+        spread = None if scale is None or relative is None else _spread(found, split, scale)
+        table[model] = [relative, spread, *(_superb_scores(found, means[model]) if split == "test" else (None, None))]
+    return pd.DataFrame.from_dict(table, orient="index", columns=COLUMNS).astype("float64")
+
+
+def scale_problems(records: Iterable[Record], split: str, run: RunContext) -> list[str]:
+    """Say why rows of a run that has filter banks and a teacher have no relative score.
+
+    A scale has no meaning if the teacher is not above filter banks on every primary metric, or if the gap between them
+    is within its standard error: the relative score divides by that gap, so it would measure chance.
+
+    Args:
+        records: of one run.
+        split: whose scores.
+        run: its teacher, references and metrics.
+
+    Returns:
+        One sentence per teacher without a scale.
+    """
+    rows = _by_row(records)
+    _, problems = _scales(rows, _teacher_rows(rows, run), split, run)
+    return problems
+
+
+def _by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        rows.setdefault(record.cell.model, []).append(record)
+    return rows
+
+
+def _scales(
+    rows: Mapping[str, Sequence[Record]], teachers: Mapping[str, str], split: str, run: RunContext
+) -> tuple[dict[str, Scale], list[str]]:
+    """Find the scale of every teacher that has one, and say why others have none."""
+    fbank = next((row for row, reference in run.references.items() if reference == FBANK and row in rows), None)
+    if fbank is None:
+        return {}, []
+    scales, problems = {}, []
+    for teacher in sorted(set(teachers.values())):
+        scale = _scale(rows[teacher], rows[fbank], split, run)
+        if isinstance(scale, Scale):
+            scales[teacher] = scale
+        elif scale:
+            problems.append(f"No relative score: {teacher} {scale}.")
+    return scales, problems
+
+
+def _teacher_rows(rows: Mapping[str, Sequence[Record]], run: RunContext) -> dict[str, str]:
+    """Map rows to the rows of their teachers, where the run has these; a teacher is its own."""
+    row_of = {reference: row for row, reference in run.references.items() if row in rows}
+    named = {model: found[0].card.teacher for model, found in rows.items()}
+    teachers = {row_of[reference] for reference in (run.teacher, *named.values()) if reference in row_of}
+    default = row_of.get(run.teacher or "") or (next(iter(teachers)) if len(teachers) == 1 else None)
+    found = {}
+    for model, reference in named.items():
+        teacher = model if model in teachers else row_of.get(reference) if reference else default
+        if teacher is not None:
+            found[model] = teacher
+    return found
+
+
+def _scale(teacher: Sequence[Record], fbank: Sequence[Record], split: str, run: RunContext) -> Scale | str:
+    """Make the scale of a teacher, or say what is wrong with it; nothing if a score is missing."""
+    high, low = _mean_scores(teacher, split), _mean_scores(fbank, split)
+    metrics = {task: run.metrics.get(task, ()) for task in high}
+    for task, found in metrics.items():
+        for metric in found:
+            here, there = (scores.get(task, {}).get(metric.name) for scores in (high, low))
+            if here is None or there is None:
+                return ""
+            values = f"{FBANK} on {task} {metric.name} ({here:.2f} and {there:.2f} %"
+            if here == there or (here > there) != metric.higher_is_better:
+                return f"is not better than {values})"
+            errors = (
+                standard_error([one for one in records if one.cell.task == task], split, metric)
+                for records in (teacher, fbank)
+            )
+            error = 100 * hypot(*errors)
+            if abs(here - there) <= error:
+                return f"is within a standard error of {values}, standard error of the gap {error:.2f})"
+    return Scale(low, {task: {metric.name: high[task][metric.name] for metric in metrics[task]} for task in high})
+
+
+def _spread(records: Iterable[Record], split: str, scale: Scale) -> float | None:
+    by_seed: dict[int, list[Record]] = {}
+    for record in records:
+        by_seed.setdefault(record.cell.seed, []).append(record)
+    scores = [relative_score(_mean_scores(found, split), *scale) for found in by_seed.values()]
+    whole = [score for score in scores if score is not None]
+    return stdev(whole) if len(whole) > 1 else None
+
+
+def _superb_scores(records: Sequence[Record], means: Scores) -> tuple[float | None, float | None]:
+    standard = {record.cell.task for record in records} - {record.cell.task for record in records if deviations(record)}
+    return (
+        superb6_score(means) if standard >= set(SIX_TASKS) else None,
+        superb_score(means) if standard >= set(SUPERB_ANCHORS) else None,
+    )
+
+
+def _mean_scores(records: Iterable[Record], split: str) -> Scores:
+    """Average over seeds: task to metric to score in percent."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for metric, value in record.scores.get(split, {}).items():
+            values.setdefault(record.cell.task, {}).setdefault(metric, []).append(100 * value)
+    return {task: {metric: fmean(found) for metric, found in metrics.items()} for task, metrics in values.items()}

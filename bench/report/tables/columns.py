@@ -1,0 +1,111 @@
+"""The columns of a report: what they are called, in which unit, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from bench.contracts import Metric
+from bench.report.tables.names import OVERALL_TITLES, in_order, score_title
+
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+"""By ``higher_is_better``."""
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a report."""
+
+    key: str
+    """Its name in the table that it shows; ``<key>_std`` beside it is its standard deviation."""
+    title: str
+    unit: str = ""
+    """Of the figures as shown."""
+    scale: float = 1.0
+    """What the table's figures are divided by to be shown."""
+    decimals: int | None = 2
+    """None for a column of text."""
+    higher_is_better: bool | None = None
+    """None where neither way is better by itself."""
+    marks_best: bool = False
+    """Whether the best of comparable rows stands out; sizes are what one has chosen."""
+
+    @property
+    def title_with_unit(self) -> str:
+        """What it is, and in which unit."""
+        if not self.unit:
+            return self.title
+        return f"{self.title[:-1]}, {self.unit})" if self.title.endswith(")") else f"{self.title} ({self.unit})"
+
+    @property
+    def heading(self) -> str:
+        """As in the head of a table, with an arrow to where it is better."""
+        return f"{self.title_with_unit}{ARROWS[self.higher_is_better]}"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its cells are text."""
+        return self.decimals is None
+
+
+IDENTITY = (
+    Column("model", "model", decimals=None),
+    Column("compressor", "compressor", decimals=None),
+    Column("teacher", "teacher", decimals=None),
+)
+PARAMS = Column("params", "params", "M", 1e6)
+SIZE = Column("size_bytes", "size", "MB", 1e6, 1)
+MACS = Column("macs", "MACs", "G", 1e9, 1)
+MACS_SUPERB = Column("macs_superb", "MACs (SUPERB)", "G", 1e9, 1)
+RTF = Column("rtf", "RTF", decimals=4, higher_is_better=False)
+SCORES = tuple(
+    Column(key, title, decimals=1 if key == "relative_score" else 0, higher_is_better=True, marks_best=True)
+    for key, title in OVERALL_TITLES.items()
+)
+
+
+def columns_of(
+    table: pd.DataFrame, metrics: Mapping[str, Sequence[Metric]], *, by_superb: bool, ranks_relative: bool = True
+) -> tuple[Column, ...]:
+    """Choose what a report shows of a leaderboard; columns without any figure are left out.
+
+    Args:
+        table: the leaderboard.
+        metrics: each task's primary metrics.
+        by_superb: whether MACs are those of SUPERB's official profiler, as for published rows, or the plain count.
+        ranks_relative: whether relative scores have one scale, so that one of them can be the best.
+    """
+    bytes_on_disk = (SIZE,) if has_reduced_weights(table) else ()
+    size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
+    relative, *superb = SCORES
+    wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
+    return tuple(
+        column
+        for column in wanted
+        if column.key == "model" or (column.key in table and table[column.key].notna().any())
+    )
+
+
+def has_reduced_weights(table: pd.DataFrame) -> bool:
+    """Tell whether bytes say what parameters do not: some weights have fewer than float32's four."""
+    if "size_bytes" not in table:
+        return False
+    parameters = table["params"].where(table["params"] > 0)
+    return bool((table["size_bytes"] / parameters < FLOAT32_BYTES).any())
+
+
+def _task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:
+    return [
+        Column(
+            key=f"{task}_{metric.name}",
+            title=score_title(task, metric.name),
+            unit="%",
+            higher_is_better=metric.higher_is_better,
+            marks_best=True,
+        )
+        for task in in_order(metrics)
+        for metric in metrics[task]
+    ]

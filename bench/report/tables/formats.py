@@ -1,0 +1,66 @@
+"""The formats of reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from bench.files.atomic import write_atomically
+from bench.leaderboard.collate import IDENTITY
+from bench.leaderboard.comparable import Board
+from bench.report.tables import latex, markdown
+from bench.report.tables.csv_text import csv_text
+from bench.report.tables.leaderboards import Group
+
+Writer = Callable[[Sequence[Group]], str]
+
+
+def report_csv(groups: Sequence[Group]) -> str:
+    """Write all rows with all figures in full precision; rows of one ``ranking`` may be ranked."""
+    table = pd.concat([group.table.dropna(axis=1, how="all") for group in groups], ignore_index=True)
+    first = ["source", "ranking", "split", *IDENTITY]
+    return csv_text(table[[*(name for name in first if name in table), *(name for name in table if name not in first)]])
+
+
+FORMATS: Mapping[str, tuple[str, Writer]] = {
+    "csv": ("report.csv", report_csv),
+    "md": ("report.md", markdown.markdown),
+    "latex": ("report.tex", latex.document),
+}
+"""Name to file and writer, of those that groups alone are enough for."""
+
+PAGE = "report.html"
+
+
+def write_report(
+    groups: Sequence[Group], boards: Sequence[Board], formats: Sequence[str], folder: Path, split: str = "test"
+) -> list[Path]:
+    """Write a report in each format.
+
+    Args:
+        groups: of rows that may be ranked together.
+        boards: the runs behind them, which the page tells of in detail.
+        formats: some of `FORMATS`, or ``html``.
+        folder: of the files.
+        split: whose scores these are.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for name in formats:
+        file, writer = (PAGE, page_writer(boards, split)) if name == "html" else FORMATS[name]
+        write_atomically(folder / file, writer(groups))
+        paths.append(folder / file)
+    return paths
+
+
+def page_writer(boards: Sequence[Board], split: str) -> Writer:
+    """Return the writer of the page about these runs."""
+    # Here, for it takes plotly and matplotlib with it.
+    from bench.report.page.writing import report_page
+
+    return partial(report_page, boards=boards, split=split)

@@ -1,0 +1,207 @@
+"""What a report shows: leaderboards in groups of rows that may be ranked together, and published rows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from bench.leaderboard import published
+from bench.leaderboard.collate import SMOKE
+from bench.leaderboard.comparable import Board, comparable
+from bench.leaderboard.failed_cells import FAILED
+from bench.leaderboard.published import PUBLISHED, SOURCES
+from bench.leaderboard.run_leaderboard import primary_metrics
+from bench.report.tables.columns import MACS_SUPERB, PARAMS, Column, columns_of
+
+RELATIVE_SCALE = "relative_scale"
+"""Column: the teacher and the tasks of a row's relative score."""
+
+PRINTED_SIZES = frozenset(column.key for column in (PARAMS, MACS_SUPERB))
+"""What published rows have from print, rounded to as many digits as its authors liked."""
+
+SMALLER = 0.9
+"""Share of its teacher's size that a compressed model may have to compete for the best score: a supernet of the
+teacher's size has compressed nothing."""
+
+BYTES_A_WEIGHT = 4
+"""Of a teacher, in float32."""
+
+
+class Figure(NamedTuple):
+    """A number as a report shows it, in the unit of its column."""
+
+    mean: float
+    std: float | None = None
+    """Sample standard deviation over seeds; None for one seed, or where there is no such thing."""
+    decimals: int | None = None
+    """Known of a published figure, where these are fewer than its column shows."""
+
+    def mean_text(self, column: Column) -> str:
+        """Write the mean for the eye."""
+        return f"{self.mean:.{column.decimals if self.decimals is None else self.decimals}f}"
+
+
+Cell = str | Figure | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be ranked together."""
+
+    heading: str
+    """Data, preset and protocol."""
+    table: pd.DataFrame
+    """As ``leaderboard.csv``, with ``source``: the run's name, or letters of the publication; ``ranking``: the same for
+    all rows of the group, the first of its runs by name; and ``split``."""
+    columns: tuple[Column, ...]
+    """What of it to show."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of these rows."""
+
+    failed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Rows to the tasks that failed on them."""
+
+    @property
+    def is_published(self) -> list[bool]:
+        """Which rows are published ones."""
+        return [bool(preset == PUBLISHED) for preset in self.table["preset"]]
+
+    def rows(self) -> list[dict[str, Cell]]:
+        """Read all cells, by the key of their column."""
+        return [{column.key: _cell(row, column) for column in self.columns} for _, row in self.table.iterrows()]
+
+    def texts(self) -> list[dict[str, str]]:
+        """Write all cells for the eye, by the title of their column."""
+        return [{column.heading: self._text(row, column) for column in self.columns} for row in self.rows()]
+
+    def _text(self, row: Mapping[str, Cell], column: Column) -> str:
+        has_failed = column.key.split("_")[0] in self.failed.get(str(row["model"]), ())
+        return text(row[column.key], column) or (FAILED if has_failed else "")
+
+    def best(self, column: Column) -> frozenset[int]:
+        """Find the rows that are best in a column, as printed, of those that compression made smaller.
+
+        Empty if fewer than two rows compete, or if scores are meaningless (preset ``smoke``). Where no row was
+        compressed, all rows compete.
+        """
+        if not column.marks_best or column.decimals is None or (self.table["preset"] == SMOKE).any():
+            return frozenset()
+        compressed = [_is_smaller(row) for _, row in self.table.iterrows()]
+        shown = {
+            position: round(figure.mean, column.decimals)
+            for position, row in enumerate(self.rows())
+            if (compressed[position] or not any(compressed)) and isinstance(figure := row[column.key], Figure)
+        }
+        if len(shown) < 2:
+            return frozenset()
+        best = (max if column.higher_is_better else min)(shown.values())
+        return frozenset(position for position, value in shown.items() if value == best)
+
+
+def text(cell: Cell, column: Column) -> str:
+    """Write a cell for the eye, nothing for an empty one."""
+    if not isinstance(cell, Figure):
+        return cell or ""
+    spread = "" if cell.std is None else f" ± {cell.std:.{column.decimals}f}"
+    return f"{cell.mean_text(column)}{spread}"
+
+
+def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> list[Group]:
+    """Put the rows of runs into groups that may be ranked, and published ones where they belong.
+
+    Published rows join runs on SUPERB's own corpora by its recipes; beside others they are a group of their own.
+
+    Args:
+        boards: the runs' leaderboards.
+        with_published: whether to add published rows.
+    """
+    groups = []
+    has_joined = not with_published
+    for kin in comparable(boards):
+        ranking = min(board.name for board in kin.boards)
+        tables = [_own_table(board) for board in kin.boards]
+        metrics = primary_metrics(kin.tasks)
+        notes = list(kin.notes)
+        heading = kin.heading
+        if kin.is_superb and with_published:
+            tables.append(published.published_table())
+            metrics = {**published.METRICS, **metrics}
+            notes += _source_notes()
+            heading += ", and published rows"
+            has_joined = True
+        table = pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True).assign(ranking=ranking)
+        table = _distinct(table, kin.boards)
+        columns = columns_of(table, metrics, by_superb=kin.is_superb, ranks_relative=kin.has_one_scale)
+        failed = kin.boards[0].failed if len(kin.boards) == 1 else {}
+        groups.append(Group(heading, table, columns, tuple(notes), failed))
+    return groups if has_joined else [*groups, published_group()]
+
+
+def _own_table(board: Board) -> pd.DataFrame:
+    scale = board.table["relative_score"].map(lambda score: None if pd.isna(score) else board.relative_scale)
+    return board.table.assign(source=board.name, split=board.split, **{RELATIVE_SCALE: scale})
+
+
+def published_group() -> Group:
+    """Return all published rows."""
+    table = published.published_table()
+    heading = "Published results on SUPERB's corpora, not of this suite"
+    return Group(heading, table, columns_of(table, published.METRICS, by_superb=True), tuple(_source_notes()))
+
+
+def _is_smaller(row: pd.Series) -> bool:
+    """Say whether compression left at most `SMALLER` of the teacher's bytes.
+
+    Of published rows their parameters tell it, beside those of HuBERT Base: all were made from models of its size. A
+    compressor that tells no sparsity is taken at its word.
+    """
+    if row["compressor"] == "none":
+        return False
+    if row["preset"] == PUBLISHED:
+        return bool(row["params"] <= SMALLER * published.hubert_base_params())
+    sparsity, size_bytes = row.get("sparsity"), row.get("size_bytes")
+    if pd.isna(sparsity) or pd.isna(size_bytes):
+        return True
+    # 1 - sparsity is what is left of the teacher's parameters.
+    return bool(size_bytes * (1 - sparsity) <= SMALLER * BYTES_A_WEIGHT * row["params"])
+
+
+def _source_notes() -> list[str]:
+    return [f"[{letter}] {source}" for letter, source in SOURCES.items()]
+
+
+def _cell(row: pd.Series, column: Column) -> Cell:
+    value = row[column.key]
+    if pd.isna(value):
+        return None
+    if column.is_text:
+        return _model(row) if column.key == "model" else str(value)
+    mean, spread = float(value) / column.scale, row.get(f"{column.key}_std")
+    is_rounded = row["preset"] == PUBLISHED and column.key in PRINTED_SIZES
+    return Figure(
+        mean,
+        None if pd.isna(spread) else float(spread) / column.scale,
+        min(column.decimals or 0, _decimals(mean)) if is_rounded else None,
+    )
+
+
+def _decimals(value: float) -> int:
+    """Count the decimals of a number that was read from print."""
+    return len(f"{value:.9g}".partition(".")[2])
+
+
+def _model(row: pd.Series) -> str:
+    is_published = row["preset"] == PUBLISHED
+    return f"{row['model']} [{row['source'].replace(';', ', ')}]" if is_published else str(row["model"])
+
+
+def _distinct(table: pd.DataFrame, boards: Sequence[Board]) -> pd.DataFrame:
+    """Name the run behind models that several runs have."""
+    if len(boards) < 2:
+        return table
+    is_own = table["preset"] != PUBLISHED
+    is_doubled = is_own & table["model"].duplicated(keep=False)
+    return table.assign(model=table["model"].where(~is_doubled, table["model"] + " (" + table["source"] + ")"))

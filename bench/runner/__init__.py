@@ -1,1 +1,0 @@
-"""From a configuration to records: plan, cells, resume."""

@@ -1,0 +1,150 @@
+"""Everything that can be refused, refused before any long work."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bench import registry
+from bench.audio.sources import audio_left_out
+from bench.config.data import embedded, required_audio, task_entry
+from bench.config.run import RunConfig
+from bench.contracts import Compressor, Context, Data, FingerprintsData, Settings, SplitSize, Task
+from bench.errors import UserError
+from bench.stacking import compressor_type
+from bench.upstream import AnyUpstream, UpstreamModel
+from bench.upstream.checkpoint import is_suite_folder, read_manifest
+from bench.upstream.reduced_linears import require_runnable
+
+logger = logging.getLogger(__name__)
+
+# Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
+COPIES_OF_WEIGHTS_ON_DISK = 12
+SPARE_BYTES = 200_000_000
+
+
+def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
+    """Choose the device.
+
+    Raises:
+        UserError: CUDA is asked for but absent.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no CUDA device here. Use --device cpu, or see `bench doctor`.")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda"
+
+
+def check_disk(folder: Path, teacher: AnyUpstream | None, num_models: int = 1) -> None:
+    """Refuse to begin where checkpoints, or the models that stay, would not fit.
+
+    Raises:
+        UserError: too little free space.
+    """
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values()) if teacher else 0
+    needed = (COPIES_OF_WEIGHTS_ON_DISK + max(0, num_models - 1)) * weights + SPARE_BYTES
+    free = free_bytes(folder)
+    if free < needed:
+        raise UserError(
+            f"Expected {needed / 1e9:.1f} GB of free disk space for --out {folder}. Found {free / 1e9:.1f} GB. "
+            "Free some, or choose an --out elsewhere."
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Measure the free space of the disk that a folder is or will be on."""
+    existing = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+def prepare_data(data: Data) -> dict[str, str]:
+    """Make embedded corpora where they are missing; the user's own are left alone.
+
+    Returns:
+        The hash of each task's audio, where it is known.
+    """
+    return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
+
+
+def check_kernels(config: RunConfig) -> None:
+    """Refuse models that cannot run here, whatever the device.
+
+    Raises:
+        UserError: one has int8 layers, for which this build of torch has no kernels.
+    """
+    for row, source in config.models.items():
+        folder = Path(source.reference) if source.reference else None
+        if folder is not None and is_suite_folder(folder):
+            try:
+                require_runnable(read_manifest(folder).shape)
+            except UserError as error:
+                raise UserError(f"{row}: {error}") from error
+
+
+def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
+    """Let every compressor look at the teacher, the audio and the device."""
+    compressors = config.compressors()
+    for remark in audio_left_out(required_audio(config.data)) if compressors else ():
+        logger.warning(remark)
+    for name in compressors:
+        audio = required_audio(config.data)
+        compressor(config, name).check(compressible(teacher, config.teacher), audio, context)
+
+
+def compressible(teacher: AnyUpstream | None, reference: str | None) -> UpstreamModel:
+    """Narrow the teacher to a model that can be compressed.
+
+    Raises:
+        UserError: it is a fixed front end.
+    """
+    if not isinstance(teacher, UpstreamModel):
+        raise UserError(f"--teacher {reference} has no weights to compress. Choose a model; see `bench list teachers`.")
+    return teacher
+
+
+def compressor(config: RunConfig, row: str) -> Compressor:
+    """Instantiate the compressor that makes a row, with its configuration."""
+    source = config.models[row]
+    plugin = compressor_type(source.compressor or "")
+    instance: Compressor = plugin(plugin.config_type.model_validate(source.settings))
+    return instance
+
+
+def task_settings(config: RunConfig, name: str) -> Settings:
+    """Read a task's configuration."""
+    settings: Settings = registry.load("bench.tasks", name).config_type.model_validate(config.tasks[name])
+    return settings
+
+
+@dataclass(frozen=True)
+class TaskOnData:
+    """A task with its configuration, and the corpus that it is about: one object for all models and seeds of a run."""
+
+    task: Task
+    data: Any
+    """An instance of one of the task's ``layouts``."""
+
+    def check(self) -> Mapping[str, SplitSize]:
+        """Let the task look at its corpus; see `Task.check`."""
+        return self.task.check(self.data)
+
+    def fingerprint(self) -> str | None:
+        """Hash the corpus that `check` has looked at; None where the task cannot."""
+        return self.task.fingerprint(self.data) if isinstance(self.task, FingerprintsData) else None
+
+
+def tasks_on_data(config: RunConfig) -> dict[str, TaskOnData]:
+    """Instantiate all tasks of a run."""
+    tasks = {}
+    for name in config.tasks:
+        plugin = registry.load("bench.tasks", name)
+        data = task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")
+        tasks[name] = TaskOnData(plugin(task_settings(config, name)), data)
+    return tasks

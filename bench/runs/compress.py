@@ -1,0 +1,206 @@
+"""Runs one compressor and saves what it made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.audio.files import hours, read_headers
+from bench.audio.sources import source_paths
+from bench.config.data import required_audio
+from bench.config.later_settings import with_later_settings
+from bench.config.run import RunConfig
+from bench.contracts import AudioSource, Context, WarmStart
+from bench.errors import UserError
+from bench.files.atomic import hide, remove_folder
+from bench.profiling import model_card
+from bench.profiling.machine import this_machine
+from bench.provenance import now, versions
+from bench.runs import checks
+from bench.runs.plan import Compression, target_sparsities
+from bench.runs.time_spent import noting_time, time_spent
+from bench.runs.warm_start import load_start
+from bench.stacking import PartsMade, Stack, what_differs
+from bench.store.claims import claimed
+from bench.upstream import UpstreamModel, load_upstream
+from bench.upstream.checkpoint import (
+    is_suite_folder,
+    load_folder,
+    read_manifest,
+    remove_killed_saves,
+    save_upstream,
+    weights_hash,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def compress(
+    config: RunConfig,
+    compression: Compression,
+    teacher: UpstreamModel,
+    workdir: Path,
+    device: Literal["cpu", "cuda"],
+    model_folder: Callable[[str], Path],
+    start: WarmStart | None = None,
+    made: PartsMade | None = None,
+) -> list[str]:
+    """Run a compressor and save its models.
+
+    Args:
+        config: the run's configuration.
+        compression: which of its compressions.
+        teacher: what to compress.
+        workdir: for checkpoints; the same one goes on where an earlier call stopped.
+        device: ``cpu`` or ``cuda``.
+        model_folder: where the model of a given row belongs.
+        start: what to go on from.
+        made: what there is of a stack's models.
+
+    Returns:
+        The rows that its models are.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    audio = required_audio(config.data)
+    context = Context(seed=compression.seed, device=device, start=start)
+    compressor = checks.compressor(config, compression.row)
+    begins_with = {}
+    if isinstance(compressor, Stack) and made and made.folders:
+        compressor = compressor.beginning_with(made)
+        begins_with = {"begins_with": [folder.name for folder in made.folders.values()]}
+    with noting_time(workdir):
+        upstreams = compressor.compress(teacher, audio, workdir, context)
+    own_identity = identity(config, compression, teacher, start)
+    provenance = {
+        **own_identity,
+        "audio_hours": _audio_hours(audio),
+        "versions": versions(),
+        "machine": this_machine().model_dump(mode="json", exclude_none=True),
+        "finished": now(),
+        **begins_with,
+        **time_spent(workdir),
+    }
+    name = config.models[compression.row].compressor or ""
+    targets = target_sparsities(compressor)
+    rows = []
+    for called, upstream in upstreams.items():
+        beside = workdir / "beside" / called
+        model = compression.row + what_differs(name, called)
+        rows.append(model)
+        folder = model_folder(model)
+        if _make_way(folder, own_identity):
+            continue
+        target = {"target_sparsity": targets[called]} if targets.get(called) is not None else {}
+        files = sorted(beside.iterdir()) if beside.is_dir() else []
+        save_upstream(upstream.cpu(), folder, {**provenance, **target}, beside=files)
+    return rows
+
+
+def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Clear the place of a model of what an interrupted call or damage has left there.
+
+    Args:
+        folder: of the model.
+        wanted: its identity.
+
+    Returns:
+        Whether that very model is there and whole: its siblings were lost, or the note that all of them are there.
+    """
+    remove_killed_saves(folder)
+    if not folder.exists():
+        return False
+    if not is_suite_folder(folder):
+        logger.warning("%s is incomplete. It is set aside as %s, and made again.", folder, hide(folder))
+        return False
+    try:
+        load_folder(folder)
+        is_it = not differences(folder, wanted)
+    except UserError as error:
+        logger.warning("%s is damaged and is made again: %s", folder, error)
+        is_it = False
+    if not is_it:
+        remove_folder(folder)
+    return is_it
+
+
+def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu", "cuda"]) -> list[dict[str, Any]]:
+    """Make ``bench compress``'s model folder, or say what is there if it was made before.
+
+    Returns:
+        One row a model: path, params, sparsity, macs.
+
+    Raises:
+        UserError: ``out`` holds something else, or a model of another configuration.
+    """
+    out = out.resolve()
+    teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
+    start = load_start(config)
+    workdir = out.with_name(f".{out.name}.work")
+    with claimed(out.with_name(f".{out.name}.lock"), wait=True):
+        models = _models_there(out, identity(config, Compression(name), teacher, start))
+        if not models or workdir.exists():
+            checks.check_disk(out, teacher)
+            checks.prepare_data(config.data)
+            checks.check_compressors(config, teacher, Context(device=device, start=start))
+            folder_of = partial(_model_folder, out, name)
+            made = compress(config, Compression(name), teacher, workdir, device, folder_of, start)
+            models = [_model_folder(out, name, model) for model in made]
+            remove_folder(workdir)
+    return [_row(path) for path in models]
+
+
+def _model_folder(out: Path, name: str, model: str) -> Path:
+    return out if model == name else out / model
+
+
+def _audio_hours(audio: AudioSource) -> float:
+    return audio.hours or hours(read_headers(source_paths(audio), resample=audio.resample))
+
+
+def _models_there(out: Path, wanted: dict[str, Any]) -> list[Path]:
+    if not out.exists():
+        return []
+    models = [folder for folder in (out, *sorted(out.iterdir())) if is_suite_folder(folder)] if out.is_dir() else []
+    if not models:
+        raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
+    for model in models:
+        different = differences(model, wanted)
+        if different:
+            raise UserError(
+                f"--out {out} holds another model (its {different[0]} differs). Choose another --out, or delete it."
+            )
+    return models
+
+
+def _row(path: Path) -> dict[str, Any]:
+    card = model_card(load_upstream(path), read_manifest(path).provenance)
+    return {"model": str(path), "params": card.params, "sparsity": round(card.sparsity or 0.0, 4), "macs": card.macs}
+
+
+def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """List in what a model is another one than `identity` says; settings that came after it are its preset's."""
+    there = read_manifest(model).provenance
+    recipe = there.get("recipe", {})
+    recipe = with_later_settings("bench.compressors", wanted["compressor"], recipe, wanted["preset"])
+    there = {**there, "recipe": recipe}
+    return [key for key, value in wanted.items() if there.get(key) != value]
+
+
+def identity(
+    config: RunConfig, compression: Compression, teacher: UpstreamModel, start: WarmStart | None
+) -> dict[str, Any]:
+    """Say all that a compressed model depends on."""
+    return {
+        "compressor": config.models[compression.row].compressor,
+        "teacher": config.teacher,
+        "teacher_weights_hash": weights_hash(teacher),
+        "teacher_params": model_card(teacher, {}).params,
+        "from": start and {"reference": config.start, "weights_hash": weights_hash(start.model)},
+        "recipe": config.models[compression.row].settings,
+        "preset": config.preset,
+        "seed": compression.seed,
+        "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
+    }

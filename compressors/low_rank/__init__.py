@@ -1,0 +1,1 @@
+"""Low-rank factors of linear layers, then recovery by distillation."""

@@ -1,0 +1,199 @@
+"""low-rank: linear layers as products of two smaller ones, by singular value decomposition, and recovery.
+
+Source: Wang et al., SVD-LLM (arXiv 2403.07378), for whitened inputs; the recovery is the second stage of DPHuBERT
+(arXiv 2305.17651).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from bench.contracts import AudioSource, Context
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.reduction import factorised
+from compressors.low_rank.factors import Factors, all_factors, second_moments
+from compressors.low_rank.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
+from compressors.objectives.distillation import (
+    Distillation,
+    DistillationConfig,
+    FrozenTeacher,
+    Projections,
+    layer_groups,
+    trainable_copy,
+)
+from compressors.size.budget import BudgetConfig, budget_for
+from compressors.size.linears import LinearGroup, linears_of
+from compressors.training.audio import CropBatches, Waveforms
+from compressors.training.comparable_training import StagedTraining
+from compressors.training.kept_tensors import Snapshots, kept_tensors
+from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.seeds import derived_seed
+from compressors.training.stages import StageConfig
+
+if TYPE_CHECKING:
+    from compressors.training.loop import Training
+
+logger = logging.getLogger(__name__)
+
+MOMENTS, FACTORS = "moments.safetensors", "factors"
+"""What the work folder keeps while layers are taken apart."""
+
+BUDGET_FIELDS = frozenset(BudgetConfig.model_fields)
+
+
+class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
+    """Which layers get how much rank, and how the model recovers."""
+
+    linears: tuple[LinearGroup, ...] = Field(default=("attention", "feed_forward"), min_length=1)
+    """Linear layers that may become low-rank: ``attention``, ``feed_forward``, and the ``projection`` of the
+    extractor's features. One whose rank would leave it as many weights stays dense."""
+    energy: float | None = Field(default=None, gt=0, lt=1)
+    """Share of every layer's energy to keep, in place of a budget: the squared error of its weights, or where
+    ``whiten`` of its outputs, is the rest."""
+    whiten: bool = True
+    """Measure energy on the layers' outputs for the audio instead of on their weights."""
+    whiten_batches: int = Field(default=32, ge=1)
+    """Batches that the teacher hears for that."""
+    recovery: StageConfig | None
+    """The low-rank model learns from the teacher; null: it stays as the decomposition left it."""
+
+    @model_validator(mode="after")
+    def _has_energy_or_a_budget(self) -> Self:
+        given = sorted(self.model_fields_set & BUDGET_FIELDS)
+        if self.energy is not None and given:
+            raise ValueError(f"energy={self.energy} decides the size, and so does {', '.join(given)}; leave one out")
+        return self
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the budget, where the energy decides the size."""
+        return () if self.energy is None else BUDGET_FIELDS
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of the recovery; with ``energy``, of which the size follows later, those of a dense one."""
+        if self.recovery is None:
+            return 0
+        heard, kept = self.macs_a_second(teacher), 1.0
+        if self.energy is None:
+            budget = budget_for(self, teacher)
+            kept = budget.wanted / budget.original
+        return self.stage_macs(self.recovery, heard, kept * heard)
+
+
+PAPER = LowRankConfig(
+    # DPHuBERT's number of updates and its batch, for no paper has this very recipe.
+    recovery=StageConfig(updates=75_000, warmup_updates=15_000, learning_rate=2e-4),
+    seconds_per_batch=160,
+    accumulate_batches=4,
+    min_duration_s=2.0,
+    max_duration_s=15.625,
+    drop_longer=True,
+    precision="fp16",
+    max_gradient_norm=10.0,
+    num_workers=4,
+)
+
+MINI = LowRankConfig(
+    recovery=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
+    seconds_per_batch=4.0,
+    min_duration_s=0.5,
+    max_duration_s=2.0,
+    checkpoint_updates=50,
+    log_updates=10,
+)
+
+SMOKE = MINI.model_copy(
+    update={
+        "recovery": StageConfig(updates=12, warmup_updates=2, learning_rate=1e-3),
+        "whiten_batches": 4,
+        "log_updates": 2,
+    }
+)
+
+
+class LowRank(ChecksTrainingAhead):
+    """The compressor ``low-rank``."""
+
+    name: ClassVar[str] = "low-rank"
+    summary: ClassVar[str] = "low-rank linear layers by SVD, with whitened inputs and recovery (arXiv 2403.07378)"
+    config_type: ClassVar[type[LowRankConfig]] = LowRankConfig
+    takes_reduced_linears: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, LowRankConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
+
+    def __init__(self, config: LowRankConfig) -> None:
+        self.config = config
+
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work, before any long work.
+
+        Raises:
+            UserError: the teacher is no speech model, the budget is out of its layers' reach, or the audio unusable.
+        """
+        require_trainable(teacher, self.config, context)
+        layer_groups(self.config, teacher.num_layers)
+        if self.config.energy is None:
+            linears, budget = linears_of(teacher.config, self.config.linears), budget_for(self.config, teacher.config)
+            require_reachable_rank(teacher.config, linears, budget, self.config)
+        require_audio(audio, self.config, teacher)
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Decompose and recover, or do what is left of it; see `bench.contracts.Compressor`."""
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        frozen = FrozenTeacher(teacher, context.device)
+        student = factorised(trainable_copy(teacher, self.config.dropout), self._kept_factors(frozen, training))
+        logger.info("%d of %d linear layers are low-rank", *_num_reduced(student.config, self.config.linears))
+        if self.config.recovery is not None:
+            projections = Projections(layer_groups(self.config, teacher.num_layers), student.dim, teacher.dim)
+            distillation = Distillation(student, frozen, projections, self.config)
+            training.run("recovery", self.config.recovery, distillation)
+            distillation.save(training.history.parent)
+        return {self.name: student.eval()}
+
+    def _kept_factors(self, frozen: FrozenTeacher, training: Training) -> dict[str, tuple[Tensor, Tensor]]:
+        """Decompose once and for all."""
+        kept = kept_tensors(
+            training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
+        )
+        (training.workdir / MOMENTS).unlink(missing_ok=True)
+        shutil.rmtree(training.workdir / FACTORS, ignore_errors=True)
+        linears = [key.removesuffix(".down") for key in kept if key.endswith(".down")]
+        return {linear: (kept[f"{linear}.down"], kept[f"{linear}.up"]) for linear in linears}
+
+    def _truncated_factors(self, teacher: UpstreamModel, training: Training) -> dict[str, Tensor]:
+        factors = self._factors(teacher, training)
+        spectra = {linear: each.singular_values for linear, each in factors.items()}
+        truncated = {
+            linear: factors[linear].truncated(rank) for linear, rank in self._ranks(spectra, teacher.config).items()
+        }
+        return {
+            f"{linear}.{part}": tensor
+            for linear, both in truncated.items()
+            for part, tensor in zip(("down", "up"), both, strict=True)
+        }
+
+    def _factors(self, teacher: UpstreamModel, training: Training) -> dict[str, Factors]:
+        linears = linears_of(teacher.config, self.config.linears)
+        moments: dict[str, Tensor] = {}
+        if self.config.whiten:
+            crops = CropBatches(training.files, self.config, derived_seed(training.context.seed, "whitening"))
+            batches = Waveforms(crops, self.config.whiten_batches)
+            moments = second_moments(teacher, linears, batches, Snapshots(training.workdir / MOMENTS))
+        return all_factors(teacher, linears, moments, training.workdir / FACTORS)
+
+    def _ranks(self, spectra: Mapping[str, Tensor], shape: UpstreamConfig) -> Ranks:
+        if self.config.energy is not None:
+            return ranks_by_energy(spectra, shape, self.config.energy)
+        return ranks_within_budget(spectra, shape, budget_for(self.config, shape))
+
+
+def _num_reduced(shape: UpstreamConfig, groups: tuple[LinearGroup, ...]) -> tuple[int, int]:
+    return len(shape.reduced_linears), len(linears_of(shape, groups))

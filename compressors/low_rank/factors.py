@@ -1,0 +1,131 @@
+"""Linear layers taken apart by their singular values, of the weights alone or with their inputs whitened.
+
+Source: Wang et al., SVD-LLM (arXiv 2403.07378) section 3.1 for whitening. Where ``M`` is the second moment of the
+inputs and ``S S^T = M``, leaving components out of ``W S`` leaves exactly their energy out of the outputs of ``W``.
+Roots come from eigenvalues instead of Cholesky's decomposition, as moments of few inputs are singular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.progress import tracked
+from bench.upstream import UpstreamModel
+from compressors.training.kept_tensors import Snapshots, kept_tensors
+
+LEAST_MOMENT = 1e-6
+"""Share of the largest moment that every direction of a layer's inputs has at least."""
+
+
+_DONE, _FRAMES = "batches done", "frames"
+"""Keys of a snapshot, in addition to the paths of layers."""
+
+
+class Factors(NamedTuple):
+    """Two factors of a weight (outputs, inputs), of whose components the first hold the most energy."""
+
+    down: Tensor
+    """(components, inputs)."""
+    up: Tensor
+    """(outputs, components); ``up @ down`` is the weight."""
+    singular_values: Tensor
+    """(components,), falling."""
+
+    def truncated(self, rank: int) -> tuple[Tensor, Tensor]:
+        """Return the two factors of the first components, contiguous."""
+        return self.down[:rank].contiguous(), self.up[:, :rank].contiguous()
+
+
+def factors_of(weight: Tensor, moment: Tensor | None) -> Factors:
+    """Take a weight apart; components are shared out equally between both factors, which training likes.
+
+    Args:
+        weight: (outputs, inputs) float32.
+        moment: of the inputs, (inputs, inputs) float64; None takes all directions for equal.
+    """
+    wide = weight.detach().cpu().double()
+    if moment is None:
+        left, values, right = torch.linalg.svd(wide, full_matrices=False)
+    else:
+        squares, directions = torch.linalg.eigh(moment)
+        roots = squares.clamp(min=LEAST_MOMENT * float(squares.max())).sqrt()
+        left, values, right = torch.linalg.svd(wide @ directions * roots, full_matrices=False)
+        right = right / roots @ directions.T
+    root = values.sqrt()
+    return Factors((root[:, None] * right).float(), (left * root).float(), values)
+
+
+@torch.no_grad()
+def second_moments(
+    model: UpstreamModel, linears: Sequence[str], batches: Sequence[Tensor], snapshots: Snapshots | None = None
+) -> dict[str, Tensor]:
+    """Average the products of all pairs of inputs of linear layers, over all frames of a model in evaluation mode.
+
+    Args:
+        model: on any device.
+        linears: paths of the layers.
+        batches: waveforms (batch, samples) without padding.
+        snapshots: keep the sums, and have them where an earlier call was interrupted.
+
+    Returns:
+        (inputs, inputs) float64 on the CPU, by path.
+    """
+    sums = (snapshots.last() if snapshots else None) or {}
+    done, num_frames = (int(sums.pop(name, torch.tensor(0))) for name in (_DONE, _FRAMES))
+    device = model.layer_norm.weight.device
+    with _listening(model, linears, sums):
+        for index in tracked(range(done, len(batches)), "inputs of linear layers", len(batches), "batches", done):
+            waveforms = batches[index].to(device)
+            num_frames += len(waveforms) * model.config.num_frames(waveforms.shape[1])
+            model(waveforms)
+            if snapshots:
+                counts = {_DONE: torch.tensor(index + 1), _FRAMES: torch.tensor(num_frames)}
+                snapshots.keep(lambda counts=counts: sums | counts, now=index + 1 == len(batches))  # type: ignore[misc]
+    return {path: total / num_frames for path, total in sums.items()}
+
+
+@contextmanager
+def _listening(model: UpstreamModel, linears: Iterable[str], sums: dict[str, Tensor]) -> Iterator[None]:
+    def listener(path: str) -> Any:
+        def add(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+            frames = inputs[0].flatten(0, -2)
+            products = (frames.T @ frames).cpu().double()
+            sums[path] = sums[path] + products if path in sums else products
+
+        return add
+
+    handles = [model.get_submodule(path).register_forward_pre_hook(listener(path)) for path in linears]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def all_factors(
+    model: UpstreamModel, linears: Sequence[str], moments: Mapping[str, Tensor], folder: Path | None = None
+) -> dict[str, Factors]:
+    """Take linear layers of a model apart, by path; those without a moment are not whitened.
+
+    Args:
+        model: whose layers they are.
+        linears: paths.
+        moments: by path.
+        folder: keeps each layer's factors as soon as they are there, and has those of an earlier call.
+    """
+
+    def factors(path: str) -> Factors:
+        def make() -> Factors:
+            return factors_of(model.get_parameter(f"{path}.weight"), moments.get(path))
+
+        if folder is None:
+            return make()
+        return Factors(**kept_tensors(folder / f"{path}.safetensors", lambda: make()._asdict()))
+
+    return {path: factors(path) for path in tracked(linears, "factors", len(linears), "layers")}

@@ -1,0 +1,1 @@
+"""Training objectives: hidden-state distillation and masked unit prediction."""

@@ -1,0 +1,1 @@
+"""Structured pruning by importance, then recovery by masked prediction."""

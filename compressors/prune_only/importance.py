@@ -1,0 +1,226 @@
+"""How important each unit is, and which units a budget leaves: the least important of each kind go.
+
+Every kind of unit loses the same share, the one that the budget takes, for kinds do not compare: a head holds a hundred
+times the weights of a feed-forward unit. Units of one kind compete over all layers with what they score relative to
+their layer's mean, so that no layer goes as a whole because its weights or gradients are small (layer collapse: Tanaka
+et al., arXiv 2006.05467). Whole blocks are alone in their layer, and compete with the scores themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from bench.progress import tracked
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.cost import kept_units
+from bench.upstream.pruning import pruned_config
+from compressors.objectives.masked_prediction import MaskedPrediction
+from compressors.size.budget import Budget
+from compressors.size.pruning import PruningConfig, Unit, levels_within_budget, rounded
+from compressors.training.kept_tensors import Snapshots
+from compressors.units.batches import UnitBatch
+
+Importance = Literal["l1", "l2", "taylor", "random"]
+
+Scores = Mapping[str, Tensor]
+"""Keyed ``<unit>/<layer index>`` as masks are; (units,) float32 each, more is more important."""
+
+BLOCKS = ("attlayer", "ffnlayer")
+"""Kinds of units that a layer has one of."""
+
+_ATTENTION = "layers.{}.attention."
+_FEED_FORWARD = "layers.{}.feed_forward."
+_QUERY_KEY_VALUE = (f"{_ATTENTION}q_proj.weight", f"{_ATTENTION}k_proj.weight", f"{_ATTENTION}v_proj.weight")
+_WRITERS: Mapping[Unit, tuple[str, ...]] = {
+    "conv": ("feature_extractor.conv_layers.{}.conv.weight",),
+    "head": _QUERY_KEY_VALUE,
+    "attlayer": _QUERY_KEY_VALUE,
+    "interm": (f"{_FEED_FORWARD}intermediate_dense.weight",),
+    "ffnlayer": (f"{_FEED_FORWARD}intermediate_dense.weight",),
+}
+"""Weights that compute units, which are groups of their rows."""
+_READERS: Mapping[Unit, tuple[str, ...]] = {
+    "conv": ("feature_projection.projection.weight",),
+    "head": (f"{_ATTENTION}out_proj.weight",),
+    "attlayer": (f"{_ATTENTION}out_proj.weight", f"{_ATTENTION}out_proj.bias"),
+    "interm": (f"{_FEED_FORWARD}output_dense.weight",),
+    "ffnlayer": (f"{_FEED_FORWARD}output_dense.weight", f"{_FEED_FORWARD}output_dense.bias"),
+}
+"""Weights that read units, which are groups of their columns; of a convolution, the last one's. Without them a unit has
+no effect; for a whole block, without its output bias too."""
+
+
+def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal["l1", "l2"]) -> Scores:
+    """Score units by the size of the weights that compute and read them.
+
+    Means, not sums, so that scores do not depend on the sizes of neighbouring layers.
+
+    Args:
+        model: whose units they are.
+        units: the kinds to score.
+        norm: ``l1``, the mean absolute weight, or ``l2``, the root of the mean square.
+
+    Source: Li et al., Pruning Filters for Efficient ConvNets (arXiv 1608.08710) section 3.1; Fang et al., DepGraph
+    (arXiv 2301.12900) for the groups of weights that go together.
+    """
+    scores = {}
+    for key, count in _counts(model.config, units).items():
+        written = [model.get_parameter(name).detach().reshape(count, -1) for name in _writers(key)]
+        read = [_by_column(model.get_parameter(name).detach(), count) for name in _readers(key, model.config)]
+        weights = torch.cat([*written, *read], dim=1)  # (units, weights of one)
+        scores[key] = (weights.abs().mean(1) if norm == "l1" else weights.square().mean(1).sqrt()).cpu()
+    return scores
+
+
+def taylor_scores(
+    objective: MaskedPrediction,
+    batches: Sequence[UnitBatch],
+    units: Sequence[Unit],
+    *,
+    device: str,
+    seed: int,
+    snapshots: Snapshots | None = None,
+) -> Scores:
+    """Score units by how much the masked-prediction loss would change without them, to the first order.
+
+    That is the sum of gradient times weight over the weights that read a unit, for without them it has no effect: the
+    derivative of the loss by a gate on the unit. Its root mean square over the batches.
+
+    Args:
+        objective: the model, with predictors that fit it; left on the CPU, in training mode.
+        batches: what it hears.
+        units: the kinds to score.
+        device: where to compute.
+        seed: of the masks.
+        snapshots: keep the sums, and have them where an earlier call was interrupted.
+
+    Source: Molchanov et al., Importance Estimation for Neural Network Pruning (arXiv 1906.10771) section 3.
+    """
+    objective.to(device).eval()
+    config = objective.upstream.config
+    counts = _counts(config, units)
+    readers = {name: objective.upstream.get_parameter(name) for key in counts for name in _readers(key, config)}
+    scores = {key: torch.zeros(count) for key, count in counts.items()}
+    torch.manual_seed(seed)
+    kept = (snapshots.last() if snapshots else None) or {}
+    done = _restore(kept, scores, device) if kept else 0
+    for index in tracked(range(done, len(batches)), "importances", len(batches), "batches", done):
+        batch = batches[index]
+        loss = objective(batch.waveforms.to(device), batch.labels.to(device), 0)["masked_loss"]
+        gradients = torch.autograd.grad(loss, list(readers.values()))
+        changes = {
+            name: (gradient * weight).detach()
+            for (name, weight), gradient in zip(readers.items(), gradients, strict=True)
+        }
+        for key, count in counts.items():
+            grouped = torch.cat([_by_column(changes[name], count) for name in _readers(key, config)], dim=1)
+            scores[key] += grouped.sum(1).square().cpu()
+        if snapshots:
+            snapshots.keep(lambda done=index + 1: _snapshot(scores, done, device))  # type: ignore[misc]
+    objective.cpu().train()
+    return {key: score.sqrt() for key, score in scores.items()}
+
+
+def _snapshot(scores: Scores, done: int, device: str) -> dict[str, Tensor]:
+    """Return all that the next batch depends on."""
+    state = {**scores, "done": torch.tensor(done), "random": torch.get_rng_state()}
+    return state | ({"cuda_random": torch.cuda.get_rng_state()} if device == "cuda" else {})
+
+
+def _restore(kept: Mapping[str, Tensor], scores: dict[str, Tensor], device: str) -> int:
+    """Go back to a snapshot; return the number of batches that it has."""
+    scores |= {key: kept[key] for key in scores}
+    torch.set_rng_state(kept["random"])
+    if device == "cuda":
+        torch.cuda.set_rng_state(kept["cuda_random"])
+    return int(kept["done"])
+
+
+def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> Scores:
+    """Score units at random, the floor of all importances."""
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.rand(count, generator=generator) for key, count in _counts(config, units).items()}
+
+
+def masks_within_budget(
+    scores: Scores, shape: UpstreamConfig, budget: Budget, config: PruningConfig
+) -> dict[str, Tensor]:
+    """Keep as many of the most important units as a budget allows, and the same share of every kind.
+
+    Where that share leaves the result below the budget, kinds keep a little more, the coarsest first.
+
+    Args:
+        scores: of the kinds that are pruned.
+        shape: of the model to prune.
+        budget: what the result is to meet.
+        config: ``units``, ``keep_position_bias`` and ``round_to``.
+
+    Returns:
+        bool masks as `bench.upstream.pruning.prune` takes them; every convolution keeps its best channel.
+    """
+    ranks = {unit: _ranks(unit, scores) for unit in config.units}
+
+    def masks(shares: Mapping[Unit, float]) -> dict[str, Tensor]:
+        return {
+            key: _best(unit, rank, _num_kept(unit, ranks[unit], shares[unit]), config.round_to)
+            for unit in config.units
+            for key, rank in ranks[unit].items()
+        }
+
+    def size(shares: Mapping[Unit, float]) -> int:
+        return budget.measure(pruned_config(shape, masks(shares), keep_position_bias=config.keep_position_bias))
+
+    return masks(levels_within_budget(size, budget.wanted, config.units, lowest=0.0, highest=1.0))
+
+
+def _ranks(unit: Unit, scores: Scores) -> dict[str, Tensor]:
+    """Number the units of one kind over all layers, the most important first, but for each convolution's best."""
+    own = {key: score for key, score in scores.items() if key.split("/")[0] == unit}
+    if not own:
+        return {}
+    if unit not in BLOCKS:
+        own = {key: score / score.mean().clamp(min=torch.finfo(score.dtype).tiny) for key, score in own.items()}
+    if unit == "conv":
+        own = {key: score.index_fill(0, score.argmax(), torch.inf) for key, score in own.items()}
+    order = torch.cat(list(own.values())).argsort(descending=True, stable=True)
+    ranks = torch.split(order.argsort(), [len(score) for score in own.values()])
+    return dict(zip(own, ranks, strict=True))
+
+
+def _num_kept(unit: Unit, ranks: Mapping[str, Tensor], share: float) -> int:
+    """Return how many units of one kind a share keeps; of the convolutions, a channel each at least."""
+    least = len(ranks) if unit == "conv" else 0
+    return least + round(share * (sum(map(len, ranks.values())) - least))
+
+
+def _best(unit: Unit, ranks: Tensor, num_kept: int, round_to: int) -> Tensor:
+    """Mark the units of one layer, (units,) bool, that are among the first of their kind."""
+    own = rounded(unit, int((ranks < num_kept).sum()), len(ranks), round_to)
+    return ranks.argsort().argsort() < own
+
+
+def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:
+    """Return how many units there are, keyed as masks are."""
+    there = kept_units(config)
+    return {f"{unit}/{index}": count for unit in units for index, count in enumerate(there[unit]) if count}
+
+
+def _writers(key: str) -> list[str]:
+    unit, index = key.split("/")
+    return [name.format(index) for name in _WRITERS[cast("Unit", unit)]]
+
+
+def _readers(key: str, config: UpstreamConfig) -> list[str]:
+    unit, index = key.split("/")
+    if unit == "conv" and int(index) + 1 < len(config.conv_layers):
+        return [f"feature_extractor.conv_layers.{int(index) + 1}.conv.weight"]
+    return [name.format(index) for name in _READERS[cast("Unit", unit)]]
+
+
+def _by_column(weight: Tensor, count: int) -> Tensor:
+    """Group the columns of a weight by the ``count`` units that they read, (units, weights of one)."""
+    return (weight if weight.ndim == 1 else weight.transpose(0, 1)).reshape(count, -1)

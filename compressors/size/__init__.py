@@ -1,0 +1,1 @@
+"""Target sizes, and what a method may remove to reach them."""

@@ -1,0 +1,173 @@
+"""What may be pruned, and how much of it has to go for a budget: what all methods that prune share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.errors import UserError
+from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.cost import kept_units
+from bench.upstream.pruning import prune, pruned_config
+from compressors.size.budget import TOLERANCE, Budget, BudgetConfig, budget_for
+
+logger = logging.getLogger(__name__)
+
+Unit = Literal["conv", "head", "interm", "attlayer", "ffnlayer"]
+
+COARSE_TO_FINE: tuple[Unit, ...] = ("ffnlayer", "attlayer", "head", "conv", "interm")
+"""Pruning units by how many parameters one of them holds."""
+
+BISECTIONS = 24
+
+
+class PruningConfig(BudgetConfig):
+    """How small the model becomes, and by what; the configuration of a compressor that prunes inherits it."""
+
+    units: tuple[Unit, ...] = Field(default=("conv", "head", "interm"), min_length=1)
+    """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks
+    (``attlayer``), whole feed-forward blocks (``ffnlayer``)."""
+    keep_position_bias: bool = True
+    """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
+    DPHuBERT's reference implementation."""
+    keep_output_bias: bool = False
+    """Add the output bias of a block that goes with its last unit to the bias before it; False: it goes too, as in
+    DPHuBERT's reference implementation."""
+    round_to: int = Field(default=1, ge=1)
+    """Convolutions keep a multiple of this many channels, and feed-forward blocks of units, or all where they have
+    fewer: 8 or more suits the kernels of most devices."""
+
+
+def rounded(unit: Unit, num_kept: int, num_units: int, round_to: int) -> int:
+    """Return how many units a layer keeps so that its width is a multiple of ``round_to``, or its whole width.
+
+    Args:
+        unit: their kind; heads and blocks stay as they are, and of a convolution some are kept at all events.
+        num_kept: how many would be kept, from which the result is at most half of ``round_to`` away, or a convolution's
+            least.
+        num_units: how many there are.
+        round_to: as in `PruningConfig`.
+    """
+    if unit not in ("conv", "interm"):
+        return num_kept
+    least = round_to if unit == "conv" else 0
+    return min(max(round(num_kept / round_to) * round_to, least), num_units)
+
+
+def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: PruningConfig) -> float:
+    """Return what pruning can reach at most: the fewest channels of convolutions, nothing of the other units."""
+    smallest = {
+        f"{unit}/{index}": torch.arange(count) < rounded(unit, int(unit == "conv"), count, config.round_to)
+        for unit in config.units
+        for index, count in enumerate(kept_units(shape)[unit])
+        if count
+    }
+    return budget.reached(pruned_config(shape, smallest, keep_position_bias=config.keep_position_bias))
+
+
+def require_reachable(teacher: UpstreamConfig, config: PruningConfig, start: UpstreamConfig | None = None) -> None:
+    """Refuse a budget that the chosen units cannot reach for a teacher of this shape.
+
+    Args:
+        teacher: its shape.
+        config: says the budget, and what is pruned.
+        start: of the model that is pruned, where it is not the teacher.
+
+    Raises:
+        UserError: with the smallest size that they can.
+    """
+    budget = budget_for(config, teacher)
+    largest = largest_sparsity(start or teacher, budget, config)
+    if budget.sparsity > largest:
+        units = ", ".join(config.units)
+        if config.params is not None:
+            raise UserError(
+                f"Expected a size that pruning {units} can reach: at least {round((1 - largest) * budget.original)} "
+                f"parameters for this teacher. Found params={config.params}. Raise it, or add pruning units."
+            )
+        quantity = "MACs" if config.target == "macs" else "parameters"
+        raise UserError(
+            f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's {quantity}. "
+            f"Found {config.final_sparsity}. Lower the sparsity, or add pruning units."
+        )
+
+
+def levels_within_budget(
+    size: Callable[[Mapping[Unit, float]], int],
+    wanted: int,
+    units: Sequence[Unit],
+    *,
+    lowest: float,
+    highest: float,
+) -> dict[Unit, float]:
+    """Find the level of each kind of unit at which a model has the size that is wanted, or a little less.
+
+    All kinds have one level where that suffices. Coarse units alone would miss the size by up to one of theirs: they
+    get the level just above, where the finer ones can make up for it by theirs.
+
+    Args:
+        size: of the pruned model, by the level of each of ``units``; grows with each.
+        wanted: what ``size`` may be at most.
+        units: to be pruned.
+        lowest: level at which all units that may go are gone.
+        highest: level at which all are kept.
+    """
+    ordered = [unit for unit in COARSE_TO_FINE if unit in units]
+    levels = dict.fromkeys(ordered, highest)
+    for first, coarsest in enumerate(ordered):
+        below, above = _bracket(size, wanted, levels, ordered[first:], lowest, highest)
+        levels.update(dict.fromkeys(ordered[first + 1 :], lowest) | {coarsest: above})
+        if size(levels) > wanted:
+            levels[coarsest] = below
+    return levels
+
+
+def _bracket(
+    size: Callable[[Mapping[Unit, float]], int],
+    wanted: int,
+    levels: Mapping[Unit, float],
+    free: Sequence[Unit],
+    low: float,
+    high: float,
+) -> tuple[float, float]:
+    """Find, by bisection, the highest common level of the ``free`` units of ``wanted`` or less, and one just above."""
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if size({**levels, **dict.fromkeys(free, middle)}) <= wanted:
+            low = middle
+        else:
+            high = middle
+    return low, high
+
+
+def pruned_model(model: UpstreamModel, masks: Mapping[str, Tensor], config: PruningConfig) -> UpstreamModel:
+    """Prune a model by masks, as `bench.upstream.pruning.prune` does, with what the configuration keeps."""
+    return prune(model, masks, keep_position_bias=config.keep_position_bias, keep_output_bias=config.keep_output_bias)
+
+
+def report_size(shape: UpstreamConfig, budget: Budget, config: PruningConfig, *, hint: str = "") -> None:
+    """Log what pruning has reached; a warning where it is off the budget.
+
+    Args:
+        shape: of the pruned model.
+        budget: what it was to meet.
+        config: says what was pruned.
+        hint: what else than the units may be the reason.
+    """
+    logger.info("pruned to a sparsity of %.4f; the target is %.4f", budget.reached(shape), budget.sparsity)
+    size = budget.measure(shape)
+    if abs(size / budget.wanted - 1) > TOLERANCE:
+        logger.warning(
+            "pruned to %d %s; the budget is %d: units %s%s come no closer%s",
+            size,
+            "MACs" if budget.counting == "macs" else "parameters",
+            budget.wanted,
+            ", ".join(config.units),
+            f" in multiples of {config.round_to}" if config.round_to > 1 else "",
+            hint,
+        )

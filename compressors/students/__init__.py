@@ -1,0 +1,1 @@
+"""Students built from a shape instead of pruned from the teacher."""

@@ -1,0 +1,276 @@
+"""The one training loop, on lightning: a stage goes on from its last checkpoint, and ends as if never interrupted.
+
+Whatever is random in an update depends on the seed, the stage and the update's number alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.strategies import DDPStrategy
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
+
+from bench.audio.files import AudioFile
+from bench.contracts import Context
+from bench.workers.reader_errors import leave_signals_to_parent, plain_reader_errors
+from bench.workers.worker_tensors import prepare_workers
+from compressors.training.audio import CropBatch, CropBatches
+from compressors.training.callbacks import Checkpoints, History, ProgressBar, Rows
+from compressors.training.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
+from compressors.training.precision import stage_precision
+from compressors.training.seeds import derived_seed
+from compressors.training.stages import Objective, StageConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+
+logger = logging.getLogger(__name__)
+
+MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Lightning's names of precisions other than fp32."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stages of one compression share."""
+
+    config: TrainingConfig
+    files: Sequence[AudioFile]
+    """What the model hears."""
+    workdir: Path
+    """Checkpoints, the last two of each stage: ``<stage>.ckpt`` and ``<stage>.previous.ckpt``."""
+    history: Path
+    """The CSV of what was logged in all stages."""
+    context: Context
+    devices: int = 1
+    """Processes that train together, of which this is one; see `compressors.training.processes`. They share out the
+    ``accumulate_batches`` of each update, which is the one that a single process would make."""
+    logged: dict[Path, dict[str, Rows]] = field(default_factory=dict)
+    """The rows of each history by stage, of the stages that this call has trained or found finished. They come from
+    checkpoints, which are checked, and not from the CSV."""
+
+    def run(
+        self,
+        name: str,
+        stage: StageConfig,
+        objective: Objective,
+        batches: Callable[[int], Dataset[Any]] | None = None,
+    ) -> None:
+        """Train ``objective`` in place to the end of a stage; at once where the stage is finished already.
+
+        Args:
+            name: of the stage.
+            stage: its length and learning rate.
+            objective: what to minimise.
+            batches: makes the endless dataset from the stage's seed: named tuples of ``number`` and what ``objective``
+                takes. Plain crops of the files by default.
+
+        Raises:
+            UserError: the loss or its gradient is not finite or the training diverges, or audio turns out to be
+                unreadable.
+        """
+        seed = derived_seed(self.context.seed, name)
+        module = StageModule(objective, stage, seed)
+        checkpoint = self.workdir / f"{name}.ckpt"
+        history = History(self.history, name, self.config, self._earlier_rows(name))
+        clean_up(checkpoint)
+        good = last_good(checkpoint)
+        finished = _load(good, module, history) if good else 0
+        logger.info("stage %s: %d of %d updates are done", name, finished, stage.updates)
+        if finished < stage.updates:
+            self._train(module, history, checkpoint, good, finished, batches)
+        elif self.is_first_process:
+            history.write()
+        self.logged.setdefault(self.history, {})[name] = history.rows
+
+    @property
+    def is_first_process(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+    def _earlier_rows(self, name: str) -> Rows:
+        stages = self.logged.get(self.history, {})
+        return [row for stage, rows in stages.items() if stage != name for row in rows]
+
+    def _train(
+        self,
+        module: StageModule,
+        history: History,
+        checkpoint: Path,
+        good: Path | None,
+        finished: int,
+        batches: Callable[[int], Dataset[Any]] | None,
+    ) -> None:
+        dataset = batches(module.seed) if batches else CropBatches(self.files, self.config, module.seed)
+        precision = stage_precision(module.objective, self.config, self.context, self._device())
+        with _quiet(), _plain_errors(), plain_reader_errors():
+            trainer = self._trainer(history, module.stage, checkpoint, precision)
+            first = finished * self.config.accumulate_batches + trainer.global_rank
+            trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
+
+    def _device(self) -> torch.device:
+        """Return the one of this process, as lightning chooses it."""
+        if self.context.device == "cpu":
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if self.devices > 1 else 0)
+
+    def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
+        prepare_workers(self.config.num_workers)
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
+            sampler=itertools.count(first, self.devices),
+            num_workers=self.config.num_workers,
+            worker_init_fn=leave_signals_to_parent,
+            pin_memory=self.context.device == "cuda",
+        )
+
+    def _trainer(self, history: History, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
+        device = self.context.device
+        trainer = Trainer(
+            accelerator="gpu" if self.context.device == "cuda" else "cpu",
+            devices=self.devices,
+            # Layer dropout, and layers above the last prediction, leave weights without a gradient.
+            strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
+            max_steps=stage.updates,
+            accumulate_grad_batches=self.config.accumulate_batches // self.devices,
+            gradient_clip_val=self.config.max_gradient_norm,
+            # A checkpoint comes after the row of its update, which it contains.
+            callbacks=[
+                history,
+                Checkpoints(checkpoint, self.config.checkpoint_updates, history),
+                ProgressBar(history.stage),
+            ],
+            # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
+            plugins=[
+                SealedCheckpointIO(),
+                LightningEnvironment(),
+                MixedPrecision(MIXED[precision], device) if precision in MIXED else Precision(),
+            ],
+            default_root_dir=self.workdir,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        # Lightning's own handler of SIGTERM waits for all processes, and lets the stage go on for a batch.
+        trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
+        return trainer
+
+
+def _no_handlers() -> None:
+    """Leave signals to the application."""
+
+
+class StageModule(LightningModule):
+    """One stage as lightning sees it."""
+
+    def __init__(self, objective: Objective, stage: StageConfig, seed: int) -> None:
+        super().__init__()
+        self.objective = objective
+        self.stage = stage
+        self.seed = seed
+        self.gradient_norm = torch.zeros(())
+        """Of the last update, before clipping."""
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Use AdamW; all groups follow the stage's schedule."""
+        optimizer = AdamW(self.objective.parameter_groups(self.stage.learning_rate), lr=self.stage.learning_rate)
+        schedule = LambdaLR(optimizer, self.stage.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count the batches of the checkpoint as these processes would, who may be more or fewer than wrote it."""
+        num_batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        # Lightning completes a batch after the callbacks, among them the one that saves.
+        progress |= dict.fromkeys(("ready", "started", "processed"), num_batches) | {"completed": num_batches - 1}
+
+    def on_train_batch_start(self, batch: CropBatch, batch_idx: int) -> None:  # noqa: ARG002 - lightning's signature
+        """Make dropout and gate noise a function of the batch's number, and the objective's shape of the update's."""
+        if self.is_first_of_update(batch.number):
+            self.objective.before_update(self.global_step, cast("LightningOptimizer", self.optimizers()).optimizer)
+        torch.manual_seed(derived_seed(self.seed, batch.number))
+
+    def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
+        """Compute the loss, and what is logged of it."""
+        _, *inputs = batch
+        parts = self.objective(*inputs, self.global_step)
+        # Cloned, for a logged parameter would change with the update.
+        logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
+        return {"loss": parts["loss"], "logged": logged}
+
+    def is_first_of_update(self, number: int) -> bool:
+        """Tell whether no gradient has been gathered yet for the update that a batch belongs to."""
+        return number // self.trainer.world_size % self.trainer.accumulate_grad_batches == 0
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002 - lightning's signature
+    ) -> None:
+        """Clip by the norm over all groups together, as DPHuBERT does."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
+
+    def last_learning_rate(self) -> float:
+        """Return the learning rate of the last finished update."""
+        return self.stage.learning_rate * self.stage.learning_rate_factor(self.global_step - 1)
+
+
+def _load(path: Path, module: StageModule, history: History) -> int:
+    """Load weights, all that a finished stage needs, and rows; return how many updates are done."""
+    checkpoint = read_checkpoint(path)
+    module.load_state_dict(checkpoint["state_dict"])
+    history.load_state_dict(checkpoint["callbacks"][history.state_key])
+    return int(checkpoint["global_step"])
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Undo what lightning makes of Ctrl-C: it exits, and ignores the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep lightning's banners and its advice from the user."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)

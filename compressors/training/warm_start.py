@@ -1,0 +1,147 @@
+"""Compressing again: from an existing compressed model, in its own shape or a smaller one.
+
+See `bench.contracts.WarmStart`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar
+
+from typing_extensions import Self
+
+from bench.contracts import Context
+from bench.errors import UserError
+from bench.upstream import UpstreamConfig, UpstreamModel
+from compressors.size.budget import TOLERANCE, Budget, budget_for
+from compressors.size.several_sizes import SizesConfig
+from compressors.training.comparable_training import StagedTraining
+
+SHARE_OF_UPDATES = 0.1
+"""Of the recipe's, where the user does not say how many."""
+FEWEST_UPDATES = 10
+"""That a warm start has by itself, but for recipes that are as short."""
+
+_OWN = {"schema_version", "dropout", "conv_layers", "layers", "relative_position", "reduced_linears"}
+"""Fields in which a pruned model may differ from its teacher, or which are compared in a way of their own."""
+
+
+class WarmStartConfig(SizesConfig):
+    """Settings of a method that prunes and can go on from an existing model; a configuration inherits it."""
+
+    keep_shape: bool = False
+    """Train the model of ``--from`` on in its own shape, without pruning; ``--from`` sets it where no size is asked
+    for, or the model's own."""
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
+        """Return the recipe for going on from a model; see `bench.contracts.WarmStarting`."""
+        require_part(start, teacher)
+        first = self.each_size()[0]
+        budget = budget_for(first, teacher)
+        changes: dict[str, object] = {}
+        asks_to_prune = "keep_shape" in chosen and not self.keep_shape
+        if not asks_to_prune and not {"sparsity", "params"} & set(chosen):
+            require_smaller(start, budget)
+            changes = {"sparsity": budget.reached(start), "keep_shape": True}
+        elif budget.measure(start) <= budget.wanted:
+            if self.sizes or budget.measure(start) < (1 - TOLERANCE) * budget.wanted:
+                raise UserError(_too_small(start, budget, first))
+            changes = {"keep_shape": True}
+        elif self.keep_shape:
+            raise UserError(
+                f"keep_shape=true keeps the size of --from, and {_size_asked(first)} asks for a smaller one. Leave one "
+                "of them out."
+            )
+        return shortened(self.model_copy(update=changes), self.num_updates(), chosen)
+
+
+Config = TypeVar("Config", bound=StagedTraining)
+
+
+def shortened(config: Config, num_updates: int, chosen: Collection[str]) -> Config:
+    """Return a recipe in a tenth of so many updates, unless one of those is the user's choice."""
+    if any(name in config.stages() or name.endswith(".updates") for name in chosen):
+        return config
+    tenth = max(round(SHARE_OF_UPDATES * num_updates), FEWEST_UPDATES)
+    return config.with_num_updates(min(num_updates, tenth))
+
+
+def require_start(teacher: UpstreamModel, config: WarmStartConfig, context: Context) -> None:
+    """Refuse a model to go on from that does not fit, or none where the settings are about one.
+
+    Raises:
+        UserError: what differs from the teacher.
+    """
+    if context.start is not None:
+        require_part(context.start.model.config, teacher.config)
+    elif config.keep_shape:
+        raise UserError("Expected a model whose shape is kept. Found keep_shape=true without --from. Name one with it.")
+
+
+def start_shape(context: Context) -> UpstreamConfig | None:
+    """Return the shape of the model to go on from, where there is one."""
+    return context.start.model.config if context.start else None
+
+
+def require_part(start: UpstreamConfig, teacher: UpstreamConfig) -> None:
+    """Refuse a model that pruning cannot have made of a teacher of this shape.
+
+    Raises:
+        UserError: the first difference.
+    """
+    found = _difference(start, teacher)
+    if found:
+        raise UserError(
+            f"Expected a part of the teacher as --from. Found another kind of model: {found}. "
+            "Name the --teacher that it was made of."
+        )
+
+
+def require_smaller(start: UpstreamConfig, budget: Budget) -> None:
+    """Refuse a model that is as large as the teacher, and so is none whose size is kept.
+
+    Raises:
+        UserError: it is.
+    """
+    if budget.measure(start) >= budget.original:
+        raise UserError(
+            "Expected a compressed model as --from. Found one as large as the teacher. Name another, or a size with "
+            "--set sparsity=..."
+        )
+
+
+def _too_small(start: UpstreamConfig, budget: Budget, config: SizesConfig) -> str:
+    return (
+        f"Expected a size below that of --from, which has lost {budget.reached(start):.4f} of the teacher. Found "
+        f"{_size_asked(config)}. Ask for a smaller model, or leave that out to keep the shape."
+    )
+
+
+def _size_asked(config: SizesConfig) -> str:
+    return f"sparsity={config.final_sparsity}" if config.params is None else f"params={config.params}"
+
+
+def _difference(start: UpstreamConfig, teacher: UpstreamConfig) -> str:
+    ours, theirs = _kind(start), _kind(teacher)
+    for name in ours:
+        if ours[name] != theirs[name]:
+            return f"its {name} is {ours[name]}, the teacher's {theirs[name]}"
+    for index, (conv, whole) in enumerate(zip(start.conv_layers, teacher.conv_layers, strict=True)):
+        if conv.channels > whole.channels:
+            return f"its convolution {index} has {conv.channels} channels, the teacher's {whole.channels}"
+    for index, (layer, larger) in enumerate(zip(start.layers, teacher.layers, strict=True)):
+        if layer.feed_forward > larger.feed_forward or not set(layer.heads) <= set(larger.heads):
+            return f"its layer {index} has heads or feed-forward units that the teacher's has not"
+    return ""
+
+
+def _kind(shape: UpstreamConfig) -> dict[str, object]:
+    """Return what pruning leaves as it is, by name."""
+    position = shape.relative_position
+    return {
+        **{name: getattr(shape, name) for name in UpstreamConfig.model_fields if name not in _OWN},
+        "number of layers": shape.num_layers,
+        "number of low-rank or int8 linear layers": len(shape.reduced_linears),
+        "convolutions' kernels and strides": [(conv.kernel, conv.stride) for conv in shape.conv_layers],
+        "relative position": position and (position.num_buckets, position.max_distance),
+    }

@@ -1,0 +1,119 @@
+"""k-means over frame features, and the labels it gives, as the reference implementation's ``simple_kmeans`` does it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances_argmin
+
+from bench.audio.files import AudioFile
+from bench.files.sealed import read_sealed, write_sealed
+from bench.progress import tracked
+from bench.upstream import UpstreamConfig
+from compressors.pretraining.gathering import GatheredFeatures
+from compressors.pretraining.kmeans import fitted_centroids
+from compressors.units.frame_features import Features, FrameFeatures
+from compressors.units.labels import (
+    FrameUnits,
+    Labels,
+    count_frames,
+    drawn_files,
+    load_labels,
+    require_frames,
+    save_labels,
+)
+
+logger = logging.getLogger(__name__)
+
+SECONDS_A_SHARD = 5.0
+"""After which the labels made so far are kept: what an interruption loses, and a file at most."""
+
+
+def cluster_units(
+    features: FrameFeatures,
+    num_units: int,
+    files: Sequence[AudioFile],
+    *,
+    config: UpstreamConfig,
+    share: float,
+    seed: int,
+    folder: Path,
+) -> FrameUnits:
+    """Find clusters on a share of the files and label all of them; go on from what is in ``folder``.
+
+    Args:
+        features: what is clustered.
+        num_units: clusters.
+        files: to be labelled.
+        config: of the model whose frames they are.
+        share: of the files, drawn at random, on which the clusters are found.
+        seed: of that choice, and of k-means.
+        folder: keeps the clusters and the labels.
+
+    Raises:
+        UserError: fewer frames than clusters.
+    """
+    centroids = _centroids(features, num_units, files, config=config, share=share, seed=seed, folder=folder)
+    labels = _kept_labels(folder)
+    made: list[Labels] = []
+    first, started = len(labels), time.monotonic()
+    for each in tracked(features.of(files[first:]), "labels", len(files), "files", done=first):
+        made.append(nearest_units(each, centroids))
+        if time.monotonic() - started >= SECONDS_A_SHARD or len(labels) + len(made) == len(files):
+            save_labels(_shard(folder, len(labels)), made)
+            labels += made
+            made, started = [], time.monotonic()
+    return FrameUnits({file.path: each for file, each in zip(files, labels, strict=True)}, num_units)
+
+
+def _shard(folder: Path, first: int) -> Path:
+    return folder / f"labels-{first:07d}.npz"
+
+
+def _kept_labels(folder: Path) -> list[Labels]:
+    """Read the labels of the first files, as far as they are kept without a gap."""
+    labels: list[Labels] = []
+    while shard := load_labels(_shard(folder, len(labels))):
+        labels += shard
+    return labels
+
+
+def nearest_units(features: Features, centroids: Features) -> Labels:
+    """Return the nearest centroid of every frame, (frames,)."""
+    nearest: NDArray[np.int64] = pairwise_distances_argmin(features, centroids)
+    return nearest.astype(np.int16)
+
+
+def _centroids(
+    features: FrameFeatures,
+    num_units: int,
+    files: Sequence[AudioFile],
+    *,
+    config: UpstreamConfig,
+    share: float,
+    seed: int,
+    folder: Path,
+) -> Features:
+    path = folder / "centroids.npy"
+    content = read_sealed(path)
+    if content is not None:
+        stored: Features = np.load(io.BytesIO(content), allow_pickle=False)
+        return stored
+    sample = drawn_files(files, share, seed)
+    require_frames(sample, num_units, config)
+    logger.info("finding %d clusters in %d frames of %d files", num_units, count_frames(sample, config), len(sample))
+    gathered = GatheredFeatures(folder, features, sample, config)
+    state = folder / "kmeans.npz"
+    centroids = fitted_centroids(gathered.all(), num_units, seed, state)
+    written = io.BytesIO()
+    np.save(written, centroids)
+    write_sealed(path, written.getvalue())
+    gathered.remove()
+    state.unlink(missing_ok=True)
+    return centroids

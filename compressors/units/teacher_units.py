@@ -1,0 +1,141 @@
+"""Units of a teacher: k-means clusters of one of its hidden states, found once and kept for all who learn them.
+
+Source: HuBERT (arXiv 2106.07447) section IV-B; a smaller student that learns them: DiceHuBERT (arXiv 2507.02911).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from bench.audio.files import AudioFile
+from bench.cache_folder import units_root
+from bench.contracts import Context
+from bench.errors import UserError
+from bench.store.claims import claim_folder, claimed
+from bench.upstream import UpstreamModel
+from bench.upstream.checkpoint import weights_hash
+from compressors.objectives.distillation import FrozenTeacher
+from compressors.objectives.masked_prediction import MaskedPredictionConfig
+from compressors.units.batches import UnitBatches
+from compressors.units.frame_features import HiddenFeatures
+from compressors.units.labels import FrameUnits, drawn_files, require_frames
+
+if TYPE_CHECKING:
+    from compressors.training.loop import Training
+
+DEPTH_OF_UNITS = 0.75
+"""Where in the teacher units are clustered: HuBERT's section IV-B takes layer 9 of the 12 of the second Base."""
+
+UNITS_VERSION = 2
+"""Of how units are made; a higher one leaves those in the cache alone."""
+
+
+class TeacherUnitsConfig(MaskedPredictionConfig):
+    """Which units the student predicts, and how; a compressor's configuration inherits it."""
+
+    cluster_layer: int | None = Field(default=None, ge=1)
+    """The teacher's hidden state that is clustered, 1 to its depth; by default at three quarters of it, 9 of 12.
+    Source: HuBERT section IV-B."""
+    num_clusters: int = Field(default=500, ge=2, le=30_000)
+    """k-means clusters of that state, the units. Source: HuBERT section IV-B."""
+    kmeans_share: float = Field(default=0.1, gt=0, le=1)
+    """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
+    kmeans_seed: int = 0
+    """Of that choice, and of k-means; not the run's seed, so that all seeds of a run share their units."""
+
+
+def cluster_layer(config: TeacherUnitsConfig, num_layers: int) -> int:
+    """Return the hidden state to cluster of a teacher of ``num_layers``.
+
+    Raises:
+        UserError: the configuration names one that the teacher does not have.
+    """
+    if config.cluster_layer is None:
+        return max(round(num_layers * DEPTH_OF_UNITS), 1)
+    if config.cluster_layer > num_layers:
+        raise UserError(
+            f"Expected a layer from 1 to {num_layers}, the teacher's last, to cluster. Found cluster_layer="
+            f"{config.cluster_layer}. Choose another, or leave the option out."
+        )
+    return config.cluster_layer
+
+
+def require_units(teacher: UpstreamModel, files: Sequence[AudioFile], config: TeacherUnitsConfig) -> None:
+    """Refuse units that cannot be made, before any long work.
+
+    Raises:
+        UserError: the teacher lacks the layer, or the audio has fewer frames than clusters are wanted.
+    """
+    cluster_layer(config, teacher.num_layers)
+    sample = drawn_files(files, config.kmeans_share, config.kmeans_seed)
+    require_frames(sample, config.num_clusters, teacher.config)
+
+
+def unit_batches(
+    training: Training, teacher: UpstreamModel, config: TeacherUnitsConfig
+) -> Callable[[int], UnitBatches]:
+    """Return what makes the batches of a stage from its seed; units are made, or read, when a stage needs them."""
+
+    @cache
+    def units() -> FrameUnits:
+        return teacher_units(teacher, training.files, config, training.config.num_workers, training.context)
+
+    return lambda seed: UnitBatches(training.files, [units()], teacher.config, training.config, seed)
+
+
+def teacher_units(
+    teacher: UpstreamModel, files: Sequence[AudioFile], config: TeacherUnitsConfig, num_workers: int, context: Context
+) -> FrameUnits:
+    """Make the units of all files, or read those that were made for the same teacher, audio and clusters.
+
+    They lie in the cache. Processes that want the same units wait for the first, and go on where it was killed.
+
+    Args:
+        teacher: left as it is.
+        files: what is trained on.
+        config: which units.
+        num_workers: processes that read audio.
+        context: the device.
+
+    Raises:
+        UserError: as in `require_units`.
+    """
+    from compressors.units.clusters import cluster_units  # Here, for scikit-learn takes seconds to import.
+
+    layer = cluster_layer(config, teacher.num_layers)
+    identity = {
+        "version": UNITS_VERSION,
+        "teacher": weights_hash(teacher),
+        "audio": _audio_identity(files),
+        "layer": layer,
+        "num_clusters": config.num_clusters,
+        "kmeans_share": config.kmeans_share,
+        "kmeans_seed": config.kmeans_seed,
+    }
+    folder = units_root() / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
+    with claimed(folder.with_suffix(".lock"), wait=True):
+        claim_folder(folder, identity)
+        return cluster_units(
+            HiddenFeatures(FrozenTeacher(teacher, context.device).model, layer, context, num_workers),
+            config.num_clusters,
+            files,
+            config=teacher.config,
+            share=config.kmeans_share,
+            seed=config.kmeans_seed,
+            folder=folder,
+        )
+
+
+def _audio_identity(files: Sequence[AudioFile]) -> str:
+    """Hash what is heard; a changed file is noticed by its size and time of change."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.path.stat()
+        digest.update(f"{file.path} {file.num_samples} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

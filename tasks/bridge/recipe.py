@@ -1,0 +1,231 @@
+"""What a bridged recipe does in its own way: see `tasks.bridge.run`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Upstream
+from bench.files.atomic import writing
+from bench.files.yaml import read_yaml
+from tasks.bridge import s3prl_compat
+from tasks.bridge.frozen_upstream import FrozenUpstream
+from tasks.bridge.head_checkpoints import HeadCheckpoints
+from tasks.feature_cache.features import Features
+from tasks.feature_cache.upstream import CachedUpstream, feature_loader_class
+
+logger = logging.getLogger(__name__)
+
+Splits = Mapping[str, pd.DataFrame]
+"""``train``, ``dev`` and ``test``: a row an utterance, with the columns ``id``, ``wav_path``, ``num_samples``
+(at 16 kHz) and those the recipe asks for (``label``; ``transcription``; ...). Further columns are left alone."""
+
+_RNG_STATE = "rng_state.pt"
+
+
+@functools.cache
+def bridged_recipe(module_name: str, class_name: str) -> Any:
+    """Return s3prl's recipe with all that `BridgedRecipe` replaces; it is constructed without arguments."""
+    recipe = s3prl_compat.recipe_class(module_name, class_name)
+    return type(f"Bridged{class_name}", (BridgedRecipe, recipe), {})
+
+
+class ResumableBatches:
+    """A batch sampler that can leave out the batches of an epoch that was already begun."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+        self._epoch = 0
+        self._resumed = (-1, 0)
+
+    def resume(self, epoch: int, num_batches: int) -> None:
+        """Skip what training took before it was interrupted, epochs of equal length assumed."""
+        self._resumed = (epoch, num_batches - epoch * len(self._batches))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order the batches as s3prl does in this epoch."""
+        self._epoch = epoch
+        if hasattr(self._batches, "set_epoch"):
+            self._batches.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, skipped = self._resumed
+        # Not list(self._batches): that asks for the length first, which draws an order of the epoch and drops it.
+        yield from itertools.islice(iter(self._batches), skipped if epoch == self._epoch else 0, None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class BridgedRecipe:
+    """What every bridged recipe overrides of ``s3prl.problem.base.Problem``; argument names are s3prl's.
+
+    The attributes are set after construction, since s3prl constructs every recipe without arguments once.
+    """
+
+    upstream: nn.Module
+    splits: Splits
+    scored: Sequence[str]
+    features: Features | None = None
+    """Of the upstream, where they are cached."""
+    checkpoints: HeadCheckpoints
+    results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
+    """Of the splits to score, once they are: s3prl's metrics, and utterance id to (reference, prediction)."""
+    layer_weights: list[float] | None = None
+    """Of the head that was scored, as it weights the hidden states; none where it hears a single one."""
+
+    _batches: ResumableBatches
+    _task_arguments: Mapping[str, Any]
+    _rng_state: Mapping[str, Tensor] | None = None
+    _has_draft: bool = False
+
+    def prepare_data(
+        self, _prepare_data: dict[str, Any], target_dir: Path, _cache_dir: Path, get_path_only: bool = False
+    ) -> tuple[Path, Path, list[Path]]:
+        """Write the splits as s3prl's tables; dev is a test set too, since it selects by another sample of it."""
+        paths = {name: Path(target_dir) / f"{name}.csv" for name in ("train", "dev", "test")}
+        if not get_path_only:
+            for name, path in paths.items():
+                self.splits[name].to_csv(path, index=False, encoding="utf-8")
+        return paths["train"], paths["dev"], [paths[name] for name in self.scored]
+
+    def build_dataset(
+        self, build_dataset: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, data_csv: Path, *rest: Any
+    ) -> Any:
+        """Tell the dataset its utterances' lengths, which s3prl would find by decoding all of it."""
+        num_samples = self.splits[Path(data_csv).stem]["num_samples"].tolist()
+        with self._audio_or_features(num_samples):
+            dataset = super().build_dataset(build_dataset, target_dir, cache_dir, mode, data_csv, *rest)  # type: ignore[misc]
+        dataset.num_samples = num_samples
+        return dataset
+
+    def _audio_or_features(self, num_samples: Sequence[int]) -> AbstractContextManager[None]:
+        """Let the recipe's dataset load audio, or cached features in its place."""
+        if self.features is None:
+            return contextlib.nullcontext()
+        stride = cast(Upstream, self.upstream).stride
+        replacement = functools.partial(
+            feature_loader_class, features=self.features, num_samples=num_samples, stride=stride
+        )
+        return s3prl_compat.replaced_audio_loader(type(self), replacement)
+
+    def build_batch_sampler(
+        self, build_batch_sampler: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, *rest: Any
+    ) -> Any:
+        """Make training batches resumable."""
+        batches = super().build_batch_sampler(build_batch_sampler, target_dir, cache_dir, mode, *rest)  # type: ignore[misc]
+        if mode != "train":
+            return batches
+        self._batches = ResumableBatches(batches)
+        return self._batches
+
+    def build_upstream(self, _build_upstream: dict[str, Any]) -> nn.Module:
+        """Give the recipe our upstream, or what unpacks its cached features."""
+        upstream = FrozenUpstream(self.upstream)
+        return upstream if self.features is None else CachedUpstream(upstream)
+
+    def build_task(self, *args: Any, **kwargs: Any) -> Any:
+        """Complete checkpoints when the next step begins: s3prl has no hook after it has written one."""
+        task = super().build_task(*args, **kwargs)  # type: ignore[misc]
+        task.register_forward_pre_hook(self._before_forward)
+        return task
+
+    def save_task(self, *_args: Any) -> None:
+        """Note that a checkpoint is being written, and save nothing: the task has no state."""
+        self._has_draft = True
+
+    def load_task(self, _task_ckpt_dir: Path, model: nn.Module, task_overrides: Mapping[str, Any] | None = None) -> Any:
+        """Build the task anew."""
+        return self.build_task(model=model, **{**self._task_arguments, **(task_overrides or {})})
+
+    def train(
+        self,
+        train: dict[str, Any],
+        train_dir: Path,
+        build_model_all_args: dict[str, Any],
+        build_task_all_args_except_model: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Train from the newest complete checkpoint."""
+        self._task_arguments = build_task_all_args_except_model
+        checkpoint = self.checkpoints.restore()
+        if checkpoint is not None:
+            stats = read_yaml(checkpoint / "training_stats.yaml")
+            self._batches.resume(stats["epoch"], stats["global_step"] * train["gradient_accumulate"])
+            self._rng_state = torch.load(checkpoint / _RNG_STATE, weights_only=True)
+            logger.info("Goes on after step %d", stats["global_step"])
+        super().train(  # type: ignore[misc]
+            {**train, "resume_ckpt_dir": checkpoint and str(checkpoint)},
+            train_dir,
+            build_model_all_args,
+            build_task_all_args_except_model,
+            *args,
+            **kwargs,
+        )
+        self._commit()
+
+    def evaluate(self, evaluate: dict[str, Any], mode: str, task: nn.Module, *args: Any) -> dict[str, float]:
+        """Keep what the head said about every utterance of a test set."""
+        batches: list[dict[str, Any]] = []
+        hook = task.register_forward_hook(lambda _task, _inputs, outputs: batches.append(outputs[1]))
+        try:
+            metrics = super().evaluate(evaluate, mode, task, *args)  # type: ignore[misc]
+        finally:
+            hook.remove()
+        if mode == "test":
+            self.layer_weights = _layer_weights(task)
+            self.results.append(
+                (
+                    {name: float(value) for name, value in metrics.items()},
+                    {
+                        name: (reference, prediction)
+                        for batch in batches
+                        for name, reference, prediction in zip(
+                            batch["unique_name"], batch["label"], batch["prediction"], strict=True
+                        )
+                    },
+                )
+            )
+        return cast(dict[str, float], metrics)
+
+    def _before_forward(self, _task: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs[0] != "train":
+            return
+        self._commit()
+        if self._rng_state is not None:
+            torch.set_rng_state(self._rng_state["cpu"])
+            if "cuda" in self._rng_state:
+                torch.cuda.set_rng_state(self._rng_state["cuda"])
+            self._rng_state = None
+
+    def _commit(self) -> None:
+        # Before every step, so it must not ask the file system.
+        draft = self.checkpoints.draft() if self._has_draft else None
+        self._has_draft = False
+        if draft is None:
+            return
+        state = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state()
+        with writing(draft / _RNG_STATE) as file:
+            torch.save(state, file)
+        self.checkpoints.commit(draft)
+
+
+def _layer_weights(task: nn.Module) -> list[float] | None:
+    """Read how s3prl's featurizer weights the hidden states: the softmax of its parameters, one each."""
+    state = task.state_dict()
+    if "model.featurizer.weights" not in state:
+        return None
+    return cast(list[float], state["model.featurizer.weights"].double().softmax(-1).tolist())

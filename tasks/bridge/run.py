@@ -1,0 +1,174 @@
+"""Runs s3prl's SUPERB recipes on our upstreams and corpora.
+
+The recipes' own code builds, trains, selects and tests the head. We replace what a trustworthy number needs: the
+corpus is a table per split, the upstream is any `bench.contracts.Upstream`, checkpoints hold the head alone and survive
+a kill (`tasks.bridge.head_checkpoints`), resumed training equals uninterrupted training bit for bit (on a CPU, without
+data-loading workers and s3prl's random crops), and each utterance's prediction is kept.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import nn
+
+from bench.audio.files import SAMPLE_RATE_HZ
+from bench.contracts import Context, Upstream
+from bench.files.atomic import naming
+from bench.upstream.checkpoint import weights_hash
+from bench.workers.reader_errors import plain_reader_errors
+from bench.workers.worker_tensors import prepare_workers
+from tasks.bridge import s3prl_compat
+from tasks.bridge.fingerprint import claim, data_sha256
+from tasks.bridge.frozen_upstream import FrozenUpstream
+from tasks.bridge.head_checkpoints import HeadCheckpoints
+from tasks.bridge.recipe import Splits, bridged_recipe
+from tasks.feature_cache.features import Kind
+from tasks.feature_cache.upstream import cached_features
+from tasks.metrics.counts import Counts
+from tasks.mini.conditions import recording_conditions
+
+s3prl_compat.install()
+from omegaconf import OmegaConf  # noqa: E402
+
+_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
+_SAMPLER_SEED = 12345678
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What a recipe found out about whole splits, with the head that was best on dev."""
+
+    predictions: list[dict[str, Any]]
+    """A row an utterance: id, split, reference and prediction as the recipe scored them, correct, counts, duration_s,
+    and the columns of the split that no recipe reads."""
+    settings: dict[str, Any]
+    """Every argument the recipe was run with, its own figures, library versions and split sizes, as plain values."""
+    metrics: dict[str, dict[str, float]]
+    """The recipe's own figures on the splits that were scored, the loss among them."""
+
+    def predictions_by_split(self) -> dict[str, list[dict[str, Any]]]:
+        """Part the rows into the splits that were scored."""
+        return {split: [row for row in self.predictions if row["split"] == split] for split in self.metrics}
+
+
+def run_recipe(
+    recipe: tuple[str, str],
+    arguments: Mapping[str, Any],
+    splits: Splits,
+    upstream: Upstream,
+    workdir: Path,
+    context: Context,
+    features: Kind,
+    counts: Callable[[Any, Any], Counts],
+    scored: Sequence[str] = ("dev", "test"),
+) -> RecipeResult:
+    """Train the recipe's head on the frozen upstream, and score it on the whole dev and test sets.
+
+    Interrupted, the same call goes on from the last checkpoint; what another call left in ``workdir`` is removed.
+
+    Args:
+        recipe: module and class in s3prl, such as ``("s3prl.problem.common.superb_ks", "SuperbKS")``.
+        arguments: what differs from the recipe's ``default_config()``, nested alike.
+        splits: the corpus.
+        upstream: moved to the context's device, and left in eval mode.
+        workdir: keeps its files in the sub-folder ``s3prl``.
+        context: its seed initialises the head and orders the batches; seed 0 orders them as s3prl does.
+        features: what the head needs of the hidden states, where the context's protocol is ``cached``.
+        counts: an utterance's share of every metric, given its reference and its prediction.
+        scored: the splits to score the head on; ``dev`` alone leaves test untouched.
+
+    Raises:
+        UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
+    """
+    problem = bridged_recipe(*recipe)()
+    problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
+    problem.splits = splits
+    problem.scored = scored
+    target_dir = workdir / "s3prl"
+    whole_arguments = run_arguments(problem.default_config(), arguments, context)
+    prepare_workers(whole_arguments["num_workers"])
+    weights = weights_hash(problem.upstream)
+    if context.protocol == "cached":
+        problem.features = cached_features(FrozenUpstream(problem.upstream), weights, features, context)
+    versions = {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")}
+    claim(
+        target_dir,
+        {
+            "recipe": recipe,
+            "arguments": whole_arguments,
+            "upstream": weights,
+            "protocol": context.protocol,
+            "data": {name: data_sha256(frame) for name, frame in splits.items()},
+            "versions": versions,
+        },
+    )
+    problem.checkpoints = HeadCheckpoints(target_dir / "train", target_dir / "checkpoints")
+    problem.results = []
+    problem.layer_weights = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with plain_reader_errors(), naming(target_dir):
+            problem.run(target_dir=str(target_dir), cache_dir=str(target_dir / "cache"), **whole_arguments)
+    tested = dict(zip(scored, problem.results, strict=True))
+    metrics = {name: values for name, (values, _) in tested.items()}
+    settings = {
+        "recipe": ".".join(recipe),
+        **{f"{name}_version": version for name, version in versions.items()},
+        **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
+        **{f"{name}_recipe_metrics": values for name, values in metrics.items()},
+        "loss": {name: values["loss"] for name, values in metrics.items()},
+        **({"layer_weights": problem.layer_weights} if problem.layer_weights else {}),
+        "protocol": context.protocol,
+        **({"features": features} if context.protocol == "cached" else {}),
+        "num_threads": torch.get_num_threads(),
+        "arguments": whole_arguments,
+    }
+    predictions = [
+        row for name, (_, said) in tested.items() for row in _prediction_rows(name, splits[name], said, counts)
+    ]
+    return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
+
+
+def _prediction_rows(
+    split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
+) -> Iterator[dict[str, Any]]:
+    conditions = recording_conditions(frame["wav_path"])
+    for row in frame.to_dict("records"):
+        reference, prediction = said[row["id"]]
+        yield {
+            "id": row["id"],
+            "split": split,
+            "reference": reference,
+            "prediction": prediction,
+            "correct": prediction == reference,
+            "counts": counts(reference, prediction),
+            "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
+            **conditions.get(row["wav_path"], {}),
+            **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
+        }
+
+
+def run_arguments(defaults: Mapping[str, Any], changes: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Merge a recipe's defaults with what differs; intervals longer than the training are cut to it."""
+    merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(dict(defaults)), dict(changes)))
+    arguments = cast(dict[str, Any], merged)
+    # Paths are given apart; the rest is replaced by the bridge or, as `save_model`, saves what is known anyway.
+    for name in ("target_dir", "cache_dir"):
+        del arguments[name]
+    arguments |= {"prepare_data": {}, "build_upstream": {}, "save_model": {}, "save_task": {}}
+    arguments["device"] = context.device
+    train = arguments["train"]
+    train["seed"] = context.seed
+    for interval in ("eval_step", "save_step", "log_step"):
+        train[interval] = min(train[interval], train["total_steps"])
+    # Seed 0 keeps s3prl's order of batches; a prime keeps other seeds' epochs apart from it.
+    arguments["build_batch_sampler"]["train"]["seed"] = _SAMPLER_SEED + 1_000_003 * context.seed
+    return arguments

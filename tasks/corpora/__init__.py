@@ -1,0 +1,1 @@
+"""Layouts of the real corpora, and manifests of the user's own recordings."""

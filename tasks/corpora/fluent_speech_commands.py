@@ -1,0 +1,103 @@
+"""Fluent Speech Commands' layout: commands with their action, object and location."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from bench.audio.files import read_headers
+from bench.contracts import Settings
+from bench.errors import UserError
+from tasks.corpora.left_out import warn_of_audio_left_out
+from tasks.corpora.text_files import read_text
+
+SLOTS = ("action", "object", "location")
+_COLUMNS = ("path", "speakerId", "transcription", *SLOTS)
+_SPLIT_FILES = {"train": "train_data.csv", "dev": "valid_data.csv", "test": "test_data.csv"}
+_RESTORE = "Get the corpus from fluent.ai, or correct root in the data file."
+
+
+class FluentSpeechCommandsData(Settings):
+    """Fluent Speech Commands, or one's own commands laid out alike."""
+
+    layout: Literal["fluent_speech_commands"] = "fluent_speech_commands"
+    """``data/{train,valid,test}_data.csv``, whose column ``path`` names audio relative to ``root``."""
+    root: Path
+    """Folder with ``data`` and ``wavs``."""
+    resample: bool = False
+    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+
+
+def read_fluent_speech_commands(data: FluentSpeechCommandsData) -> dict[str, pd.DataFrame]:
+    """Read the corpus into ``train``, ``dev`` and ``test``, as its own files split it.
+
+    Returns:
+        Tables with the columns id (the file's stem), wav_path, num_samples, labels (``action ; object ; location``),
+        speaker, transcription, action, object and location, sorted by id.
+
+    Raises:
+        UserError: a table, column, value or audio is missing, an id is there twice, or audio is unreadable or not
+            16 kHz.
+    """
+    tables = {}
+    taken: dict[str, Path] = {}
+    for split, name in _SPLIT_FILES.items():
+        file = data.root / "data" / name
+        rows = [_row(data.root, values) for values in _read_csv(file)]
+        for row in rows:
+            if row["id"] in taken:
+                raise UserError(
+                    f"Expected every file stem once in {data.root / 'data'}. Found {row['id']} in "
+                    f"{taken[row['id']].name} and again in {name}. Rename or remove one."
+                )
+            taken[row["id"]] = file
+        rows.sort(key=lambda row: str(row["id"]))
+        headers = read_headers([Path(row["wav_path"]) for row in rows], resample=data.resample)
+        table = pd.DataFrame(rows)
+        table.insert(2, "num_samples", [header.num_samples for header in headers])
+        tables[split] = table
+    if (data.root / "wavs").is_dir():
+        warn_of_audio_left_out(
+            data.root / "wavs", {Path(path) for table in tables.values() for path in table["wav_path"]}
+        )
+    return tables
+
+
+def _row(root: Path, values: dict[str, str]) -> dict[str, Any]:
+    return {
+        "id": Path(values["path"]).stem,
+        "wav_path": str(root / values["path"]),
+        "labels": " ; ".join(values[slot] for slot in SLOTS),
+        "speaker": values["speakerId"],
+        "transcription": values["transcription"],
+        **{slot: values[slot] for slot in SLOTS},
+    }
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    """Read one split's table, every value as the text it is."""
+    if not file.is_file():
+        raise UserError(f"Expected Fluent Speech Commands. Found no {file}. {_RESTORE}")
+    reader = csv.DictReader(io.StringIO(read_text(file)))
+    if lacking := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
+        raise UserError(f"Expected the columns {', '.join(_COLUMNS)} in {file}. Found no {lacking[0]}. {_RESTORE}")
+    rows = []
+    for values in reader:
+        for column in _COLUMNS:
+            if not (values[column] or "").strip():
+                raise UserError(
+                    f"Expected a value of {column} in line {reader.line_num} of {file}. Found none. Fill it in."
+                )
+        if split_label := [slot for slot in SLOTS if ";" in values[slot]]:
+            raise UserError(
+                f"Expected {', '.join(SLOTS)} without a semicolon. Line {reader.line_num} of {file} has one in "
+                f"{split_label[0]}. Use another sign."
+            )
+        rows.append(values)
+    if not rows:
+        raise UserError(f"Expected commands in {file}. Found the header alone. {_RESTORE}")
+    return rows

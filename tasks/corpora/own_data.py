@@ -1,0 +1,178 @@
+"""The layout ``manifest``: one's own recordings, listed in a table."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path, PureWindowsPath
+from typing import Literal
+from unicodedata import normalize
+
+import pandas as pd
+
+from bench.audio.files import read_headers
+from bench.audio.manifest import read_manifest
+from bench.contracts import Settings
+from bench.errors import UserError
+from bench.registry import nearest
+from tasks.corpora.splits import SPLITS
+
+logger = logging.getLogger(__name__)
+
+_OTHER_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_TABLE_COLUMNS = {"wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec"}
+_PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s", "fold"}
+
+
+class ManifestData(Settings):
+    """One's own recordings."""
+
+    layout: Literal["manifest"] = "manifest"
+    """A table with a row an utterance."""
+    manifest: Path
+    """CSV (``.csv``, ``.tsv``) or JSON lines (``.jsonl``) with the columns ``path`` (of the audio, relative to this
+    file), ``split`` (``train``, ``dev`` or ``test``) and those of the task. A column ``id`` names utterances otherwise
+    than by their paths. Further columns are kept with the predictions."""
+    resample: bool = False
+    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+
+
+def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Read one's own recordings into ``train``, ``dev`` and ``test``.
+
+    Args:
+        data: the entry in the data file.
+        columns: what the task asks for; every utterance must have a value in each.
+
+    Returns:
+        Tables with the columns id (unless given, the path without suffix), path, wav_path, num_samples, those that are
+        asked for and those that are there besides, sorted by id.
+
+    Raises:
+        UserError: no such file or column, an unknown or empty split, a missing value, an id or a file that is there
+            twice, or audio that is missing, unreadable or not 16 kHz.
+    """
+    file = data.manifest
+    table = read_manifest(file, ("path", "split", *columns))
+    for column in ("path", *columns, *(["id"] if "id" in table else [])):
+        _check_filled(table, column, file)
+    _check_splits(table, file)
+    audio = _find(table, file)
+    if "id" not in table:
+        table["id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
+    _check_unique(table, audio, file)
+    headers = read_headers(audio, resample=data.resample)
+    taken = {"id", "path", "split", *columns} | _TABLE_COLUMNS | _PREDICTION_KEYS
+    further = [name for name in table if name not in taken]
+    kept = table[["id", "path", *columns, *further]].assign(
+        wav_path=[str(path) for path in audio], num_samples=[header.num_samples for header in headers]
+    )
+    return {split: kept[table["split"] == split].sort_values("id", ignore_index=True) for split in SPLITS}
+
+
+def read_texts(data: ManifestData, *columns: str) -> dict[str, pd.DataFrame]:
+    """Read transcribed recordings: like `read_own_data`, with the column ``text`` as ``transcription``.
+
+    Runs of white space count as one space. Signs that only dev or test have are told as a warning: a head cannot
+    write what it never saw.
+    """
+    splits = {
+        split: table.rename(columns={"text": "transcription"})
+        for split, table in read_own_data(data, ("text", *columns)).items()
+    }
+    for table in splits.values():
+        table["transcription"] = [" ".join(text.split()) for text in table["transcription"]]
+    signs = {split: set("".join(table["transcription"])) for split, table in splits.items()}
+    if unseen := sorted((signs["dev"] | signs["test"]) - signs["train"]):
+        logger.warning(
+            "The texts of dev and test in %s have signs that no training text has: %s. None of them will be "
+            "recognised. Spell all texts alike, e.g. in capitals without punctuation.",
+            data.manifest,
+            " ".join(unseen),
+        )
+    return splits
+
+
+def _check_filled(table: pd.DataFrame, column: str, file: Path) -> None:
+    empty = table[column].str.strip() == ""
+    if empty.any():
+        row = table[empty].iloc[0]
+        which = f"the row of {row['path']}" if column != "path" else f"row {empty.tolist().index(True) + 1}"
+        raise UserError(
+            f"Expected a value of {column} in every row of {file}. Found none in {which} ({empty.sum()} in all). "
+            "Fill it in, or remove the row."
+        )
+
+
+def _check_splits(table: pd.DataFrame, file: Path) -> None:
+    unknown = table[~table["split"].isin(SPLITS)]
+    if not unknown.empty:
+        row = unknown.iloc[0]
+        raise UserError(
+            f"Expected train, dev or test as split in {file}. Found {row['split']!r} at {row['path']} "
+            f"({len(unknown)} rows). {_split_remedy(row['split'])}"
+        )
+    found = set(table["split"])
+    remedy = {
+        "train": "Mark those to learn from as train.",
+        "dev": "Mark a tenth of the training rows as dev: they choose the best head.",
+        "test": "Mark those to be scored on as test, best of speakers that are not in train.",
+    }
+    if empty := [split for split in SPLITS if split not in found]:
+        raise UserError(f"Expected rows of train, dev and test in {file}. Found none of {empty[0]}. {remedy[empty[0]]}")
+
+
+def _split_remedy(name: str) -> str:
+    other = _OTHER_SPLIT_NAMES.get(name.strip().casefold())
+    return f"Write {other} instead." if other else nearest(name, SPLITS)
+
+
+def _find(table: pd.DataFrame, file: Path) -> list[Path]:
+    """Name the audio of every row, which must be there."""
+    audio = [file.parent / path for path in table["path"]]
+    if missing := [path for path in audio if not path.is_file()]:
+        raise UserError(
+            f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
+            f"{_meant(missing[0], file.parent)}Paths are relative to the manifest: correct them, or restore the files."
+        )
+    return audio
+
+
+def _meant(path: Path, root: Path) -> str:
+    """Say which file may be meant by a missing one: its end below the manifest's folder, or a like name beside it."""
+    # Which takes either slash for one.
+    parts = PureWindowsPath(path.relative_to(root) if path.is_relative_to(root) else path).parts
+    ends = [Path(*parts[start:]) for start in range(len(parts))]
+    if below := next((end for end in ends if (root / end).is_file()), None):
+        return f"Did you mean {below.as_posix()!r}? "
+    names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    if normalize("NFC", path.name) in {normalize("NFC", name) for name in names}:
+        return "One there has this name with its accents in another encoding (Unicode NFC or NFD): rename it. "
+    near = get_close_matches(path.name, names, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> None:
+    for values, what in (([_identity(path) for path in audio], "audio file"), (table["id"].tolist(), "id")):
+        name, count = Counter(values).most_common(1)[0]
+        if count > 1:
+            repeated = sum(number > 1 for number in Counter(values).values())
+            others = f", and {repeated - 1} others twice" if repeated > 1 else ""
+            rows = table[[value == name for value in values]]
+            raise UserError(
+                f"Expected every {what} once in {file}. Found {rows['path'].iloc[0]} and {rows['path'].iloc[1]} (in "
+                f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same{others}. Remove one"
+                f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Name a file as the file system does: the same for every path and link to it."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

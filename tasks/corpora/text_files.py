@@ -1,0 +1,5 @@
+"""Reads the text files of corpora."""
+
+from bench.files.text import read_text
+
+__all__ = ["read_text"]

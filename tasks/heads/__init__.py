@@ -1,0 +1,1 @@
+"""Downstream heads: their settings, training and learning-rate search."""

@@ -1,0 +1,153 @@
+"""What the configurations of all tasks share: how a downstream head is trained, and on how much of a corpus.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from bench.audio.files import SAMPLE_RATE_HZ
+from bench.contracts import Context, Settings, SplitSize, Upstream
+from bench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+class HeadConfig(Settings):
+    """Training of a downstream head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
+
+    features: ClassVar[Literal["means", "frames"]] = "frames"
+    """What the head needs of the hidden states, see `tasks.feature_cache.features.Kind`."""
+
+    total_steps: PositiveInt
+    """Optimizer steps."""
+    learning_rate: PositiveFloat | Literal["auto"]
+    """Adam's; constant. ``auto`` takes the one of ``learning_rates`` whose head, with seed 0, does best on dev."""
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1), min_length=1)
+    """Candidates of ``learning_rate: auto``."""
+    batch_size: PositiveInt
+    """Utterances a forward and backward pass."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Such passes an optimizer step."""
+    eval_batch_size: PositiveInt
+    """Utterances a forward pass on dev and test. Padding changes some upstreams' features, so it is part of the
+    protocol."""
+    eval_interval_steps: PositiveInt
+    """Steps between two evaluations on dev, each of which may find a new best head."""
+    save_interval_steps: PositiveInt
+    """Steps between two checkpoints."""
+    num_workers: NonNegativeInt
+    """Data-loading processes of their own; 0 reads in the training process."""
+    max_train_utterances: PositiveInt | None = None
+    """Train on a fixed, stratified subset of at most so many utterances; null takes all. See ``subset_draw``."""
+    max_eval_utterances: PositiveInt | None = None
+    """Evaluate on fixed, stratified subsets of dev and test of at most so many utterances; null takes all. See
+    ``subset_draw``."""
+    subset_draw: NonNegativeInt | Literal["shortest"] = 0
+    """Seed of such a subset. It is drawn at random from the ids alone, evenly over the classes or speakers, so that
+    all models and seeds of a run have the same one, and a smaller one is part of a larger one. ``shortest`` takes the
+    shortest utterances, which is quick and biased; earlier versions always did."""
+    max_duration_s: PositiveFloat | None = None
+    """Leave out longer utterances of train, dev and test, because memory follows the longest; null takes all."""
+
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete settings that an earlier version kept with what it did without saying so."""
+        is_limited = settings.get("max_train_utterances") or settings.get("max_eval_utterances")
+        return {"subset_draw": "shortest", **settings} if is_limited else dict(settings)
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words; tasks add their own."""
+        return {
+            "num_workers": self.num_workers,
+            "build_batch_sampler": {
+                "train": {"batch_size": self.batch_size},
+                "valid": {"batch_size": self.eval_batch_size},
+                "test": {"batch_size": self.eval_batch_size},
+            },
+            "build_optimizer": {"conf": {"lr": self.learning_rate}},
+            "train": {
+                "total_steps": self.total_steps,
+                "eval_step": self.eval_interval_steps,
+                "save_step": self.save_interval_steps,
+                "gradient_accumulate": self.gradient_accumulation_steps,
+            },
+        }
+
+    def feature_store(
+        self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
+    ) -> tuple[Path, int]:
+        """Say where the features for this head are kept and how many bytes they take at most.
+
+        See `bench.contracts.KeepsFeatures`.
+        """
+        from tasks.feature_cache.features import DTYPES
+        from tasks.feature_cache.upstream import store_folder
+
+        limits = {"train": self.max_train_utterances, "dev": self.max_eval_utterances, "test": self.max_eval_utterances}
+        frames = 0.0
+        for split, size in sizes.items():
+            num_utterances = min(size.num_utterances, limits.get(split) or size.num_utterances)
+            frames += num_utterances
+            if self.features == "frames":
+                # One frame a stride begun, of utterances of the mean length.
+                share = num_utterances / max(1, size.num_utterances)
+                frames += share * size.duration_s * SAMPLE_RATE_HZ / upstream.stride
+        frame_bytes = (upstream.num_layers + 1) * upstream.dim * DTYPES[self.features].itemsize
+        return store_folder(weights, self.features, context), round(frames * frame_bytes)
+
+    def limited(self, splits: Mapping[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
+        """Cut the splits to the configured sizes, taking from each value of the column ``by``, if any, in turn.
+
+        Raises:
+            UserError: ``max_duration_s`` leaves nothing of a split.
+        """
+        return {
+            name: _stratified(
+                self._short_enough(name, frame),
+                by,
+                self.max_train_utterances if name == "train" else self.max_eval_utterances,
+                self.subset_draw,
+            )
+            for name, frame in splits.items()
+        }
+
+    def _short_enough(self, split: str, frame: pd.DataFrame) -> pd.DataFrame:
+        if self.max_duration_s is None:
+            return frame
+        short = frame[frame["num_samples"] <= self.max_duration_s * SAMPLE_RATE_HZ]
+        if short.empty and not frame.empty:
+            shortest_s = frame["num_samples"].min() / SAMPLE_RATE_HZ
+            raise UserError(
+                f"Expected utterances of at most {self.max_duration_s:g} s in {split}. The shortest has "
+                f"{shortest_s:.1f} s. Raise max_duration_s, or cut the recordings."
+            )
+        if len(short) < len(frame):
+            logger.info("%d of %d utterances of %s are left out: too long", len(frame) - len(short), len(frame), split)
+        return short.reset_index(drop=True)
+
+
+def _stratified(frame: pd.DataFrame, by: str, limit: int | None, draw: int | str) -> pd.DataFrame:
+    """Draw ``limit`` rows, as evenly as can be from the groups, and keep the frame's order."""
+    if limit is None or len(frame) <= limit:
+        return frame
+    if draw == "shortest":
+        ordered = frame.sort_values(["num_samples", "id"], kind="stable")
+    else:
+        # By the name, so that a draw depends neither on the order of files nor on the machine.
+        ordered = frame.sort_values("id", key=lambda names: names.map(lambda name: _rank(name, draw)), kind="stable")
+    turn = ordered.groupby(by if by in frame else lambda _: 0).cumcount()
+    chosen = turn.sort_values(kind="stable").index[:limit]
+    return frame.loc[chosen.sort_values()].reset_index(drop=True)
+
+
+def _rank(name: str, draw: int | str) -> str:
+    return hashlib.sha256(f"{draw} {name}".encode()).hexdigest()

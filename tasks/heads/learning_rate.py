@@ -1,0 +1,140 @@
+"""The learning rate of a downstream head: as configured, or the one of a grid that does best on dev."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from bench.contracts import Context, Evaluation, Metric, Upstream
+from bench.errors import UserError
+from bench.files.sealed import read_sealed_json, write_sealed_json
+from bench.store.claims import claimed
+from tasks.heads.config import HeadConfig
+
+logger = logging.getLogger(__name__)
+
+SEARCH_SEED = 0
+"""Of the heads that are compared. The cell of this seed goes on with the winner's training instead of repeating it."""
+
+Config = TypeVar("Config", bound=HeadConfig)
+
+TrainHead = Callable[[Config, Path, Context, Sequence[str]], Evaluation]
+"""Trains a head in a folder, and scores it on the splits named (``dev``, ``test``); the settings have ``loss`` by
+split."""
+
+
+def evaluate_head(
+    train: TrainHead[Config],
+    config: Config,
+    metric: Metric,
+    upstream: Upstream,
+    corpus: Mapping[str, pd.DataFrame],
+    workdir: Path,
+    context: Context,
+) -> Evaluation:
+    """Train and score a head at the configured learning rate, or at the best of the grid on dev.
+
+    The search is done once for all seeds of a model and task; interrupted, it goes on where it was. Test is not
+    touched by it.
+
+    Args:
+        train: the task's.
+        config: of the head.
+        metric: the one that decides.
+        upstream: frozen.
+        corpus: all that the task hears, by split or part.
+        workdir: of this head.
+        context: of this head.
+
+    Returns:
+        What ``train`` returns; the settings also have ``learning_rate`` and, after a search, ``learning_rate_search``
+        with the score of every candidate (null where its loss is not finite).
+
+    Raises:
+        UserError: no candidate has a finite loss.
+    """
+    scored = ("dev", "test")
+    if config.learning_rate != "auto":
+        evaluation = train(config, workdir, context, scored)
+        return _with_settings(evaluation, learning_rate=config.learning_rate)
+    folder = (context.shared_workdir or workdir) / "learning_rates" / _identity(config, upstream, corpus, context)
+    with claimed(folder / "learning rates.lock", wait=True):
+        scores = _search(train, config, metric, folder, context)
+    rate = _best(scores, metric)
+    if rate is None:
+        raise UserError(
+            f"Expected a learning rate that trains. The loss is not finite at {', '.join(map(str, scores))}. "
+            "Give others with --set tasks.<name>.learning_rates=[...]."
+        )
+    if len(scores) > 1 and rate in (min(scores), max(scores)):
+        logger.warning("learning rate: %g is at the edge of the grid; a wider one may do better", rate)
+    place = folder / str(rate) if context.seed == SEARCH_SEED else workdir
+    evaluation = train(config.model_copy(update={"learning_rate": rate}), place, context, scored)
+    search = {
+        "split": "dev",
+        "metric": metric.name,
+        "seed": SEARCH_SEED,
+        "scores": {str(candidate): score for candidate, score in scores.items()},
+    }
+    return _with_settings(evaluation, learning_rate=rate, learning_rate_search=search)
+
+
+def _search(
+    train: TrainHead[Config], config: Config, metric: Metric, folder: Path, context: Context
+) -> dict[float, float | None]:
+    """Score every candidate on dev, keeping the scores, and the training of the best so far."""
+    scores: dict[float, float | None] = {}
+    for rate in sorted(config.learning_rates):
+        result = folder / f"{rate}.json"
+        kept = read_sealed_json(result)
+        if kept is None:
+            candidate = config.model_copy(update={"learning_rate": rate})
+            evaluation = train(candidate, folder / str(rate), dataclasses.replace(context, seed=SEARCH_SEED), ("dev",))
+            is_finite = math.isfinite(evaluation.settings["loss"]["dev"])
+            kept = {metric.name: evaluation.scores["dev"][metric.name] if is_finite else None}
+            write_sealed_json(result, kept)
+        scores[rate] = kept[metric.name]
+        told = "no finite loss" if scores[rate] is None else f"{metric.name} {scores[rate]:.4f} on dev"
+        logger.info("learning rate %g: %s", rate, told)
+        best = _best(scores, metric)
+        for loser in scores.keys() - {best}:
+            shutil.rmtree(folder / str(loser), ignore_errors=True)
+    return scores
+
+
+def _best(scores: Mapping[float, float | None], metric: Metric) -> float | None:
+    """Choose among the candidates with a score; the smallest of equals."""
+    finite = {rate: score for rate, score in sorted(scores.items()) if score is not None}
+    if not finite:
+        return None
+    return (max if metric.higher_is_better else min)(finite, key=lambda rate: finite[rate])
+
+
+def _identity(config: HeadConfig, upstream: Upstream, corpus: Mapping[str, pd.DataFrame], context: Context) -> str:
+    """Name all that the candidates' scores depend on, but the grid."""
+    from bench.upstream.checkpoint import weights_hash
+    from tasks.bridge.fingerprint import data_sha256
+
+    identity = {
+        "config": config.model_dump(mode="json", exclude={"learning_rate", "learning_rates"}),
+        "upstream": weights_hash(upstream),  # type: ignore[arg-type]
+        "data": {name: data_sha256(table) for name, table in corpus.items()},
+        "protocol": context.protocol,
+        "device": context.device,
+        "versions": {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_settings(evaluation: Evaluation, **settings: object) -> Evaluation:
+    return dataclasses.replace(evaluation, settings={**settings, **evaluation.settings})

@@ -1,0 +1,78 @@
+"""SUPERB's head for sequences: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM, CTC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from bench.contracts import Settings
+from tasks.heads.config import HeadConfig
+
+
+class SpecAugment(Settings):
+    """Masks on the weighted sum of hidden states, in training only. Widths are drawn anew for every mask."""
+
+    max_frequency_mask: PositiveInt = 50
+    """Widest mask, in feature dimensions."""
+    num_frequency_masks: PositiveInt = 4
+    """Masks an utterance."""
+    max_time_mask: PositiveInt = 40
+    """Widest mask, in frames."""
+    num_time_masks: PositiveInt = 2
+    """Masks an utterance."""
+    time_warp_window: NonNegativeInt = 5
+    """Furthest shift of the point that time is warped around, in frames; 0 warps nothing."""
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the masks in s3prl's words."""
+        return {
+            "apply_time_warp": self.time_warp_window > 0,
+            "time_warp_window": self.time_warp_window,
+            "freq_mask_width_range": [0, self.max_frequency_mask],
+            "num_freq_mask": self.num_frequency_masks,
+            "time_mask_width_range": [0, self.max_time_mask],
+            "num_time_mask": self.num_time_masks,
+        }
+
+
+class RecurrentHeadConfig(HeadConfig):
+    """Training of SUPERB's bidirectional LSTM on the weighted sum of hidden states, with CTC.
+
+    Source: s3prl 0.4.18, ``SuperbASR.default_config`` and ``SuperbSF.default_config``.
+    """
+
+    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 3e-3, 1e-2), min_length=1)
+    """Candidates of ``learning_rate: auto``."""
+    projection_size: PositiveInt = 1024
+    """Width of the linear layer before the LSTM."""
+    hidden_size: PositiveInt = 1024
+    """Units a direction in each LSTM layer."""
+    num_lstm_layers: PositiveInt = 2
+    """Bidirectional LSTM layers."""
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """After each LSTM layer."""
+    spec_augment: SpecAugment = SpecAugment()
+    """Augmentation of the features."""
+
+    def recipe_arguments(self) -> dict[str, Any]:
+        """Spell the configuration in s3prl's words."""
+        layers = self.num_lstm_layers
+        downstream = {
+            "model_conf": {
+                "proj_size": self.projection_size,
+                "hidden_size": [self.hidden_size] * layers,
+                "dropout": [self.dropout] * layers,
+                "layer_norm": [False] * layers,
+                "proj": [False] * layers,
+                "sample_rate": [1] * layers,
+            },
+            "specaug_conf": self.spec_augment.recipe_arguments(),
+        }
+        return {**super().recipe_arguments(), "build_downstream": downstream}
+
+
+# SUPERB's masks would cover most of a narrow upstream, and a short training cannot make up for that.
+LIGHT_MASKS = SpecAugment(
+    max_frequency_mask=10, num_frequency_masks=1, max_time_mask=10, num_time_masks=1, time_warp_window=0
+)

@@ -1,0 +1,1 @@
+"""Task metrics, as counts per utterance."""
