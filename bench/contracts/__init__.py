@@ -1,0 +1,43 @@
+"""What plug-ins and the application agree on: protocols, base classes and small shared types.
+
+A compressor turns a teacher upstream into smaller upstreams; a task scores an upstream; corpora provide the audio
+for both. Importing this package does not import torch.
+"""
+
+from bench.contracts.compressor import (
+    ChecksAhead,
+    ComparableTraining,
+    Compressor,
+    ReducesLinears,
+    SeveralSizes,
+    WarmStarting,
+)
+from bench.contracts.context import Context, FeatureProtocol, WarmStart
+from bench.contracts.data import AudioSource, Corpora, Data
+from bench.contracts.settings import LARGEST_NUMBER, Settings
+from bench.contracts.task import Evaluation, FingerprintsData, KeepsFeatures, Metric, SplitSize, Task
+from bench.contracts.upstream import Upstream
+
+__all__ = [
+    "LARGEST_NUMBER",
+    "AudioSource",
+    "ChecksAhead",
+    "ComparableTraining",
+    "Compressor",
+    "Context",
+    "Corpora",
+    "Data",
+    "Evaluation",
+    "FeatureProtocol",
+    "FingerprintsData",
+    "KeepsFeatures",
+    "Metric",
+    "ReducesLinears",
+    "Settings",
+    "SeveralSizes",
+    "SplitSize",
+    "Task",
+    "Upstream",
+    "WarmStart",
+    "WarmStarting",
+]
