@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from compressors.dphubert.sparsity import SparsityConfig
-from tests.compressors.test_schedules import missed, trained_gates
+from tests.helpers.gates import missed, trained_gates
 
 
 def main(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.process_state import restored_process
 
 # As many test processes as there are cores, one thread each: threads that wait for each other waste both. Before any
 # test imports torch, and for the programs that tests start.
@@ -23,18 +22,9 @@ REPOSITORY = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def the_process_as_it_was() -> Iterator[None]:
-    """Undo what `bench.cli.main` does to its process: log levels and handlers, signals and warnings."""
-    loggers = [logging.getLogger(name) for name in ("bench", "compressors", "tasks", "lightning", "lightning.pytorch")]
-    before = [(each, each.level, each.propagate, each.handlers[:]) for each in loggers]
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with warnings.catch_warnings():
+    """Undo what `bench.cli.main` does to its process."""
+    with restored_process():
         yield
-    for each, level, propagate, handlers in before:
-        each.setLevel(level)
-        each.propagate = propagate
-        each.handlers[:] = handlers
-    for number, handler in signals.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 
 from bench.provenance import versions
 from bench.store.records import RecordStore
-from tests.application.test_command_line import bench, error_of
+from tests.helpers.command_line import bench, error_of
 
 
 @pytest.mark.parametrize("verb", [["run"], ["sweep", "--sparsity", "0.5", "--seeds", "0"]], ids=str)

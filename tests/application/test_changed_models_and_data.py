@@ -13,7 +13,7 @@ from bench.comparison.compare import compare
 from bench.comparison.rows import find_rows
 from bench.errors import UserError
 from bench.leaderboard.comparable import comparable, read_board, read_boards
-from tests.application.runs import config_of, execute, write_data, write_teacher
+from tests.helpers.tiny_runs import config_of, execute, write_data, write_teacher
 
 PRUNED = ("importance=l2", "recovery=null", "sparsity=0.2")
 

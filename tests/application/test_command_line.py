@@ -16,22 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from bench.cli.app import application
-
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
-
-
-def bench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*BENCH, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
-
-
-def error_of(*arguments: str, cwd: Path | None = None) -> str:
-    result = bench(*arguments, cwd=cwd)
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    return lines[0]
+from tests.helpers.command_line import bench, bench_process, error_of
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -45,7 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_is_quick_and_names_the_main_job() -> None:
     started = time.monotonic()
-    result = bench("--help")
+    result = bench_process("--help")
     assert result.returncode == 0
     assert "bench run --compressor dphubert --tasks asr,ks" in result.stdout
     # Generous: the property that matters is the test above; this catches a stray import of seconds.

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.upstream.checkpoint import save_upstream
-from tests.application.test_command_line import bench, error_of
-from tests.compressors.method_checks import tiny_teacher
+from tests.helpers.command_line import bench, error_of
+from tests.helpers.method_checks import tiny_teacher
 
 
 @pytest.fixture

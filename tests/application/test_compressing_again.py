@@ -19,7 +19,7 @@ from bench.runs.run import Run
 from bench.store.run_folder import RunFolder
 from bench.upstream import load_folder, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest
-from tests.compressors.method_checks import tiny_teacher
+from tests.helpers.method_checks import tiny_teacher
 
 SMALL = ("units=[head,interm]",)
 """What a tiny teacher needs to meet a budget in so few updates."""

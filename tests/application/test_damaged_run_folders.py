@@ -18,7 +18,7 @@ from bench.report.plots.sources import read_sources
 from bench.runs.plan import plan
 from bench.store.claims import claimed, require_locks
 from bench.store.run_folder import RunFolder, RunFolderGoneError
-from tests.application.runs import config_of, execute, write_data, write_teacher
+from tests.helpers.tiny_runs import config_of, execute, write_data, write_teacher
 
 ROW = "prune-only"
 

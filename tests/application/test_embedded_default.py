@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks.mini.corpora import MiniCorpora
-from tests.application.test_command_line import BENCH
+from tests.helpers.command_line import BENCH
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.application.test_command_line import BENCH, bench, error_of
+from tests.helpers.command_line import BENCH, bench, error_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.application.test_command_line import BENCH
+from tests.helpers.command_line import BENCH
 
 PACKAGE = Path(__file__).parent.parent / "plugin_package"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.application.test_command_line import bench, error_of
+from tests.helpers.command_line import bench, error_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
 

@@ -11,7 +11,7 @@ from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
 from bench.runs.training_budget import with_equal_training
 from bench.store.run_folder import RunFolder
-from tests.application.test_command_line import bench
+from tests.helpers.command_line import bench
 
 
 def config_of(compressors: str, *assignments: str, **more: Any) -> RunConfig:

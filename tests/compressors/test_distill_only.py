@@ -24,7 +24,7 @@ from bench.upstream.random_shapes import SHAPES
 from compressors.distill_only import DistillOnly, DistillOnlyConfig, make_student, state_predictors
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 STUDENTS = ["deep-thin", "distilhubert", "wide-shallow"]
 

@@ -21,7 +21,7 @@ from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDisti
 from compressors.size.budget import budget_for
 from compressors.size.pruning import largest_sparsity
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> DPHuBERTConfig:

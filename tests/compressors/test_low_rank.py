@@ -24,7 +24,7 @@ from compressors.prune_only.compressor import PruneOnly
 from compressors.size.linears import linears_of
 from compressors.training.audio import Waveforms
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> LowRankConfig:

@@ -18,7 +18,7 @@ from compressors.distill_only import DistillOnly
 from compressors.masked_distill import MaskedDistill, MaskedDistillConfig
 from compressors.students.shapes import thin_student, thin_student_shape
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> MaskedDistillConfig:

@@ -22,7 +22,7 @@ from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
 from compressors.prune_only.importance import magnitude_scores, masks_within_budget
 from compressors.size.budget import budget_for
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> PruneOnlyConfig:

@@ -17,8 +17,8 @@ from bench.upstream.config import uniform_config
 from bench.upstream.pruning import prune
 from compressors.prune_only.compressor import PruneOnly
 from compressors.prune_only.rescaling import readers, rescale_extractor
-from tests.compressors.method_checks import tiny_teacher
 from tests.compressors.test_prune_only import _config
+from tests.helpers.method_checks import tiny_teacher
 
 BASE = uniform_config("hubert", 32, 1, 4, 16, conv_channels=16, positional_kernel=16)
 SHAPES = {

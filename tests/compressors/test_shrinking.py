@@ -18,7 +18,7 @@ from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDisti
 from compressors.dphubert.shrinking import CLOSED_FOR_GOOD, open_units
 from compressors.dphubert.sparsity import expected_sparsity
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import assert_kills_change_nothing
+from tests.helpers.method_checks import assert_kills_change_nothing
 
 LEARNING_RATE = 1e-2
 

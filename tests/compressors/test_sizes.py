@@ -18,7 +18,7 @@ from compressors.distill_only import DistillOnlyConfig
 from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig
 from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 SIZES = (0.2, 0.35)
 SHARED = {"seconds_per_batch": 3.0, "max_duration_s": 1.5, "checkpoint_updates": 2, "log_updates": 2}

@@ -14,7 +14,7 @@ from bench.upstream.cost import superb_macs
 from bench.upstream.random_shapes import SHAPES
 from compressors.size.budget import BudgetConfig, budget_for
 from compressors.students.shapes import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
-from tests.compressors.method_checks import TEACHER_SHAPE, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, tiny_teacher
 
 DROPOUT = DropoutRates(hidden=0.3)
 

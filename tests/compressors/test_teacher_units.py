@@ -19,7 +19,7 @@ from compressors.pretraining.kmeans import fitted_centroids
 from compressors.units.frame_features import HiddenFeatures
 from compressors.units.labels import FrameUnits
 from compressors.units.teacher_units import TeacherUnitsConfig, cluster_layer, require_units, teacher_units
-from tests.compressors.method_checks import tiny_teacher
+from tests.helpers.method_checks import tiny_teacher
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from compressors.training.audio import CropBatches
 from compressors.training.loop import Training
 from compressors.training.seeds import derived_seed
 from compressors.training.stages import Objective, StageConfig, TrainingConfig
-from tests.upstream.reference_names import gate_key, small_gated, weight_key
+from tests.helpers.reference_names import gate_key, small_gated, weight_key
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

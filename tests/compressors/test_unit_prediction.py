@@ -21,7 +21,7 @@ from bench.upstream.random_shapes import random_model
 from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig, JointDistillationPruning
 from compressors.objectives.unit_prediction import DistillationAndPrediction, UnitPrediction, student_objective
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 NO_DROPOUT = DropoutRates(projection=0.0, attention=0.0, feed_forward=0.0, hidden=0.0)
 BESIDE = {

@@ -23,7 +23,7 @@ from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig
 from compressors.objectives.distillation import Projections, layer_groups
 from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
 from compressors.training.stages import StageConfig
-from tests.compressors.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher, warm_start
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher, warm_start
 
 SHARED = {"seconds_per_batch": 3.0, "max_duration_s": 1.5, "checkpoint_updates": 2, "log_updates": 2}
 PROJECTIONS = "distillation_projections.safetensors"

@@ -21,6 +21,12 @@ ODD_VALUES = st.one_of(
 )
 GONE = object()
 
+HOSTILE: list[Any] = [
+    10**7, 10**9, 10**30, -1, 0, 1.5, 1e30, 5.0, float("nan"), float("inf"), True, None, "", "x" * 10_000, [], {},
+    [10**9], [1] * 100_000, [[1]] * 300, {"a": {"b": []}}, "512",
+]  # fmt: skip
+"""Values that no configuration has in any of its places."""
+
 
 @st.composite
 def damaged_json(draw: st.DrawFn, value: Any) -> bytes:
@@ -56,3 +62,21 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     for key, inner in entries:
         yield value, key
         yield from _places(inner)
+
+
+def paths(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """List the places of all values within a JSON document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [prefix, *(path for key, inner in items for path in paths(inner, (*prefix, key)))]
+
+
+def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Copy a JSON document with another value in one place."""
+    if not path:
+        return value
+    changed = copy.deepcopy(document)
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return changed

@@ -16,8 +16,8 @@ import torch
 from hypothesis import strategies as st
 
 from bench.upstream import check_reference, load_upstream, weights_hash
+from tests.fuzz.damage import HOSTILE, paths, with_value
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
-from tests.fuzz.test_model_folders import HOSTILE, paths, with_value
 
 NAMES = ["dphubert_small_hubert.pth", "dphubert_small_wavlm_gated.ckpt"]
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from bench.testing import tiny_teacher
 from bench.upstream import check_reference, load_upstream
+from tests.fuzz.damage import HOSTILE, paths, with_value
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
-from tests.fuzz.test_model_folders import HOSTILE, paths, with_value
 
 CONFIG = {
     "model_type": "wavlm",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -21,12 +20,8 @@ from bench.testing import tiny_teacher
 from bench.upstream import load_upstream, save_upstream
 from bench.upstream.checkpoint import read_manifest
 from bench.upstream.reduction import quantised
+from tests.fuzz.damage import HOSTILE, paths, with_value
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
-
-HOSTILE: list[Any] = [
-    10**7, 10**9, 10**30, -1, 0, 1.5, 1e30, 5.0, float("nan"), float("inf"), True, None, "", "x" * 10_000, [], {},
-    [10**9], [1] * 100_000, [[1]] * 300, {"a": {"b": []}}, "512",
-]  # fmt: skip
 
 PROVENANCE = {
     "compressor": "dphubert+int8",
@@ -45,24 +40,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in ("hubert", "wavlm-large"):
         save_upstream(quantised(tiny_teacher(kind), ["layers.0.attention.q_proj"]), root / kind, PROVENANCE)
     return {kind: root / kind for kind in ("hubert", "wavlm-large")}
-
-
-def paths(value: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """List the places of all values within a JSON document."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [prefix, *(path for key, inner in items for path in paths(inner, (*prefix, key)))]
-
-
-def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """Copy a JSON document with another value in one place."""
-    if not path:
-        return value
-    changed = copy.deepcopy(document)
-    inner = changed
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
-    return changed
 
 
 def edited(folder: Path, tmp_path: Path, content: Any) -> Path:

@@ -17,7 +17,7 @@ from bench.store.latency import latency_path, write_latency
 from bench.testing import tiny_teacher
 from bench.upstream import save_upstream
 from bench.upstream.reduction import quantised
-from tests.profiling.test_latency_record import record, timing
+from tests.helpers.latency import record, timing
 
 EFFORT = Effort(repeats=3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import weakref
 from pathlib import Path
@@ -26,7 +25,8 @@ from bench.store.latency import Spread
 from bench.upstream import FbankUpstream
 from bench.upstream.cost import SUPERB_LENGTHS, count_macs
 from bench.upstream.random_shapes import SHAPES
-from tests.profiling.test_latency_record import record, timing
+from tests.helpers.command_line import bench_process
+from tests.helpers.latency import record, timing
 
 
 class Recorder(FbankUpstream):
@@ -40,11 +40,6 @@ class Recorder(FbankUpstream):
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
         self.diary.append((self.name, waveforms.shape[1]))
         return super().forward(waveforms, lengths)
-
-
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from bench.cli import main; main()", "profile", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 class TestInTurn:
@@ -191,7 +186,8 @@ class TestCommand:
         (tmp_path / "config.yaml").write_text(
             f"{{teacher: 'random:mini-hubert', data: {{}}, preset: mini, tasks: {{}}, seeds: [0], models: {models}}}"
         )
-        result = bench("--run", str(tmp_path), "--latency", "--price-per-hour", "2", "--device", "cpu", "--json")
+        measured = ["profile", "--run", str(tmp_path), "--latency"]
+        result = bench_process(*measured, "--price-per-hour", "2", "--device", "cpu", "--json")
         assert result.returncode == 0, result.stderr
         teacher, fbank = json.loads(result.stdout)
         assert (teacher["model"], fbank["model"]) == ("random-mini-hubert", "fbank")
@@ -206,7 +202,7 @@ class TestCommand:
             assert fbank["latency"]["cpu"]["peak_memory_bytes"] < teacher["latency"]["cpu"]["peak_memory_bytes"] / 2
         kept = json.loads((tmp_path / "latency" / "fbank.json").read_text())
         assert kept["cpu"]["rtf"] == fbank["latency"]["cpu"]["rtf"]
-        again = bench("--run", str(tmp_path), "--latency", "--device", "cpu", "--json")
+        again = bench_process(*measured, "--device", "cpu", "--json")
         assert [each["latency"] for each in json.loads(again.stdout)] == [teacher["latency"], fbank["latency"]]
         assert "measured before, with these settings on this machine: random-mini-hubert, fbank" in again.stderr
 

@@ -18,7 +18,7 @@ from bench.comparison.rows import find_rows
 from bench.comparison.utterances import Utterance
 from bench.errors import UserError
 from bench.store.records import Cell, ModelCard, Record, RecordStore
-from tests.application.test_command_line import bench
+from tests.helpers.command_line import bench
 
 OTHER_KEYS = {"teacher": None, "data": {"tasks": {}}, "preset": "mini", "models": {}, "seeds": [0]}
 """Of every run's configuration."""

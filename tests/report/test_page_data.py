@@ -15,7 +15,7 @@ from bench.report.page.details import SharedValues, model_details
 from bench.report.tables.columns import RTF, columns_of
 from bench.report.tables.leaderboards import Group, report_groups
 from bench.store.records import Cell, ModelCard, Record, RecordStore
-from tests.report.conftest import STUDENT_SCORES
+from tests.helpers.run_folders import STUDENT_SCORES
 
 METRICS = {"ks": (Metric("accuracy", higher_is_better=True, primary=True),)}
 WITH_FBANK = {**STUDENT_SCORES, "fbank": {"ks": (0.35,), "asr": (0.8,)}}

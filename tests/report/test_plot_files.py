@@ -20,9 +20,9 @@ from bench.report.plots import bars, pareto
 from bench.report.plots.canvas import WIDTHS_IN
 from bench.report.plots.series import COLORS, HATCHES, series
 from bench.report.plots.writing import Plot, write_plot
-from tests.application.test_command_line import bench
-from tests.report.conftest import run_writer
-from tests.report.test_plots import drawn, sources, texts
+from tests.helpers.command_line import bench
+from tests.helpers.plots import drawn, sources, texts
+from tests.helpers.run_folders import run_writer
 
 
 class TestSeenByEveryone:

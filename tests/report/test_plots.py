@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,25 +20,11 @@ from bench.leaderboard.score import superb_score
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
 from bench.report.plots.canvas import WIDTHS_IN, style
 from bench.report.plots.labels import place_labels
-from bench.report.plots.sources import Source, read_sources
+from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.upstream.config import ReducedLinear
-from tests.report.conftest import STUDENT_SCORES
-
-
-def drawn(plot: Plot, width: str = "column") -> Figure:
-    with style():
-        figure = plot.draw(plot.data, WIDTHS_IN[width])
-        figure.draw_without_rendering()
-    return figure
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
-
-
-def sources(*folders: Path) -> list[Source]:
-    return read_sources(folders)
+from tests.helpers.plots import drawn, sources, texts
+from tests.helpers.run_folders import STUDENT_SCORES
 
 
 class TestPareto:

@@ -11,24 +11,12 @@ import pytest
 from bench.leaderboard.collate import leaderboard
 from bench.leaderboard.overall import RunContext, scale_problems
 from bench.leaderboard.run_leaderboard import primary_metrics
-from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS
-from bench.leaderboard.standard_corpora import ER_TEST_UTTERANCES, STANDARDS, deviations
-from bench.store.records import Cell, ModelCard, Record
+from bench.leaderboard.score import SIX_TASKS
+from bench.leaderboard.standard_corpora import deviations
+from bench.store.records import Record
+from tests.helpers.records import counts, record, standard_record
 
 RUN = RunContext("teacher-ref", {"teacher": "teacher-ref", "fbank": "fbank"}, primary_metrics(["asr", "ks"]))
-
-
-def record(model: str, task: str, seed: int = 0, teacher: str | None = None, **scores: float) -> Record:
-    return Record(
-        cell=Cell(model=model, task=task, seed=seed),
-        card=ModelCard(compressor="a" if teacher else "none", teacher=teacher, params=1, size_bytes=4),
-        preset="mini",
-        data="mini-1",
-        protocol="cached",
-        scores={"test": scores},
-        settings={},
-        provenance={},
-    )
 
 
 ENDS = [
@@ -146,25 +134,6 @@ class TestGapWithinItsStandardError:
         ends = [record("teacher", "asr", wer=1.2, cer=0.5), record("fbank", "asr", wer=1.25, cer=0.6)]
         few = [one.model_copy(update={"settings": {"num_test_utterances": 20}}) for one in ends]
         assert len(scale_problems(few, "test", RUN)) == 1
-
-
-def standard_record(task: str) -> Record:
-    """A cell as SUPERB has it, its scores the paper's best."""
-    ends = {metric: anchors.state_of_the_art / 100 for metric, anchors in SUPERB_ANCHORS[task].items()}
-    if task == "er":
-        settings: dict[str, Any] = {
-            "folds": {fold: counts(30_000, size, 0) for fold, size in ER_TEST_UTTERANCES.items()}
-        }
-    else:
-        standard = STANDARDS[task]
-        settings = counts(standard.total_steps, standard.num_test_utterances, standard.num_train_utterances or 1)
-    plain = record("model", task, **ends)
-    return plain.model_copy(update={"preset": "paper", "protocol": "s3prl", "settings": settings})
-
-
-def counts(steps: int, num_test: int, num_train: int) -> dict[str, Any]:
-    sizes = {"num_test_utterances": num_test, "num_train_utterances": num_train}
-    return {"arguments": {"train": {"total_steps": steps}}, **sizes}
 
 
 class TestSuperbScores:

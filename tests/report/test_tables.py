@@ -30,8 +30,8 @@ from bench.report.tables.verification import differences, read_csv_cells
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing, write_latency
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from bench.text import printable
-from tests.application.test_command_line import bench, error_of
-from tests.report.test_score_columns import standard_record
+from tests.helpers.command_line import bench, error_of
+from tests.helpers.records import standard_record
 
 HOSTILE = [
     "<script>alert(1)</script>",

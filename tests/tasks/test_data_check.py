@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from tasks.data_check import remarks as remarks_module
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.known_corpora import known_size
 from tasks.ks import KSData
+from tests.helpers.command_line import bench
 
 Check = Callable[..., dict[str, Any]]
 
@@ -174,15 +173,8 @@ class TestUnusable:
         for name, entry in {"good": str(manifest()), "bad": "missing.csv"}.items():
             file = tmp_path / f"{name}.yaml"
             file.write_text(yaml.safe_dump({"tasks": {"ks": {"manifest": entry}}}))
-            codes.append(_program("check", str(file)))
-        assert [*codes, _program("check", str(tmp_path / "none.yaml"))] == [0, 1, 2]
-
-
-def _program(*arguments: str) -> int:
-    script = "import sys; from bench.cli import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-c", script, "data", *arguments], capture_output=True, check=False
-    ).returncode
+            codes.append(bench("data", "check", str(file)).returncode)
+        assert [*codes, bench("data", "check", str(tmp_path / "none.yaml")).returncode] == [0, 1, 2]
 
 
 class TestNewcomers:
@@ -195,7 +187,7 @@ class TestNewcomers:
             ({"root": "."}, "list recordings of your own in a table, and write manifest: FILE.csv"),
             ({"manifest": "semicolons.csv"}, "its columns are parted by ';'"),
             ({"manifest": "tabs.csv"}, r"its columns are parted by '\t'"),
-            ({"manifest": "latin1.csv"}, "Save it as UTF-8."),
+            ({"manifest": "latin1.csv"}, "latin1.csv. Found other bytes"),
             ({"manifest": "folder.csv"}, "Found no "),
             ({"manifest": "no_suffix.csv"}, "(1 of 16 missing). Did you mean 'train-0.wav'?"),
             ({"manifest": "mac.csv"}, "in another encoding (Unicode NFC or NFD): rename it."),

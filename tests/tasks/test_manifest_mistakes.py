@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from bench.errors import UserError
-from tests.tasks.manifests import Write, entry_of, task_of
+from tests.helpers.manifests import Write, entry_of, task_of
 
 
 def change(**values: str) -> Callable[[list[dict[str, str]], Path], None]:

@@ -15,7 +15,7 @@ from bench import registry
 from bench.audio.manifest import read_manifest
 from bench.config.data import task_entry
 from bench.contracts import Context, SplitSize, Task
-from tests.tasks.manifests import COLUMNS, Write, entry_of, task_of
+from tests.helpers.manifests import COLUMNS, Write, entry_of, task_of
 
 
 class TestReading:

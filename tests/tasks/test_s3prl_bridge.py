@@ -19,7 +19,7 @@ from bench.errors import UserError
 from tasks.asr import ASR
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.ks import KS, KSData
-from tests.tasks.conftest import LogMel
+from tests.helpers.upstreams import LogMel
 
 SHORT_KS = KS.presets["smoke"].model_copy(
     update={"total_steps": 9, "batch_size": 4, "eval_interval_steps": 4, "save_interval_steps": 2}

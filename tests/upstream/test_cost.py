@@ -16,7 +16,7 @@ from bench.upstream.cost import (
     count_parameters,
     superb_macs,
 )
-from tests.upstream.reference_names import BASE_CONFIGS
+from tests.helpers.reference_names import BASE_CONFIGS
 
 TRUTH = json.loads((Path(__file__).parent.parent / "reference" / "superb_macs.json").read_text())
 PROFILED = TRUTH["models"]

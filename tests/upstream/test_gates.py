@@ -20,7 +20,7 @@ from bench.upstream.cost import (
 )
 from bench.upstream.gates import UNITS, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
-from tests.upstream.reference_names import BASE_CONFIGS, gate_key, small_gated
+from tests.helpers.reference_names import BASE_CONFIGS, gate_key, small_gated
 
 TRUTH = Path(__file__).parent.parent / "reference"
 GATES = json.loads((TRUTH / "gates.json").read_text())

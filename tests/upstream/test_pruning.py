@@ -14,7 +14,7 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import count_dphubert_parameters, kept_units
 from bench.upstream.gates import UNITS, Gates
 from bench.upstream.pruning import prune, pruned_config
-from tests.upstream.reference_names import BASE_CONFIGS, gate_key, small_gated, small_pruned
+from tests.helpers.reference_names import BASE_CONFIGS, gate_key, small_gated, small_pruned
 
 TRUTH = Path(__file__).parent.parent / "reference"
 FULL_SIZE = json.loads((TRUTH / "gates.json").read_text())["pruned_full"]
