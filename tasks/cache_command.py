@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from bench.cli import options
 from bench.errors import UserError
+from bench.terminal import options
 
 if TYPE_CHECKING:
     from tasks.feature_cache.room import Holding
@@ -53,7 +53,7 @@ def show(
     kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units()
     total = sum(row["size_bytes"] for row in kept)
     if json:
-        from bench.cli.output import print_json
+        from bench.terminal.printing import print_json
 
         print_json({"folder": str(cache_root()), "kept": kept, "removed": removed, "total_bytes": total})
     else:
@@ -141,9 +141,9 @@ def _day(seconds: float) -> str:
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    from bench.cli.output import print_rows
-    from bench.cli.streams import print_line
     from bench.sizes import size_text
+    from bench.terminal.printing import print_rows
+    from bench.terminal.streams import print_line
 
     print_line(title)
     columns = {"what": "what", "kind": "kind", "last_used": "last used", "utterances": "utterances"}

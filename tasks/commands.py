@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from bench.cli import options
 from bench.errors import UserError
+from bench.terminal import options
 
 if TYPE_CHECKING:
     from bench.contracts import Data
@@ -71,8 +71,8 @@ def check(
     from rich.progress import Progress
 
     from bench import registry
-    from bench.cli.choices import ALL_TASKS, comma_separated
-    from bench.cli.output import print_json
+    from bench.terminal.choices import ALL_TASKS, comma_separated
+    from bench.terminal.printing import print_json
     from tasks.data_check.checking import check_data
     from tasks.data_check.output import json_report, print_reports
 
@@ -107,8 +107,8 @@ def _write_data_file(made: Data, data_file: Path) -> None:
 
 
 def _print_sizes(corpora: MiniCorpora, data_file: Path) -> None:
-    from bench.cli.output import print_rows
-    from bench.cli.streams import print_line
+    from bench.terminal.printing import print_rows
+    from bench.terminal.streams import print_line
 
     table = []
     for name, manifest in corpora.manifests().items():

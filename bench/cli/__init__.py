@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from bench.cli import streams
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, ignore_further, raise_on_sigterm
 from bench.installation.broken import broken_dependency
 from bench.installation.own_packages import check_own_packages
+from bench.terminal import streams
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from bench.cli import (
     sweep,
 )
 from bench.cli.shared_options import add_shared_options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 
 HELP = """Compress self-supervised speech models and measure what it costs on SUPERB.
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli.output import print_json, print_rows, signed_percent
-from bench.cli.streams import print_line
+from bench.cli.output import signed_percent
+from bench.terminal.printing import print_json, print_rows
+from bench.terminal.streams import print_line
 
 if TYPE_CHECKING:
     from bench.comparison.changes import Changes, GroupChange

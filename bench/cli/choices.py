@@ -8,7 +8,7 @@ from typing import get_args
 
 from bench import registry
 from bench.cli.numbers import as_decimal, whole_numbers
-from bench.cli.spelling import spelled, spelled_assignments, spelled_compressor, spelled_data
+from bench.cli.spelling import spelled_assignments, spelled_compressor, spelled_data
 from bench.config.data import tasks_with_data
 from bench.config.repeated import Repeated
 from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
@@ -16,6 +16,7 @@ from bench.config.variants import compressor_by_row
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 from bench.stacking import part_names
+from bench.terminal.choices import ALL_TASKS, comma_separated, one_of
 from bench.text import shortened
 
 LARGEST_SEED = 2**32 - 1
@@ -23,33 +24,6 @@ LARGEST_SEED = 2**32 - 1
 LARGEST_FOLD = 4
 LARGEST_RATE = 1000
 """Of learning."""
-ALL_TASKS = "all"
-
-
-def comma_separated(text: str, option: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
-    """Split a comma-separated option; its parts may be written like one of the choices in another case.
-
-    Raises:
-        UserError: nothing in it, or something twice.
-    """
-    parts = tuple(spelled(part.strip(), choices) for part in text.split(",") if part.strip())
-    if not parts:
-        raise UserError(f"{option} names nothing. Give at least one, comma-separated.")
-    if len(set(parts)) < len(parts):
-        raise UserError(f"{option} {shortened(text)} names one thing twice.")
-    return parts
-
-
-def one_of(value: str, choices: Sequence[str], option: str) -> str:
-    """Return the choice that a value is, in whatever case it is written.
-
-    Raises:
-        UserError: it is none; the nearest one is named.
-    """
-    choice = spelled(value, choices)
-    if choice not in choices:
-        raise UserError(f"Unknown {option} {shortened(repr(value))}. {registry.nearest(value, choices)}")
-    return choice
 
 
 def resolved_run(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from bench.cli import options
-from bench.cli.output import print_json, print_rows, signed_percent
-from bench.cli.streams import print_line
+from bench.cli.output import signed_percent
+from bench.terminal.printing import print_json, print_rows
+from bench.terminal.streams import print_line
 
 if TYPE_CHECKING:
     from bench.comparison.compare import Comparison, Score
@@ -45,13 +46,13 @@ def compare(
 ) -> int:
     """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
     from bench.cli.changes import show_changes
-    from bench.cli.choices import one_of
     from bench.comparison.bootstrap import MIN_UNITS, NUM_RESAMPLES
     from bench.comparison.compare import compare as compare_rows
     from bench.comparison.rows import find_rows
     from bench.errors import UserError
     from bench.leaderboard.collate import SMOKE
     from bench.leaderboard.notes import SMOKE_NOTE
+    from bench.terminal.choices import one_of
 
     split = one_of(split, ("test", "dev"), "--split")
     if out and not changes:

@@ -28,12 +28,14 @@ def compress(
 
     Interrupted, the same command goes on where it was.
     """
-    from bench.cli.choices import comma_separated, one_of, resolved_run
-    from bench.cli.output import model_rows, print_json, print_rows
+    from bench.cli.choices import resolved_run
+    from bench.cli.output import model_rows
     from bench.config.variants import NO_COMPRESSOR
     from bench.errors import UserError
     from bench.runs.checks import resolve_device
     from bench.runs.compress import compress_into
+    from bench.terminal.choices import comma_separated, one_of
+    from bench.terminal.printing import print_json, print_rows
 
     if len(comma_separated(compressor, "--compressor")) > 1 or compressor.lower() == NO_COMPRESSOR:
         raise UserError(f"--compressor {compressor}: `bench compress` takes exactly one. Use `bench run` for several.")

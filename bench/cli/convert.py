@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 
 
 def convert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cli import options
-from bench.cli.streams import say
+from bench.terminal.streams import say
 
 
 def doctor(
@@ -11,8 +11,8 @@ def doctor(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Show versions and devices, what is missing, and the fix; exits with 1 where something is."""
-    from bench.cli.output import print_json, print_rows
     from bench.installation.diagnosis import diagnose
+    from bench.terminal.printing import print_json, print_rows
 
     findings = diagnose()
     rows = [{"what": item.what, "found": item.found, "ok": item.ok, "fix": item.fix} for item in findings]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 
 
 def features(
@@ -20,9 +20,9 @@ def features(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Write SUPERB's hidden states of each file, computed one file at a time."""
-    from bench.cli.choices import one_of
     from bench.extraction import extract
     from bench.runs.checks import resolve_device
+    from bench.terminal.choices import one_of
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     path = extract(reference, audio, out, resample=resample, device=chosen_device)

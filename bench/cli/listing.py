@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 from bench.text import shortened
 
 KINDS = ("compressors", "tasks", "teachers", "presets")
@@ -30,9 +30,9 @@ def list_(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """List compressors, tasks, teachers or presets."""
-    from bench.cli.choices import one_of
-    from bench.cli.output import print_json, print_rows
     from bench.errors import UserError
+    from bench.terminal.choices import one_of
+    from bench.terminal.printing import print_json, print_rows
 
     if kind is None:
         rows = {each: [next(iter(row.values())) for row in _ROWS[each]()] for each in KINDS[:-1]}
@@ -57,7 +57,7 @@ def _print_overview(names: Mapping[str, Sequence[str]]) -> None:
 
 def _print_presets(name: str | None) -> None:
     """Show which presets each plug-in has, or all settings of one plug-in."""
-    from bench.cli.output import print_rows
+    from bench.terminal.printing import print_rows
 
     if name is None:
         rows = [
@@ -97,7 +97,7 @@ def _presets() -> dict[str, dict[str, Any]]:
 
 
 def _plugin_of_presets(name: str) -> str:
-    from bench.cli.choices import one_of
+    from bench.terminal.choices import one_of
 
     return one_of(name, list(_presets()), "compressor or task")
 

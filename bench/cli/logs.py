@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.cli import streams
+from bench.terminal import streams
 
 OUR_LOGGERS = ("bench", "compressors", "tasks")
 

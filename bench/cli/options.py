@@ -7,6 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from bench.terminal import options as shared_with_plugins
+
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
 TasksOrConfig = Annotated[
@@ -76,7 +78,7 @@ Folds = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+AsJson = shared_with_plugins.AsJson
+Debug = shared_with_plugins.Debug
 
 DEFAULT_TEACHER = "mini-hubert"

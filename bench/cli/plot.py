@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 
 ALL = "all"
 KINDS = ("pareto", "bars", "architecture", "training", "layer-weights", "hours")
@@ -38,9 +38,8 @@ def plot(
 ) -> int:
     """Draw figures as PDF and PNG, each with a CSV of what it shows beside it."""
     from bench import registry
-    from bench.cli.choices import comma_separated, one_of
-    from bench.cli.output import print_json
-    from bench.cli.spelling import spelled
+    from bench.terminal.choices import comma_separated, one_of, spelled
+    from bench.terminal.printing import print_json
 
     width = one_of(width, WIDTHS, "--width")
     kind = spelled(kind, [ALL])

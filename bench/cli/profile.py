@@ -58,8 +58,8 @@ def profile(
     where there is one (cuda insists on it, cpu leaves it out).
     """
     from bench.cli import profile_tables
-    from bench.cli.choices import one_of
-    from bench.cli.output import print_json
+    from bench.terminal.choices import one_of
+    from bench.terminal.printing import print_json
 
     needs_either = {"--repeats": repeats, "--every-length": every_length or None}
     _refuse_without("--latency or --by-layer", latency or by_layer, needs_either)

@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.audio.files import SAMPLE_RATE_HZ
-from bench.cli.output import print_rows
 from bench.sizes import size_text
 from bench.store.latency import FEWEST_FOR_QUARTILES
+from bench.terminal.printing import print_rows
 
 if TYPE_CHECKING:
     from bench.profiling.counts import Counts

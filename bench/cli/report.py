@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line
+from bench.terminal.streams import print_line
 
 RUNS = Path("results") / "runs"
 FORMATS = ("csv", "md", "latex", "html")
@@ -40,12 +40,12 @@ def report(
 ) -> int:
     """Rebuild leaderboards from records, in groups of rows that may be ranked together."""
     from bench import registry
-    from bench.cli.choices import comma_separated, one_of
-    from bench.cli.output import print_rows
     from bench.comparison.rows import runs_in
     from bench.errors import UserError
     from bench.leaderboard.comparable import read_boards
     from bench.report.tables.leaderboards import report_groups
+    from bench.terminal.choices import comma_separated, one_of
+    from bench.terminal.printing import print_rows
 
     split = one_of(split, ("test", "dev"), "--split")
     formats = () if format_ is None else comma_separated(format_, "--format", FORMATS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from bench.cli import options
-from bench.cli.streams import print_line, say
+from bench.terminal.streams import print_line, say
 from bench.text import shortened
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ def run(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import ALL_TASKS, head_shorthands, resolved_run, run_folder
+    from bench.cli.choices import head_shorthands, resolved_run, run_folder
     from bench.cli.repeating import all_tasks, given_options, read_repeated, stored_options
     from bench.errors import UserError
+    from bench.terminal.choices import ALL_TASKS
 
     assignments = set_ or []
     chosen: dict[str, Any] = {
@@ -101,8 +102,7 @@ def execute(
     as_json: bool,
 ) -> int:
     """Show the plan or carry it out; the exit code says whether all of it is done."""
-    from bench.cli.choices import one_of
-    from bench.cli.output import leaderboard_rows, print_json, print_rows
+    from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
     from bench.runs.checks import resolve_device
@@ -110,6 +110,8 @@ def execute(
     from bench.runs.run import Run
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
+    from bench.terminal.choices import one_of
+    from bench.terminal.printing import print_json, print_rows
 
     split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")

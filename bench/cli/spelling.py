@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import registry
 from bench.config.variants import NO_COMPRESSOR
-
-
-def spelled(name: str, choices: Iterable[str]) -> str:
-    """Return the choice that is written like ``name`` in another case, or else ``name``."""
-    known = list(choices)
-    if name in known:
-        return name
-    return next((choice for choice in known if choice.lower() == name.lower()), name)
+from bench.terminal.choices import spelled
 
 
 def spelled_compressor(text: str) -> str:

@@ -34,9 +34,9 @@ def pretrain_model(
 
     Interrupted, the same command goes on where it was.
     """
-    from bench.cli.choices import one_of
-    from bench.cli.output import print_json, print_rows
     from bench.runs.checks import resolve_device
+    from bench.terminal.choices import one_of
+    from bench.terminal.printing import print_json, print_rows
     from compressors.pretraining.folder import pretrain_into
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))

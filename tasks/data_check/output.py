@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.table import Table
 
-from bench.cli.output import print_rendered
-from bench.cli.streams import print_line
+from bench.terminal.printing import print_rendered
+from bench.terminal.streams import print_line
 from bench.text import printable
 from tasks.data_check.report import CorpusReport
 

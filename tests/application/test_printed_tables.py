@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.cli.output import leaderboard_rows, model_rows, print_rows, signed_percent
+from bench.cli.output import leaderboard_rows, model_rows, signed_percent
 from bench.leaderboard.failed_cells import failed_tasks
 from bench.store.run_folder import RunFolder
+from bench.terminal.printing import print_rows
 
 
 def test_figures_are_aligned_by_their_last_digit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("bench.cli.output.print_rows", lambda *_: act())
+    monkeypatch.setattr("bench.terminal.printing.print_rows", lambda *_: act())
     monkeypatch.setattr(sys, "argv", ["bench", "list", "tasks"])
     with pytest.raises(SystemExit) as left:
         main()
@@ -70,7 +70,7 @@ def test_one_line(
 
 
 def test_a_bug_shows_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.cli.output.print_rows", lambda *_: fail(ValueError("a bug")))
+    monkeypatch.setattr("bench.terminal.printing.print_rows", lambda *_: fail(ValueError("a bug")))
     monkeypatch.setattr(sys, "argv", ["bench", "list", "tasks"])
     with pytest.raises(ValueError, match="a bug"):
         main()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.choices import comma_separated, one_of, resolved_run, run_folder
+from bench.cli.choices import resolved_run, run_folder
 from bench.cli.spelling import spelled_assignments, spelled_compressor, spelled_data
 from bench.config.run import RunConfig
 from bench.errors import UserError
+from bench.terminal.choices import comma_separated, one_of
 from bench.upstream.conversion import bundle_names
 from bench.upstream.random_shapes import SHAPES
 from bench.upstream.reference import check_reference, model_name, spelled_reference

@@ -14,8 +14,8 @@ import pytest
 
 from bench.cli import main
 from bench.cli.logs import LineHandler
-from bench.cli.output import print_json, print_rows
-from bench.cli.streams import LONGEST_LINE, print_line, say
+from bench.terminal.printing import print_json, print_rows
+from bench.terminal.streams import LONGEST_LINE, print_line, say
 
 BENCH = f'{sys.executable} -c "from bench.cli import main; main()"'
 
@@ -50,7 +50,7 @@ def test_streams_that_cannot_be_written(command: str, exit_code: int) -> None:
 def test_a_closed_stream_is_never_a_file_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "model"
     code = (
-        "import os, sys; from bench.cli import streams; streams.prepare(); file = open(sys.argv[1], 'w'); "
+        "import os, sys; from bench.terminal import streams; streams.prepare(); file = open(sys.argv[1], 'w'); "
         "print('to standard output'); os.write(2, b'from a library')"
     )
     subprocess.run(["bash", "-c", '"$0" -c "$1" "$2" >&- 2>&-', sys.executable, code, str(path)], check=True)
