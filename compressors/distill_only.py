@@ -37,7 +37,7 @@ from compressors.students.shapes import (
     thin_student_shape,
 )
 from compressors.training.comparable_training import StagedTraining
-from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.stages import StageConfig
 from compressors.training.warm_start import require_smaller, shortened
 
@@ -79,7 +79,7 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
         return SHALLOW_DEPTHS.get(self.student)
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
-        """Return the recipe for going on from a student in its own shape; see `bench.contracts.WarmStarting`."""
+        """Return the recipe for a warm start from a student in its own shape."""
         require_learner(start, teacher, self)
         unfit = sorted(BUDGET_FIELDS & set(chosen))
         if unfit:
@@ -129,7 +129,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class DistillOnly(ChecksTrainingAhead):
+class DistillOnly(TrainingCompressor):
     """The compressor ``distill-only``."""
 
     name: ClassVar[str] = "distill-only"
@@ -137,8 +137,7 @@ class DistillOnly(ChecksTrainingAhead):
     config_type: ClassVar[type[DistillOnlyConfig]] = DistillOnlyConfig
     presets: ClassVar[Mapping[str, DistillOnlyConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
-    def __init__(self, config: DistillOnlyConfig) -> None:
-        self.config = config
+    config: DistillOnlyConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
@@ -154,6 +153,12 @@ class DistillOnly(ChecksTrainingAhead):
         else:
             require_learner(context.start.model.config, teacher.config, self.config)
         require_audio(audio, self.config, teacher)
+
+    def warm_started(
+        self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]
+    ) -> DistillOnlyConfig:
+        """Return the settings for a warm start; see `bench.contracts.Compressor`."""
+        return self.config.warm_started(start, teacher, chosen)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context

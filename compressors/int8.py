@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bench.contracts import AudioSource, Context, Settings
+from bench.contracts import AudioSource, Compressor, Context, Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduced_linears import require_int8_kernels
@@ -32,17 +32,17 @@ class Int8Config(Settings):
     features. Convolutions stay in float32, and so does the small gate of WavLM's position bias."""
 
 
-class Int8:
+class Int8(Compressor):
     """The compressor ``int8``."""
 
     name: ClassVar[str] = "int8"
     summary: ClassVar[str] = "int8 weights and dynamically quantised inputs, without training (arXiv 1712.05877)"
     config_type: ClassVar[type[Int8Config]] = Int8Config
+    makes_reduced_linears: ClassVar[bool] = True
     takes_reduced_linears: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Int8Config]] = {preset: Int8Config() for preset in ("paper", "mini", "smoke")}
 
-    def __init__(self, config: Int8Config) -> None:
-        self.config = config
+    config: Int8Config
 
     def check_ahead(
         self,
@@ -50,7 +50,7 @@ class Int8:
         audio: AudioSource,  # noqa: ARG002 - it hears none
         context: Context,
     ) -> None:
-        """Refuse a build of torch without int8 kernels; see `bench.contracts.ChecksAhead`."""
+        """Refuse a build of torch without int8 kernels; see `bench.contracts.Compressor`."""
         require_int8_kernels("cpu")
         if context.device != "cpu":
             logger.info("int8 layers run on the CPU alone: their models are evaluated there, heads too")
@@ -79,7 +79,7 @@ class Int8:
         return {self.name: quantised(teacher, self._modules(teacher.config)).eval()}
 
     def target_sparsities(self) -> Mapping[str, float]:
-        """Tell that all parameters stay; see `bench.contracts.SeveralSizes`."""
+        """Return 0: all parameters stay."""
         return {self.name: 0.0}
 
     def _modules(self, shape: UpstreamConfig) -> list[str]:

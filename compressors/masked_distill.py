@@ -16,7 +16,7 @@ from bench.upstream.config import DropoutRates
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.students.shapes import ThinStudentConfig, thin_student, thin_student_shape
 from compressors.training.comparable_training import StagedTraining
-from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.stages import StageConfig
 from compressors.units.teacher_units import TeacherUnitsConfig, require_units, unit_batches
 
@@ -74,7 +74,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class MaskedDistill(ChecksTrainingAhead):
+class MaskedDistill(TrainingCompressor):
     """The compressor ``masked-distill``."""
 
     name: ClassVar[str] = "masked-distill"
@@ -82,8 +82,7 @@ class MaskedDistill(ChecksTrainingAhead):
     config_type: ClassVar[type[MaskedDistillConfig]] = MaskedDistillConfig
     presets: ClassVar[Mapping[str, MaskedDistillConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
-    def __init__(self, config: MaskedDistillConfig) -> None:
-        self.config = config
+    config: MaskedDistillConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.

@@ -4,14 +4,7 @@ A compressor turns a teacher upstream into smaller upstreams; a task scores an u
 for both. Importing this package does not import torch.
 """
 
-from bench.contracts.compressor import (
-    ChecksAhead,
-    ComparableTraining,
-    Compressor,
-    ReducesLinears,
-    SeveralSizes,
-    WarmStarting,
-)
+from bench.contracts.compressor import ComparableTraining, Compressor, target_sparsity
 from bench.contracts.context import Context, FeatureProtocol, WarmStart
 from bench.contracts.data import AudioSource, Corpora, Data
 from bench.contracts.settings import LARGEST_NUMBER, Settings
@@ -21,7 +14,6 @@ from bench.contracts.upstream import Upstream
 __all__ = [
     "LARGEST_NUMBER",
     "AudioSource",
-    "ChecksAhead",
     "ComparableTraining",
     "Compressor",
     "Context",
@@ -32,12 +24,10 @@ __all__ = [
     "FingerprintsData",
     "KeepsFeatures",
     "Metric",
-    "ReducesLinears",
     "Settings",
-    "SeveralSizes",
     "SplitSize",
     "Task",
     "Upstream",
     "WarmStart",
-    "WarmStarting",
+    "target_sparsity",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from bench.contracts.context import Context
 from bench.contracts.data import AudioSource
 from bench.contracts.settings import Settings
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -16,20 +18,31 @@ if TYPE_CHECKING:
     from bench.upstream import UpstreamConfig, UpstreamModel
 
 
-class Compressor(Protocol):
-    """A method that makes smaller upstreams from a teacher; an entry point of the group ``bench.compressors``."""
+class Compressor(ABC):
+    """A method that makes smaller upstreams from a teacher; an entry point of the group ``bench.compressors``.
+
+    A method defines the class variables, `check` and `compress`. The other methods have defaults.
+    """
 
     name: ClassVar[str]
+    """Name of the entry point."""
     summary: ClassVar[str]
     """One line with the paper."""
     config_type: ClassVar[type[Settings]]
     presets: ClassVar[Mapping[str, Settings]]
     """``paper``, ``mini`` and ``smoke`` at least; instances of ``config_type``."""
+    makes_reduced_linears: ClassVar[bool] = False
+    """Whether its models have low-rank or int8 linear layers."""
+    takes_reduced_linears: ClassVar[bool] = False
+    """Whether it compresses models with such layers. In a stack, no other part can follow one that makes them."""
+
+    config: Any
+    """Its settings, an instance of ``config_type``."""
 
     def __init__(self, config: Any) -> None:
-        """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
-        ...
+        self.config = config
 
+    @abstractmethod
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
 
@@ -37,26 +50,76 @@ class Compressor(Protocol):
             UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape, a precision that the
                 device does not have.
         """
-        ...
 
+    @abstractmethod
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
         """Make one model, named like the compressor, or several, named ``<compressor>-<what differs>``.
 
-        The same call with the same seed gives the same model (CPU). Interrupted, the same call with the same
-        ``workdir`` goes on where it was. Files left in ``workdir / "beside" / <model name>`` are kept beside
-        that model's weights. The teacher is left as it was.
+        The same call with the same seed makes the same model on a CPU. After an interruption, the same call with the
+        same ``workdir`` resumes. Files in ``workdir / "beside" / <model name>`` are stored with that model's weights.
+        The teacher is not changed.
 
         Raises:
             UserError: ``workdir`` holds other work, of another configuration, seed or teacher.
         """
-        ...
+
+    def check_ahead(  # noqa: B027 - most methods have nothing to add
+        self, first_teacher: UpstreamModel, audio: AudioSource, context: Context
+    ) -> None:
+        """Refuse what cannot work whatever the size of the teacher, where this is a later part of a stack.
+
+        The model that it will compress does not exist yet; `check` is called once it does.
+
+        Args:
+            first_teacher: what the stack's first part compresses.
+            audio: as for `check`.
+            context: as for `check`.
+
+        Raises:
+            UserError: unusable audio, a precision or kernels that the device does not have.
+        """
+
+    def target_sparsities(self) -> Mapping[str, float | None]:
+        """Return the share of the teacher that each model of a call should lose, by the model's name.
+
+        None where the share is not known beforehand. By default one model, with the setting ``sparsity``.
+        """
+        return {self.name: target_sparsity(self.config.model_dump(mode="json"))}
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:  # noqa: ARG002 - the default refuses every model
+        """Return the settings for a warm start from `Context.start`: about a tenth of the updates.
+
+        The model keeps its shape, or becomes smaller where ``chosen`` says so.
+
+        Args:
+            start: shape of the model to start from.
+            teacher: shape of the teacher.
+            chosen: settings that the user has set and that stay, dotted such as ``final.updates``.
+
+        Raises:
+            UserError: the method has no warm start, or none from that shape or to the chosen size.
+        """
+        raise UserError(f"--from: {self.name} has no warm start. Leave it or --from out.")
+
+
+def target_sparsity(settings: Mapping[str, Any], teacher_params: int | None = None) -> float | None:
+    """Return the share of the teacher's parameters that a model should lose, by the settings that our methods share.
+
+    Args:
+        settings: of one compressor; those of a plug-in may have the same names and other types.
+        teacher_params: parameters of the teacher, where they are known.
+    """
+    params, sparsity = settings.get("params"), settings.get("sparsity")
+    if params is not None:
+        return 1 - params / teacher_params if isinstance(params, int) and teacher_params else None
+    return sparsity if isinstance(sparsity, float) and settings.get("target") != "macs" else None
 
 
 @runtime_checkable
 class ComparableTraining(Protocol):
-    """What the configuration of a compressor may have beside its settings, so that a sweep can train all alike."""
+    """Methods that the configuration of a compressor may have, so that a sweep can give all methods equal training."""
 
     def num_updates(self) -> int:
         """Count the optimiser updates of all its training."""
@@ -73,68 +136,3 @@ class ComparableTraining(Protocol):
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all its training: forward passes, and twice as many backward through what is trained."""
         ...
-
-
-@runtime_checkable
-class WarmStarting(Protocol):
-    """What the configuration of a compressor may have beside its settings, where it can go on from `Context.start`."""
-
-    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
-        """Return the recipe for going on from a model: about a tenth of the updates, in its own shape or smaller.
-
-        Args:
-            start: shape of the model.
-            teacher: shape of what it learns from.
-            chosen: settings that the user has set and that stay, dotted such as ``final.updates``.
-
-        Raises:
-            UserError: the method cannot go on from that shape, or not to the size that is chosen.
-        """
-        ...
-
-
-@runtime_checkable
-class SeveralSizes(Protocol):
-    """What a compressor may have beside its methods, where one call may make a model at each of several sizes.
-
-    Also where its one model has another size than the settings ``sparsity`` and ``params`` tell.
-    """
-
-    def target_sparsities(self) -> Mapping[str, float | None]:
-        """Tell what share of the teacher each model of a call shall lose, by its name; None where nobody knows.
-
-        Empty where the call makes a single one, of the size that its settings tell.
-        """
-        ...
-
-
-@runtime_checkable
-class ChecksAhead(Protocol):
-    """What a compressor may have beside its `check`, for stacks such as ``dphubert+int8``, where others come first.
-
-    What it will compress is not made yet; `check` is called once it is.
-    """
-
-    def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
-        """Refuse what cannot work whatever the size of the teacher, before any long work.
-
-        Args:
-            first_teacher: what the stack's first part compresses.
-            audio: as for `check`.
-            context: as for `check`.
-
-        Raises:
-            UserError: unusable audio, a precision or kernels that the device does not have.
-        """
-        ...
-
-
-@runtime_checkable
-class ReducesLinears(Protocol):
-    """What a compressor has beside its methods whose models have low-rank or int8 linear layers.
-
-    In a stack, only those parts can follow it that take such layers.
-    """
-
-    takes_reduced_linears: ClassVar[bool]
-    """Whether it compresses what another one of its kind has made."""

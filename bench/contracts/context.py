@@ -11,18 +11,19 @@ if TYPE_CHECKING:
 
 
 FeatureProtocol = Literal["cached", "s3prl"]
-"""How a task gets an upstream's features. ``cached``: once an utterance, alone and unpadded, kept on disk and reused
-over steps, learning rates, seeds and tasks. ``s3prl``: at every step anew, in the recipe's own padded batches."""
+"""How a task gets an upstream's features. ``cached``: once per utterance, alone and unpadded, kept on disk and reused
+over steps, learning rates, seeds and tasks. ``s3prl``: computed again at every step, in the recipe's own padded
+batches."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """An existing model that a compression goes on from, such as last month's."""
+    """An existing model that a compression starts from, such as last month's."""
 
     model: UpstreamModel
-    """Which stays as it is."""
+    """It is not changed."""
     folder: Path | None = None
-    """With the files that lie beside its weights, where it is a suite folder."""
+    """The suite folder that the model was read from, if it was one. It may hold further files of the method."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Context:
     protocol: FeatureProtocol = "cached"
     """How a task gets its features."""
     model: str = ""
-    """Name of the row that a task evaluates, for people who look at what it keeps."""
+    """Name of the row that a task evaluates, for people who look at its working files."""
     cache_limit_bytes: int | None = None
-    """The most that all cached features may hold together; None is no limit but the disk's."""
+    """The most that all cached features may hold together; None: as much as the disk has."""
     shared_workdir: Path | None = None
-    """Where a task keeps what all seeds of one model share, such as a learning rate it has searched; claims guard it
-    from processes that run other seeds. None: nothing is shared."""
+    """Where a task keeps what all seeds of one model share, such as a learning rate it has searched. File locks guard
+    it from processes that run other seeds. None: nothing is shared."""
     start: WarmStart | None = None
-    """What a compressor whose settings are `WarmStarting` goes on from. None: it begins from the teacher."""
+    """The model of a warm start, for compressors that have one. None: compression starts from the teacher."""

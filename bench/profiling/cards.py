@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.contracts import target_sparsity
 from bench.stacking import by_part
 from bench.store.records import ModelCard
 from bench.upstream import AnyUpstream, UpstreamModel
@@ -33,20 +34,12 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
         teacher=provenance.get("teacher"),
         start=(provenance.get("from") or {}).get("reference"),
         target=targets.pop() if len(targets) == 1 else None,
-        target_sparsity=_target_sparsity(recipe, teacher_params),
+        target_sparsity=target_sparsity(recipe, teacher_params),
         sparsity=1 - params / teacher_params if teacher_params else None,
         params=params,
         size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in upstream.state_dict().values()),
         **_macs(upstream),
     )
-
-
-def _target_sparsity(recipe: Mapping[str, Any], teacher_params: int | None) -> float | None:
-    """Read the settings that our methods share; a plug-in's own of these names may mean something else."""
-    params, sparsity = recipe.get("params"), recipe.get("sparsity")
-    if isinstance(params, int) and teacher_params:
-        return 1 - params / teacher_params
-    return sparsity if isinstance(sparsity, float) and recipe.get("target") != "macs" else None
 
 
 def _trainable(module: AnyUpstream) -> int:

@@ -113,8 +113,7 @@ def compressor(config: RunConfig, row: str) -> Compressor:
     """Instantiate the compressor that makes a row, with its configuration."""
     source = config.models[row]
     plugin = compressor_type(source.compressor or "")
-    instance: Compressor = plugin(plugin.config_type.model_validate(source.settings))
-    return instance
+    return plugin(plugin.config_type.model_validate(source.settings))
 
 
 def task_settings(config: RunConfig, name: str) -> Settings:

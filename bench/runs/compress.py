@@ -20,7 +20,7 @@ from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runs import checks
-from bench.runs.plan import Compression, target_sparsities
+from bench.runs.plan import Compression
 from bench.runs.time_spent import noting_time, time_spent
 from bench.runs.warm_start import load_start
 from bench.stacking import PartsMade, Stack, what_differs
@@ -84,7 +84,7 @@ def compress(
         **time_spent(workdir),
     }
     name = config.models[compression.row].compressor or ""
-    targets = target_sparsities(compressor)
+    targets = compressor.target_sparsities()
     rows = []
     for called, upstream in upstreams.items():
         beside = workdir / "beside" / called

@@ -9,7 +9,6 @@ from typing import Any
 from bench.config.agreement import first_difference
 from bench.config.overrides import validated
 from bench.config.run import ModelSource, RunConfig
-from bench.contracts import Compressor, SeveralSizes
 from bench.errors import UserError
 from bench.stacking import compressor_type, part_names, what_differs
 from bench.store.records import Cell
@@ -156,13 +155,8 @@ def rows_to_come(config: RunConfig, compression: Compression) -> list[str]:
     """List the rows of a compression that is not finished."""
     source = config.models[compression.row]
     plugin = compressor_type(source.compressor or "")
-    targets = target_sparsities(plugin(plugin.config_type.model_validate(source.settings)))
-    return [compression.row + what_differs(plugin.name, model) for model in targets] or [compression.row]
-
-
-def target_sparsities(compressor: Compressor) -> Mapping[str, float | None]:
-    """Tell what each model of a compressor aims at, by its name; empty where its settings do."""
-    return compressor.target_sparsities() if isinstance(compressor, SeveralSizes) else {}
+    targets = plugin(plugin.config_type.model_validate(source.settings)).target_sparsities()
+    return [compression.row + what_differs(plugin.name, model) for model in targets]
 
 
 def plan(folder: RunFolder, config: RunConfig) -> list[Step]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.config.overrides import parse_overrides, validated
 from bench.config.run import ModelSource, RunConfig
-from bench.contracts import WarmStart, WarmStarting
+from bench.contracts import Compressor, WarmStart
 from bench.errors import UserError
 from bench.stacking import by_part, compressor_parts, joined
 from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, reference_config
@@ -31,10 +30,6 @@ def with_warm_start(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     if not rows:
         raise UserError("--from: nothing is compressed here. Choose a --compressor.")
     plugins = {row: compressor_parts(source.compressor or "") for row, source in rows.items()}
-    for parts in plugins.values():
-        first, plugin = next(iter(parts.items()))
-        if not issubclass(plugin.config_type, WarmStarting):
-            raise UserError(f"--from: {first} cannot go on from a model. Leave it or --from out.")
     start, teacher = reference_config(config.start), reference_config(config.teacher or "")
     if start is None:
         raise UserError(_no_model(config.start))
@@ -65,7 +60,7 @@ def load_start(config: RunConfig) -> WarmStart | None:
 
 def _warm_started(
     source: ModelSource,
-    parts: dict[str, type[Any]],
+    parts: dict[str, type[Compressor]],
     start: UpstreamConfig,
     teacher: UpstreamConfig,
     chosen: Sequence[str],
@@ -73,11 +68,11 @@ def _warm_started(
     """Fit the settings of a stack's first part; the others compress what it makes."""
     settings = by_part(source.compressor or "", source.settings)
     first, plugin = next(iter(parts.items()))
-    recipe: WarmStarting = plugin.config_type.model_validate(settings[first])
+    compressor = plugin(plugin.config_type.model_validate(settings[first]))
     fields = plugin.config_type.model_fields
     # Of the others some are for further parts, or other rows.
     own = {key for name in chosen if (key := name.removeprefix(f"{first}.")).partition(".")[0] in fields}
-    values = recipe.warm_started(start, teacher, own).model_dump(mode="json")  # type: ignore[attr-defined]
+    values = compressor.warm_started(start, teacher, own).model_dump(mode="json")
     validated(plugin.config_type, values, f"compressor {first}, going on from --from")
     return source.model_copy(update={"settings": joined({**settings, first: values})})
 

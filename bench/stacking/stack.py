@@ -15,13 +15,10 @@ from typing_extensions import Self
 from bench import registry
 from bench.contracts import (
     AudioSource,
-    ChecksAhead,
     ComparableTraining,
     Compressor,
     Context,
-    ReducesLinears,
     Settings,
-    SeveralSizes,
 )
 from bench.errors import UserError
 from bench.stacking.names import part_names, what_differs
@@ -32,26 +29,42 @@ if TYPE_CHECKING:
     from bench.upstream import UpstreamConfig, UpstreamModel
 
 
-def compressor_parts(name: str) -> dict[str, type[Any]]:
+_REQUIRED = ("name", "summary", "config_type", "presets", "check", "compress")
+"""Members of every compressor."""
+
+
+def compressor_parts(name: str) -> dict[str, type[Compressor]]:
     """Import a compressor, or the parts of a stack in their order.
 
     Raises:
-        UserError: a part is no plug-in, cannot be imported, or cannot compress what another before it makes.
+        UserError: a part is no plug-in, cannot be imported, or cannot compress what the part before it makes.
     """
-    parts: dict[str, type[Any]] = {part: registry.load("bench.compressors", part) for part in part_names(name)}
-    reducing = ""
-    for part, plugin in parts.items():
-        is_reducing = isinstance(plugin, ReducesLinears)
-        if reducing and not (is_reducing and plugin.takes_reduced_linears):
+    parts = {part: _imported(part) for part in part_names(name)}
+    for (before, first), (part, plugin) in pairwise(parts.items()):
+        if first.makes_reduced_linears and not plugin.takes_reduced_linears:
             raise UserError(
-                f"--compressor {name}: {part} cannot compress the reduced linear layers that {reducing} makes. "
-                f"Write {part} before {reducing}."
+                f"--compressor {name}: {part} cannot compress the reduced linear layers that {before} makes. "
+                f"Write {part} before {before}."
             )
-        reducing = part if is_reducing else reducing
     return parts
 
 
-def compressor_type(name: str) -> type[Any]:
+@cache
+def _imported(name: str) -> type[Compressor]:
+    plugin = registry.load("bench.compressors", name)
+    missing = [member for member in _REQUIRED if not hasattr(plugin, member)]
+    if not isinstance(plugin, type) or missing:
+        lacks = f"without {', '.join(missing)}" if isinstance(plugin, type) else "no class"
+        raise UserError(
+            f"Expected the compressor {name} to be a subclass of bench.contracts.Compressor. Found {plugin!r}, {lacks}."
+        )
+    if issubclass(plugin, Compressor):
+        return plugin
+    # A plain class gets the defaults of the methods that it does not have.
+    return type(plugin.__name__, (plugin, Compressor), {"__module__": plugin.__module__})
+
+
+def compressor_type(name: str) -> type[Compressor]:
     """Import a compressor, or make one out of the parts of a stack.
 
     Raises:
@@ -104,17 +117,13 @@ class PartsMade:
     """Of each model, by what its name adds to that of the parts, see `what_differs`."""
 
 
-class Stack:
+class Stack(Compressor):
     """Base of all stacks, whose types `compressor_type` makes."""
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    part_types: ClassVar[Mapping[str, type[Any]]]
-    config_type: ClassVar[type[Settings]]
-    presets: ClassVar[Mapping[str, Settings]]
+    part_types: ClassVar[Mapping[str, type[Compressor]]]
 
     def __init__(self, config: Any, made: PartsMade | None = None) -> None:
-        self.config = config
+        super().__init__(config)
         self.made = made or PartsMade()
         self._parts: dict[str, Compressor] = {
             name: part(getattr(config, name)) for name, part in self.part_types.items()
@@ -125,7 +134,7 @@ class Stack:
         return type(self)(self.config, made)
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
-        """Refuse what cannot work, before any long work; of further parts what `bench.contracts.ChecksAhead` tells.
+        """Refuse what cannot work, before any long work; later parts by `check_ahead`.
 
         Raises:
             UserError: a part refuses.
@@ -134,18 +143,18 @@ class Stack:
             with told_by(name):
                 if number == 0:
                     part.check(teacher, audio, context)
-                elif isinstance(part, ChecksAhead):
+                else:
                     part.check_ahead(teacher, audio, context)
 
     def target_sparsities(self) -> dict[str, float | None]:
-        """Tell what each model aims at, of what the first part compresses; see `bench.contracts.SeveralSizes`."""
+        """Return what each model should lose of the first part's teacher; see `bench.contracts.Compressor`."""
         lost: dict[str, float | None] = {"": 0.0}
         for name, part in self._parts.items():
-            own = _own_targets(name, part, getattr(self.config, name))
+            targets = {what_differs(name, model): target for model, target in part.target_sparsities().items()}
             lost = {
                 before + differs: None if first is None or then is None else round(first + then - first * then, 12)
                 for before, first in lost.items()
-                for differs, then in own.items()
+                for differs, then in targets.items()
             }
         return {self.name + differs: sparsity for differs, sparsity in lost.items()}
 
@@ -174,16 +183,6 @@ class Stack:
         for num_parts in range(self.made.num_parts + 1, len(self._parts)):
             folders = work.kept(num_parts, folders)
         return {self.name + differs: model for differs, model in work.models(len(self._parts), folders)}
-
-
-def _own_targets(name: str, part: Compressor, settings: Settings) -> dict[str, float | None]:
-    """Return what a part aims at, of its own teacher, by what the names of its models add."""
-    if isinstance(part, SeveralSizes) and (targets := part.target_sparsities()):
-        return {what_differs(name, model): target for model, target in targets.items()}
-    values = settings.model_dump(mode="json")
-    sparsity = values.get("sparsity")
-    is_told = isinstance(sparsity, float) and values.get("params") is None and values.get("target") != "macs"
-    return {"": sparsity if is_told else None}
 
 
 @cache

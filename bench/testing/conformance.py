@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from bench import registry
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.config.overrides import nested, parse_overrides, validated
-from bench.contracts import AudioSource, ChecksAhead, ComparableTraining, Context, ReducesLinears, Settings
+from bench.contracts import AudioSource, ComparableTraining, Compressor, Context, Settings
 from bench.errors import UserError
 from bench.testing.material import TEACHER_SHAPES, tiny_teacher
 from bench.testing.trial import TooManyOperationsError, Trial, speech, whole
@@ -48,8 +48,7 @@ class CompressorConformance:
     Every test runs the ``smoke`` preset, with `settings` laid over it.
     """
 
-    # Not `type[Compressor]`: members of a protocol are invariant, and every method's settings are of their own type.
-    compressor: ClassVar[type[Any]]
+    compressor: ClassVar[type[Compressor]]
     """The `bench.contracts.Compressor` under test, which a module of yours holds under its own name."""
     settings: ClassVar[tuple[str, ...]] = ()
     """Each as after ``--set``: what a tiny teacher needs, and checkpoints so often that resuming can be seen."""
@@ -69,6 +68,11 @@ class CompressorConformance:
         )
         found = registry.load("bench.compressors", name)
         assert found is self.compressor, f"The entry point {name!r} is {found}. Expected {self.compressor}."
+
+    def test_has_the_base_class(self) -> None:
+        """The base class provides what most methods do not need to define."""
+        found = self.compressor
+        assert issubclass(found, Compressor), f"Expected a subclass of bench.contracts.Compressor. Found {found}."
 
     def test_summary_is_one_line(self) -> None:
         """`bench list compressors` shows it."""
@@ -135,8 +139,7 @@ class CompressorConformance:
         for kind in self.teachers:
             compressor = self._trial().instance()
             compressor.check(tiny_teacher(kind), speech(), Context())
-            if isinstance(compressor, ChecksAhead):
-                compressor.check_ahead(tiny_teacher(kind), speech(), Context())
+            compressor.check_ahead(tiny_teacher(kind), speech(), Context())
 
     def test_check_refuses_a_teacher_without_weights(self) -> None:
         """Filter banks look like an upstream of no layers."""
@@ -167,12 +170,18 @@ class CompressorConformance:
                 assert not training, f"Expected {made!r} in evaluation mode. Found {training[0]} in training: eval()."
                 states, _ = model(waveforms, lengths)
                 finite = all(bool(state.isfinite().all()) for state in states)
-                declared = isinstance(self.compressor, ReducesLinears) or not model.config.reduced_linears
+                declared = self.compressor.makes_reduced_linears or not model.config.reduced_linears
                 assert declared, (
                     f"{made!r} has reduced linear layers, which not every part of a stack can take. Declare it by "
-                    "bench.contracts.ReducesLinears."
+                    "makes_reduced_linears = True."
                 )
                 assert finite, f"Expected finite hidden states of {made!r}, made of {kind}. Found NaN or infinity."
+
+    def test_targets_have_the_names_of_the_models(self) -> None:
+        """A run lists the rows of a compression before it is made."""
+        trial = self._trial()
+        targets, models = list(trial.instance().target_sparsities()), list(whole(trial).models)
+        assert targets == models, f"target_sparsities() names {targets}. compress() makes {models}."
 
     def test_leaves_the_teacher_alone(self, tmp_path: Path) -> None:
         """Others of a sweep learn from the same object."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import Self
 
-from bench.contracts import AudioSource, Context
+from bench.contracts import AudioSource, Context, Settings
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.gates import Gates
 from bench.upstream.initialisation import uninitialised
@@ -29,7 +29,7 @@ from compressors.objectives.unit_prediction import StudentObjective, StudentObje
 from compressors.size.budget import budget_for
 from compressors.size.pruning import pruned_model, report_size, require_reachable
 from compressors.size.several_sizes import models_to_make, numbered, target_sparsities, training_of
-from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
 from compressors.training.stages import Objective, StageConfig
 from compressors.training.warm_start import WarmStartConfig, require_start, start_shape
@@ -135,7 +135,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class DPHuBERT(ChecksTrainingAhead):
+class DPHuBERT(TrainingCompressor):
     """The compressor ``dphubert``."""
 
     name: ClassVar[str] = "dphubert"
@@ -143,8 +143,7 @@ class DPHuBERT(ChecksTrainingAhead):
     config_type: ClassVar[type[DPHuBERTConfig]] = DPHuBERTConfig
     presets: ClassVar[Mapping[str, DPHuBERTConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
-    def __init__(self, config: DPHuBERTConfig) -> None:
-        self.config = config
+    config: DPHuBERTConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
@@ -163,6 +162,10 @@ class DPHuBERT(ChecksTrainingAhead):
         files = require_audio(audio, self.config, teacher)
         if self.config.predicts_units:
             require_units(teacher, files, self.config)
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:
+        """Return the settings for a warm start; see `bench.contracts.Compressor`."""
+        return self.config.warm_started(start, teacher, chosen)
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
@@ -186,9 +189,9 @@ class DPHuBERT(ChecksTrainingAhead):
             models[model] = objective.student.eval()
         return models
 
-    def target_sparsities(self) -> Mapping[str, float]:
-        """Tell what each of several models aims at; see `bench.contracts.SeveralSizes`."""
-        return target_sparsities(self.name, self.config)
+    def target_sparsities(self) -> Mapping[str, float | None]:
+        """Return the target of each size; see `bench.contracts.Compressor`."""
+        return target_sparsities(self.name, self.config) or super().target_sparsities()
 
 
 class JointDistillationPruning(Objective):

@@ -34,7 +34,7 @@ from compressors.size.linears import LinearGroup, linears_of
 from compressors.training.audio import CropBatches, Waveforms
 from compressors.training.comparable_training import StagedTraining
 from compressors.training.kept_tensors import Snapshots, kept_tensors
-from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
 from compressors.training.stages import StageConfig
 
@@ -118,17 +118,16 @@ SMOKE = MINI.model_copy(
 )
 
 
-class LowRank(ChecksTrainingAhead):
+class LowRank(TrainingCompressor):
     """The compressor ``low-rank``."""
 
     name: ClassVar[str] = "low-rank"
     summary: ClassVar[str] = "low-rank linear layers by SVD, with whitened inputs and recovery (arXiv 2403.07378)"
     config_type: ClassVar[type[LowRankConfig]] = LowRankConfig
-    takes_reduced_linears: ClassVar[bool] = False
+    makes_reduced_linears: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, LowRankConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
-    def __init__(self, config: LowRankConfig) -> None:
-        self.config = config
+    config: LowRankConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.

@@ -7,7 +7,7 @@ the objective.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 from typing_extensions import Self
 
-from bench.contracts import AudioSource, Context
+from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
@@ -37,7 +37,7 @@ from compressors.size.pruning import pruned_model, report_size, require_reachabl
 from compressors.size.several_sizes import models_to_make, target_sparsities, training_of
 from compressors.training.audio import CropBatches
 from compressors.training.kept_tensors import Snapshots, kept_tensors
-from compressors.training.preparation import ChecksTrainingAhead, prepared_training, require_audio, require_trainable
+from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
 from compressors.training.stages import StageConfig
 from compressors.training.warm_start import WarmStartConfig, require_start, start_shape
@@ -162,7 +162,7 @@ SMOKE = MINI.model_copy(
 )
 
 
-class PruneOnly(ChecksTrainingAhead):
+class PruneOnly(TrainingCompressor):
     """The compressor ``prune-only``."""
 
     name: ClassVar[str] = "prune-only"
@@ -170,8 +170,7 @@ class PruneOnly(ChecksTrainingAhead):
     config_type: ClassVar[type[PruneOnlyConfig]] = PruneOnlyConfig
     presets: ClassVar[Mapping[str, PruneOnlyConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
-    def __init__(self, config: PruneOnlyConfig) -> None:
-        self.config = config
+    config: PruneOnlyConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work, before any long work.
@@ -191,6 +190,10 @@ class PruneOnly(ChecksTrainingAhead):
             )
         require_audio(audio, self.config, teacher)
 
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:
+        """Return the settings for a warm start; see `bench.contracts.Compressor`."""
+        return self.config.warm_started(start, teacher, chosen)
+
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
@@ -206,9 +209,9 @@ class PruneOnly(ChecksTrainingAhead):
             pruning.make(model, config, budget_for(config, teacher.config))
         return {model: upstream.eval() for model, upstream in pruning.models.items()}
 
-    def target_sparsities(self) -> Mapping[str, float]:
-        """Tell what each of several models aims at; see `bench.contracts.SeveralSizes`."""
-        return target_sparsities(self.name, self.config)
+    def target_sparsities(self) -> Mapping[str, float | None]:
+        """Return the target of each size; see `bench.contracts.Compressor`."""
+        return target_sparsities(self.name, self.config) or super().target_sparsities()
 
 
 class Pruning:

@@ -56,7 +56,7 @@ def models_to_make(compressor: str, config: Config) -> dict[str, Config]:
 
 
 def target_sparsities(compressor: str, config: SizesConfig) -> dict[str, float]:
-    """Tell what each of several models aims at, by its name; see `bench.contracts.SeveralSizes`."""
+    """Return the target of each of several models, by its name; empty where there is one."""
     return {f"{compressor}-{size!r}": size for size in config.sizes}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
 from bench.audio.files import AudioFile
-from bench.contracts import AudioSource, Context
+from bench.contracts import AudioSource, Compressor, Context
 from bench.errors import UserError
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
@@ -39,15 +39,12 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
     precision_on(config, context)
 
 
-class _Trained(Protocol):
-    @property
-    def config(self) -> TrainingConfig: ...
+class TrainingCompressor(Compressor):
+    """Base of compressors that train."""
 
+    config: TrainingConfig
 
-class ChecksTrainingAhead:
-    """Base of compressors that train: what they refuse as later parts of stacks; see `bench.contracts.ChecksAhead`."""
-
-    def check_ahead(self: _Trained, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+    def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work whatever the size of the teacher.
 
         Raises:

@@ -34,7 +34,7 @@ class WarmStartConfig(SizesConfig):
     for, or the model's own."""
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
-        """Return the recipe for going on from a model; see `bench.contracts.WarmStarting`."""
+        """Return the recipe for a warm start; see `bench.contracts.Compressor.warm_started`."""
         require_part(start, teacher)
         first = self.each_size()[0]
         budget = budget_for(first, teacher)

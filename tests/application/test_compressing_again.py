@@ -135,7 +135,7 @@ class TestFrom:
             ({"start": "fbank"}, "--from fbank has no weights to go on from"),
             ({"start": "random:wavlm_large"}, "its architecture is wavlm, the teacher's hubert"),
             ({"start": "TEACHER"}, "as large as the teacher"),
-            ({"start": "TEACHER", "compressor": "low-rank"}, "low-rank cannot go on from a model"),
+            ({"start": "TEACHER", "compressor": "low-rank"}, "--from: low-rank"),
             ({"start": "TEACHER", "compressor": "none"}, "nothing is compressed here"),
             ({"start": "nope"}, "Unknown model"),
             ({"start": "TEACHER", "teacher": "fbank"}, "--teacher fbank has no weights to compress"),

@@ -16,7 +16,7 @@ from torch.optim import Adam
 
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_headers, read_waveform
 from bench.audio.sources import source_paths
-from bench.contracts import AudioSource, Context, Settings
+from bench.contracts import AudioSource, Compressor, Context, Settings
 from bench.errors import UserError
 from bench.files.atomic import replacing
 from bench.store.claims import claim_folder
@@ -38,7 +38,7 @@ class HalvingConfig(Settings):
     """Updates between two checkpoints: what an interruption loses at most."""
 
 
-class Halving:
+class Halving(Compressor):
     """Drops layers, and trains what is left."""
 
     name = "halving"
@@ -50,8 +50,7 @@ class Halving:
         "smoke": HalvingConfig(updates=10),
     }
 
-    def __init__(self, config: HalvingConfig) -> None:
-        self.config = config
+    config: HalvingConfig
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse to leave no layer, and audio that nothing can be learnt from."""

@@ -213,7 +213,10 @@ class TestResult:
             (lambda model: model.layers.train(), "Found layers in training"),
             (set_to_nan, "Found NaN"),
             (lambda model: {}, "at least one model of hubert"),
-            (lambda model: {"halving": quantised(model, ["feature_projection.projection"]).eval()}, "ReducesLinears"),
+            (
+                lambda model: {"halving": quantised(model, ["feature_projection.projection"]).eval()},
+                "makes_reduced_linears",
+            ),
         ],
         ids=["name", "type", "training", "nan", "none", "reduced"],
     )
