@@ -62,7 +62,7 @@ def _failed(column: str, tasks: Collection[str]) -> str:
 
 def _scores(table: pd.DataFrame) -> list[str]:
     """List the columns of scores as reports order them: by task, and the one over all tasks last."""
-    from bench.report.tables.names import OVERALL_TITLES, in_order
+    from bench.leaderboard.titles import OVERALL_TITLES, in_order
 
     found = [name for name in table.columns if f"{name}_std" in table.columns and not table[name].isna().all()]
     tasks = in_order(name.split("_")[0] for name in found)

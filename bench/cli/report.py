@@ -89,9 +89,9 @@ def _verify(csv: Path, runs: list[Path], split: str) -> int:
 def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: str) -> str:
     """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
     from bench.errors import UserError
+    from bench.files.csv_text import csv_text
     from bench.leaderboard.comparable import read_boards
     from bench.leaderboard.published import PUBLISHED
-    from bench.report.tables.csv_text import csv_text
     from bench.report.tables.formats import report_csv
     from bench.report.tables.leaderboards import report_groups
 

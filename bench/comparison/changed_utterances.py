@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.comparison.changes import ChangedUtterance, Changes
 from bench.files.atomic import write_atomically
-from bench.report.tables.csv_text import csv_text
+from bench.files.csv_text import csv_text
 
 BETWEEN_SEEDS = " | "
 

@@ -10,7 +10,7 @@ from typing import Any
 from bench.comparison.rows import Row, refuse_differences
 from bench.contracts import Metric
 from bench.errors import UserError
-from bench.report.tables.names import in_order
+from bench.leaderboard.titles import in_order
 from bench.store.records import Prediction, Record
 
 logger = logging.getLogger(__name__)

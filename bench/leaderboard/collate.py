@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files.atomic import write_atomically
+from bench.files.csv_text import csv_text
 from bench.leaderboard.overall import RunContext, score_columns
 from bench.leaderboard.sampling import num_utterances
-from bench.report.tables.csv_text import csv_text
 from bench.store.records import Record
 
 IDENTITY = [

@@ -16,7 +16,7 @@ from bench.leaderboard.notes import preset_name, table_notes
 from bench.leaderboard.overall import scale_problems
 from bench.leaderboard.run_leaderboard import collated, run_context
 from bench.leaderboard.standard_corpora import deviations
-from bench.report.tables.names import in_order
+from bench.leaderboard.titles import in_order
 from bench.store.latency import MEASURED_ON
 from bench.store.records import Record, data_differences, weights_differences
 from bench.store.run_folder import RunFolder

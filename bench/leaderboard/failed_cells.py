@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench.report.tables.names import in_order
+from bench.leaderboard.titles import in_order
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
 FAILED = "failed"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.leaderboard.collate import MEANINGLESS, SEEDS, SMOKE, UTTERANCES
-from bench.report.tables.names import in_order
+from bench.leaderboard.titles import in_order
 
 SMOKE_NOTE = f"Preset {SMOKE} only checks that everything runs: {MEANINGLESS}."
 ERROR_RATE_NOTE = (

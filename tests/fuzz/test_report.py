@@ -18,12 +18,12 @@ import pytest
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from bench.files.csv_text import FORMULA_STARTS, csv_text, inert
 from bench.report.page.writing import page_html
 from bench.report.plots.training import training_table
 from bench.report.plots.writing import file_name
 from bench.report.tables import latex, markdown
 from bench.report.tables.columns import Column
-from bench.report.tables.csv_text import FORMULA_STARTS, csv_text, inert
 from bench.report.tables.leaderboards import Group
 from bench.terminal.printing import print_rows
 from bench.text import printable

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.app import application
+from bench.files.csv_text import csv_text
 from bench.leaderboard.collate import MEANINGLESS
 from bench.leaderboard.comparable import read_boards
 from bench.report.page.writing import page_html
@@ -20,7 +21,6 @@ from bench.report.plots import bars, pareto
 from bench.report.plots.canvas import WIDTHS_IN
 from bench.report.plots.sources import read_sources
 from bench.report.plots.writing import write_plot
-from bench.report.tables.csv_text import csv_text
 from bench.report.tables.formats import report_csv
 from bench.report.tables.latex import document
 from bench.report.tables.leaderboards import Group, report_groups

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.leaderboard.titles import OVERALL_TITLES
 from bench.report.plots.pareto import pareto_front
 from bench.report.tables.columns import MACS, MACS_SUPERB, PARAMS, RTF, SIZE, Column
 from bench.report.tables.leaderboards import RELATIVE_SCALE, Group
-from bench.report.tables.names import OVERALL_TITLES
 from bench.store.latency import MEASURED_ON
 
 COSTS = frozenset(column.key for column in (PARAMS, SIZE, MACS, MACS_SUPERB, RTF))

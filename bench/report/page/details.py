@@ -10,10 +10,10 @@ from bench.comparison.changes import Changes, GroupChange, find_changes
 from bench.comparison.rows import Row, find_rows
 from bench.errors import UserError
 from bench.leaderboard.comparable import Board
+from bench.leaderboard.titles import in_order, score_title, task_title
 from bench.report.plots.architecture import plots as architecture_plots
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError
-from bench.report.tables.names import in_order, score_title, task_title
 from bench.store.records import Record
 
 logger = logging.getLogger(__name__)

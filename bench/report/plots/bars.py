@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.leaderboard.titles import score_title
 from bench.report.plots import canvas
 from bench.report.plots.scores import by_setting, setting_label, task_scores, without_filter_banks
 from bench.report.plots.series import Series, series
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.report.tables.names import score_title
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.leaderboard.titles import in_order, task_title
 from bench.report.plots import canvas
 from bench.report.plots.scores import SETTING, by_setting, setting_label, setting_numbers
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.report.tables.names import in_order, task_title
 
 SETTINGS_KEY = "layer_weights"
 """Of a record's settings."""

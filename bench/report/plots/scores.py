@@ -11,8 +11,8 @@ from bench.contracts import Metric
 from bench.leaderboard.comparable import Board, comparable
 from bench.leaderboard.notes import preset_name
 from bench.leaderboard.run_leaderboard import primary_metrics
+from bench.leaderboard.titles import in_order, score_title
 from bench.report.plots.sources import Source
-from bench.report.tables.names import in_order, score_title
 
 SETTING = ["data", "preset", "protocol"]
 """Where scores come from; rows that differ in these are never in one figure."""

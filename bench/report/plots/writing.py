@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from bench.errors import UserError
 from bench.files.atomic import replacing, write_atomically
+from bench.files.csv_text import csv_text
 from bench.leaderboard.collate import MEANINGLESS, NOTE, SMOKE
 from bench.report.plots.canvas import stamp, style
-from bench.report.tables.csv_text import csv_text
 
 FORMATS = ("pdf", "png")
 LONGEST_FILE_NAME = 100

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.contracts import Metric
-from bench.report.tables.names import OVERALL_TITLES, in_order, score_title
+from bench.leaderboard.titles import OVERALL_TITLES, in_order, score_title
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 """By ``higher_is_better``."""

@@ -10,10 +10,10 @@ from bench.comparison.rows import find_rows
 from bench.comparison.utterances import common_tasks
 from bench.leaderboard.comparable import read_board
 from bench.leaderboard.run_leaderboard import run_leaderboard
+from bench.leaderboard.titles import in_order, score_title
 from bench.report.plots.scores import task_scores
 from bench.report.plots.sources import read_sources
 from bench.report.tables.leaderboards import report_groups
-from bench.report.tables.names import in_order, score_title
 from bench.store.run_folder import RunFolder
 
 
