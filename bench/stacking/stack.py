@@ -77,6 +77,15 @@ def compressor_type(name: str) -> type[Compressor]:
 class StackConfig(Settings):
     """Settings of a stack: one field a part, by its name."""
 
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring the settings of each part up to date."""
+        types: dict[str, Any] = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {
+            name: types[name].as_kept(kept) if name in types and isinstance(kept, Mapping) else kept
+            for name, kept in settings.items()
+        }
+
     def num_updates(self) -> int:
         """Count the optimiser updates of all parts that train; see `bench.contracts.ComparableTraining`."""
         return sum(recipe.num_updates() for recipe in self._trained().values())

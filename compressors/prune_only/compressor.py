@@ -31,11 +31,9 @@ from compressors.prune_only.importance import (
     random_scores,
     taylor_scores,
 )
-from compressors.prune_only.rescaling import NUM_BATCHES, readers, rescale_extractor
 from compressors.size.budget import Budget, budget_for
 from compressors.size.pruning import pruned_model, report_size, require_reachable
 from compressors.size.several_sizes import models_to_make, target_sparsities, training_of
-from compressors.training.audio import CropBatches
 from compressors.training.kept_tensors import Snapshots, kept_tensors
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
@@ -60,8 +58,6 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
     has an equal part of the recovery."""
     taylor_batches: int = Field(default=32, ge=1)
     """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
-    rescale: bool = False
-    """After each pruning, rescale what reads convolution channels to its former spread."""
     num_clusters: int = Field(default=100, ge=2, le=30_000)
     """k-means clusters of MFCCs, the units that masked prediction guesses. Source: HuBERT section IV-B."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)
@@ -81,6 +77,11 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
             wanted = f"pruning_steps {self.pruning_steps}" + (f" times {len(self.sizes)} sizes" if self.sizes else "")
             raise ValueError(f"recovery.updates {self.recovery.updates} must be at least {wanted}")
         return self
+
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop ``rescale: false`` from the settings of an old run; that setting no longer exists."""
+        return {name: value for name, value in settings.items() if (name, value) != ("rescale", False)}
 
     @property
     def needs_head(self) -> bool:
@@ -261,11 +262,7 @@ class Pruning:
         self.models[model] = self.prediction.upstream
 
     def _prune(self, budget: Budget, step: int) -> None:
-        masks = self._masks(budget, step)
-        pruned = pruned_model(self.prediction.upstream, masks, self.config)
-        if self.config.rescale:
-            self._rescale(pruned, masks, step)
-        self.prediction.upstream = pruned
+        self.prediction.upstream = pruned_model(self.prediction.upstream, self._masks(budget, step), self.config)
 
     def _batches(self, seed: int) -> UnitBatches:
         return UnitBatches(self.training.files, [self._units], self._shape, self.config, seed)
@@ -295,26 +292,6 @@ class Pruning:
 
     def _snapshots(self, step: int) -> Snapshots:
         return Snapshots(self.training.workdir / f"importances-{step}.safetensors")
-
-    def _rescale(self, pruned: UpstreamModel, masks: Mapping[str, Tensor], step: int) -> None:
-        """Rescale the model of step ``step``, once and for all."""
-        names = readers(pruned)
-        own: dict[str, Tensor] = {
-            key: weight for key, weight in pruned.named_parameters() if key.rpartition(".")[0] in names
-        }
-
-        def rescaled() -> dict[str, Tensor]:
-            device = self.training.context.device
-            crops = CropBatches(self.training.files, self.config, self._seed("rescaling", step))
-            batches = [crops[index].waveforms.to(device) for index in range(NUM_BATCHES)]
-            original = self.prediction.upstream
-            rescale_extractor(pruned.to(device), original.to(device), masks, batches)
-            for model in (pruned, original):
-                model.cpu()
-            return own
-
-        for key, value in kept_tensors(self.training.workdir / f"rescaled-{step}.safetensors", rescaled).items():
-            own[key].data.copy_(value)
 
     def _scores(self, step: int) -> Scores:
         seed = self._seed("importance", step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from bench.config.later_settings import with_later_settings
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
+from bench.stacking import compressor_type
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
 from bench.upstream.pruning import prune
 from compressors.dphubert.compressor import DPHuBERT
-from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
+from compressors.prune_only.compressor import MINI, PruneOnly, PruneOnlyConfig
 from compressors.prune_only.importance import magnitude_scores, masks_within_budget
 from compressors.size.budget import budget_for
 from compressors.training.stages import StageConfig
@@ -50,6 +53,21 @@ def _rows(workdir: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def audio(speech_folder: Path) -> AudioSource:
     return AudioSource(root=speech_folder)
+
+
+class TestOldSettings:
+    """``rescale`` was a setting of earlier versions, false in every preset."""
+
+    @pytest.mark.parametrize("compressor", ["prune-only", "prune-only+int8"])
+    def test_a_gone_setting_at_its_default_changes_nothing(self, compressor: str) -> None:
+        now = compressor_type(compressor).presets["mini"].model_dump(mode="json")
+        old = copy.deepcopy(now)
+        old.get("prune-only", old)["rescale"] = False
+        assert with_later_settings("bench.compressors", compressor, old, "mini") == now
+
+    def test_another_value_is_kept_for_the_comparison_to_name(self) -> None:
+        old = MINI.model_dump(mode="json") | {"rescale": True}
+        assert with_later_settings("bench.compressors", "prune-only", old, "mini")["rescale"] is True
 
 
 class TestCompress:

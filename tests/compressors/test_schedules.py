@@ -12,11 +12,13 @@ from bench.upstream import UpstreamModel
 from bench.upstream.cost import UNITS
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import pruned_config
+from benchmarks.automatic_schedule import SHAPES, missed, trained_gates
 from compressors.dphubert.schedules import AutomaticSchedule, schedule_of
 from compressors.dphubert.sparsity import SparsityConfig, final_masks, hardened_sparsity
 from compressors.size.budget import budget_for
 from compressors.training.stages import StageConfig
-from tests.helpers.gates import PAPER_UNITS, SHAPES, missed, trained_gates
+
+PAPER_UNITS = ("conv", "head", "interm")
 
 
 class TestAutomatic:
