@@ -32,9 +32,9 @@ def compress(
     from bench.cli.output import model_rows
     from bench.config.variants import NO_COMPRESSOR
     from bench.errors import UserError
-    from bench.runs.checks import resolve_device
     from bench.runs.compress import compress_into
     from bench.terminal.choices import comma_separated, one_of
+    from bench.terminal.device import resolve_device
     from bench.terminal.printing import print_json, print_rows
 
     if len(comma_separated(compressor, "--compressor")) > 1 or compressor.lower() == NO_COMPRESSOR:

@@ -21,8 +21,8 @@ def features(
 ) -> int:
     """Write SUPERB's hidden states of each file, computed one file at a time."""
     from bench.extraction import extract
-    from bench.runs.checks import resolve_device
     from bench.terminal.choices import one_of
+    from bench.terminal.device import resolve_device
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
     path = extract(reference, audio, out, resample=resample, device=chosen_device)

@@ -75,9 +75,9 @@ def profile(
     from bench.profiling.layers import layers_of
     from bench.profiling.subjects import check_teachers, find_subjects
     from bench.profiling.workloads import Effort
-    from bench.runs.checks import resolve_device
     from bench.store.latency import write_latency
     from bench.store.run_folder import RunFolder
+    from bench.terminal.device import resolve_device
 
     use_gpu = resolve_device(device) == "cuda"
     subjects = find_subjects(references or [], run, teacher)

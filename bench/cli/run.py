@@ -105,12 +105,12 @@ def execute(
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
-    from bench.runs.checks import resolve_device
     from bench.runs.plan import join_run, plan
     from bench.runs.run import Run
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
     from bench.terminal.choices import one_of
+    from bench.terminal.device import resolve_device
     from bench.terminal.printing import print_json, print_rows
 
     split = one_of(split, ("test", "dev"), "--split")

@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Any
 
 from bench import registry
 from bench.audio.sources import audio_left_out
@@ -27,19 +25,6 @@ logger = logging.getLogger(__name__)
 # Weights, gradients' Adam moments and two checkpoints of a training stage, and the model itself.
 COPIES_OF_WEIGHTS_ON_DISK = 12
 SPARE_BYTES = 200_000_000
-
-
-def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
-    """Choose the device.
-
-    Raises:
-        UserError: CUDA is asked for but absent.
-    """
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no CUDA device here. Use --device cpu, or see `bench doctor`.")
-    if choice == "cpu" or not torch.cuda.is_available():
-        return "cpu"
-    return "cuda"
 
 
 def check_disk(folder: Path, teacher: AnyUpstream | None, num_models: int = 1) -> None:

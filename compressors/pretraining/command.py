@@ -34,8 +34,8 @@ def pretrain_model(
 
     Interrupted, the same command goes on where it was.
     """
-    from bench.runs.checks import resolve_device
     from bench.terminal.choices import one_of
+    from bench.terminal.device import resolve_device
     from bench.terminal.printing import print_json, print_rows
     from compressors.pretraining.folder import pretrain_into
 
