@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-EXAMPLE = Path(__file__).parent.parent / "real_speech.yaml"
+from tests.helpers.embedded import write_embedded
 
 
 @pytest.fixture(scope="session")
-def real_speech_data(tmp_path_factory: pytest.TempPathFactory, real_speech: Path) -> Path:
-    """The example data file, moved to where the pack really is."""
-    text = EXAMPLE.read_text(encoding="utf-8").replace("../../shared/data/real-speech", str(real_speech))
-    path = tmp_path_factory.mktemp("data") / EXAMPLE.name
-    path.write_text(text, encoding="utf-8")
-    return path
+def embedded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data file of small embedded corpora: synthesised sentences and keywords."""
+    return write_embedded(tmp_path_factory.mktemp("embedded"), ("asr", "ks"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The main job on real human speech: from a teacher to a leaderboard, and killed in every part of it."""
+"""The main job on synthesised speech: from a teacher to a leaderboard, and killed in every part of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from tests.helpers.command_line import BENCH, bench, error_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
+pytestmark = pytest.mark.slow
 
 TEACHER = "mini-hubert"
 
@@ -25,17 +25,17 @@ LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler
 INTERRUPTIBLE = [*BENCH[:-1], f"{LISTEN}; {BENCH[-1]}"]
 
 
-def arguments(real_speech_data: Path, out: Path) -> list[str]:
+def arguments(embedded_data: Path, out: Path) -> list[str]:
     checkpoints = ["--set", "compressor.checkpoint_updates=1"]
     what = ["--compressor", "dphubert", "--tasks", "asr,ks", "--preset", "smoke"]
-    return ["run", *what, "--data", str(real_speech_data), "--out", str(out), "--device", "cpu", *checkpoints]
+    return ["run", *what, "--data", str(embedded_data), "--out", str(out), "--device", "cpu", *checkpoints]
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, real_speech_data: Path) -> Path:
+def finished_run(tmp_path_factory: pytest.TempPathFactory, embedded_data: Path) -> Path:
     """A run that nothing interrupted."""
     out = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    result = bench(*arguments(real_speech_data, out))
+    result = bench(*arguments(embedded_data, out))
     assert result.returncode == 0, result.stderr
     return out
 
@@ -86,20 +86,20 @@ class TestFinishedRun:
         assert config["models"]["dphubert"]["settings"]["joint"]["updates"] > 0
         assert config["tasks"]["ks"]
 
-    def test_run_again_it_repeats_nothing(self, finished_run: Path, real_speech_data: Path) -> None:
+    def test_run_again_it_repeats_nothing(self, finished_run: Path, embedded_data: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
-        result = bench(*arguments(real_speech_data, finished_run), "--json")
+        result = bench(*arguments(embedded_data, finished_run), "--json")
         assert result.returncode == 0, result.stderr
         assert before == {path: path.stat().st_mtime_ns for path in finished_run.glob("cells/*/*")}
         assert [row["model"] for row in json.loads(result.stdout)] == [TEACHER, "dphubert"]
 
-    def test_another_configuration_is_refused(self, finished_run: Path, real_speech_data: Path) -> None:
-        message = error_of(*arguments(real_speech_data, finished_run), "--set", "sparsity=0.5")
+    def test_another_configuration_is_refused(self, finished_run: Path, embedded_data: Path) -> None:
+        message = error_of(*arguments(embedded_data, finished_run), "--set", "sparsity=0.5")
         assert "models.dphubert.settings.sparsity: 0.75 there, 0.5 here" in message
         assert "Choose another --out" in message
 
-    def test_dry_run_tells_what_is_done(self, finished_run: Path, real_speech_data: Path) -> None:
-        result = bench(*arguments(real_speech_data, finished_run), "--dry-run", "--json", "--seeds", "0,1")
+    def test_dry_run_tells_what_is_done(self, finished_run: Path, embedded_data: Path) -> None:
+        result = bench(*arguments(embedded_data, finished_run), "--dry-run", "--json", "--seeds", "0,1")
         states = [step["state"] for step in json.loads(result.stdout)]
         assert states == ["done", *["done", "to do"] * 4]
 
@@ -113,14 +113,14 @@ PARTS = {
 }
 
 
-def test_killed_in_every_part_it_ends_the_same(finished_run: Path, real_speech_data: Path, tmp_path: Path) -> None:
+def test_killed_in_every_part_it_ends_the_same(finished_run: Path, embedded_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     finished: dict[Path, int] = {}
     for part, pattern in PARTS.items():
-        kill_when(arguments(real_speech_data, out), lambda pattern=pattern: any(out.glob(pattern)), part)
+        kill_when(arguments(embedded_data, out), lambda pattern=pattern: any(out.glob(pattern)), part)
         assert {path: path.stat().st_mtime_ns for path in finished} == finished
         finished = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*.json")}
-    result = bench(*arguments(real_speech_data, out))
+    result = bench(*arguments(embedded_data, out))
     assert result.returncode == 0, result.stderr
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     weights = "models/dphubert/model.safetensors"
@@ -129,19 +129,19 @@ def test_killed_in_every_part_it_ends_the_same(finished_run: Path, real_speech_d
     assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
 
 
-def test_ctrl_c_says_how_to_go_on(real_speech_data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(embedded_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
     # So long that no machine gets to its end before the interrupt.
-    command = [*arguments(real_speech_data, out), "--set", "joint.updates=100000"]
+    command = [*arguments(embedded_data, out), "--set", "joint.updates=100000"]
     process = end_when(command, (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
     assert process.returncode == 130
     assert process.stderr.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
     assert "Traceback" not in process.stderr
 
 
-def test_two_processes_share_a_run(finished_run: Path, real_speech_data: Path, tmp_path: Path) -> None:
+def test_two_processes_share_a_run(finished_run: Path, embedded_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "shared"
-    command = [*BENCH, *arguments(real_speech_data, out)]
+    command = [*BENCH, *arguments(embedded_data, out)]
     processes = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]

@@ -10,26 +10,25 @@ import pytest
 
 from tests.helpers.command_line import bench, error_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
-
 ROWS = ["mini-hubert", "dphubert-0.5", "dphubert-0.75"]
 
 
-def arguments(real_speech_data: Path, out: Path, seeds: str) -> list[str]:
+def arguments(embedded_data: Path, out: Path, seeds: str) -> list[str]:
     what = ["--compressor", "dphubert", "--sparsity", "0.5,0.75", "--seeds", seeds, "--tasks", "ks"]
-    return ["sweep", *what, "--preset", "smoke", "--data", str(real_speech_data), "--out", str(out), "--device", "cpu"]
+    return ["sweep", *what, "--preset", "smoke", "--data", str(embedded_data), "--out", str(out), "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, real_speech_data: Path) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, embedded_data: Path) -> Path:
     """A sweep with seed 0, extended by seed 1."""
     out = tmp_path_factory.mktemp("sweeps") / "sweep"
     for seeds in ("0", "0,1"):
-        result = bench(*arguments(real_speech_data, out, seeds))
+        result = bench(*arguments(embedded_data, out, seeds))
         assert result.returncode == 0, result.stderr
     return out
 
 
+@pytest.mark.slow
 class TestSweep:
     def test_a_row_is_a_compressor_at_a_sparsity(self, finished: Path) -> None:
         table = pd.read_csv(finished / "leaderboard.csv").set_index("model")
@@ -61,16 +60,16 @@ class TestSweep:
             params = pd.Series([record["card"]["params"] for record in records])
             assert table.loc[row, "params"] == pytest.approx(params.mean(), abs=0.5)
 
-    def test_its_plan_is_done(self, finished: Path, real_speech_data: Path) -> None:
-        result = bench(*arguments(real_speech_data, finished, "0,1"), "--dry-run", "--json")
+    def test_its_plan_is_done(self, finished: Path, embedded_data: Path) -> None:
+        result = bench(*arguments(embedded_data, finished, "0,1"), "--dry-run", "--json")
         steps = json.loads(result.stdout)
         compressions = [step["subject"] for step in steps if step["step"] == "compress"]
         assert compressions == [f"{row}-seed{seed}" for row in ROWS[1:] for seed in (0, 1)]
         assert sum(step["step"] == "evaluate" for step in steps) == 3 * 2
         assert {step["state"] for step in steps} == {"done"}
 
-    def test_a_plain_run_does_not_join_it(self, finished: Path, real_speech_data: Path) -> None:
-        what = ["--compressor", "dphubert", "--tasks", "ks", "--preset", "smoke", "--data", str(real_speech_data)]
+    def test_a_plain_run_does_not_join_it(self, finished: Path, embedded_data: Path) -> None:
+        what = ["--compressor", "dphubert", "--tasks", "ks", "--preset", "smoke", "--data", str(embedded_data)]
         assert "training_budget" in error_of("run", *what, "--out", str(finished))
 
 

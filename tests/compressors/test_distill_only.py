@@ -24,7 +24,7 @@ from bench.upstream.random_shapes import SHAPES
 from compressors.distill_only import DistillOnly, DistillOnlyConfig, make_student, state_predictors
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.training.stages import StageConfig
-from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 STUDENTS = ["deep-thin", "distilhubert", "wide-shallow"]
 
@@ -187,14 +187,10 @@ class TestStudents:
 
 
 class TestResume:
-    @pytest.mark.slow
     @pytest.mark.parametrize("student", ["deep-thin", "distilhubert"])
-    def test_killed_at_any_moment_it_ends_in_the_same_model(
-        self, speech_folder: Path, tmp_path: Path, student: str
-    ) -> None:
-        stage = StageConfig(updates=40, warmup_updates=2, learning_rate=1e-3)
-        compressor = DistillOnly(_config(student=student, distillation=stage))
-        assert_kills_change_nothing(compressor, ["distillation"], speech_folder, tmp_path)
+    def test_interrupted_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path, student: str) -> None:
+        compressor = DistillOnly(_config(student=student))
+        assert_interruptions_change_nothing(compressor, ["distillation"], speech_folder, tmp_path)
 
     @pytest.mark.parametrize("changes", [{"student": "distilhubert"}, {"sparsity": 0.5}])
     def test_other_work_in_the_folder_is_refused(

@@ -25,7 +25,7 @@ from compressors.prune_only.compressor import MINI, PruneOnly, PruneOnlyConfig
 from compressors.prune_only.importance import magnitude_scores, masks_within_budget
 from compressors.size.budget import budget_for
 from compressors.training.stages import StageConfig
-from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 
 def _config(**changes: Any) -> PruneOnlyConfig:
@@ -204,15 +204,13 @@ class TestResume:
         second = PruneOnly(_config()).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
         assert weights_hash(first) == weights_hash(second)
 
-    @pytest.mark.slow
-    def test_killed_at_any_moment_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
+    def test_interrupted_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
         config = _config(
-            head=StageConfig(updates=40, warmup_updates=2, learning_rate=1e-2),
-            recovery=StageConfig(updates=80, warmup_updates=4, learning_rate=1e-3),
+            recovery=StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
             pruning_steps=2,
         )
         stages = ["head", "recovery-1", "recovery-2"]
-        assert_kills_change_nothing(PruneOnly(config), stages, speech_folder, tmp_path)
+        assert_interruptions_change_nothing(PruneOnly(config), stages, speech_folder, tmp_path)
 
     def test_other_work_in_the_folder_is_refused(self, audio: AudioSource, tmp_path: Path) -> None:
         fields = {"importance": "l1", "recovery": None}

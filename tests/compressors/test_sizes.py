@@ -18,7 +18,7 @@ from compressors.distill_only import DistillOnlyConfig
 from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig
 from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
 from compressors.training.stages import StageConfig
-from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
+from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 SIZES = (0.2, 0.35)
 SHARED = {"seconds_per_batch": 3.0, "max_duration_s": 1.5, "checkpoint_updates": 2, "log_updates": 2}
@@ -142,11 +142,10 @@ class TestModels:
         assert list(listed) == [f"{compressor.name}-0.5"]
         assert weights_hash(listed[f"{compressor.name}-0.5"]) == weights_hash(plain[compressor.name])
 
-    @pytest.mark.slow
-    def test_killed_at_any_moment_they_end_the_same(self, speech_folder: Path, tmp_path: Path) -> None:
-        compressor = DPHuBERT(dphubert(joint=stage(80), final=stage(80)))
+    def test_interrupted_they_end_the_same(self, speech_folder: Path, tmp_path: Path) -> None:
+        compressor = DPHuBERT(dphubert())
         stages = ("final", "joint-2", "final-2")
-        assert_kills_change_nothing(compressor, stages, speech_folder, tmp_path, model="dphubert-0.35")
+        assert_interruptions_change_nothing(compressor, stages, speech_folder, tmp_path, model="dphubert-0.35")
 
 
 @pytest.mark.parametrize(
