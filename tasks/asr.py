@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Evaluation, Metric, Settings
+from bench.contracts import Evaluation, Metric, Settings, SuperbStandard
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_texts
-from tasks.heads.recurrent import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.heads.recurrent import MINI_RECURRENT, PAPER_RECURRENT, SMOKE_RECURRENT, RecurrentHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import transcript_counts
 from tasks.metrics.error_rates import texts, word_errors
@@ -53,43 +53,26 @@ class ASR(HeadTask[ASRConfig, LibriSpeechData | ManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_asr", "SuperbASR")
     balance: ClassVar[str] = "speaker"
     counts = staticmethod(transcript_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # LibriSpeech train-clean-100 and test-clean: Panayotov et al. 2015, table 1.
+        total_steps=200_000,
+        num_test_utterances=2_620,
+        num_train_utterances=28_539,
+    )
     presets: ClassVar[dict[str, ASRConfig]] = {
         "paper": ASRConfig(
-            total_steps=200_000,
-            learning_rate=1e-4,
+            **PAPER_RECURRENT,
             batch_size=16,
-            eval_batch_size=1,
-            eval_interval_steps=2_000,
-            save_interval_steps=500,
-            num_workers=6,
         ),
         "mini": ASRConfig(
+            **MINI_RECURRENT,
             total_steps=1_500,
-            learning_rate=3e-3,
             batch_size=4,
-            eval_batch_size=8,
             eval_interval_steps=500,
             save_interval_steps=100,
-            num_workers=0,
-            projection_size=192,
-            hidden_size=192,
-            num_lstm_layers=1,
-            spec_augment=LIGHT_MASKS,
         ),
         "smoke": ASRConfig(
-            total_steps=20,
-            learning_rate=1e-3,
-            batch_size=4,
-            eval_batch_size=1,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
-            projection_size=64,
-            hidden_size=64,
-            num_lstm_layers=1,
-            spec_augment=LIGHT_MASKS,
-            max_train_utterances=16,
-            max_eval_utterances=8,
+            **SMOKE_RECURRENT,
         ),
     }
 

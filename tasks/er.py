@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, Metric, Settings, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SuperbStandard, Upstream
 from tasks.corpora.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
+from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
-from tasks.corpora.splits import check_classes
-from tasks.heads.learning_rate import evaluate_head
-from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.config import PAPER
+from tasks.heads.evaluate_head import evaluate_head
+from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts, with_unit_weight
 
@@ -48,8 +49,14 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_er", "SuperbER")
     balance: ClassVar[str] = "label"
     counts = staticmethod(accuracy_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # By fold: IEMOCAP's five sessions, 5,531 utterances of four emotions.
+        total_steps=30_000,
+        num_test_utterances={"0": 1_085, "1": 1_023, "2": 1_151, "3": 1_031, "4": 1_241},
+    )
     presets: ClassVar[dict[str, ERConfig]] = {
         "paper": ERConfig(
+            **PAPER,
             total_steps=30_000,
             learning_rate=1e-4,
             batch_size=4,
@@ -57,27 +64,16 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
             eval_batch_size=4,
             eval_interval_steps=1_000,
             save_interval_steps=1_000,
-            num_workers=6,
         ),
         "mini": ERConfig(
+            **MINI_POOLED,
             total_steps=500,
             learning_rate=1e-2,
-            batch_size=32,
-            eval_batch_size=32,
             eval_interval_steps=50,
             save_interval_steps=50,
-            num_workers=0,
         ),
         "smoke": ERConfig(
-            total_steps=20,
-            learning_rate=1e-2,
-            batch_size=16,
-            eval_batch_size=16,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
-            max_train_utterances=64,
-            max_eval_utterances=32,
+            **SMOKE_POOLED,
             folds=(0,),
         ),
     }

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import pandas as pd
 from pydantic import field_validator
 
-from bench.contracts import Metric, Settings
+from bench.contracts import Metric, Settings, SuperbStandard
 from bench.errors import UserError
 from tasks.corpora.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
+from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
-from tasks.corpora.splits import check_classes
-from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.config import PAPER
+from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts
 
@@ -57,35 +58,31 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_ic", "SuperbIC")
     balance: ClassVar[str] = "labels"
     counts = staticmethod(accuracy_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # Fluent Speech Commands: Lugosch et al. 2019, table 1.
+        total_steps=200_000,
+        num_test_utterances=3_793,
+        num_train_utterances=23_132,
+    )
     presets: ClassVar[dict[str, ICConfig]] = {
         "paper": ICConfig(
+            **PAPER,
             total_steps=200_000,
             learning_rate=1e-4,
             batch_size=32,
             eval_batch_size=32,
             eval_interval_steps=5_000,
             save_interval_steps=250,
-            num_workers=6,
         ),
         "mini": ICConfig(
+            **MINI_POOLED,
             total_steps=4_000,
             learning_rate=2e-3,
-            batch_size=32,
-            eval_batch_size=32,
             eval_interval_steps=400,
             save_interval_steps=200,
-            num_workers=0,
         ),
         "smoke": ICConfig(
-            total_steps=20,
-            learning_rate=1e-2,
-            batch_size=16,
-            eval_batch_size=16,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
-            max_train_utterances=64,
-            max_eval_utterances=32,
+            **SMOKE_POOLED,
         ),
     }
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import pandas as pd
 from pydantic import PositiveInt
 
-from bench.contracts import Metric, Settings
+from bench.contracts import Metric, Settings, SuperbStandard
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.corpora.pronunciations import pronounced
-from tasks.heads.config import HeadConfig
+from tasks.heads.config import MINI, PAPER, SMOKE, HeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import phone_counts
 
@@ -58,8 +58,15 @@ class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_pr", "SuperbPR")
     balance: ClassVar[str] = "speaker"
     counts = staticmethod(phone_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # LibriSpeech train-clean-100 and test-clean: Panayotov et al. 2015, table 1.
+        total_steps=100_000,
+        num_test_utterances=2_620,
+        num_train_utterances=28_539,
+    )
     presets: ClassVar[dict[str, PRConfig]] = {
         "paper": PRConfig(
+            **PAPER,
             total_steps=100_000,
             learning_rate=1e-2,
             batch_size=16,
@@ -67,25 +74,21 @@ class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
             eval_batch_size=1,
             eval_interval_steps=1_000,
             save_interval_steps=100,
-            num_workers=6,
         ),
         "mini": PRConfig(
+            **MINI,
             total_steps=600,
             learning_rate=1e-2,
             batch_size=16,
             eval_batch_size=8,
             eval_interval_steps=100,
             save_interval_steps=100,
-            num_workers=0,
         ),
         "smoke": PRConfig(
-            total_steps=20,
+            **SMOKE,
             learning_rate=1e-2,
             batch_size=4,
             eval_batch_size=1,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
             max_train_utterances=16,
             max_eval_utterances=8,
         ),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Evaluation, Metric, Settings
+from bench.contracts import Evaluation, Metric, Settings, SuperbStandard
 from bench.errors import UserError
+from tasks.corpora.labels import check_labels
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.corpora.snips import SNIPSData, read_snips
-from tasks.corpora.splits import check_labels
-from tasks.heads.recurrent import LIGHT_MASKS, RecurrentHeadConfig
+from tasks.heads.recurrent import MINI_RECURRENT, PAPER_RECURRENT, SMOKE_RECURRENT, RecurrentHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import slot_counts
 
@@ -44,43 +44,26 @@ class SF(HeadTask[SFConfig, SNIPSData | ManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.asr.superb_sf", "SuperbSF")
     balance: ClassVar[str] = "speaker"
     counts = staticmethod(slot_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # Audio SNIPS: 13,084 requests by 8 speakers for training, and 700 by 4 for the test.
+        total_steps=200_000,
+        num_test_utterances=2_800,
+        num_train_utterances=104_672,
+    )
     presets: ClassVar[dict[str, SFConfig]] = {
         "paper": SFConfig(
-            total_steps=200_000,
-            learning_rate=1e-4,
+            **PAPER_RECURRENT,
             batch_size=32,
-            eval_batch_size=1,
-            eval_interval_steps=2_000,
-            save_interval_steps=500,
-            num_workers=6,
         ),
         "mini": SFConfig(
+            **MINI_RECURRENT,
             total_steps=1_000,
-            learning_rate=3e-3,
             batch_size=8,
-            eval_batch_size=8,
             eval_interval_steps=250,
             save_interval_steps=125,
-            num_workers=0,
-            projection_size=192,
-            hidden_size=192,
-            num_lstm_layers=1,
-            spec_augment=LIGHT_MASKS,
         ),
         "smoke": SFConfig(
-            total_steps=20,
-            learning_rate=1e-3,
-            batch_size=4,
-            eval_batch_size=1,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
-            projection_size=64,
-            hidden_size=64,
-            num_lstm_layers=1,
-            spec_augment=LIGHT_MASKS,
-            max_train_utterances=16,
-            max_eval_utterances=8,
+            **SMOKE_RECURRENT,
         ),
     }
 

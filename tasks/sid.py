@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import pandas as pd
 from pydantic import PositiveFloat
 
-from bench.contracts import Metric, Settings
+from bench.contracts import Metric, Settings, SuperbStandard
+from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
-from tasks.corpora.splits import check_classes
 from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
-from tasks.heads.pooled import ACCURACY, PooledHeadConfig
+from tasks.heads.config import PAPER
+from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts
 
@@ -44,8 +45,15 @@ class SID(HeadTask[SIDConfig, VoxCeleb1Data | ManifestData]):
     recipe: ClassVar[tuple[str, str]] = ("s3prl.problem.common.superb_sid", "SuperbSID")
     balance: ClassVar[str] = "label"
     counts = staticmethod(accuracy_counts)
+    superb_standard: ClassVar[SuperbStandard] = SuperbStandard(
+        # VoxCeleb1's iden_split.txt.
+        total_steps=200_000,
+        num_test_utterances=8_251,
+        num_train_utterances=138_361,
+    )
     presets: ClassVar[dict[str, SIDConfig]] = {
         "paper": SIDConfig(
+            **PAPER,
             total_steps=200_000,
             learning_rate=1e-1,
             batch_size=8,
@@ -53,27 +61,16 @@ class SID(HeadTask[SIDConfig, VoxCeleb1Data | ManifestData]):
             eval_batch_size=1,
             eval_interval_steps=5_000,
             save_interval_steps=1_000,
-            num_workers=6,
         ),
         "mini": SIDConfig(
+            **MINI_POOLED,
             total_steps=1_000,
             learning_rate=1e-2,
-            batch_size=32,
-            eval_batch_size=32,
             eval_interval_steps=100,
             save_interval_steps=100,
-            num_workers=0,
         ),
         "smoke": SIDConfig(
-            total_steps=20,
-            learning_rate=1e-2,
-            batch_size=16,
-            eval_batch_size=16,
-            eval_interval_steps=10,
-            save_interval_steps=10,
-            num_workers=0,
-            max_train_utterances=64,
-            max_eval_utterances=32,
+            **SMOKE_POOLED,
         ),
     }
 

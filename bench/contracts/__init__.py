@@ -8,7 +8,16 @@ from bench.contracts.compressor import ComparableTraining, Compressor, target_sp
 from bench.contracts.context import Context, FeatureProtocol, WarmStart
 from bench.contracts.data import AudioSource, Corpora, Data
 from bench.contracts.settings import LARGEST_NUMBER, Settings
-from bench.contracts.task import Evaluation, FingerprintsData, KeepsFeatures, Metric, SplitSize, Task
+from bench.contracts.task import (
+    DeclaresSuperbStandard,
+    Evaluation,
+    FingerprintsData,
+    KeepsFeatures,
+    Metric,
+    SplitSize,
+    SuperbStandard,
+    Task,
+)
 from bench.contracts.upstream import Upstream
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     "Context",
     "Corpora",
     "Data",
+    "DeclaresSuperbStandard",
     "Evaluation",
     "FeatureProtocol",
     "FingerprintsData",
@@ -26,6 +36,7 @@ __all__ = [
     "Metric",
     "Settings",
     "SplitSize",
+    "SuperbStandard",
     "Task",
     "Upstream",
     "WarmStart",

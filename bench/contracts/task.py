@@ -33,6 +33,25 @@ class SplitSize:
 
 
 @dataclass(frozen=True)
+class SuperbStandard:
+    """How SUPERB trains and tests a task. Only scores of this setting compare with its leaderboard."""
+
+    total_steps: int
+    """Updates of the head."""
+    num_test_utterances: int | Mapping[str, int]
+    """Size of SUPERB's test set, or of each fold's if there are several."""
+    num_train_utterances: int | None = None
+    """Size of SUPERB's training set. None if the recipe samples or splits it."""
+
+
+@runtime_checkable
+class DeclaresSuperbStandard(Protocol):
+    """An optional class attribute of a task of SUPERB."""
+
+    superb_standard: ClassVar[SuperbStandard]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What a task found out about one upstream."""
 

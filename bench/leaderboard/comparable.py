@@ -15,7 +15,7 @@ from bench.leaderboard.failed_cells import failed_tasks, failure_notes
 from bench.leaderboard.notes import preset_name, table_notes
 from bench.leaderboard.overall import scale_problems
 from bench.leaderboard.run_leaderboard import collated, run_context
-from bench.leaderboard.standard_corpora import deviations
+from bench.leaderboard.superb_deviations import deviations
 from bench.leaderboard.titles import in_order
 from bench.store.latency import MEASURED_ON
 from bench.store.records import Record, data_differences, weights_differences

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.contracts import Metric
 from bench.leaderboard.sampling import standard_error
 from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS, Scores, relative_score, superb6_score, superb_score
-from bench.leaderboard.standard_corpora import deviations
+from bench.leaderboard.superb_deviations import deviations
 from bench.store.records import Record
 
 COLUMNS = ["relative_score", "relative_score_std", "superb6_score", "superb_score"]

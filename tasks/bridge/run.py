@@ -26,14 +26,14 @@ from bench.upstream.checkpoint import weights_hash
 from bench.workers.reader_errors import plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
 from tasks.bridge import s3prl_compat
-from tasks.bridge.fingerprint import claim, data_sha256
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
+from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
 from tasks.bridge.recipe import Splits, bridged_recipe
+from tasks.corpora.recording_conditions import recording_conditions
 from tasks.feature_cache.features import Kind
 from tasks.feature_cache.upstream import cached_features
 from tasks.metrics.counts import Counts
-from tasks.mini.conditions import recording_conditions
 
 s3prl_compat.install()
 from omegaconf import OmegaConf  # noqa: E402
@@ -99,7 +99,7 @@ def run_recipe(
     if context.protocol == "cached":
         problem.features = cached_features(FrozenUpstream(problem.upstream), weights, features, context)
     versions = {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")}
-    claim(
+    clear_work_of_others(
         target_dir,
         {
             "recipe": recipe,

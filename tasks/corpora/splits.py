@@ -1,15 +1,13 @@
-"""What every corpus must have once it is read, whatever its layout."""
+"""The three splits of a corpus, and their sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import SplitSize
-from bench.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 
@@ -20,53 +18,3 @@ def split_sizes(splits: Mapping[str, pd.DataFrame]) -> dict[str, SplitSize]:
         split: SplitSize(num_utterances=len(table), duration_s=int(table["num_samples"].sum()) / SAMPLE_RATE_HZ)
         for split, table in splits.items()
     }
-
-
-def check_classes(splits: Mapping[str, pd.DataFrame], column: str, place: Path, called: str | None = None) -> None:
-    """Refuse classes that cannot be learned or told apart; see `check_labels`.
-
-    Args:
-        splits: ``train``, ``dev`` and ``test``.
-        column: holds the class of every utterance.
-        place: where the corpus is.
-        called: what users call the column, if not by its name.
-    """
-    check_labels({split: set(table[column]) for split, table in splits.items()}, called or column, place)
-    if len(set(splits["train"][column])) < 2:
-        raise UserError(
-            f"Expected at least two values of {called or column} in {place}. "
-            f"Found {splits['train'][column].iloc[0]!r} alone. Add training utterances of others."
-        )
-
-
-def check_labels(labels: Mapping[str, Collection[str]], called: str, place: Path) -> None:
-    """Refuse labels that differ in case or surrounding space only, and those that training never sees.
-
-    Args:
-        labels: of ``train``, ``dev`` and ``test``.
-        called: what users call such a label.
-        place: where the corpus is.
-
-    Raises:
-        UserError: the first such label.
-    """
-    _check_spelling((label for split in SPLITS for label in sorted(labels[split])), called, place)
-    trained = set(labels["train"])
-    for split in ("test", "dev"):
-        if untrained := sorted(set(labels[split]) - trained):
-            others = f" (and {len(untrained) - 1} others)" if len(untrained) > 1 else ""
-            raise UserError(
-                f"Expected every {called} of {split} in train too, in {place}. Found {untrained[0]!r}{others} in "
-                f"{split} and not in train. Add training utterances of it, or remove those of {split}."
-            )
-
-
-def _check_spelling(labels: Iterable[str], called: str, place: Path) -> None:
-    spelled: dict[str, str] = {}
-    for label in labels:
-        other = spelled.setdefault(label.strip().casefold(), label)
-        if other != label:
-            raise UserError(
-                f"Expected one spelling of every {called} in {place}. Found {other!r} and {label!r}, which differ in "
-                "case or surrounding space only. Spell them alike."
-            )

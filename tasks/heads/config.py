@@ -20,6 +20,11 @@ from bench.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+PAPER: dict[str, Any] = {"num_workers": 6}
+"""Settings that the presets ``paper`` of all tasks share."""
+MINI: dict[str, Any] = {"num_workers": 0}
+SMOKE: dict[str, Any] = {"total_steps": 20, "eval_interval_steps": 10, "save_interval_steps": 10, "num_workers": 0}
+
 
 class HeadConfig(Settings):
     """Training of a downstream head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import PositiveInt
 
 from bench.contracts import Metric
-from tasks.heads.config import HeadConfig
+from tasks.heads.config import MINI, SMOKE, HeadConfig
 
 ACCURACY = Metric("accuracy", higher_is_better=True, primary=True)
 
@@ -26,3 +26,15 @@ class PooledHeadConfig(HeadConfig):
     def recipe_arguments(self) -> dict[str, Any]:
         """Spell the configuration in s3prl's words."""
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
+
+
+MINI_POOLED: dict[str, Any] = {**MINI, "batch_size": 32, "eval_batch_size": 32}
+"""Settings that the presets ``mini`` of the tasks with this head share."""
+SMOKE_POOLED: dict[str, Any] = {
+    **SMOKE,
+    "learning_rate": 1e-2,
+    "batch_size": 16,
+    "eval_batch_size": 16,
+    "max_train_utterances": 64,
+    "max_eval_utterances": 32,
+}

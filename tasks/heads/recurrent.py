@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from bench.contracts import Settings
-from tasks.heads.config import HeadConfig
+from tasks.heads.config import MINI, PAPER, SMOKE, HeadConfig
 
 
 class SpecAugment(Settings):
@@ -73,6 +73,37 @@ class RecurrentHeadConfig(HeadConfig):
 
 
 # SUPERB's masks would cover most of a narrow upstream, and a short training cannot make up for that.
-LIGHT_MASKS = SpecAugment(
+_LIGHT_MASKS = SpecAugment(
     max_frequency_mask=10, num_frequency_masks=1, max_time_mask=10, num_time_masks=1, time_warp_window=0
 )
+
+PAPER_RECURRENT: dict[str, Any] = {
+    **PAPER,
+    "total_steps": 200_000,
+    "learning_rate": 1e-4,
+    "eval_batch_size": 1,
+    "eval_interval_steps": 2_000,
+    "save_interval_steps": 500,
+}
+"""Settings that the presets ``paper`` of the tasks with this head share."""
+MINI_RECURRENT: dict[str, Any] = {
+    **MINI,
+    "learning_rate": 3e-3,
+    "eval_batch_size": 8,
+    "projection_size": 192,
+    "hidden_size": 192,
+    "num_lstm_layers": 1,
+    "spec_augment": _LIGHT_MASKS,
+}
+SMOKE_RECURRENT: dict[str, Any] = {
+    **SMOKE,
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "eval_batch_size": 1,
+    "projection_size": 64,
+    "hidden_size": 64,
+    "num_lstm_layers": 1,
+    "spec_augment": _LIGHT_MASKS,
+    "max_train_utterances": 16,
+    "max_eval_utterances": 8,
+}

@@ -14,7 +14,7 @@ from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Up
 from tasks.corpora.corpus_hash import corpus_sha256
 from tasks.corpora.splits import split_sizes
 from tasks.heads.config import HeadConfig
-from tasks.heads.learning_rate import evaluate_head
+from tasks.heads.evaluate_head import evaluate_head
 from tasks.metrics.counts import Counts, ratios
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tasks.corpora.embedded_manifest import IDENTITY, ManifestRow, write_manifest
 from tasks.mini.generation import Recording, generate
-from tasks.mini.manifest import IDENTITY, ManifestRow, write_manifest
 from tasks.mini.phones import write_phones
 from tasks.mini.utterances import MiniCorpus, Utterance
 

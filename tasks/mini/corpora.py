@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from bench.cache_folder import cache_root
 from bench.contracts import AudioSource, Data
 from bench.errors import UserError
+from tasks.corpora.embedded_manifest import IDENTITY, read_manifest
 from tasks.mini.emotions import Emotions
 from tasks.mini.intents import Intents
 from tasks.mini.keywords import Keywords
-from tasks.mini.manifest import IDENTITY, read_manifest
 from tasks.mini.randomness import GENERATOR_VERSION
 from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.slots import Slots

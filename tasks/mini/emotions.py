@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.delivery import Delivery
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.remarks import draw_remarks
 from tasks.mini.scenes import Conditions, draw_scene

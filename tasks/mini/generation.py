@@ -16,8 +16,8 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from bench.audio.files import SAMPLE_RATE_HZ
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.acoustics import audible_part, played_rate_hz, recorded, speech_from_pcm
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.phones import Phones, placed_phones
 from tasks.mini.randomness import random_state
 from tasks.mini.synthesis import Request, Speech, Synthesizer

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.random import RandomState
 
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.delivery import draw_delivery
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
 from tasks.mini.speakers import Speaker, Split, draw_speakers

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.delivery import draw_delivery
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.remarks import draw_remarks
 from tasks.mini.scenes import Conditions, draw_scene

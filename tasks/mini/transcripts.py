@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import AudioSource
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.delivery import draw_delivery
 from tasks.mini.lexicon import write_lexicon
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
 from tasks.mini.speakers import Speaker, Split, draw_speakers

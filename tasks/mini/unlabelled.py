@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import AudioSource
+from tasks.corpora.embedded_manifest import MANIFEST, ManifestRow
 from tasks.mini.delivery import draw_delivery
-from tasks.mini.manifest import MANIFEST, ManifestRow
 from tasks.mini.randomness import random_state
 from tasks.mini.scenes import Conditions, draw_scene
 from tasks.mini.speakers import Speaker, draw_speakers

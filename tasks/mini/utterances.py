@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.delivery import Delivery
-from tasks.mini.manifest import ManifestRow
 from tasks.mini.scenes import Scene
 from tasks.mini.speakers import Speaker
 

@@ -25,8 +25,8 @@ from tasks.corpora.iemocap import IEMOCAPData, read_iemocap
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.corpora.snips import SNIPSData, read_snips
+from tasks.corpora.speech_commands import SpeechCommandsData, read_speech_commands
 from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
-from tasks.ks import KSData, read_speech_commands
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
 
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
@@ -150,7 +150,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], Callable[[Path], set[Path]]]] =
     "librispeech": (librispeech, lambda root: tables(read_librispeech, LibriSpeechData(root=root))),
     "speech_commands": (
         speech_commands,
-        lambda root: tables(read_speech_commands, KSData(root=root / "train", test_root=root / "test")),
+        lambda root: tables(read_speech_commands, SpeechCommandsData(root=root / "train", test_root=root / "test")),
     ),
     "voxceleb1": (voxceleb1, lambda root: tables(read_voxceleb1, VoxCeleb1Data(root=root))),
     "iemocap": (iemocap, lambda root: tables(read_iemocap, IEMOCAPData(root=root))),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from bench import registry
+from bench.contracts import SuperbStandard
 from bench.leaderboard.score import SUPERB_ANCHORS
-from bench.leaderboard.standard_corpora import ER_TEST_UTTERANCES, STANDARDS
 from bench.store.records import Cell, ModelCard, Record
 
 
@@ -25,12 +27,12 @@ def record(model: str, task: str, seed: int = 0, teacher: str | None = None, **s
 def standard_record(task: str) -> Record:
     """A cell as SUPERB has it, its scores the paper's best."""
     ends = {metric: anchors.state_of_the_art / 100 for metric, anchors in SUPERB_ANCHORS[task].items()}
-    if task == "er":
-        settings: dict[str, Any] = {
-            "folds": {fold: counts(30_000, size, 0) for fold, size in ER_TEST_UTTERANCES.items()}
-        }
+    standard: SuperbStandard = registry.load("bench.tasks", task).superb_standard
+    settings: dict[str, Any]
+    if isinstance(standard.num_test_utterances, Mapping):
+        folds = standard.num_test_utterances
+        settings = {"folds": {fold: counts(standard.total_steps, size, 0) for fold, size in folds.items()}}
     else:
-        standard = STANDARDS[task]
         settings = counts(standard.total_steps, standard.num_test_utterances, standard.num_train_utterances or 1)
     plain = record("model", task, **ends)
     return plain.model_copy(update={"preset": "paper", "protocol": "s3prl", "settings": settings})

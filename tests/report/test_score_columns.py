@@ -12,7 +12,7 @@ from bench.leaderboard.collate import leaderboard
 from bench.leaderboard.overall import RunContext, scale_problems
 from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.leaderboard.score import SIX_TASKS
-from bench.leaderboard.standard_corpora import deviations
+from bench.leaderboard.superb_deviations import deviations
 from bench.store.records import Record
 from tests.helpers.records import counts, record, standard_record
 

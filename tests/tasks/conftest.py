@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from tasks.corpora.librispeech import LibriSpeechData
-from tasks.ks import KSData, _partition
+from tasks.corpora.speech_commands import SpeechCommandsData, partition
 from tests.helpers.manifests import COLUMNS, LEXICON, Write
 from tests.helpers.upstreams import LogMel, TinyUpstream
 
@@ -63,12 +63,12 @@ def write_tone() -> Callable[..., None]:
 def speaker_of(part: str, index: int) -> str:
     """Invent the name of a speaker whom SUPERB's hash assigns to ``train``, ``dev`` or ``unused``."""
     names = (f"{part}{number}" for number in range(10_000))
-    chosen = (name for name in names if _partition(f"{name}_nohash_0.wav") == part)
+    chosen = (name for name in names if partition(f"{name}_nohash_0.wav") == part)
     return [next(chosen) for _ in range(index + 1)][-1]
 
 
 @pytest.fixture
-def speech_commands(tmp_path: Path, write_tone: Callable[..., None]) -> KSData:
+def speech_commands(tmp_path: Path, write_tone: Callable[..., None]) -> SpeechCommandsData:
     """Keywords ``yes`` and ``NULL``, another word, noise and silence."""
     root, test_root = tmp_path / "commands", tmp_path / "commands_test"
     pitches_hz = {"yes": 300.0, "NULL": 900.0, "tree": 2000.0}
@@ -80,7 +80,7 @@ def speech_commands(tmp_path: Path, write_tone: Callable[..., None]) -> KSData:
     for folder, pitch_hz in {"yes": 300.0, "NULL": 900.0, "_unknown_": 2000.0, "_silence_": 50.0}.items():
         for index in range(2):
             write_tone(test_root / folder / f"{speaker_of('train', index)}_nohash_0.wav", 0.4, pitch_hz)
-    return KSData(root=root, test_root=test_root)
+    return SpeechCommandsData(root=root, test_root=test_root)
 
 
 @pytest.fixture

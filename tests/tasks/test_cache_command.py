@@ -19,9 +19,10 @@ from bench.errors import UserError
 from bench.sizes import parse_size, size_text
 from bench.store.claims import claim_folder
 from tasks.cache_command import cache
+from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
-from tasks.ks import KS, KSData
+from tasks.ks import KS
 
 
 def told(*arguments: str) -> Any:
@@ -64,7 +65,9 @@ class TestShow:
         assert "old-model" in removed
         assert "new-model" in kept
 
-    def test_an_evaluation_names_its_model(self, speech_commands: KSData, make_upstream: Any, tmp_path: Path) -> None:
+    def test_an_evaluation_names_its_model(
+        self, speech_commands: SpeechCommandsData, make_upstream: Any, tmp_path: Path
+    ) -> None:
         config = KS.presets["smoke"].model_copy(update={"total_steps": 1})
         KS(config).evaluate(make_upstream(), speech_commands, tmp_path / "w", Context(model="small"))
         KS(config).evaluate(make_upstream(), speech_commands, tmp_path / "w", Context(model="same-weights"))

@@ -22,10 +22,10 @@ from tasks.commands import data
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.own_data import ManifestData
 from tasks.corpora.snips import SNIPSData
+from tasks.corpora.speech_commands import SpeechCommandsData, read_speech_commands
 from tasks.data_check import remarks as remarks_module
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.known_corpora import known_size
-from tasks.ks import KSData
 from tests.helpers.command_line import bench
 
 Check = Callable[..., dict[str, Any]]
@@ -100,7 +100,7 @@ class TestSizes:
         ]
         assert corpus["splits"][0]["hours"] == pytest.approx(12 * 0.5 / 3600)
 
-    def test_known_ones_beside_them(self, check: Check, speech_commands: KSData) -> None:
+    def test_known_ones_beside_them(self, check: Check, speech_commands: SpeechCommandsData) -> None:
         corpus = check({"ks": speech_commands})["ks"]
         assert [split["known_num_utterances"] for split in corpus["splits"]] == [None, None, 3081]
         assert "8 of 3,081 utterances in test" in corpus["remarks"][0]
@@ -117,7 +117,7 @@ class TestSizes:
         assert known_size(SNIPSData(root=Path()), "dev", table) == (2800, None)
         assert known_size(SNIPSData(root=Path(), dev_speakers=()), "dev", table) is None
 
-    def test_a_table_for_people(self, tmp_path: Path, speech_commands: KSData) -> None:
+    def test_a_table_for_people(self, tmp_path: Path, speech_commands: SpeechCommandsData) -> None:
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"tasks": {"ks": _plain(speech_commands)}}))
         done = CliRunner().invoke(data, ["check", str(tmp_path / "mine.yaml")])
         test_row = next(line for line in done.stdout.splitlines() if "test" in line)
@@ -135,7 +135,7 @@ class TestSizes:
 
 class TestUnusable:
     def test_one_does_not_hide_the_others(
-        self, check: Check, speech_commands: KSData, librispeech: LibriSpeechData
+        self, check: Check, speech_commands: SpeechCommandsData, librispeech: LibriSpeechData
     ) -> None:
         shutil.rmtree(librispeech.root / "dev-clean")
         entries = {"asr": librispeech, "ks": speech_commands, "sid": {"rooot": "x"}, "kss": {"root": "x"}}
@@ -238,7 +238,9 @@ class TestNewcomers:
 class TestOtherTasks:
     """Tasks of other packages are known by the contract alone."""
 
-    def test_their_check_is_told(self, check: Check, monkeypatch: pytest.MonkeyPatch, speech_commands: KSData) -> None:
+    def test_their_check_is_told(
+        self, check: Check, monkeypatch: pytest.MonkeyPatch, speech_commands: SpeechCommandsData
+    ) -> None:
         class Other(ks.KS):
             read = None  # type: ignore[assignment]
 
@@ -253,7 +255,11 @@ class TestOtherTasks:
         assert "none was decoded" in corpus["remarks"][0]
 
     def test_their_bugs_hide_nothing(
-        self, check: Check, monkeypatch: pytest.MonkeyPatch, speech_commands: KSData, manifest: Callable[..., Path]
+        self,
+        check: Check,
+        monkeypatch: pytest.MonkeyPatch,
+        speech_commands: SpeechCommandsData,
+        manifest: Callable[..., Path],
     ) -> None:
         monkeypatch.setattr(ks.KS, "read", lambda _, __: 1 / 0)
         report = check({"ks": speech_commands, "asr": {"manifest": manifest()}})
@@ -281,8 +287,8 @@ class TestRemarks:
         soundfile.write(tmp_path / "audio/test-1.wav", samples, rate)
         assert check({"ks": {"manifest": own}})["ks"]["remarks"] == []
 
-    def test_noise_that_the_recipe_shares_is_no_overlap(self, speech_commands: KSData) -> None:
-        shared = shared_recordings(ks.read_speech_commands(speech_commands))
+    def test_noise_that_the_recipe_shares_is_no_overlap(self, speech_commands: SpeechCommandsData) -> None:
+        shared = shared_recordings(read_speech_commands(speech_commands))
         folders = {path.parent.name for pairs in shared.values() for pair in pairs for path in pair}
         # The fixture's tones are the same in train and dev.
         assert folders == {"yes", "NULL", "tree", "_unknown_"}
@@ -340,7 +346,9 @@ class TestRemarks:
         own = manifest(lambda rows: rows[-1].update(text="No!"))
         assert "signs that no training text has: ! o." in only_remark(check({"asr": {"manifest": own}}), "asr")
 
-    def test_words_that_s3prl_loses(self, check: Check, speech_commands: KSData, librispeech: LibriSpeechData) -> None:
+    def test_words_that_s3prl_loses(
+        self, check: Check, speech_commands: SpeechCommandsData, librispeech: LibriSpeechData
+    ) -> None:
         report = check({"ks": speech_commands, "asr": librispeech})
         (asr,) = [remark for remark in report["asr"]["remarks"] if "missing values" in remark]
         (ks_remark,) = [remark for remark in report["ks"]["remarks"] if "missing values" in remark]

@@ -21,11 +21,12 @@ from bench.errors import UserError
 from tasks.asr import ASR
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.own_data import ManifestData
+from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.feature_cache import store as store_module
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
 from tasks.feature_cache.waveforms import WaveformIndex
-from tasks.ks import KS, KSData
+from tasks.ks import KS
 from tasks.sid import SID
 
 SHORT_KS = KS.presets["smoke"].model_copy(
@@ -37,7 +38,7 @@ SHORT_ASR = ASR.presets["smoke"].model_copy(
 
 
 @pytest.fixture
-def evaluate_ks(speech_commands: KSData, tmp_path: Path) -> Callable[..., Evaluation]:
+def evaluate_ks(speech_commands: SpeechCommandsData, tmp_path: Path) -> Callable[..., Evaluation]:
     def evaluate(upstream: torch.nn.Module, workdir: str, **context: Any) -> Evaluation:
         return KS(SHORT_KS).evaluate(upstream, speech_commands, tmp_path / workdir, Context(**context))
 
@@ -93,7 +94,9 @@ class TestComputedOnce:
         evaluate_ks(upstream, "w")
         assert set(upstream.lengths) == {6_400, 16_000, 8_000}
 
-    def test_changed_audio_is_noticed(self, evaluate_ks: Any, make_upstream: Any, speech_commands: KSData) -> None:
+    def test_changed_audio_is_noticed(
+        self, evaluate_ks: Any, make_upstream: Any, speech_commands: SpeechCommandsData
+    ) -> None:
         evaluate_ks(make_upstream(), "first")
         clip = next((speech_commands.root / "yes").glob("*.wav"))
         samples = bytearray(clip.read_bytes())

@@ -12,7 +12,8 @@ from bench.contracts import Context, KeepsFeatures
 from bench.upstream.checkpoint import weights_hash
 from tasks.asr import ASR
 from tasks.corpora.librispeech import LibriSpeechData
-from tasks.ks import KS, KSData
+from tasks.corpora.speech_commands import SpeechCommandsData
+from tasks.ks import KS
 
 
 def tensor_bytes(folder: Path) -> int:
@@ -34,7 +35,7 @@ def test_of_frames(stride: int, librispeech: LibriSpeechData, make_upstream: Any
     assert 0.9 * told / 3 < tensor_bytes(folder) <= told / 3
 
 
-def test_of_means(speech_commands: KSData, make_upstream: Any, tmp_path: Path) -> None:
+def test_of_means(speech_commands: SpeechCommandsData, make_upstream: Any, tmp_path: Path) -> None:
     upstream = make_upstream()
     config = KS.presets["smoke"].model_copy(update={"total_steps": 2})
     task = KS(config)
@@ -45,7 +46,7 @@ def test_of_means(speech_commands: KSData, make_upstream: Any, tmp_path: Path) -
     assert config.feature_store(upstream, "other", {}, Context())[0] != folder
 
 
-def test_a_subset_is_told_as_one(speech_commands: KSData, make_upstream: Any) -> None:
+def test_a_subset_is_told_as_one(speech_commands: SpeechCommandsData, make_upstream: Any) -> None:
     config = KS.presets["smoke"].model_copy(update={"max_train_utterances": 2, "max_eval_utterances": 3})
     _, told = config.feature_store(make_upstream(), "w", KS(config).check(speech_commands), Context())
     assert told == (2 + 3 + 3) * 3 * 16 * 4

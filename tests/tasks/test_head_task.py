@@ -14,7 +14,8 @@ from bench.config.later_settings import with_later_settings
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.runs.run import Run
-from tasks.ks import KS, KSData
+from tasks.corpora.speech_commands import SpeechCommandsData
+from tasks.ks import KS
 
 QUICK = {"total_steps": 1, "eval_interval_steps": 1, "save_interval_steps": 1}
 
@@ -25,9 +26,9 @@ def task() -> KS:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[KSData]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[SpeechCommandsData]:
     """What `KS.read` is asked for."""
-    asked: list[KSData] = []
+    asked: list[SpeechCommandsData] = []
     read = KS.read
 
     def noting(self: KS, data: Any) -> Any:
@@ -38,7 +39,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[KSData]:
     return asked
 
 
-def test_a_run_reads_a_corpus_once(speech_commands: KSData, reads: list[KSData], tmp_path: Path) -> None:
+def test_a_run_reads_a_corpus_once(
+    speech_commands: SpeechCommandsData, reads: list[SpeechCommandsData], tmp_path: Path
+) -> None:
     data_file = tmp_path / "own.yaml"
     data_file.write_text(yaml.safe_dump({"tasks": {"ks": speech_commands.model_dump(mode="json")}}))
     config = resolved_run(
@@ -56,7 +59,7 @@ def test_a_run_reads_a_corpus_once(speech_commands: KSData, reads: list[KSData],
 
 
 def test_what_check_read_is_evaluated(
-    task: KS, speech_commands: KSData, reads: list[KSData], upstream: Any, tmp_path: Path
+    task: KS, speech_commands: SpeechCommandsData, reads: list[SpeechCommandsData], upstream: Any, tmp_path: Path
 ) -> None:
     alone = task.evaluate(upstream, speech_commands, tmp_path / "alone", Context())
     task.check(speech_commands)
@@ -64,7 +67,7 @@ def test_what_check_read_is_evaluated(
     assert len(reads) == 2
 
 
-def test_another_corpus_is_read(task: KS, speech_commands: KSData, reads: list[KSData]) -> None:
+def test_another_corpus_is_read(task: KS, speech_commands: SpeechCommandsData, reads: list[SpeechCommandsData]) -> None:
     other = speech_commands.model_copy(update={"resample": True})
     task.check(speech_commands)
     task.checked(other)
@@ -72,7 +75,7 @@ def test_another_corpus_is_read(task: KS, speech_commands: KSData, reads: list[K
 
 
 def test_audio_that_goes_away_after_the_check_is_told(
-    task: KS, speech_commands: KSData, upstream: Any, tmp_path: Path
+    task: KS, speech_commands: SpeechCommandsData, upstream: Any, tmp_path: Path
 ) -> None:
     task.check(speech_commands)
     clip = next((speech_commands.root / "yes").glob("train*.wav"))

@@ -17,18 +17,21 @@ import torchaudio
 from bench.contracts import Context
 from bench.errors import UserError
 from tasks.bridge import s3prl_compat
-from tasks.ks import KS, KSData, read_speech_commands
+from tasks.corpora.speech_commands import SpeechCommandsData, read_speech_commands
+from tasks.ks import KS
 
 
 @pytest.fixture
-def real_commands(real_speech: Path) -> KSData:
-    return KSData(root=real_speech / "speech_commands_v1", test_root=real_speech / "speech_commands_test_set_v1")
+def real_commands(real_speech: Path) -> SpeechCommandsData:
+    return SpeechCommandsData(
+        root=real_speech / "speech_commands_v1", test_root=real_speech / "speech_commands_test_set_v1"
+    )
 
 
 class TestCorpus:
     @pytest.mark.real_speech
     def test_equals_what_s3prl_writes(
-        self, real_commands: KSData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, real_commands: SpeechCommandsData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The independent truth is s3prl's own parser, told this corpus' words."""
         recipe = s3prl_compat.recipe_class("s3prl.problem.common.superb_ks", "SuperbKS")
@@ -53,13 +56,13 @@ class TestCorpus:
             ours[split].to_csv(tmp_path / "ours.csv", index=False)
             pd.testing.assert_frame_equal(s3prl_compat.read_csv(tmp_path / "ours.csv")[columns], theirs)
 
-    def test_classes_are_the_folders_of_the_test_archive(self, speech_commands: KSData) -> None:
+    def test_classes_are_the_folders_of_the_test_archive(self, speech_commands: SpeechCommandsData) -> None:
         splits = read_speech_commands(speech_commands)
         for frame in splits.values():
             assert set(frame["label"]) == {"yes", "NULL", "_unknown_", "_silence_"}
         assert set(splits["train"].loc[splits["train"]["label"] == "_unknown_", "id"].str.partition("/")[0]) == {"tree"}
 
-    def test_noise_is_cut_into_seconds(self, speech_commands: KSData) -> None:
+    def test_noise_is_cut_into_seconds(self, speech_commands: SpeechCommandsData) -> None:
         silence = read_speech_commands(speech_commands)["train"].query("label == '_silence_'")
         assert silence[["start_sec", "end_sec", "num_samples"]].to_numpy().tolist() == [
             [0.0, 1.0, 16_000],
@@ -67,14 +70,14 @@ class TestCorpus:
             [2.0, 2.5, 8_000],
         ]
 
-    def test_a_test_clip_named_like_a_training_clip_is_itself(self, speech_commands: KSData) -> None:
+    def test_a_test_clip_named_like_a_training_clip_is_itself(self, speech_commands: SpeechCommandsData) -> None:
         splits = read_speech_commands(speech_commands)
         shared = set(splits["train"]["id"]) & set(splits["test"]["id"])
         assert shared
         for split, root in (("train", speech_commands.root), ("test", speech_commands.test_root)):
             assert splits[split].set_index("id").loc[sorted(shared), "wav_path"].str.startswith(f"{root}/").all()
 
-    def test_smoke_takes_from_every_class(self, real_commands: KSData) -> None:
+    def test_smoke_takes_from_every_class(self, real_commands: SpeechCommandsData) -> None:
         splits = KS.presets["smoke"].limited(read_speech_commands(real_commands), by="label")
         for frame in splits.values():
             assert len(frame) <= 60
@@ -98,7 +101,7 @@ class TestRecipe:
         assert ours["num_workers"] == 6
 
     @pytest.mark.real_speech
-    def test_learns_from_real_speech(self, real_commands: KSData, log_mel: Any, tmp_path: Path) -> None:
+    def test_learns_from_real_speech(self, real_commands: SpeechCommandsData, log_mel: Any, tmp_path: Path) -> None:
         """Mean energies tell some words apart: well above chance, a tenth."""
         config = KS.presets["smoke"].model_copy(
             update={"total_steps": 100, "eval_interval_steps": 50, "max_train_utterances": None, "learning_rate": 3e-3}
@@ -116,7 +119,9 @@ class TestRecipe:
             assert scores["accuracy"] == pytest.approx(done.settings[f"{split}_recipe_metrics"]["accuracy"])
         assert done.scores["test"]["accuracy"] > 0.2
 
-    def test_whole_dev_set_is_scored_once(self, speech_commands: KSData, upstream: Any, tmp_path: Path) -> None:
+    def test_whole_dev_set_is_scored_once(
+        self, speech_commands: SpeechCommandsData, upstream: Any, tmp_path: Path
+    ) -> None:
         config = KS.presets["smoke"].model_copy(update={"total_steps": 2, "batch_size": 4})
         done = KS(config).evaluate(upstream, speech_commands, tmp_path / "w", Context())
         dev = [row["id"] for row in done.predictions if row["split"] == "dev"]
@@ -125,37 +130,37 @@ class TestRecipe:
         assert next(row for row in done.predictions if row["id"].startswith("yes/"))["duration_s"] == 0.4
 
 
-def remove(*names: str) -> Callable[[KSData], None]:
-    def harm(data: KSData) -> None:
+def remove(*names: str) -> Callable[[SpeechCommandsData], None]:
+    def harm(data: SpeechCommandsData) -> None:
         for name in names:
             shutil.rmtree(data.root.parent / name)
 
     return harm
 
 
-def empty(name: str) -> Callable[[KSData], None]:
-    def harm(data: KSData) -> None:
+def empty(name: str) -> Callable[[SpeechCommandsData], None]:
+    def harm(data: SpeechCommandsData) -> None:
         for clip in (data.root.parent / name).glob("*.wav"):
             clip.unlink()
 
     return harm
 
 
-def without_dev(data: KSData) -> None:
+def without_dev(data: SpeechCommandsData) -> None:
     for word in ("yes", "NULL", "tree"):
         for clip in (data.root / word).glob("dev*.wav"):
             clip.unlink()
 
 
-def torn(data: KSData) -> None:
+def torn(data: SpeechCommandsData) -> None:
     next(data.root.glob("yes/train*.wav")).write_bytes(b"RIFF")
 
 
-def other_rate(data: KSData) -> None:
+def other_rate(data: SpeechCommandsData) -> None:
     soundfile.write(next(data.test_root.glob("yes/*.wav")), [0.0] * 800, 8_000)
 
 
-def no_samples(data: KSData) -> None:
+def no_samples(data: SpeechCommandsData) -> None:
     soundfile.write(next(data.test_root.glob("yes/*.wav")), [], 16_000)
 
 
@@ -178,7 +183,7 @@ def no_samples(data: KSData) -> None:
     ],
 )
 def test_an_unusable_archive_is_refused_in_one_line(
-    speech_commands: KSData, harm: Callable[[KSData], None], told: str
+    speech_commands: SpeechCommandsData, harm: Callable[[SpeechCommandsData], None], told: str
 ) -> None:
     KS(KS.presets["paper"]).check(speech_commands)
     harm(speech_commands)
@@ -187,7 +192,9 @@ def test_an_unusable_archive_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_other_rates_are_resampled_on_request(speech_commands: KSData, upstream: Any, tmp_path: Path) -> None:
+def test_other_rates_are_resampled_on_request(
+    speech_commands: SpeechCommandsData, upstream: Any, tmp_path: Path
+) -> None:
     other_rate(speech_commands)
     data = speech_commands.model_copy(update={"resample": True})
     config = KS.presets["smoke"].model_copy(update={"total_steps": 1, "batch_size": 2})

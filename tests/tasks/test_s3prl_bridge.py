@@ -18,7 +18,8 @@ from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.asr import ASR
 from tasks.corpora.librispeech import LibriSpeechData
-from tasks.ks import KS, KSData
+from tasks.corpora.speech_commands import SpeechCommandsData
+from tasks.ks import KS
 from tests.helpers.upstreams import LogMel
 
 SHORT_KS = KS.presets["smoke"].model_copy(
@@ -30,7 +31,7 @@ SHORT_ASR = ASR.presets["smoke"].model_copy(
 
 
 @pytest.fixture
-def evaluate_ks(speech_commands: KSData, tmp_path: Path) -> Callable[..., Evaluation]:
+def evaluate_ks(speech_commands: SpeechCommandsData, tmp_path: Path) -> Callable[..., Evaluation]:
     def evaluate(upstream: torch.nn.Module, workdir: str, seed: int = 0, **changes: Any) -> Evaluation:
         task = KS(SHORT_KS.model_copy(update=changes))
         return task.evaluate(upstream, speech_commands, tmp_path / workdir, Context(seed=seed, protocol="s3prl"))
@@ -253,7 +254,7 @@ class TestForeignFiles:
         assert evaluate_ks(make_upstream(seed=1), "w") == evaluate_ks(make_upstream(seed=1), "fresh")
 
     def test_other_audio_starts_anew(
-        self, evaluate_ks: Any, make_upstream: Any, speech_commands: KSData, write_tone: Any
+        self, evaluate_ks: Any, make_upstream: Any, speech_commands: SpeechCommandsData, write_tone: Any
     ) -> None:
         evaluate_ks(make_upstream(), "w")
         for clip in speech_commands.root.glob("yes/*.wav"):
@@ -282,7 +283,7 @@ class TestForeignFiles:
 class TestBadSignals:
     @pytest.mark.parametrize("num_workers", [0, 1])
     def test_nan_in_audio_fails_with_the_name_of_the_file(
-        self, evaluate_ks: Any, upstream: Any, speech_commands: KSData, num_workers: int
+        self, evaluate_ks: Any, upstream: Any, speech_commands: SpeechCommandsData, num_workers: int
     ) -> None:
         clip = sorted(speech_commands.test_root.glob("yes/*.wav"))[0]
         soundfile.write(clip, np.full(8000, np.nan), 16_000, subtype="FLOAT")

@@ -31,10 +31,11 @@ from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData
 from tasks.corpora.iemocap import IEMOCAPData
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.snips import SNIPSData
+from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.corpora.voxceleb1 import VoxCeleb1Data
 from tasks.er import ER
 from tasks.ic import IC
-from tasks.ks import KS, KSData
+from tasks.ks import KS
 from tasks.sf import SF
 from tasks.sid import SID
 
@@ -186,7 +187,9 @@ def test_keyword_spotting(
     data = {"prepare_data": {"gsc1": str(root), "gsc1_test": str(test_root)}}
     alone = run_s3prl(upstream, "s3prl.problem.common.superb_ks", "SuperbKS", {**changes, **data})
     task = KS(suite_training(KS.presets["paper"], changes))
-    ours = task.evaluate(upstream, KSData(root=root, test_root=test_root), tmp_path / "w", Context(protocol="s3prl"))
+    ours = task.evaluate(
+        upstream, SpeechCommandsData(root=root, test_root=test_root), tmp_path / "w", Context(protocol="s3prl")
+    )
     assert_same(ours, tmp_path / "w", alone)
     assert ours.scores["test"]["accuracy"] > 0.15
 

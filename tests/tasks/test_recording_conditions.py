@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.mini.conditions import recording_conditions
-from tasks.mini.manifest import IDENTITY, ManifestRow, write_manifest
+from tasks.corpora.embedded_manifest import IDENTITY, ManifestRow, write_manifest
+from tasks.corpora.recording_conditions import recording_conditions
 
 
 def row(path: str, snr_db: float | None) -> ManifestRow:

@@ -123,7 +123,7 @@ def _best(scores: Mapping[float, float | None], metric: Metric) -> float | None:
 def _identity(config: HeadConfig, upstream: Upstream, corpus: Mapping[str, pd.DataFrame], context: Context) -> str:
     """Name all that the candidates' scores depend on, but the grid."""
     from bench.upstream.checkpoint import weights_hash
-    from tasks.bridge.fingerprint import data_sha256
+    from tasks.bridge.interrupted_work import data_sha256
 
     identity = {
         "config": config.model_dump(mode="json", exclude={"learning_rate", "learning_rates"}),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from tasks.mini.manifest import IDENTITY, MANIFEST, read_manifest
+from tasks.corpora.embedded_manifest import IDENTITY, MANIFEST, read_manifest
 
 COLUMNS = ("snr_db", "reverberation_s", "voice")
 

@@ -18,7 +18,7 @@ from bench.files.atomic import write_atomically
 logger = logging.getLogger(__name__)
 
 
-def claim(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
+def clear_work_of_others(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
     """Make sure that whatever lies in the folder belongs to this very call: what another left there is removed.
 
     Args:
