@@ -71,19 +71,19 @@ def test_test_is_not_touched_by_the_search_and_seeds_share_it(evaluate: Any, tra
 
 
 def test_interrupted_it_goes_on(evaluate: Any, trainings: Any, log_mel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.heads import learning_rate
+    from tasks.heads import evaluate_head
 
-    kept = learning_rate.write_sealed_json
+    kept = evaluate_head.write_sealed_json
 
     def killed(path: Path, value: object) -> None:
         if path.name == "10000.0.json":
             raise KeyboardInterrupt
         kept(path, value)
 
-    monkeypatch.setattr(learning_rate, "write_sealed_json", killed)
+    monkeypatch.setattr(evaluate_head, "write_sealed_json", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate()
-    monkeypatch.setattr(learning_rate, "write_sealed_json", kept)
+    monkeypatch.setattr(evaluate_head, "write_sealed_json", kept)
     trainings.clear()
     evaluate()
     assert [rate for rate, scored in trainings if scored == ("dev",)] == [1e4]
