@@ -36,7 +36,7 @@ _COMMON = settings(
     database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, report_multiple_bugs=False
 )
 _SETTINGS = {
-    "fixed": settings(_COMMON, derandomize=True, max_examples=60),
+    "fixed": settings(_COMMON, derandomize=True, max_examples=40),
     "fresh": settings(_COMMON, derandomize=False, max_examples=2_000),
 }
 
@@ -62,7 +62,7 @@ def fuzz(
         inputs: what hypothesis draws from.
         profile: one of `PROFILES`.
         examples: inputs that are always tried.
-        max_examples: how many to draw in the default run, if not 60.
+        max_examples: how many to draw in the default run, if not 40.
     """
     for example in examples:
         ends_well(action, example)

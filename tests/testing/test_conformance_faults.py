@@ -253,6 +253,7 @@ class TestResult:
 
 
 class TestResuming:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("faulty", "message"),
         [(IgnoresTheWorkdir, "does 100% of it"), (ForgetsTheOptimizer, "makes another model")],

@@ -34,6 +34,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 class TestDeterminism:
+    @pytest.mark.slow
     def test_bytes_do_not_depend_on_the_number_of_processes(
         self, small_and_missing: MakeCorpora, tmp_path: Path
     ) -> None:
@@ -46,6 +47,7 @@ class TestDeterminism:
         assert len(made[0]) > 20
         assert made[0] == made[1]
 
+    @pytest.mark.slow
     def test_an_utterance_does_not_depend_on_the_size_of_its_corpus(
         self, small_corpora: MiniCorpora, small_and_missing: MakeCorpora
     ) -> None:

@@ -55,6 +55,7 @@ class TestPlan:
         others = Unlabelled(0.2, held_out).utterances(0, 1.0)
         assert not held_out & {one.text for one in others}
 
+    @pytest.mark.slow
     def test_dev_and_test_sentences_are_held_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synthesizer_installed: None
     ) -> None:
