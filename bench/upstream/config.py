@@ -25,6 +25,8 @@ MAX_LAYERS = 256
 MAX_CONV_LAYERS = 16
 MAX_HEADS = 1024
 MAX_WIDTH = 65_536
+MAX_FEED_FORWARD = 2**18
+"""Students of few layers at little sparsity make up for their depth here: 138,760 for half of wav2vec 2.0 Large."""
 STRIDE_RANGE = (40, 16_000)
 """Samples between two frames, 2.5 ms to 1 s; published models have 320."""
 MAX_WINDOW = 16_000
@@ -68,7 +70,7 @@ class TransformerLayerShape(_Shape):
 
     heads: Heads
     """Indices, among the teacher's ``total_heads``, of the attention heads kept. Empty: no attention at all."""
-    feed_forward: UpToWidth
+    feed_forward: Annotated[int, Field(strict=True, ge=0, le=MAX_FEED_FORWARD)]
     """Width of the feed-forward block. 0: no feed-forward block at all."""
 
 

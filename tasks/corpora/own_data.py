@@ -137,8 +137,9 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
     """Name the audio of every row, which must be there."""
     audio = [file.parent / path for path in table["path"]]
     if missing := [path for path in audio if not path.is_file()]:
+        listed = table["path"].iloc[audio.index(missing[0])]
         raise UserError(
-            f"Expected the audio that {file} lists. Found no {missing[0]} ({len(missing)} of {len(audio)} missing). "
+            f"Expected the audio that {file} lists. Found no file {listed} ({len(missing)} of {len(audio)} missing). "
             f"{_meant(missing[0], file.parent)}Paths are relative to the manifest: correct them, or restore the files."
         )
     return audio
@@ -146,6 +147,8 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
 
 def _meant(path: Path, root: Path) -> str:
     """Say which file may be meant by a missing one: its end below the manifest's folder, or a like name beside it."""
+    if path.exists():
+        return "What is there is no regular file. "
     # Which takes either slash for one.
     parts = PureWindowsPath(path.relative_to(root) if path.is_relative_to(root) else path).parts
     ends = [Path(*parts[start:]) for start in range(len(parts))]

@@ -12,14 +12,14 @@ from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
 from bench.extraction import extract
 from bench.profiling import latency
-from bench.profiling.sections import Section
+from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.runs.checks import check_kernels
 from bench.runs.evaluate import LoadedModel
 from bench.runs.plan import references
 from bench.store.run_folder import RunFolder
 from bench.testing import tiny_teacher
-from bench.upstream import load_upstream, save_upstream
+from bench.upstream import save_upstream
 from bench.upstream.reduction import quantised
 
 
@@ -64,11 +64,20 @@ def test_features_are_computed_where_the_model_runs(small: Path, speech_folder: 
 
 def test_latency_on_a_gpu_leaves_them_out(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[Any] = []
-    monkeypatch.setattr(latency, "measure_section", lambda models, *_: timed.append(models) or [*models])
-    models = {name: load_upstream(name) for name in ("fbank", str(small))}
-    on_gpu, on_cpu = Section("cuda", 1), Section("cpu", 1)
-    assert list(latency._measure_models(models, on_gpu, Effort())) == ["fbank"]
-    assert list(latency._measure_models(models, on_cpu, Effort())) == ["fbank", str(small)]
-    assert timed == [[models["fbank"]], [*models.values()]]
-    teacher_first = {str(small): models[str(small)], "fbank": models["fbank"]}
-    assert latency._measure_models(teacher_first, on_gpu, Effort()) == {}
+    monkeypatch.setattr(
+        latency, "measure_section", lambda _models, section, _effort: timed.append(section) or [section]
+    )
+    found = {
+        name: latency._timings(subject, Effort(repeats=1), use_gpu=True)
+        for name, subject in {
+            "plain": Subject("fbank", "plain", "plain"),
+            "int8": Subject(str(small), "int8", "int8"),
+            "int8 teacher": Subject("fbank", "plain", "plain", teacher=str(small)),
+        }.items()
+    }
+    assert {name: "gpu" in timings for name, timings in found.items()} == {
+        "plain": True,
+        "int8": False,
+        "int8 teacher": False,
+    }
+    assert all("cpu" in timings for timings in found.values())
