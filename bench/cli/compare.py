@@ -13,7 +13,11 @@ from bench.terminal.printing import print_json, print_rows
 from bench.terminal.streams import print_line
 
 if TYPE_CHECKING:
+    from bench.comparison.bootstrap import Difference
     from bench.comparison.compare import Comparison, Score
+
+THESE_MODELS = "these very models"
+"""Column: the interval over other utterances alone."""
 
 
 def compare(
@@ -44,9 +48,9 @@ def compare(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Compare models by a paired bootstrap over the test utterances: differences, intervals, p-values."""
+    """Compare models or methods: differences, with intervals over seeds and utterances, and p-values."""
     from bench.cli.changes import show_changes
-    from bench.comparison.bootstrap import MIN_UNITS, NUM_RESAMPLES
+    from bench.comparison.bootstrap import MIN_UNITS
     from bench.comparison.compare import compare as compare_rows
     from bench.comparison.rows import find_rows
     from bench.errors import UserError
@@ -67,42 +71,63 @@ def compare(
     if json:
         print_json([_as_json(comparison, split) for comparison in found])
         return 0
-    print_rows([_for_the_eye(comparison) for comparison in found], f"{split}, {NUM_RESAMPLES} resamples, in percent")
-    for line in dict.fromkeys(
-        f"no interval where fewer than {MIN_UNITS} {one.unit}s were resampled: it would be too narrow"
-        for one in found
-        if one.too_few
-    ):
+    shown = [_for_the_eye(comparison) for comparison in found]
+    if not any(row[THESE_MODELS] for row in shown):
+        shown = [{name: text for name, text in row.items() if name != THESE_MODELS} for row in shown]
+    print_rows(shown, f"{split}, in percent")
+    for line in dict.fromkeys(note for one in found for note in _notes(one, MIN_UNITS)):
         print_line(line)
     if any(one.preset == SMOKE for one in found):
         print_line(SMOKE_NOTE)
-    print_line("* the interval excludes 0; ** after Holm's correction over all lines of the two models")
+    print_line("* the interval excludes 0; ** after Holm's correction over all lines of the two rows")
     return 0
+
+
+def _notes(comparison: Comparison, min_units: int) -> list[str]:
+    """Say what the intervals of a comparison are about, and what they leave out."""
+    notes = []
+    if comparison.too_few:
+        notes.append(f"no interval where fewer than {min_units} {comparison.unit}s were resampled: too narrow")
+    elif len(comparison.seeds) == 1:
+        notes.append("one seed: the comparison is about these very models and heads only, not about methods")
+    elif comparison.single_models:
+        names = ", ".join(comparison.single_models)
+        notes.append(f"one compression ({names}): the comparison is about these very models only, not about methods")
+    if not comparison.has_predictions:
+        notes.append("no predictions: the intervals are over the seeds, on these very utterances")
+    return notes
 
 
 def _for_the_eye(comparison: Comparison) -> dict[str, str]:
     difference = comparison.difference
-    interval, p_value = comparison.too_few, ""
-    if difference.has_interval:
-        interval = f"{signed_percent(difference.low)} to {signed_percent(difference.high)}"
-        p_value = f"{difference.p_value:.4f}"
-    mark = "**" if comparison.is_real_after_holm else "*" if comparison.better else ""
+    num_seeds = f", {len(comparison.seeds)} seeds" if len(comparison.seeds) > 1 and comparison.has_predictions else ""
     return {
         "task": comparison.task,
         "metric": comparison.metric,
         "A": f"{comparison.first} {_score(comparison.first_score)}",
         "B": f"{comparison.other} {_score(comparison.other_score)}",
         "B - A": signed_percent(difference.value),
-        "95 % interval": interval,
-        "p": p_value,
-        "real": mark,
+        "95 % interval": comparison.too_few or _interval(difference),
+        "p": f"{difference.p_value:.4f}" if difference.has_interval else "",
+        "real": "**" if comparison.is_real_after_holm else "*" if comparison.better else "",
         "better": comparison.better or "",
-        "resampled": f"{comparison.num_units} {comparison.unit}s",
+        THESE_MODELS: _interval(comparison.these_models),
+        "from": f"{comparison.num_units} {comparison.unit}s{num_seeds}",
     }
+
+
+def _interval(difference: Difference) -> str:
+    if not difference.has_interval:
+        return ""
+    return f"{signed_percent(difference.low)} to {signed_percent(difference.high)}"
 
 
 def _score(score: Score) -> str:
     return f"{100 * score.mean:.2f}" + ("" if score.std is None else f" ± {100 * score.std:.2f}")
+
+
+def _ends(difference: Difference) -> list[float] | None:
+    return [difference.low, difference.high] if difference.has_interval else None
 
 
 def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
@@ -122,7 +147,9 @@ def _as_json(comparison: Comparison, split: str) -> dict[str, Any]:
         "b_std": comparison.other_score.std,
         "seeds": list(comparison.seeds),
         "difference": difference.value,
-        "interval": [difference.low, difference.high] if difference.has_interval else None,
+        "about": "methods" if comparison.is_about_methods else "these models",
+        "interval": _ends(difference),
+        "interval_these_models": _ends(comparison.these_models),
         "p_value": difference.p_value if difference.has_interval else None,
         "p_holm": comparison.p_holm if difference.has_interval else None,
         "is_real": comparison.better is not None,

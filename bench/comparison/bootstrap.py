@@ -73,12 +73,13 @@ def resampled_sums(values: Floats, num_resamples: int = NUM_RESAMPLES) -> Floats
     return np.concatenate(sums)
 
 
-def paired_differences(counts: Floats, min_units: int = 0) -> list[Difference]:
+def paired_differences(counts: Floats, min_units: int = 0, num_resamples: int = NUM_RESAMPLES) -> list[Difference]:
     """Compare every further model with the first one, on the same resamples.
 
     Args:
         counts: shape (units, models, 2): numerator and denominator of every unit (an utterance or a speaker).
         min_units: with fewer units there is no interval, see `MIN_UNITS`.
+        num_resamples: how many resamples.
 
     Returns:
         The difference of each further model's ratio of sums from the first one's, without an interval if there are
@@ -88,7 +89,7 @@ def paired_differences(counts: Floats, min_units: int = 0) -> list[Difference]:
     scores = _ratios(counts.sum(axis=0))
     if num_units < min_units:
         return [Difference(float(score - scores[0]), nan, nan, nan) for score in scores[1:]]
-    sums = resampled_sums(counts.reshape(num_units, -1)).reshape(-1, num_models, 2)
+    sums = resampled_sums(counts.reshape(num_units, -1), num_resamples).reshape(-1, num_models, 2)
     # A draw of units that all have a denominator of 0 (utterances without a slot) has no score.
     resampled = _ratios(sums[(sums[..., 1] > 0).all(axis=1)])
     return [

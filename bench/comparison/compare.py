@@ -1,9 +1,10 @@
-"""Compares models utterance by utterance: which differences between rows of the leaderboard are real."""
+"""Which differences between rows of the leaderboard are real: as methods, and as the very models that were scored."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Literal
@@ -12,11 +13,16 @@ import numpy as np
 
 from bench import registry
 from bench.comparison.bootstrap import CONFIDENCE, MIN_UNITS, Difference, Floats, holm, paired_differences
+from bench.comparison.crossed_effects import method_difference, score_difference
 from bench.comparison.rows import Row
-from bench.comparison.utterances import common_tasks, comparable_records, paired_utterances
+from bench.comparison.utterances import Utterance, common_tasks, comparable_records, paired_utterances
 from bench.contracts import Metric
 from bench.errors import UserError
 from bench.store.records import Record
+
+logger = logging.getLogger(__name__)
+
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,51 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of one task, of the first model and another."""
+    """One metric of one task, of the first row and another."""
 
     task: str
     metric: str
+    higher_is_better: bool
     first: str
     other: str
     first_score: Score
     other_score: Score
-    difference: Difference
-    """Of ``other`` from ``first``, seeds averaged within each utterance."""
+    across_seeds: Difference
+    """Of ``other`` from ``first``, over other seeds and other utterances; no interval for one seed."""
+    these_models: Difference
+    """The same over other utterances alone; no interval where there are no predictions, or too few units."""
     p_holm: float
-    """The p-value after Holm's correction over all metrics of all tasks of the two models; NaN if there is none."""
+    """The p-value after Holm's correction over all metrics of all tasks of the two rows; NaN if there is none."""
     seeds: tuple[int, ...]
+    single_models: tuple[str, ...]
+    """Rows of one compression alone: their scores say nothing about how another compression would do."""
     unit: str
-    """What was resampled: ``utterance``, or the column that groups them."""
+    """What was resampled: ``utterance``, the column that groups them, or ``seed`` where there are no predictions."""
     num_units: int
-    better: str | None
-    """The better model, where the interval excludes 0."""
     preset: str
-    """Of both models' records."""
+    """Of both rows' records."""
+
+    @property
+    def is_about_methods(self) -> bool:
+        """Whether the main interval covers other compressions; otherwise it is about these very models only."""
+        return self.across_seeds.has_interval and not self.single_models
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether utterances were compared too, and not the scores of the seeds alone."""
+        return self.unit != SEED
+
+    @property
+    def difference(self) -> Difference:
+        """The main interval: over seeds and utterances if there are several seeds, else over utterances."""
+        return self.these_models if len(self.seeds) == 1 else self.across_seeds
+
+    @property
+    def better(self) -> str | None:
+        """The better row, where the main interval excludes 0."""
+        if not self.difference.is_real:
+            return None
+        return self.other if (self.difference.value > 0) == self.higher_is_better else self.first
 
     @property
     def too_few(self) -> str:
@@ -74,7 +105,7 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
         by: resample the values of this column (``speaker``) where predictions have it, not utterances.
 
     Returns:
-        Grouped by the other model, then in the order of the tasks.
+        Grouped by the other row, then in the order of the tasks.
 
     Raises:
         UserError: the rows cannot be compared, and why.
@@ -90,51 +121,125 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
 def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) -> Iterator[Comparison]:
     chosen = comparable_records(rows, task)
     metrics = registry.load("bench.tasks", task).metrics
-    heard = paired_utterances(rows, chosen, split, metrics)
-    first = heard[0]
-    named = {name: utterance.columns.get(by or "") for name, utterance in first.items()}
-    is_grouped = any(value is not None for value in named.values())
-    groups = [name if value is None else f"{by} {value}" for name, value in named.items()]
-    _, members = np.unique(groups, return_inverse=True)
-    num_units = int(members.max()) + 1
+    measured = _by_seeds(chosen, split, metrics)
+    unit, num_units = SEED, len(chosen[0])
+    if _has_predictions(rows, chosen, task):
+        said = paired_utterances(rows, chosen, split, metrics)
+        unit, members = _units(said[0], by)
+        num_units = int(members.max()) + 1
+        measured = {metric.name: _by_utterances(said, members, metric.name, chosen) for metric in metrics}
     for metric in metrics:
-        counts = np.array([[utterances[name].counts[metric.name] for utterances in heard] for name in first])
-        summed: Floats = np.zeros((num_units, len(rows), 2))
-        np.add.at(summed, members, counts)
         scores = [_score(records, split, metric) for records in chosen]
-        for row, score, difference in zip(rows[1:], scores[1:], paired_differences(summed, MIN_UNITS), strict=True):
+        for position, (across_seeds, these_models) in enumerate(measured[metric.name], 1):
+            pair = (0, position)
             yield Comparison(
                 task=task,
                 metric=metric.name,
+                higher_is_better=metric.higher_is_better,
                 first=rows[0].name,
-                other=row.name,
+                other=rows[position].name,
                 first_score=scores[0],
-                other_score=score,
-                difference=difference,
-                p_holm=difference.p_value,
+                other_score=scores[position],
+                across_seeds=across_seeds,
+                these_models=these_models,
+                p_holm=np.nan,
                 seeds=tuple(record.cell.seed for record in chosen[0]),
-                unit=by if is_grouped and by else "utterance",
+                single_models=tuple(rows[row].name for row in pair if _is_single_model(chosen[row])),
+                unit=unit,
                 num_units=num_units,
                 preset=chosen[0][0].preset,
-                better=_better(difference, metric, rows[0].name, row.name),
             )
 
 
+def _has_predictions(rows: Sequence[Row], chosen: Sequence[Sequence[Record]], task: str) -> bool:
+    """Say whether all records have predictions; without some, several seeds can still be compared by their scores."""
+    missing = [
+        record
+        for row, records in zip(rows, chosen, strict=True)
+        for record in records
+        if not row.store.predictions_path(record.cell).is_file()
+    ]
+    if not missing or len(chosen[0]) == 1:
+        return True
+    logger.warning(
+        "%s: %d records have no predictions (%s), so only the scores of the seeds are compared",
+        *(task, len(missing), missing[0].cell),
+    )
+    return False
+
+
+def _units(utterances: Mapping[str, Utterance], by: str | None) -> tuple[str, np.ndarray]:
+    """Number the unit of every utterance: the utterance itself, or those that share the value of a column."""
+    values = {name: utterance.columns.get(by or "") for name, utterance in utterances.items()}
+    is_grouped = any(value is not None for value in values.values())
+    groups = [name if value is None else f"{by} {value}" for name, value in values.items()]
+    _, members = np.unique(groups, return_inverse=True)
+    return (by if is_grouped and by else "utterance"), members
+
+
+def _by_seeds(
+    chosen: Sequence[Sequence[Record]], split: str, metrics: Sequence[Metric]
+) -> dict[str, list[tuple[Difference, Difference]]]:
+    """Compare scores without predictions: there is no interval for these very models."""
+    found = {}
+    for metric in metrics:
+        values = [_values(records, split, metric) for records in chosen]
+        differences = [
+            score_difference(values[0], other, is_paired=_is_paired(chosen[0][0], records[0]))
+            for other, records in zip(values[1:], chosen[1:], strict=True)
+        ]
+        unknown = (np.nan, np.nan, np.nan)
+        found[metric.name] = [(difference, Difference(difference.value, *unknown)) for difference in differences]
+    return found
+
+
+def _by_utterances(
+    said: Sequence[Mapping[str, Utterance]], members: np.ndarray, metric: str, chosen: Sequence[Sequence[Record]]
+) -> list[tuple[Difference, Difference]]:
+    """Compare by the counts of every unit: over seeds and units, and over units alone."""
+    counts = [_unit_counts(utterances, members, metric) for utterances in said]
+    these_models = paired_differences(np.stack([one.mean(axis=0) for one in counts], axis=1), MIN_UNITS)
+    if counts[0].shape[1] < MIN_UNITS:
+        return [(one, one) for one in these_models]
+    return [
+        (method_difference(counts[0], other, is_paired=_is_paired(chosen[0][0], records[0])), narrow)
+        for other, records, narrow in zip(counts[1:], chosen[1:], these_models, strict=True)
+    ]
+
+
+def _unit_counts(utterances: Mapping[str, Utterance], members: np.ndarray, metric: str) -> Floats:
+    """Sum the counts of each unit's utterances: (seeds, units, 2)."""
+    counts = np.array([utterance.counts_by_seed[metric] for utterance in utterances.values()])
+    summed: Floats = np.zeros((int(members.max()) + 1, *counts.shape[1:]))
+    np.add.at(summed, members, counts)
+    return summed.swapaxes(0, 1)
+
+
+def _is_paired(first: Record, other: Record) -> bool:
+    """Say whether one row was made of the other's models, seed by seed: a stack that begins with it."""
+    shorter, longer = sorted((first.card.compressor.split("+"), other.card.compressor.split("+")), key=len)
+    return len(shorter) < len(longer) and longer[: len(shorter)] == shorter
+
+
+def _is_single_model(records: Sequence[Record]) -> bool:
+    """Say whether the seeds of a compressed row are heads of one compression; a model that is given has no other."""
+    is_compressed = records[0].card.compressor != "none"
+    return is_compressed and len({record.weights_hash for record in records}) == 1
+
+
 def _score(records: Sequence[Record], split: str, metric: Metric) -> Score:
+    values = _values(records, split, metric)
+    return Score(mean(values), stdev(values) if len(values) > 1 else None)
+
+
+def _values(records: Sequence[Record], split: str, metric: Metric) -> list[float]:
     for record in records:
         if metric.name not in record.scores.get(split, {}):
             raise UserError(
                 f"Expected a score {split} {metric.name} in the record of {record.cell}. Found none. Delete the "
                 "record, and run again."
             )
-    values = [record.scores[split][metric.name] for record in records]
-    return Score(mean(values), stdev(values) if len(values) > 1 else None)
-
-
-def _better(difference: Difference, metric: Metric, first: str, other: str) -> str | None:
-    if not difference.is_real:
-        return None
-    return other if (difference.value > 0) == metric.higher_is_better else first
+    return [record.scores[split][metric.name] for record in records]
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> Iterator[Comparison]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from bench.comparison.rows import Row, refuse_differences
@@ -25,12 +26,20 @@ class Utterance:
     """Of every seed; an utterance that is there several times (in folds) has several a seed."""
     share_correct: float
     """Of its predictions."""
-    counts: Mapping[str, Sequence[float]]
-    """Metric to numerator and denominator, means over the seeds."""
+    counts_by_seed: Mapping[str, Sequence[Sequence[float]]]
+    """Metric to the numerator and denominator of each seed."""
     duration_s: float | None
     """None where the task does not say."""
     columns: Mapping[str, Any]
     """What the data know besides, such as ``speaker``."""
+
+    @property
+    def counts(self) -> dict[str, list[float]]:
+        """Metric to numerator and denominator, means over the seeds."""
+        return {
+            metric: [fmean(parts) for parts in zip(*seeds, strict=True)]
+            for metric, seeds in self.counts_by_seed.items()
+        }
 
     @property
     def is_correct(self) -> bool:
@@ -103,13 +112,13 @@ def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:
 
 
 def _utterances(row: Row, records: Sequence[Record], split: str, metrics: Sequence[str]) -> dict[str, Utterance]:
-    found: dict[str, list[Prediction]] = {}
-    for record in records:
+    found: dict[str, list[list[Prediction]]] = {}
+    for position, record in enumerate(records):
         predictions = [one for one in row.store.predictions(record.cell) if one.split == split]
         _require_counts(predictions, metrics, row, record, split)
         for prediction in predictions:
-            found.setdefault(prediction.id, []).append(prediction)
-    return {name: _utterance(found[name], len(records)) for name in sorted(found)}
+            found.setdefault(prediction.id, [[] for _ in records])[position].append(prediction)
+    return {name: _utterance(found[name]) for name in sorted(found)}
 
 
 def _require_counts(
@@ -126,20 +135,23 @@ def _require_counts(
             )
 
 
-def _utterance(predictions: Sequence[Prediction], num_seeds: int) -> Utterance:
+def _utterance(by_seed: Sequence[Sequence[Prediction]]) -> Utterance:
+    predictions = [prediction for one_seed in by_seed for prediction in one_seed]
     first = predictions[0]
-    counts = [one.counts or {} for one in predictions]
     return Utterance(
         reference=first.reference,
         predictions=tuple(one.prediction for one in predictions),
         share_correct=sum(bool(one.correct) for one in predictions) / len(predictions),
-        counts={
-            metric: [sum(one[metric][part] for one in counts if metric in one) / num_seeds for part in (0, 1)]
-            for metric in counts[0]
-        },
+        counts_by_seed={metric: [_summed(one_seed, metric) for one_seed in by_seed] for metric in first.counts or {}},
         duration_s=first.duration_s,
         columns=first.columns,
     )
+
+
+def _summed(predictions: Sequence[Prediction], metric: str) -> list[float]:
+    """Sum the numerators and the denominators of the predictions that have some."""
+    counts = [one.counts[metric] for one in predictions if one.counts and metric in one.counts]
+    return [float(sum(count[part] for count in counts)) for part in (0, 1)]
 
 
 def _refuse_other_utterances(first: Mapping[str, Utterance], other: Mapping[str, Utterance], where: str) -> None:

@@ -68,7 +68,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         hardness = random.random(200)
         a = (hardness < 0.5).astype(float)
         b = ((hardness < 0.55) | (random.random(200) < 1 / 9)).astype(float)
-        (difference,) = paired_differences(answers(a, b))
+        (difference,) = paired_differences(answers(a, b), num_resamples=1000)
         covered += difference.low <= 0.1 <= difference.high
     # 95 % less three standard deviations of 300 trials.
     assert covered / trials > 0.95 - 3 * np.sqrt(0.95 * 0.05 / trials)
@@ -76,7 +76,10 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_false_alarms_are_as_rare_as_the_p_value_says() -> None:
     random = np.random.default_rng(2)
-    alarms = [paired_differences(answers(*(random.random((2, 100)) < 0.7).astype(float)))[0] for _ in range(300)]
+    alarms = [
+        paired_differences(answers(*(random.random((2, 100)) < 0.7).astype(float)), num_resamples=1000)[0]
+        for _ in range(300)
+    ]
     assert np.mean([alarm.p_value < 0.05 for alarm in alarms]) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     assert np.mean([alarm.is_real for alarm in alarms]) > 0.01
 

@@ -38,6 +38,8 @@ def write_cell(tmp_path: Path) -> Callable[..., None]:
         run: str = "run",
         steps: int = 10,
         clips_per_speaker: int = 50,
+        card: ModelCard = CARD,
+        weights_hash: str | None = None,
         **record: Any,
     ) -> None:
         folder = tmp_path / run
@@ -57,10 +59,10 @@ def write_cell(tmp_path: Path) -> Callable[..., None]:
         RecordStore(folder).write(
             Record(
                 cell=Cell(model=model, task="ks", seed=seed),
-                card=CARD,
+                card=card,
                 scores={"test": {"accuracy": sum(right) / len(right)}, "dev": {"accuracy": 1.0}},
                 settings={},
-                provenance={},
+                provenance={"weights_hash": weights_hash} if weights_hash else {},
                 **({"preset": "mini", "data": "mini-1", "protocol": "cached"} | record),
             ),
             rows,
@@ -88,6 +90,69 @@ class TestCompared:
         (same,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "dev")
         assert same.difference.value == 0
         assert same.better is None
+
+    def test_other_seeds_widen_the_interval(self, write_cell: Any, tmp_path: Path) -> None:
+        """The models differ beyond chance on these utterances; compressions of one method differ as much."""
+        for seed, (first, other) in enumerate(((80, 120), (100, 118), (120, 116))):
+            write_cell("a", right(first), seed=seed)
+            write_cell("b", right(other), seed=seed)
+        (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert found.these_models.is_real
+        assert found.better is None
+        assert found.across_seeds.low < 0 < found.these_models.low
+        assert found.p_holm == found.across_seeds.p_value
+
+    def test_one_compression_is_no_method(
+        self, write_cell: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Rows of three compressions, of three heads on one compression, and of the teacher."""
+        compressed = CARD.model_copy(update={"compressor": "dphubert"})
+        for seed in range(3):
+            write_cell("teacher", right(150 + seed), seed=seed, weights_hash="t")
+            write_cell("method", right(100 + seed), seed=seed, card=compressed, weights_hash=f"m{seed}")
+            write_cell("single", right(120 + seed), seed=seed, card=compressed, weights_hash="s")
+        rows = find_rows(["teacher", "method", "single"], tmp_path / "run", tmp_path)
+        method, single = compare(rows, "test")
+        assert (method.is_about_methods, method.single_models) == (True, ())
+        assert (single.is_about_methods, single.single_models) == (False, ("single",))
+        arguments = ["compare", "teacher", "method", "single", "--run", str(tmp_path / "run")]
+        assert application()([*arguments, "--json"], standalone_mode=False) == 0
+        assert [line["about"] for line in json.loads(capsys.readouterr().out)] == ["methods", "these models"]
+        assert application()(arguments, standalone_mode=False) == 0
+        assert "one compression (single): the comparison is about these very models only" in capsys.readouterr().out
+
+    def test_one_seed_has_the_interval_of_these_models(self, write_cell: Any, tmp_path: Path) -> None:
+        write_cell("a", right(100))
+        write_cell("b", right(140))
+        (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert found.difference == found.these_models
+        assert not found.is_about_methods
+        assert found.better == "b"
+
+    def test_a_stack_is_paired_with_the_models_it_begins_with(self, write_cell: Any, tmp_path: Path) -> None:
+        """Every compression loses 5 points by int8, far less than compressions spread over."""
+        for seed, count in enumerate((100, 130, 160)):
+            for model, part, less in (("a", "dphubert", 0), ("a8", "dphubert+int8", 10), ("b", "low-rank", 10)):
+                card = CARD.model_copy(update={"compressor": part})
+                write_cell(model, right(count - less), seed=seed, card=card, weights_hash=f"{model}{seed}")
+        stack, other = compare(find_rows(["a", "a8", "b"], tmp_path / "run", tmp_path), "test")
+        assert stack.difference.value == other.difference.value == pytest.approx(-0.05)
+        assert (stack.better, other.better) == ("a", None)
+
+    def test_without_predictions_the_scores_of_the_seeds_are_compared(
+        self, write_cell: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for seed in range(3):
+            write_cell("a", right(100 + seed), seed=seed)
+            write_cell("b", right(140 + seed), seed=seed)
+        for path in (tmp_path / "run").rglob("*.predictions.jsonl"):
+            path.unlink()
+        with caplog.at_level(logging.WARNING):
+            (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert "6 records have no predictions" in caplog.text
+        assert (found.has_predictions, found.these_models.has_interval, found.better) == (False, False, "b")
+        # Of three seeds each: 2.776 standard errors, with 4 degrees of freedom.
+        assert found.difference.high - found.difference.value == pytest.approx(2.776 * 0.005 * (2 / 3) ** 0.5, rel=1e-3)
 
     def test_lower_is_better_for_error_rates(self, write_cell: Any, tmp_path: Path) -> None:
         for model, errors in (("a", 2), ("b", 1)):
