@@ -15,10 +15,11 @@ from torch import Tensor
 from bench.upstream import UpstreamModel
 from bench.upstream.config import uniform_config
 from bench.upstream.gates import Gates
+from compressors.dphubert.config import SparsityConfig
 from compressors.dphubert.schedules import Schedule, schedule_of
-from compressors.dphubert.sparsity import SparsityConfig, expected_sparsity, hardened_sparsity
+from compressors.dphubert.sparsity import expected_sparsity, hardened_sparsity
+from compressors.settings import StageConfig
 from compressors.size.budget import budget_for
-from compressors.training.stages import StageConfig
 
 SHAPES = {
     architecture: uniform_config(architecture, 64, 2, 16, 256, conv_channels=32, positional_kernel=8)

@@ -22,18 +22,17 @@ from torch.optim import AdamW
 
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import TransformerLayerShape, uniform_config
-from compressors.dphubert.compressor import PAPER, JointDistillationPruning
+from compressors.dphubert.config import PAPER
+from compressors.dphubert.joint_stage import JointDistillationPruning
 from compressors.dphubert.sparsity import expected_sparsity
-from compressors.objectives.distillation import (
-    Distillation,
-    FrozenTeacher,
-    Projections,
-    distillation_loss,
-    layer_groups,
-    trainable_copy,
-)
+from compressors.objectives.distillation import Distillation
+from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.objectives.hidden_state_loss import distillation_loss
+from compressors.objectives.state_predictors import Projections
+from compressors.students.copies import trainable_copy
 from compressors.training.loop import StageModule
-from compressors.training.stages import Objective
+from compressors.training.objective import Objective
 
 GROUPS = layer_groups(PAPER, 12)
 NUM_CROPS, NUM_SAMPLES = 4, 64_000

@@ -17,28 +17,16 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
-from compressors.objectives.distillation import (
-    Distillation,
-    DistillationConfig,
-    FrozenTeacher,
-    PredictionHeads,
-    Projections,
-    StatePredictors,
-    distillation_from_start,
-    layer_groups,
-    thirds,
-)
+from compressors.objectives.distillation import Distillation, distillation_from_start
+from compressors.objectives.distilled_layers import layer_groups, thirds
+from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.objectives.state_predictors import PredictionHeads, Projections, StatePredictors
+from compressors.presets import DISTILHUBERT_TRAINING, MINI_TRAINING
+from compressors.settings import DistillationConfig, StageConfig, ThinStudentConfig
 from compressors.size.budget import budget_for
-from compressors.students.shapes import (
-    ThinStudentConfig,
-    shallow_shape,
-    shallow_student,
-    thin_student,
-    thin_student_shape,
-)
+from compressors.students.shapes import shallow_shape, shallow_student, thin_student, thin_student_shape
 from compressors.training.comparable_training import StagedTraining
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
-from compressors.training.stages import StageConfig
 from compressors.training.warm_start import require_smaller, shortened
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
@@ -100,29 +88,15 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
 
 
 PAPER = DistillOnlyConfig(
-    # DistilHuBERT, whose batches are 24 utterances: 12.3 s each, on average over LibriSpeech.
     distillation=StageConfig(updates=200_000, warmup_updates=14_000, learning_rate=2e-4),
     l1_weight=1.0,
     cosine_weight=1.0,
     cosine="log_sigmoid",
     dropout=DropoutRates(projection=0.0, attention=0.1, feed_forward=0.1, hidden=0.1),
-    seconds_per_batch=295,
-    max_duration_s=15.625,
-    precision="fp16",
-    max_gradient_norm=5.0,
-    # DPHuBERT's second stage, for what DistilHuBERT does not say.
-    min_duration_s=2.0,
-    num_workers=4,
+    **DISTILHUBERT_TRAINING,
 )
 
-MINI = DistillOnlyConfig(
-    distillation=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
-    seconds_per_batch=4.0,
-    min_duration_s=0.5,
-    max_duration_s=2.0,
-    checkpoint_updates=50,
-    log_updates=10,
-)
+MINI = DistillOnlyConfig(distillation=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3), **MINI_TRAINING)
 
 SMOKE = MINI.model_copy(
     update={"distillation": StageConfig(updates=12, warmup_updates=2, learning_rate=1e-3), "log_updates": 2}

@@ -14,11 +14,12 @@ from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
-from compressors.students.shapes import ThinStudentConfig, thin_student, thin_student_shape
+from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
+from compressors.settings import StageConfig, TeacherUnitsConfig, ThinStudentConfig
+from compressors.students.shapes import thin_student, thin_student_shape
 from compressors.training.comparable_training import StagedTraining
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
-from compressors.training.stages import StageConfig
-from compressors.units.teacher_units import TeacherUnitsConfig, require_units, unit_batches
+from compressors.units.teacher_units import require_units, unit_batches
 
 
 class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig):
@@ -38,31 +39,18 @@ class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig)
 
 
 PAPER = MaskedDistillConfig(
-    # HuBERT's second iteration, the batches of whose 32 GPUs follow each other here.
+    # HuBERT's second iteration.
     prediction=StageConfig(updates=400_000, warmup_updates=32_000, learning_rate=5e-4),
     extractor_weights="random",
     dropout=DropoutRates(layer=0.05),
-    seconds_per_batch=87.5,
-    accumulate_batches=32,
-    min_duration_s=2.0,
-    max_duration_s=15.625,
-    precision="fp16",
-    max_gradient_norm=10.0,
-    num_workers=6,
+    **HUBERT_TRAINING,
 )
 
 MINI = MaskedDistillConfig(
     prediction=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
     num_clusters=100,
-    unmasked_loss_weight=0.4,
-    feature_penalty_weight=0.0,
-    extractor_gradient_scale=1.0,
-    projection_dim=64,
-    seconds_per_batch=4.0,
-    min_duration_s=0.5,
-    max_duration_s=2.0,
-    checkpoint_updates=50,
-    log_updates=10,
+    **MINI_MASKED_PREDICTION,
+    **MINI_TRAINING,
 )
 
 SMOKE = MINI.model_copy(

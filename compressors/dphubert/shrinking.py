@@ -1,4 +1,4 @@
-"""Shrinking a gated student while it trains: what has closed for good leaves the model, and the optimiser's state."""
+"""Shrink a gated student while it trains: remove closed units from the model and from the optimiser's state."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch.optim import Optimizer
 from bench.upstream.gates import Gates, HardConcrete, open_probability
 
 CLOSED_FOR_GOOD = 0.05
-"""A unit whose gate opens in a smaller share of the passes has closed for good."""
+"""A unit counts as closed if its gate opens in a smaller share of the passes."""
 SHRINK_UPDATES = 10
-"""Updates between two looks at the gates."""
+"""Updates between two checks of the gates."""
 
 _PLACES = {
     "attention": ("head", {"q_proj": 0, "k_proj": 0, "v_proj": 0, "out_proj": 1}),
     "feed_forward": ("interm", {"intermediate_dense": 0, "output_dense": 1}),
 }
-"""By block: its units, and the dimension along which they lie in the weights of its linear layers."""
+"""By block: its kind of unit, and the dimension of the units in the weights of its linear layers."""
 _LINEAR = re.compile(r"layers\.(\d+)\.(attention|feed_forward)\.(\w+)\.(weight|bias)$")
 
 
 @torch.no_grad()
 def open_units(gates: Gates) -> dict[str, Tensor]:
-    """Mark what has not closed for good, keyed as the gates.
+    """Mark the heads and feed-forward units that have not closed.
 
-    Of a layer the unit with the highest ``log_alpha`` is always among it, so that the block keeps its output bias.
-    Convolutions stay whole: the normalisation after one would feel the absence of channels that are zero. So do blocks
-    with a gate of their own.
+    The unit of each layer with the highest ``log_alpha`` always stays, so that the block keeps its output bias.
+    Convolutions stay whole, as channels of zeros matter to the normalisation that follows. Blocks with their own gate
+    stay whole too.
 
     Returns:
-        A bool mask (units,) of each gate of heads or feed-forward units.
+        A bool mask (units,) for each gate of heads or feed-forward units, by the gate's key.
     """
     masks = {}
     for key, module in gates.items():
@@ -45,12 +45,12 @@ def open_units(gates: Gates) -> dict[str, Tensor]:
 
 
 def without_closed(name: str, value: Tensor, masks: Mapping[str, Tensor], head_dim: int) -> Tensor:
-    """Select what is left of a weight, of a gate, or of an optimiser's moments of either.
+    """Select the open units of a weight, of a gate, or of the optimiser's moments of either.
 
     Args:
-        name: of the parameter in a module that holds the model and, as ``gates``, its gates.
-        value: of the parameter's shape.
-        masks: as `open_units` returns them.
+        name: name of the parameter in a module that contains the model and, as ``gates``, its gates.
+        value: a tensor of the parameter's shape.
+        masks: result of `open_units`.
         head_dim: features of a head.
     """
     if name.endswith(".log_alpha"):
@@ -75,12 +75,12 @@ def carry_over(
     masks: Mapping[str, Tensor],
     head_dim: int,
 ) -> None:
-    """Let an optimiser go on with new parameters, with what is left of the moments of the old ones.
+    """Replace the parameters of an optimiser, and shrink their moments.
 
     Args:
-        optimizer: of ``before``; keeps its groups and their learning rates.
-        before: parameters by name.
-        after: their successors, some of which may be the same.
+        optimizer: optimiser of ``before``. It keeps its groups and their learning rates.
+        before: old parameters by name.
+        after: new parameters by name; some may be unchanged.
         masks: as in `without_closed`.
         head_dim: as in `without_closed`.
     """

@@ -1,4 +1,4 @@
-"""Sparsity: the target's ramp, the augmented Lagrangian that holds it, and masks of exactly the size wanted.
+"""Sparsity: the ramp of the target, the augmented Lagrangian that enforces it, and masks that meet a size exactly.
 
 Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured Pruning of Large Language Models
 (arXiv 1910.04732) equation 6.
@@ -6,64 +6,33 @@ Source: DPHuBERT (arXiv 2305.17651) section 3.3, after Wang et al., Structured P
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Literal, cast
+from collections.abc import Mapping
+from typing import cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.upstream import UpstreamConfig
 from bench.upstream.gates import HARDENED_SLOPE, TEMPERATURE, Gates, HardConcrete
 from bench.upstream.pruning import pruned_config
+from compressors.dphubert.config import SparsityConfig
+from compressors.settings import Unit
 from compressors.size.budget import Budget, budget_for
-from compressors.size.pruning import PruningConfig, Unit, levels_within_budget, rounded
+from compressors.size.pruning import levels_within_budget, rounded
 
 CLOSED = -40.0
 """A shift of ``log_alpha`` that closes any gate."""
 
-FIXED_SCHEDULE_FIELDS = frozenset(
-    {"gate_learning_rate", "multiplier_learning_rate", "initial_quadratic_multiplier", "sparsity_warmup_updates"}
-)
-
-
-class SparsityConfig(PruningConfig):
-    """How gates close to a budget; a compressor's configuration inherits it."""
-
-    schedule: Literal["fixed", "auto"] = "fixed"
-    """``fixed`` is DPHuBERT's, whose rates and ramp have to fit the number of updates. ``auto`` fits ramp, multipliers
-    and the gates' learning rate to the stage; the next four settings then have no effect."""
-    gate_learning_rate: float = Field(default=0.02, gt=0)
-    """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
-    multiplier_learning_rate: float = Field(default=0.02, gt=0)
-    """Peak learning rate of the Lagrangian's multipliers, by gradient ascent. Source: DPHuBERT section 4.1."""
-    initial_quadratic_multiplier: float = Field(default=0.0, ge=0)
-    """Where the quadratic multiplier starts: 0 in DPHuBERT. In short stages the multipliers, which move by about their
-    learning rate an update, overshoot the target; a start above 0 makes the expected sparsity follow it closely."""
-    sparsity_warmup_updates: int = Field(default=5000, ge=0)
-    """Updates over which the target rises linearly from 0."""
-    threshold: Literal["target", "reference"] = "target"
-    """Which gates close for good: ``target`` closes as few as meet the budget, which lands within 1 % below it;
-    ``reference`` follows the gates' own expectation, as DPHuBERT does, and misses it by what training missed."""
-    expected_size: Literal["whole", "reference"] = "whole"
-    """What training takes for the gates' expected parameters: ``whole`` is what is then left after pruning;
-    ``reference`` leaves WavLM's position bias out, counts output biases that go with a block's last unit, and not the
-    channel that every convolution keeps. Of a budget in MACs, or in absolute terms, it is always ``whole``."""
-
-    shrink: bool = False
-    """Let heads and feed-forward units leave the student during training, once their gates open in less than one pass
-    of twenty, so that late updates cost less; the last one of a layer, and convolutions, stay to the stage's end."""
-
-    def fields_without_effect(self) -> Collection[str]:
-        """Name what only the fixed schedule needs."""
-        return FIXED_SCHEDULE_FIELDS if self.schedule == "auto" else ()
-
 
 def target_sparsity(final: float, update: int, warmup_updates: int, initial: float = 0.0) -> float:
-    """Return the sparsity aimed at after ``update`` finished updates, of which the first ``warmup_updates`` raise it.
+    """Return the target sparsity after ``update`` finished updates.
 
-    ``initial`` is the student's own before the first.
+    Args:
+        final: target after the ramp.
+        update: finished updates.
+        warmup_updates: length of the ramp.
+        initial: the student's sparsity before the first update.
 
     Source: DPHuBERT section 4.1.
     """
@@ -71,7 +40,7 @@ def target_sparsity(final: float, update: int, warmup_updates: int, initial: flo
 
 
 class Multipliers(nn.Module):
-    """The augmented Lagrangian's linear and quadratic multipliers, which are to be maximised."""
+    """The linear and quadratic multipliers of the augmented Lagrangian. They are maximised."""
 
     def __init__(self, initial_quadratic: float = 0.0) -> None:
         super().__init__()
@@ -86,7 +55,7 @@ class Multipliers(nn.Module):
 
 
 def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> Tensor:
-    """Return the sparsity that the gates are expected to lead to, a differentiable scalar."""
+    """Return the expected sparsity of the gates, a differentiable scalar."""
     if config.expected_size == "reference" and budget.counting == "dphubert_params":
         return 1 - gates.expected_parameters() / budget.original
     units, position_embeddings = gates.expected_structure(keep_position_bias=config.keep_position_bias)
@@ -96,22 +65,22 @@ def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> T
 
 @torch.no_grad()
 def hardened_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> float:
-    """Return the sparsity of the model that pruning by the gates' own expectation would leave."""
+    """Return the sparsity that pruning by the gates' own expectation would reach."""
     masks = _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
     return budget.reached(pruned_config(gates.shape, masks, keep_position_bias=config.keep_position_bias))
 
 
 @torch.no_grad()
 def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> dict[str, Tensor]:
-    """Decide which gates close for good; what stays open keeps its soft value.
+    """Decide which gates close for good. Open gates keep their soft value.
 
     Args:
-        gates: trained.
-        shape: the teacher's, which the budget refers to; the gated model may have shrunk since.
-        config: ``threshold`` says by which rule.
+        gates: trained gates.
+        shape: shape of the teacher, which the budget refers to. The gated model may have shrunk.
+        config: ``threshold`` chooses the rule.
 
     Returns:
-        Masks as `bench.upstream.pruning.prune` takes them; every convolution keeps a channel.
+        Masks for `bench.upstream.pruning.prune`. Every convolution keeps a channel.
     """
     if config.threshold == "reference":
         return _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
@@ -126,7 +95,7 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
 
 
 def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
-    """Return masks with as many zeros as gates with ``log_alpha`` shifted by their unit's shift, but for rounding."""
+    """Return masks with as many zeros, up to rounding, as the gates have once each unit's ``log_alpha`` is shifted."""
     was_training = gates.training
     gates.eval()
     masks = {}

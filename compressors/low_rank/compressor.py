@@ -8,35 +8,29 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduction import factorised
+from compressors.low_rank.config import MINI, PAPER, SMOKE, LowRankConfig
 from compressors.low_rank.factors import Factors, all_factors, second_moments
 from compressors.low_rank.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
-from compressors.objectives.distillation import (
-    Distillation,
-    DistillationConfig,
-    FrozenTeacher,
-    Projections,
-    layer_groups,
-    trainable_copy,
-)
-from compressors.size.budget import BudgetConfig, budget_for
+from compressors.objectives.distillation import Distillation
+from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.objectives.state_predictors import Projections
+from compressors.size.budget import budget_for
 from compressors.size.linears import LinearGroup, linears_of
-from compressors.training.audio import CropBatches, Waveforms
-from compressors.training.comparable_training import StagedTraining
+from compressors.students.copies import trainable_copy
+from compressors.training.crops import CropBatches, Waveforms
 from compressors.training.kept_tensors import Snapshots, kept_tensors
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
-from compressors.training.stages import StageConfig
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training
@@ -45,77 +39,6 @@ logger = logging.getLogger(__name__)
 
 MOMENTS, FACTORS = "moments.safetensors", "factors"
 """What the work folder keeps while layers are taken apart."""
-
-BUDGET_FIELDS = frozenset(BudgetConfig.model_fields)
-
-
-class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
-    """Which layers get how much rank, and how the model recovers."""
-
-    linears: tuple[LinearGroup, ...] = Field(default=("attention", "feed_forward"), min_length=1)
-    """Linear layers that may become low-rank: ``attention``, ``feed_forward``, and the ``projection`` of the
-    extractor's features. One whose rank would leave it as many weights stays dense."""
-    energy: float | None = Field(default=None, gt=0, lt=1)
-    """Share of every layer's energy to keep, in place of a budget: the squared error of its weights, or where
-    ``whiten`` of its outputs, is the rest."""
-    whiten: bool = True
-    """Measure energy on the layers' outputs for the audio instead of on their weights."""
-    whiten_batches: int = Field(default=32, ge=1)
-    """Batches that the teacher hears for that."""
-    recovery: StageConfig | None
-    """The low-rank model learns from the teacher; null: it stays as the decomposition left it."""
-
-    @model_validator(mode="after")
-    def _has_energy_or_a_budget(self) -> Self:
-        given = sorted(self.model_fields_set & BUDGET_FIELDS)
-        if self.energy is not None and given:
-            raise ValueError(f"energy={self.energy} decides the size, and so does {', '.join(given)}; leave one out")
-        return self
-
-    def fields_without_effect(self) -> Collection[str]:
-        """Name the budget, where the energy decides the size."""
-        return () if self.energy is None else BUDGET_FIELDS
-
-    def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of the recovery; with ``energy``, of which the size follows later, those of a dense one."""
-        if self.recovery is None:
-            return 0
-        heard, kept = self.macs_a_second(teacher), 1.0
-        if self.energy is None:
-            budget = budget_for(self, teacher)
-            kept = budget.wanted / budget.original
-        return self.stage_macs(self.recovery, heard, kept * heard)
-
-
-PAPER = LowRankConfig(
-    # DPHuBERT's number of updates and its batch, for no paper has this very recipe.
-    recovery=StageConfig(updates=75_000, warmup_updates=15_000, learning_rate=2e-4),
-    seconds_per_batch=160,
-    accumulate_batches=4,
-    min_duration_s=2.0,
-    max_duration_s=15.625,
-    drop_longer=True,
-    precision="fp16",
-    max_gradient_norm=10.0,
-    num_workers=4,
-)
-
-MINI = LowRankConfig(
-    recovery=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3),
-    seconds_per_batch=4.0,
-    min_duration_s=0.5,
-    max_duration_s=2.0,
-    checkpoint_updates=50,
-    log_updates=10,
-)
-
-SMOKE = MINI.model_copy(
-    update={
-        "recovery": StageConfig(updates=12, warmup_updates=2, learning_rate=1e-3),
-        "whiten_batches": 4,
-        "log_updates": 2,
-    }
-)
 
 
 class LowRank(TrainingCompressor):

@@ -14,7 +14,8 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
 from bench.upstream.config import ReducedLinear
-from compressors.size.budget import Budget, BudgetConfig
+from compressors.settings import BudgetConfig
+from compressors.size.budget import Budget
 
 Ranks = dict[str, int]
 """Rank of every layer that gets fewer weights by it, by path of module; the others stay dense."""

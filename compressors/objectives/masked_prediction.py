@@ -1,4 +1,4 @@
-"""Masked prediction: an upstream guesses the units of the frames that it does not hear.
+"""HuBERT's masked prediction: an upstream predicts the units of masked frames.
 
 Source: HuBERT (arXiv 2106.07447) section II-B, and its reference implementation.
 """
@@ -11,48 +11,30 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contracts import Settings
 from bench.files.atomic import replacing
 from bench.upstream import UpstreamModel
-from compressors.objectives.masking import span_mask
-from compressors.training.stages import Objective
+from compressors.objectives.span_mask import span_mask
+from compressors.settings import MaskedPredictionConfig
+from compressors.training.objective import Objective
 
 TEMPERATURE = 0.1
 """Divides the cosine similarities. Source: HuBERT section II-B."""
 
 
-class MaskedPredictionConfig(Settings):
-    """How masked prediction trains; a recipe's configuration inherits it."""
-
-    mask_span_frames: int = Field(default=10, ge=1)
-    """Length of a masked span. Source: HuBERT section IV-B."""
-    mask_start_probability: float = Field(default=0.08, gt=0, le=1)
-    """Share of the frames at which a span starts; spans overlap. Source: HuBERT section IV-B."""
-    unmasked_loss_weight: float = Field(default=0.0, ge=0)
-    """Weight of the loss on the frames that are heard; 0 in HuBERT, which then learns from masked frames alone."""
-    feature_penalty_weight: float = Field(default=10.0, ge=0)
-    """Weight of the extractor's mean squared output. Source: HuBERT's reference recipe."""
-    extractor_gradient_scale: float = Field(default=0.1, gt=0)
-    """What the extractor's gradient is multiplied with. Source: HuBERT's reference recipe."""
-    projection_dim: int = Field(default=256, ge=1)
-    """Width in which states and units are compared. Source: HuBERT section IV-B."""
-
-
 @dataclass(frozen=True)
 class Target:
-    """What is predicted from one hidden state."""
+    """Units to predict from one hidden state."""
 
     layer: int
     """The hidden state, 1 to ``num_layers``."""
     num_units: int
-    """Classes."""
+    """Number of classes."""
     weight: float = 1.0
-    """Of its loss among those of all targets."""
+    """Weight of the loss, relative to the other targets."""
 
 
 class UnitPredictor(nn.Module):
@@ -61,7 +43,7 @@ class UnitPredictor(nn.Module):
     def __init__(self, dim: int, num_units: int, projection_dim: int) -> None:
         super().__init__()
         self.projection = nn.Linear(dim, projection_dim)
-        # The reference's embeddings all start in the positive orthant, close to each other; normal ones learn at once.
+        # The reference initialises all embeddings in the positive orthant, close together. Normal ones learn at once.
         self.embeddings = nn.Parameter(torch.randn(num_units, projection_dim))
 
     def forward(self, states: Tensor) -> Tensor:
@@ -72,7 +54,7 @@ class UnitPredictor(nn.Module):
 
 
 class MaskedPrediction(Objective):
-    """An upstream with its mask embedding and its predictors, which are no part of it and end with the training."""
+    """An upstream with a mask embedding and unit predictors, which are used in training only."""
 
     def __init__(self, upstream: UpstreamModel, targets: Sequence[Target], config: MaskedPredictionConfig) -> None:
         super().__init__()
@@ -84,23 +66,23 @@ class MaskedPrediction(Objective):
             UnitPredictor(upstream.dim, target.num_units, config.projection_dim) for target in targets
         )
 
-    def forward(self, waveforms: Tensor, labels: Tensor, update: int) -> dict[str, Tensor | float]:  # noqa: ARG002 - the same loss all along
+    def forward(self, waveforms: Tensor, labels: Tensor, update: int) -> dict[str, Tensor | float]:  # noqa: ARG002 - the loss never changes
         """Compute the loss.
 
         Args:
             waveforms: (batch, samples) float32 at 16 kHz, without padding.
-            labels: (batch, targets, frames) int64, the true units.
+            labels: true units (batch, targets, frames) int64.
             update: finished updates.
 
         Returns:
             ``loss``; ``masked_loss`` and ``unmasked_loss``, weighted means over the targets; ``feature_penalty``; and
-            the last target's ``masked_accuracy`` and ``unmasked_accuracy``.
+            ``masked_accuracy`` and ``unmasked_accuracy`` of the last target.
         """
         features, frame_lengths = self.upstream.extract(waveforms)
         return self.of_features(features, frame_lengths, labels)
 
     def of_features(self, features: Tensor, frame_lengths: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
-        """Compute the loss from the extractor's features, see `UpstreamModel.extract`; the rest is as in `forward`."""
+        """Compute the loss as `forward` does, from the extractor's features; see `UpstreamModel.extract`."""
         features = _with_scaled_gradient(features, self.config.extractor_gradient_scale)
         mask = self.draw_mask(features)
         logits = self.logits(features, frame_lengths, mask)
@@ -125,7 +107,7 @@ class MaskedPrediction(Objective):
         }
 
     def draw_mask(self, features: Tensor) -> Tensor:
-        """Draw a mask (batch, frames) for features (batch, frames, channels)."""
+        """Draw a random mask (batch, frames) for features (batch, frames, channels)."""
         return span_mask(
             features.shape[0],
             features.shape[1],
@@ -135,7 +117,7 @@ class MaskedPrediction(Objective):
         )
 
     def logits(self, features: Tensor, frame_lengths: Tensor, mask: Tensor | None) -> list[Tensor]:
-        """Score the units of every target, (batch, frames, units) each, with the masked frames hidden."""
+        """Return the logits of every target, (batch, frames, units) each. The upstream does not see masked frames."""
         projected = self.upstream.project(features, frame_lengths)
         if mask is not None:
             projected = torch.where(mask[:, :, None], self.mask_embedding.to(projected.dtype), projected)
@@ -151,7 +133,7 @@ class MaskedPrediction(Objective):
         return [group | {"betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}]
 
     def save(self, folder: Path) -> None:
-        """Write the mask embedding and the predictors into a folder beside the model."""
+        """Write the mask embedding and the predictors into a folder."""
         own = {key: value for key, value in self.state_dict().items() if not key.startswith("upstream.")}
         with replacing(folder / "masked_prediction.safetensors") as temporary:
             temporary.write_bytes(save({key: value.detach().contiguous() for key, value in own.items()}))
@@ -160,29 +142,6 @@ class MaskedPrediction(Objective):
         total = sum(target.weight for target in self.targets)
         weighted = [loss * (target.weight / total) for loss, target in zip(losses, self.targets, strict=True)]
         return torch.stack(weighted).sum()
-
-
-class HeadFitting(Objective):
-    """Masked prediction in which the mask embedding and the predictors learn, and the upstream is frozen."""
-
-    def __init__(self, prediction: MaskedPrediction) -> None:
-        super().__init__()
-        self.prediction = prediction
-        prediction.upstream.requires_grad_(False).eval()
-
-    def forward(self, waveforms: Tensor, labels: Tensor, update: int) -> dict[str, Tensor | float]:
-        """Compute what `MaskedPrediction` does."""
-        parts: dict[str, Tensor | float] = self.prediction(waveforms, labels, update)
-        return parts
-
-    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """Leave the upstream out of the one group of `MaskedPrediction`."""
-        head = [self.prediction.mask_embedding, *self.prediction.predictors.parameters()]
-        return [group | {"params": head} for group in self.prediction.parameter_groups(learning_rate)]
-
-    def release(self) -> None:
-        """Let the upstream learn again, in training mode; the head stays as it is."""
-        self.prediction.upstream.requires_grad_(True).train()
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -201,5 +160,5 @@ def _with_scaled_gradient(features: Tensor, scale: float) -> Tensor:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Average, to 0 where there is nothing: in crops no longer than a span every frame is masked."""
+    """Return the mean, or 0 of nothing: every frame of a crop no longer than a span is masked."""
     return values.mean() if values.numel() else values.sum()

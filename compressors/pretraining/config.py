@@ -9,9 +9,9 @@ from typing_extensions import Self
 
 from bench.contracts import Settings
 from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
-from compressors.objectives.masked_prediction import MaskedPredictionConfig
-from compressors.pretraining.augmentation import AugmentationConfig
-from compressors.training.stages import StageConfig, TrainingConfig
+from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION
+from compressors.settings import MaskedPredictionConfig, StageConfig, TrainingConfig
+from compressors.training.augmentation import AugmentationConfig
 
 UnitKind = Literal["mfcc", "hidden", "phones", "speakers"]
 
@@ -139,14 +139,8 @@ BASE = PretrainingConfig(
             predictions=(PredictionConfig(units="hidden", hidden_layer=6, num_units=500, layer=12),),
         ),
     ),
-    seconds_per_batch=87.5,
-    accumulate_batches=32,
-    min_duration_s=2.0,
-    max_duration_s=15.625,
-    num_workers=6,
-    precision="fp16",
-    max_gradient_norm=10.0,
     max_loss_ratio=1.3,
+    **HUBERT_TRAINING,
 )
 """HuBERT Base on LibriSpeech; the batches of its 32 GPUs follow each other here.
 
@@ -176,10 +170,6 @@ MINI = PretrainingConfig(
             ),
         ),
     ),
-    unmasked_loss_weight=0.4,
-    feature_penalty_weight=0.0,
-    extractor_gradient_scale=1.0,
-    projection_dim=64,
     seconds_per_batch=30.0,
     max_duration_s=2.5,
     max_gradient_norm=1.0,
@@ -189,6 +179,7 @@ MINI = PretrainingConfig(
     held_out_s=300.0,
     mixing_probability=0.1,
     noise_probability=0.5,
+    **MINI_MASKED_PREDICTION,
 )
 
 SMOKE = PretrainingConfig(

@@ -20,13 +20,14 @@ from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.pretraining.annotations import phone_units, speaker_units
 from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
 from compressors.pretraining.evaluation import held_out_figures
-from compressors.training.audio import audio_hash, training_files
-from compressors.training.callbacks import Rows
+from compressors.pretraining.held_out import split_held_out
+from compressors.training.files import audio_hash, training_files
+from compressors.training.history import Rows
 from compressors.training.loop import Training
 from compressors.training.precision import precision_on
 from compressors.training.processes import run_together
 from compressors.training.seeds import derived_seed
-from compressors.units.batches import UnitBatches, split_held_out
+from compressors.units.batches import UnitBatches
 from compressors.units.clusters import cluster_units
 from compressors.units.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
 from compressors.units.labels import FrameUnits

@@ -12,19 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import Subset
-from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
-from bench.upstream.config import DropoutRates
-from compressors.objectives.distillation import trainable_copy
-from compressors.objectives.masked_prediction import HeadFitting, MaskedPrediction, MaskedPredictionConfig, Target
+from compressors.objectives.masked_prediction import MaskedPrediction, Target
+from compressors.prune_only.config import MINI, PAPER, SMOKE, PruneOnlyConfig
+from compressors.prune_only.head_fitting import HeadFitting
 from compressors.prune_only.importance import (
-    Importance,
     Scores,
     magnitude_scores,
     masks_within_budget,
@@ -34,133 +31,17 @@ from compressors.prune_only.importance import (
 from compressors.size.budget import Budget, budget_for
 from compressors.size.pruning import pruned_model, report_size, require_reachable
 from compressors.size.several_sizes import models_to_make, target_sparsities, training_of
+from compressors.students.copies import trainable_copy
 from compressors.training.kept_tensors import Snapshots, kept_tensors
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
-from compressors.training.stages import StageConfig
-from compressors.training.warm_start import WarmStartConfig, require_start, start_shape
+from compressors.training.warm_start import require_start, start_shape
 from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import MfccFeatures
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training
     from compressors.units.labels import FrameUnits
-
-
-class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
-    """What is pruned by which importance, and how the model recovers."""
-
-    importance: Importance = "taylor"
-    """``l1`` and ``l2``: the size of a unit's weights. ``taylor``: how much the masked-prediction loss would change
-    without it, to the first order. ``random``: the floor."""
-    pruning_steps: int = Field(default=1, ge=1)
-    """To each size. 1 is one-shot; in more steps the sparsity rises linearly, importances are found anew, and each step
-    has an equal part of the recovery."""
-    taylor_batches: int = Field(default=32, ge=1)
-    """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
-    num_clusters: int = Field(default=100, ge=2, le=30_000)
-    """k-means clusters of MFCCs, the units that masked prediction guesses. Source: HuBERT section IV-B."""
-    kmeans_share: float = Field(default=0.1, gt=0, le=1)
-    """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
-    head: StageConfig
-    """A mask embedding and a predictor of the clusters learn on the frozen model; left out where neither ``taylor`` nor
-    a recovery needs them."""
-    recovery: StageConfig | None
-    """Masked prediction after pruning, shared out equally between the steps; null: none."""
-    dropout: DropoutRates = DropoutRates()
-    """The model's dropout rates while it recovers. Source: DPHuBERT's recipe."""
-
-    @model_validator(mode="after")
-    def _every_step_recovers(self) -> Self:
-        steps = self.pruning_steps * max(len(self.sizes), 1)
-        if self.recovery is not None and self.recovery.updates < steps:
-            wanted = f"pruning_steps {self.pruning_steps}" + (f" times {len(self.sizes)} sizes" if self.sizes else "")
-            raise ValueError(f"recovery.updates {self.recovery.updates} must be at least {wanted}")
-        return self
-
-    @classmethod
-    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Drop ``rescale: false`` from the settings of an old run; that setting no longer exists."""
-        return {name: value for name, value in settings.items() if (name, value) != ("rescale", False)}
-
-    @property
-    def needs_head(self) -> bool:
-        """Whether anything predicts units."""
-        return self.recovery is not None or (self.importance == "taylor" and not self.keep_shape)
-
-    @property
-    def num_steps(self) -> int:
-        """Parts of the recovery to each size."""
-        return 1 if self.keep_shape else self.pruning_steps
-
-    def stages(self) -> dict[str, StageConfig]:
-        """Return the stages that will be run."""
-        return {name: stage for name, stage in super().stages().items() if name != "head" or self.needs_head}
-
-    def shared_stages(self) -> dict[str, StageConfig]:
-        """Return the recovery; the head is fitted once, before the first size."""
-        return {name: stage for name, stage in self.stages().items() if name != "head"}
-
-    def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all stages; each step of pruning leaves its share.
-
-        The head's gradient goes back through the frozen model, to the mask embedding. Taylor's batches do not count.
-        """
-        heard = self.macs_a_second(teacher)
-        stages = self.stages()
-        macs = self.stage_macs(stages["head"], 2 * heard, 0) if "head" in stages else 0
-        before = 1.0
-        for config in self.each_size():
-            budget = budget_for(config, teacher)
-            left = budget.wanted / budget.original
-            mean = left if self.keep_shape else before + (left - before) * (self.num_steps + 1) / (2 * self.num_steps)
-            macs += self.stage_macs(config.recovery, 0, mean * heard) if config.recovery else 0
-            before = left
-        return macs
-
-
-PAPER = PruneOnlyConfig(
-    # DPHuBERT's number of updates and its batch, for no paper has this very recipe; mask and loss are HuBERT's.
-    head=StageConfig(updates=5_000, warmup_updates=500, learning_rate=5e-4),
-    recovery=StageConfig(updates=70_000, warmup_updates=15_000, learning_rate=2e-4),
-    sparsity=0.75,
-    units=("conv", "head", "interm"),
-    seconds_per_batch=160,
-    accumulate_batches=4,
-    min_duration_s=2.0,
-    max_duration_s=15.625,
-    drop_longer=True,
-    precision="fp16",
-    max_gradient_norm=10.0,
-    num_workers=4,
-)
-
-MINI = PruneOnlyConfig(
-    head=StageConfig(updates=100, warmup_updates=10, learning_rate=1e-2),
-    recovery=StageConfig(updates=350, warmup_updates=35, learning_rate=1e-3),
-    pruning_steps=4,
-    unmasked_loss_weight=0.4,
-    feature_penalty_weight=0.0,
-    extractor_gradient_scale=1.0,
-    projection_dim=64,
-    seconds_per_batch=4.0,
-    min_duration_s=0.5,
-    max_duration_s=2.0,
-    checkpoint_updates=50,
-    log_updates=10,
-)
-
-SMOKE = MINI.model_copy(
-    update={
-        "head": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-2),
-        "recovery": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
-        "pruning_steps": 1,
-        "taylor_batches": 4,
-        "num_clusters": 16,
-        "kmeans_share": 1.0,
-        "log_updates": 2,
-    }
-)
 
 
 class PruneOnly(TrainingCompressor):

@@ -19,8 +19,9 @@ from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
 from bench.upstream.pruning import pruned_config
 from compressors.objectives.masked_prediction import MaskedPrediction
+from compressors.settings import PruningConfig, Unit
 from compressors.size.budget import Budget
-from compressors.size.pruning import PruningConfig, Unit, levels_within_budget, rounded
+from compressors.size.pruning import levels_within_budget, rounded
 from compressors.training.kept_tensors import Snapshots
 from compressors.units.batches import UnitBatch
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, PositiveInt, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
-from bench.contracts import Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import (
@@ -23,71 +19,10 @@ from bench.upstream.cost import (
     macs_of_units,
     position_bias_parameters,
 )
+from compressors.settings import BudgetConfig
 
 TOLERANCE = 0.01
 """By how much a result may be off its budget, as a fraction of what is wanted."""
-
-_POWERS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-
-
-def _number_of_parameters(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?)", value.strip().lower())
-    if found is None:
-        raise ValueError("expected a number of parameters such as 23.6M, 900k or 23600000")
-    return round(float(found[1]) * _POWERS[found[2]])
-
-
-def _sizes(value: Any) -> Any:
-    values = value if isinstance(value, list | tuple) else [value]
-    try:
-        numbers = [float(each) for each in values]
-    except (TypeError, ValueError):
-        numbers = []
-    is_ascending = numbers == sorted(set(numbers))
-    if not numbers or not is_ascending or not all(0 < number < 1 for number in numbers):
-        raise ValueError(
-            "expected a number greater than 0 and less than 1, or different ones in ascending order such as [0.5, 0.75]"
-        )
-    return value
-
-
-class BudgetConfig(Settings):
-    """How small the model becomes; a compressor's configuration inherits it."""
-
-    takes_sizes: ClassVar[bool] = False
-    """Whether ``sparsity`` may be several; see `compressors.size.several_sizes`."""
-
-    target: Literal["params", "macs"] = "params"
-    """What ``sparsity`` is a fraction of: the teacher's ``params`` in DPHuBERT's counting, or its ``macs``, the plain
-    count over SUPERB's 32 utterance lengths."""
-    sparsity: Annotated[float | tuple[float, ...], BeforeValidator(_sizes)] = 0.75
-    """Fraction of the teacher's parameters or MACs to remove. Some methods take several in ascending order,
-    ``[0.5, 0.75]``: one call makes a model at each, the later ones from the earlier."""
-    params: Annotated[PositiveInt | None, BeforeValidator(_number_of_parameters)] = None
-    """Trainable parameters of the result at most, as the leaderboard counts them, in place of ``sparsity``: ``23.6M``,
-    ``900k`` or ``23600000``."""
-
-    @model_validator(mode="after")
-    def _has_one_budget(self) -> Self:
-        if self.params is not None and self.target == "macs":
-            raise ValueError(f"params={self.params} and target=macs are two budgets; leave one of them out")
-        if self.sizes and not self.takes_sizes:
-            raise ValueError("this method makes one size at a time; give sparsity one number, or use bench sweep")
-        if self.sizes and self.params is not None:
-            raise ValueError(f"params={self.params} and several of sparsity are two budgets; leave one of them out")
-        return self
-
-    @property
-    def sizes(self) -> tuple[float, ...]:
-        """The sparsities of a call that makes several models; empty: it makes one."""
-        return self.sparsity if isinstance(self.sparsity, tuple) else ()
-
-    @property
-    def final_sparsity(self) -> float:
-        """``sparsity``, of the smallest model."""
-        return self.sparsity[-1] if isinstance(self.sparsity, tuple) else self.sparsity
 
 
 @dataclass(frozen=True)

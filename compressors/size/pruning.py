@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
 from bench.upstream.pruning import prune, pruned_config
-from compressors.size.budget import TOLERANCE, Budget, BudgetConfig, budget_for
+from compressors.settings import PruningConfig, Unit
+from compressors.size.budget import TOLERANCE, Budget, budget_for
 
 logger = logging.getLogger(__name__)
-
-Unit = Literal["conv", "head", "interm", "attlayer", "ffnlayer"]
 
 COARSE_TO_FINE: tuple[Unit, ...] = ("ffnlayer", "attlayer", "head", "conv", "interm")
 """Pruning units by how many parameters one of them holds."""
 
 BISECTIONS = 24
-
-
-class PruningConfig(BudgetConfig):
-    """How small the model becomes, and by what; the configuration of a compressor that prunes inherits it."""
-
-    units: tuple[Unit, ...] = Field(default=("conv", "head", "interm"), min_length=1)
-    """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks
-    (``attlayer``), whole feed-forward blocks (``ffnlayer``)."""
-    keep_position_bias: bool = True
-    """Keep WavLM's relative position bias while any layer has attention; False: it goes with layer 0's, as in
-    DPHuBERT's reference implementation."""
-    keep_output_bias: bool = False
-    """Add the output bias of a block that goes with its last unit to the bias before it; False: it goes too, as in
-    DPHuBERT's reference implementation."""
-    round_to: int = Field(default=1, ge=1)
-    """Convolutions keep a multiple of this many channels, and feed-forward blocks of units, or all where they have
-    fewer: 8 or more suits the kernels of most devices."""
 
 
 def rounded(unit: Unit, num_kept: int, num_units: int, round_to: int) -> int:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from pydantic import model_validator
 from typing_extensions import Self
 
-from compressors.size.pruning import PruningConfig
+from compressors.settings import PruningConfig, StageConfig
 from compressors.training.comparable_training import StagedTraining
-from compressors.training.stages import StageConfig
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training

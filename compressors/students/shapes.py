@@ -16,7 +16,8 @@ from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates, TransformerLayerShape
 from bench.upstream.initialisation import uninitialised
 from bench.upstream.random_shapes import random_model
-from compressors.size.budget import TOLERANCE, Budget, BudgetConfig, budget_for
+from compressors.settings import ThinStudentConfig
+from compressors.size.budget import TOLERANCE, Budget, budget_for
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +25,6 @@ ExtractorWidth = Literal["teacher", "thin"]
 
 _EXTRACTOR = ("feature_extractor.", "feature_projection.layer_norm.")
 """What belongs to the extractor's channels, of the names of weights."""
-
-
-class ThinStudentConfig(BudgetConfig):
-    """The deep and thin student; a compressor's configuration inherits it."""
-
-    extractor: Literal["auto", "teacher", "thin"] = "auto"
-    """Convolutions of the deep and thin student: the ``teacher``'s, or ``thin``, scaled like the width. ``auto`` is
-    ``teacher`` for a budget in parameters, and ``thin`` for one in MACs, of which they are a third."""
 
 
 def shallow_shape(teacher: UpstreamConfig, num_layers: int, *, projection_layer_norm: bool = True) -> UpstreamConfig:

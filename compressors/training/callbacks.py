@@ -1,207 +1,20 @@
-"""What happens around the updates of a stage: ``training.csv``, checkpoints, the progress bar."""
+"""Callbacks of a stage: checkpoints and the progress bar."""
 
 from __future__ import annotations
 
-import csv
-import logging
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 from tqdm import tqdm
 
-from bench.errors import TrainingError
-from bench.files.atomic import replacing
-from bench.progress import TimeLeft, bars_are_drawn
-from compressors.training.audio import CropBatch, CropBatches
-from compressors.training.divergence import ROWS, suspicious_rows
-from compressors.training.stages import TrainingConfig
-from compressors.units.batches import UnitBatches
-
-logger = logging.getLogger(__name__)
-
-Rows = list[dict[str, Any]]
-"""Of ``training.csv``."""
-
-KEPT = ("rows", "sums", "count", "gradient_norm", "skipped", "skipped_in_a_row", "skipped_in_all")
-"""What a checkpoint keeps of a history."""
-
-MAX_SKIPPED_IN_A_ROW = 10
-
-
-class History(Callback):
-    """``training.csv``: one row every few updates, the mean over them, with the last one's gradient norm.
-
-    Rows are part of the checkpoint, so that a resumed stage has each row once.
-    """
-
-    def __init__(self, path: Path, stage: str, config: TrainingConfig, earlier_stages: Rows) -> None:
-        self.path = path
-        self.stage = stage
-        self.config = config
-        self.earlier_stages = earlier_stages
-        self.rows: Rows = []
-        self.sums: dict[str, Tensor] = {}
-        """Over the finished updates since the last row, of the batches of all processes."""
-        self.count = 0
-        self.pending: list[Tensor] = []
-        """What this process logged since the last update, (keys,) each."""
-        self.gradient_norm = torch.zeros(())
-        """Of the last update that was not skipped."""
-        self.skipped = 0
-        """Updates since the last row that the loss scaler of fp16 skipped, as their gradients overflowed."""
-        self.skipped_in_a_row = 0
-        self.skipped_in_all = 0
-        self.first_wrong: Tensor | None = None
-        """Number of this process's first batch whose loss is not finite, or -1; a scalar on the device, so that no step
-        waits for it. In fp16, since the last update that was not skipped."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {name: getattr(self, name) for name in KEPT}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        for name in KEPT:
-            setattr(self, name, state_dict[name])
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
-        """Begin to estimate the time left."""
-        self.time_left = TimeLeft(trainer.max_steps, trainer.global_step)
-
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: CropBatch,
-        batch_idx: int,  # noqa: ARG002 - lightning's signature
-    ) -> None:
-        """Add up what the step logged; write a row where one is due."""
-        logged: dict[str, Tensor] = outputs["logged"]
-        self.pending.append(torch.stack([value.float() for value in logged.values()]))
-        so_far = torch.full_like(logged["loss"], -1, dtype=torch.long) if self.first_wrong is None else self.first_wrong
-        self.first_wrong = torch.where((so_far < 0) & ~logged["loss"].isfinite(), batch.number, so_far)
-        if not update_ends(trainer, batch):
-            return
-        update = trainer.global_step
-        # The loss scaler has waited for the same number.
-        if self.config.precision == "fp16" and not pl_module.gradient_norm.isfinite():
-            self._skip(batch, trainer)
-        else:
-            self._add_update(list(logged), pl_module.gradient_norm, trainer)
-        if update % self.config.log_updates == 0 or update == trainer.max_steps:
-            self._add_row(update, pl_module.last_learning_rate(), trainer)
-            self._require_learning(is_last=update == trainer.max_steps)
-
-    def write(self) -> None:
-        """Write all rows so far."""
-        _write_rows(self.path, [*self.earlier_stages, *self.rows])
-
-    @property
-    def suspicious_rows(self) -> int:
-        """The latest rows on end that look like divergence."""
-        ratio = self.config.max_loss_ratio
-        return 0 if ratio is None else suspicious_rows(self.rows, ratio)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002 - lightning's signature
-        """Let no checkpoint be written of a stage that has gone wrong."""
-        sums = {key: value.item() for key, value in self.sums.items()}
-        self._require_finite(sums | {"gradient_norm": self.gradient_norm.item()}, trainer)
-
-    def _skip(self, batch: CropBatch, trainer: Trainer) -> None:
-        """Count an update that the loss scaler has skipped; batch numbers depend on nothing, so it would come again."""
-        self.pending = []
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        self.skipped_in_all += 1
-        if self.first_wrong is None or self.first_wrong < 0:
-            self.first_wrong = torch.tensor(batch.number)
-        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"Expected finite gradients. Found {self.skipped_in_a_row} updates in a row that overflow in fp16, in "
-                f"stage {self.stage}, at update {trainer.global_step}{self._first_wrong_batch(trainer)}. The last "
-                "checkpoint is kept. Lower the learning rate, or use another precision."
-            )
-
-    def _add_update(self, keys: Sequence[str], gradient_norm: Tensor, trainer: Trainer) -> None:
-        """Add what all processes logged, so that each of them sees the same and judges alike."""
-        totals = cast("Tensor", trainer.strategy.reduce(torch.stack(self.pending).sum(0), reduce_op="sum"))
-        self.sums = {key: value + self.sums.get(key, 0.0) for key, value in zip(keys, totals, strict=True)}
-        self.count += len(self.pending) * trainer.world_size
-        self.pending = []
-        self.gradient_norm = gradient_norm
-        self.skipped_in_a_row = 0
-        if self.config.precision == "fp16":
-            self.first_wrong = None
-
-    def _add_row(self, update: int, learning_rate: float, trainer: Trainer) -> None:
-        if self.skipped and trainer.is_global_zero:
-            logger.warning(
-                "stage %s, update %d: %d of the last updates overflowed in fp16 and were skipped, %d in all",
-                *(self.stage, update, self.skipped, self.skipped_in_all),
-            )
-        if not self.count:
-            return  # All were skipped: the next row has their number.
-        row = {key: value.item() / self.count for key, value in self.sums.items()}
-        row |= {"gradient_norm": self.gradient_norm.item(), "learning_rate": learning_rate}
-        self._require_finite(row, trainer)
-        if self.config.precision == "fp16":
-            row["skipped_updates"] = self.skipped
-        self.rows.append({"stage": self.stage, "update": update, **row})
-        self.sums, self.count, self.skipped = {}, 0, 0
-        if trainer.is_global_zero:
-            self.write()
-            # The loss of a stage that prunes is mostly its regulariser, which rises with the target.
-            own = f" (distillation {row['distillation']:.4f})" if "distillation" in row else ""
-            left = self.time_left.after(update)
-            logger.info("stage %s, update %d: loss %.4f%s%s", self.stage, update, row["loss"], own, left)
-
-    def _require_learning(self, *, is_last: bool) -> None:
-        if self.suspicious_rows >= (1 if is_last else ROWS):
-            last, lowest = self.rows[-1], min(row["loss"] for row in self.rows)
-            raise TrainingError(
-                f"Expected the loss to fall. Found stage {self.stage} diverging: loss {last['loss']:.3f} after "
-                f"{lowest:.3f}, gradient norm {last['gradient_norm']:.1f}, at update {last['update']}. The last "
-                "checkpoint from before is kept. Lower the learning rate."
-            )
-
-    def _require_finite(self, values: dict[str, float], trainer: Trainer) -> None:
-        wrong = [key for key, value in values.items() if not math.isfinite(value)]
-        if wrong:
-            raise TrainingError(
-                f"Expected finite numbers. Found {', '.join(wrong)} infinite or NaN in stage {self.stage}, at update "
-                f"{trainer.global_step} or shortly before{self._first_wrong_batch(trainer)}. The last checkpoint is "
-                "kept. Lower the learning rate, or use another precision."
-            )
-
-    def _first_wrong_batch(self, trainer: Trainer) -> str:
-        """Name the batch whose loss was the first that is not finite, if one was."""
-        number = -1 if self.first_wrong is None else int(self.first_wrong)
-        if number < 0:
-            return ""
-        dataset = getattr(trainer.train_dataloader, "dataset", None)
-        if not isinstance(dataset, CropBatches | UnitBatches):
-            return f", first in batch {number}"
-        first, *others = (str(crop.file.path) for crop in dataset.crops(number))
-        more = f" and {len(others)} more" if others else ""
-        return f", first in batch {number} ({first}{more})"
-
-
-def _write_rows(path: Path, rows: Rows) -> None:
-    columns = dict.fromkeys(key for row in rows for key in row)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
+from bench.progress import bars_are_drawn
+from compressors.training.crops import CropBatch
+from compressors.training.history import History, update_ends
 
 
 class Checkpoints(Callback):
-    """One file a stage, written over every few updates and at the end, but not while the stage may be diverging."""
+    """Saves one checkpoint per stage every few updates and at the end, but not while the stage may be diverging."""
 
     def __init__(self, path: Path, every_updates: int, history: History) -> None:
         self.path = path
@@ -216,7 +29,7 @@ class Checkpoints(Callback):
         batch: CropBatch,
         batch_idx: int,  # noqa: ARG002 - lightning's signature
     ) -> None:
-        """Save where due."""
+        """Save if due."""
         update = trainer.global_step
         is_due = update % self.every_updates == 0 or update == trainer.max_steps
         if is_due and update_ends(trainer, batch) and not self.history.suspicious_rows:
@@ -224,7 +37,7 @@ class Checkpoints(Callback):
 
 
 class ProgressBar(Callback):
-    """Updates on standard error, where that is a terminal."""
+    """A bar of updates on standard error, if that is a terminal."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -247,7 +60,7 @@ class ProgressBar(Callback):
         batch: CropBatch,
         batch_idx: int,  # noqa: ARG002 - lightning's signature
     ) -> None:
-        """Move on by an update."""
+        """Advance by one update."""
         if update_ends(trainer, batch) and not self.bar.disable:
             self.bar.set_postfix(loss=f"{outputs['logged']['loss'].item():.3f}", refresh=False)
             self.bar.update()
@@ -255,9 +68,3 @@ class ProgressBar(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
         """Close the bar."""
         self.bar.close()
-
-
-def update_ends(trainer: Trainer, batch: CropBatch) -> bool:
-    """Tell whether the optimiser has just made an update, rather than gathered another gradient for it."""
-    number_here = batch.number // trainer.world_size
-    return (number_here + 1) % trainer.accumulate_grad_batches == 0

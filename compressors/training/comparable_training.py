@@ -8,7 +8,7 @@ from bench.audio.files import SAMPLE_RATE_HZ
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
-from compressors.training.stages import StageConfig, TrainingConfig
+from compressors.settings import StageConfig, TrainingConfig
 
 BACKWARD = 2
 """MACs of a backward pass over those of the forward pass: one product for the inputs, one for the weights."""

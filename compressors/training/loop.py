@@ -32,12 +32,14 @@ from bench.audio.files import AudioFile
 from bench.contracts import Context
 from bench.workers.reader_errors import leave_signals_to_parent, plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
-from compressors.training.audio import CropBatch, CropBatches
-from compressors.training.callbacks import Checkpoints, History, ProgressBar, Rows
+from compressors.settings import StageConfig, TrainingConfig
+from compressors.training.callbacks import Checkpoints, ProgressBar
 from compressors.training.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
+from compressors.training.crops import CropBatch, CropBatches
+from compressors.training.history import History, Rows
+from compressors.training.objective import Objective
 from compressors.training.precision import stage_precision
 from compressors.training.seeds import derived_seed
-from compressors.training.stages import Objective, StageConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig

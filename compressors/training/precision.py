@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.contracts import Context
 from bench.errors import UserError
-from compressors.training.stages import TrainingConfig
+from compressors.settings import TrainingConfig
 
 logger = logging.getLogger(__name__)
 

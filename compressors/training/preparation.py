@@ -13,9 +13,9 @@ from bench.errors import UserError
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
-from compressors.training.audio import audio_hash, training_files
+from compressors.settings import TrainingConfig
+from compressors.training.files import audio_hash, training_files
 from compressors.training.precision import precision_on
-from compressors.training.stages import TrainingConfig
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training

@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from bench.contracts import Context
 from bench.errors import UserError
-from compressors.training.stages import TrainingConfig
+from compressors.settings import TrainingConfig
 
 LOGGERS = ("bench", "compressors")
 MESSAGE_CHARACTERS = 1000

@@ -29,10 +29,6 @@ _OWN = {"schema_version", "dropout", "conv_layers", "layers", "relative_position
 class WarmStartConfig(SizesConfig):
     """Settings of a method that prunes and can go on from an existing model; a configuration inherits it."""
 
-    keep_shape: bool = False
-    """Train the model of ``--from`` on in its own shape, without pruning; ``--from`` sets it where no size is asked
-    for, or the model's own."""
-
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
         """Return the recipe for a warm start; see `bench.contracts.Compressor.warm_started`."""
         require_part(start, teacher)

@@ -16,9 +16,9 @@ from bench.audio.files import AudioFile
 from bench.files.sealed import read_sealed, write_sealed
 from bench.progress import tracked
 from bench.upstream import UpstreamConfig
-from compressors.pretraining.gathering import GatheredFeatures
-from compressors.pretraining.kmeans import fitted_centroids
 from compressors.units.frame_features import Features, FrameFeatures
+from compressors.units.gathering import GatheredFeatures
+from compressors.units.kmeans import fitted_centroids
 from compressors.units.labels import (
     FrameUnits,
     Labels,

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from bench.audio.files import AudioFile
 from bench.cache_folder import units_root
 from bench.contracts import Context
@@ -20,8 +18,8 @@ from bench.errors import UserError
 from bench.store.claims import claim_folder, claimed
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
-from compressors.objectives.distillation import FrozenTeacher
-from compressors.objectives.masked_prediction import MaskedPredictionConfig
+from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.settings import TeacherUnitsConfig
 from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import HiddenFeatures
 from compressors.units.labels import FrameUnits, drawn_files, require_frames
@@ -34,20 +32,6 @@ DEPTH_OF_UNITS = 0.75
 
 UNITS_VERSION = 2
 """Of how units are made; a higher one leaves those in the cache alone."""
-
-
-class TeacherUnitsConfig(MaskedPredictionConfig):
-    """Which units the student predicts, and how; a compressor's configuration inherits it."""
-
-    cluster_layer: int | None = Field(default=None, ge=1)
-    """The teacher's hidden state that is clustered, 1 to its depth; by default at three quarters of it, 9 of 12.
-    Source: HuBERT section IV-B."""
-    num_clusters: int = Field(default=500, ge=2, le=30_000)
-    """k-means clusters of that state, the units. Source: HuBERT section IV-B."""
-    kmeans_share: float = Field(default=0.1, gt=0, le=1)
-    """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
-    kmeans_seed: int = 0
-    """Of that choice, and of k-means; not the run's seed, so that all seeds of a run share their units."""
 
 
 def cluster_layer(config: TeacherUnitsConfig, num_layers: int) -> int:

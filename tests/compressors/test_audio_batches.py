@@ -16,8 +16,9 @@ from bench.errors import UserError
 from compressors.dphubert import compressor as dphubert
 from compressors.low_rank import compressor as low_rank
 from compressors.prune_only import compressor as prune_only
-from compressors.training.audio import CropBatches, audio_hash, training_files
-from compressors.training.stages import TrainingConfig
+from compressors.settings import TrainingConfig
+from compressors.training.crops import CropBatches
+from compressors.training.files import audio_hash, training_files
 
 SHORTEST_SAMPLES = 400
 CONFIG = TrainingConfig(min_duration_s=0.5, max_duration_s=2.0, seconds_per_batch=4.0)

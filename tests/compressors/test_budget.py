@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import count_parameters, superb_macs
-from compressors.size.budget import BudgetConfig, budget_for
+from compressors.settings import BudgetConfig
+from compressors.size.budget import budget_for
 
 HUBERT_BASE = uniform_config("hubert", 768, 12, 12, 3072)
 HALF_WIDTH = uniform_config("hubert", 384, 12, 12, 1536)

@@ -16,7 +16,7 @@ from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
-from compressors.dphubert.compressor import MINI, PAPER
+from compressors.dphubert.config import MINI, PAPER
 from compressors.training.comparable_training import StagedTraining
 
 METHODS = ("dphubert", "distill-only", "prune-only", "masked-distill")

@@ -23,7 +23,7 @@ from bench.upstream.initialisation import uninitialised
 from bench.upstream.random_shapes import SHAPES
 from compressors.distill_only import DistillOnly, DistillOnlyConfig, make_student, state_predictors
 from compressors.dphubert.compressor import DPHuBERT
-from compressors.training.stages import StageConfig
+from compressors.settings import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 STUDENTS = ["deep-thin", "distilhubert", "wide-shallow"]

@@ -13,16 +13,13 @@ from safetensors import safe_open
 from bench.errors import UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
-from compressors.objectives.distillation import (
-    Distillation,
-    DistillationConfig,
-    FrozenTeacher,
-    PredictionHeads,
-    Projections,
-    distillation_loss,
-    layer_groups,
-    trainable_copy,
-)
+from compressors.objectives.distillation import Distillation
+from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.objectives.hidden_state_loss import distillation_loss
+from compressors.objectives.state_predictors import PredictionHeads, Projections
+from compressors.settings import DistillationConfig
+from compressors.students.copies import trainable_copy
 
 COSINE = {"raw": "raw", "log_sig": "log_sigmoid"}
 

@@ -17,10 +17,12 @@ from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, superb_macs
-from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.dphubert.config import DPHuBERTConfig
+from compressors.dphubert.joint_stage import JointDistillationPruning
+from compressors.settings import StageConfig
 from compressors.size.budget import budget_for
 from compressors.size.pruning import largest_sparsity
-from compressors.training.stages import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_kills_change_nothing, tiny_teacher
 
 

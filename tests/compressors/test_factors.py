@@ -20,7 +20,8 @@ from compressors.low_rank.ranks import (
     ranks_within_budget,
     require_reachable_rank,
 )
-from compressors.size.budget import BudgetConfig, budget_for
+from compressors.settings import BudgetConfig
+from compressors.size.budget import budget_for
 from compressors.size.linears import linears_of
 
 SHAPE = tiny_teacher().config

@@ -15,10 +15,10 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
 from bench.upstream.pruning import prune, pruned_config
 from bench.upstream.random_shapes import random_model
-from compressors.objectives.masked_prediction import MaskedPrediction, MaskedPredictionConfig, Target
+from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.prune_only.importance import magnitude_scores, masks_within_budget, random_scores, taylor_scores
+from compressors.settings import MaskedPredictionConfig, PruningConfig
 from compressors.size.budget import budget_for
-from compressors.size.pruning import PruningConfig
 from compressors.training.kept_tensors import Snapshots
 from compressors.units.batches import UnitBatch
 

@@ -19,11 +19,12 @@ from bench.upstream.reduction import quantised
 from compressors.distill_only import DistillOnly
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.low_rank import factors
-from compressors.low_rank.compressor import LowRank, LowRankConfig
+from compressors.low_rank.compressor import LowRank
+from compressors.low_rank.config import LowRankConfig
 from compressors.prune_only.compressor import PruneOnly
+from compressors.settings import StageConfig
 from compressors.size.linears import linears_of
-from compressors.training.audio import Waveforms
-from compressors.training.stages import StageConfig
+from compressors.training.crops import Waveforms
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 

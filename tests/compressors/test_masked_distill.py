@@ -16,8 +16,8 @@ from bench.upstream.checkpoint import weights_hash
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnly
 from compressors.masked_distill import MaskedDistill, MaskedDistillConfig
+from compressors.settings import StageConfig
 from compressors.students.shapes import thin_student, thin_student_shape
-from compressors.training.stages import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 

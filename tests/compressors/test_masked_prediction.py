@@ -12,14 +12,10 @@ from torchaudio.models.wav2vec2.components import LogitGenerator
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.random_shapes import SHAPES, random_model
-from compressors.objectives.masked_prediction import (
-    HeadFitting,
-    MaskedPrediction,
-    MaskedPredictionConfig,
-    Target,
-    UnitPredictor,
-)
-from compressors.objectives.masking import span_mask
+from compressors.objectives.masked_prediction import MaskedPrediction, Target, UnitPredictor
+from compressors.objectives.span_mask import span_mask
+from compressors.prune_only.head_fitting import HeadFitting
+from compressors.settings import MaskedPredictionConfig
 
 NO_DROPOUT = DropoutRates(projection=0, attention=0, feed_forward=0, hidden=0)
 SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=16, positional_kernel=16, dropout=NO_DROPOUT)

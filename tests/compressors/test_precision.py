@@ -13,9 +13,9 @@ from bench.errors import UserError
 from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel
 from bench.upstream.gates import Gates
+from compressors.settings import TrainingConfig
 from compressors.training import precision
 from compressors.training.precision import precision_on, stage_precision, wrong_convolutions
-from compressors.training.stages import TrainingConfig
 
 
 class WrongInBf16(nn.Conv1d):

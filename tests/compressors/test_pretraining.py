@@ -24,12 +24,13 @@ from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import read_manifest, weights_hash
 from bench.upstream.random_shapes import SHAPES
 from bench.upstream.reference import MINI_HUBERT_FOLDER
-from compressors.pretraining.augmentation import mixed, noisy
 from compressors.pretraining.config import BASE, MINI, PRESETS, PretrainingConfig
 from compressors.pretraining.folder import pretrain_into, resolved
+from compressors.pretraining.held_out import split_held_out
 from compressors.pretraining.recipe import Pretraining, supervision
+from compressors.training.augmentation import mixed, noisy
 from compressors.training.divergence import suspicious_rows
-from compressors.units.batches import UnitBatches, split_held_out
+from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import aligned_mfcc
 from compressors.units.labels import FrameUnits
 

@@ -21,10 +21,11 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
 from bench.upstream.pruning import prune
 from compressors.dphubert.compressor import DPHuBERT
-from compressors.prune_only.compressor import MINI, PruneOnly, PruneOnlyConfig
+from compressors.prune_only.compressor import PruneOnly
+from compressors.prune_only.config import MINI, PruneOnlyConfig
 from compressors.prune_only.importance import magnitude_scores, masks_within_budget
+from compressors.settings import StageConfig
 from compressors.size.budget import budget_for
-from compressors.training.stages import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 

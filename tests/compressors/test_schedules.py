@@ -13,10 +13,11 @@ from bench.upstream.cost import UNITS
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import pruned_config
 from benchmarks.automatic_schedule import SHAPES, missed, trained_gates
+from compressors.dphubert.config import SparsityConfig
 from compressors.dphubert.schedules import AutomaticSchedule, schedule_of
-from compressors.dphubert.sparsity import SparsityConfig, final_masks, hardened_sparsity
+from compressors.dphubert.sparsity import final_masks, hardened_sparsity
+from compressors.settings import StageConfig
 from compressors.size.budget import budget_for
-from compressors.training.stages import StageConfig
 
 PAPER_UNITS = ("conv", "head", "interm")
 

@@ -14,10 +14,12 @@ from bench.upstream.config import DropoutRates
 from bench.upstream.cost import kept_units
 from bench.upstream.gates import open_probability
 from bench.upstream.pruning import prune
-from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig, JointDistillationPruning
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.dphubert.config import DPHuBERTConfig
+from compressors.dphubert.joint_stage import JointDistillationPruning
 from compressors.dphubert.shrinking import CLOSED_FOR_GOOD, open_units
 from compressors.dphubert.sparsity import expected_sparsity
-from compressors.training.stages import StageConfig
+from compressors.settings import StageConfig
 from tests.helpers.method_checks import assert_interruptions_change_nothing
 
 LEARNING_RATE = 1e-2

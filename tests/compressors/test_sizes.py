@@ -15,9 +15,11 @@ from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamModel, weights_hash
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnlyConfig
-from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig
-from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
-from compressors.training.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.dphubert.config import MINI, DPHuBERTConfig
+from compressors.prune_only.compressor import PruneOnly
+from compressors.prune_only.config import PruneOnlyConfig
+from compressors.settings import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 SIZES = (0.2, 0.35)

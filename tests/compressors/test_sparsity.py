@@ -16,13 +16,8 @@ from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, count_parameters, superb_macs
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import prune, pruned_config
-from compressors.dphubert.sparsity import (
-    Multipliers,
-    SparsityConfig,
-    expected_sparsity,
-    final_masks,
-    target_sparsity,
-)
+from compressors.dphubert.config import SparsityConfig
+from compressors.dphubert.sparsity import Multipliers, expected_sparsity, final_masks, target_sparsity
 from compressors.size.budget import budget_for
 from compressors.size.pruning import largest_sparsity, require_reachable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compressors.training.stages import StageConfig
+from compressors.settings import StageConfig
 
 
 def test_the_last_update_counts_on_request() -> None:

@@ -12,7 +12,8 @@ from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, UpstreamConfig, uniform_config
 from bench.upstream.cost import superb_macs
 from bench.upstream.random_shapes import SHAPES
-from compressors.size.budget import BudgetConfig, budget_for
+from compressors.settings import BudgetConfig
+from compressors.size.budget import budget_for
 from compressors.students.shapes import ExtractorWidth, shallow_shape, shallow_student, thin_shape, thin_student
 from tests.helpers.method_checks import TEACHER_SHAPE, tiny_teacher
 

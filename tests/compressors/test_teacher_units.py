@@ -15,10 +15,11 @@ from bench.cache_folder import units_root
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.testing import write_speech
-from compressors.pretraining.kmeans import fitted_centroids
+from compressors.settings import TeacherUnitsConfig
 from compressors.units.frame_features import HiddenFeatures
+from compressors.units.kmeans import fitted_centroids
 from compressors.units.labels import FrameUnits
-from compressors.units.teacher_units import TeacherUnitsConfig, cluster_layer, require_units, teacher_units
+from compressors.units.teacher_units import cluster_layer, require_units, teacher_units
 from tests.helpers.method_checks import tiny_teacher
 
 

@@ -28,11 +28,13 @@ from bench.errors import TrainingError, UserError
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
-from compressors.dphubert.compressor import DPHuBERTConfig, JointDistillationPruning
-from compressors.training.audio import CropBatches
+from compressors.dphubert.config import DPHuBERTConfig
+from compressors.dphubert.joint_stage import JointDistillationPruning
+from compressors.settings import StageConfig, TrainingConfig
+from compressors.training.crops import CropBatches
 from compressors.training.loop import Training
+from compressors.training.objective import Objective
 from compressors.training.seeds import derived_seed
-from compressors.training.stages import Objective, StageConfig, TrainingConfig
 from tests.helpers.reference_names import gate_key, small_gated, weight_key
 
 

@@ -18,9 +18,12 @@ from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import DropoutRates
 from bench.upstream.cost import count_dphubert_parameters, count_macs
 from bench.upstream.random_shapes import random_model
-from compressors.dphubert.compressor import MINI, DPHuBERT, DPHuBERTConfig, JointDistillationPruning
-from compressors.objectives.unit_prediction import DistillationAndPrediction, UnitPrediction, student_objective
-from compressors.training.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.dphubert.config import MINI, DPHuBERTConfig
+from compressors.dphubert.joint_stage import JointDistillationPruning
+from compressors.objectives.student_objective import DistillationAndPrediction, student_objective
+from compressors.objectives.unit_prediction import UnitPrediction
+from compressors.settings import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 NO_DROPOUT = DropoutRates(projection=0.0, attention=0.0, feed_forward=0.0, hidden=0.0)

@@ -21,11 +21,11 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.upstream.config import uniform_config
 from bench.upstream.random_shapes import random_model
-from compressors.pretraining import kmeans
 from compressors.pretraining.annotations import folded, phone_units, speaker_units
-from compressors.pretraining.kmeans import fitted_centroids
+from compressors.units import kmeans
 from compressors.units.clusters import cluster_units, nearest_units
 from compressors.units.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
+from compressors.units.kmeans import fitted_centroids
 from compressors.units.labels import perplexity
 
 SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)
@@ -117,7 +117,7 @@ class TestClusters:
         self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("compressors.units.clusters.SECONDS_A_SHARD", 0.0)
-        monkeypatch.setattr("compressors.pretraining.gathering.SECONDS_BETWEEN_NOTES", 0.0)
+        monkeypatch.setattr("compressors.units.gathering.SECONDS_BETWEEN_NOTES", 0.0)
         whole = cluster_units(_Counting(), 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "whole")
         with pytest.raises(KeyError):
             cluster_units(
@@ -157,7 +157,7 @@ class TestClusters:
     def test_killed_while_features_are_gathered_nothing_is_computed_twice(
         self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("compressors.pretraining.gathering.SECONDS_BETWEEN_NOTES", 0.0)
+        monkeypatch.setattr("compressors.units.gathering.SECONDS_BETWEEN_NOTES", 0.0)
         arguments: dict[str, Any] = {"config": SHAPE, "share": 1.0, "seed": 0}
         whole = cluster_units(_Counting(), 5, files, folder=tmp_path / "whole", **arguments)
         with pytest.raises(KeyError):

@@ -19,10 +19,13 @@ from bench.upstream import UpstreamModel, save_upstream, weights_hash
 from bench.upstream.config import ReducedLinear
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnly, DistillOnlyConfig
-from compressors.dphubert.compressor import DPHuBERT, DPHuBERTConfig
-from compressors.objectives.distillation import Projections, layer_groups
-from compressors.prune_only.compressor import PruneOnly, PruneOnlyConfig
-from compressors.training.stages import StageConfig
+from compressors.dphubert.compressor import DPHuBERT
+from compressors.dphubert.config import DPHuBERTConfig
+from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.state_predictors import Projections
+from compressors.prune_only.compressor import PruneOnly
+from compressors.prune_only.config import PruneOnlyConfig
+from compressors.settings import StageConfig
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher, warm_start
 
 SHARED = {"seconds_per_batch": 3.0, "max_duration_s": 1.5, "checkpoint_updates": 2, "log_updates": 2}

@@ -20,9 +20,10 @@ from bench.contracts import Context
 from bench.files.sealed import DAMAGED, read_sealed, write_sealed
 from bench.runs.time_spent import noting_time, time_spent
 from bench.upstream.config import uniform_config
+from compressors.settings import StageConfig, TrainingConfig
 from compressors.training.kept_tensors import kept_tensors
 from compressors.training.loop import Training
-from compressors.training.stages import Objective, StageConfig, TrainingConfig
+from compressors.training.objective import Objective
 from compressors.units.clusters import cluster_units
 from compressors.units.frame_features import MfccFeatures
 from tasks.bridge.head_checkpoints import HeadCheckpoints

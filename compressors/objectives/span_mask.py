@@ -1,4 +1,4 @@
-"""Span masks: which frames a model has to guess from the others."""
+"""Random masks of spans of frames."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 def span_mask(batch: int, num_frames: int, *, span: int, start_probability: float, device: torch.device) -> Tensor:
     """Mask random spans of frames; spans may overlap.
 
-    Every utterance gets equally many spans, at distinct random starts, none of which reaches over the end. Draws from
-    torch's generator of the CPU, whatever the device.
+    Every utterance gets the same number of spans, at distinct random starts. No span crosses the end. The random
+    numbers come from torch's CPU generator on every device.
 
     Args:
-        batch: utterances.
-        num_frames: frames of each.
-        span: length of a span, in frames; utterances shorter than it are one span.
+        batch: number of utterances.
+        num_frames: frames of each utterance.
+        span: length of a span, in frames. A shorter utterance is one span.
         start_probability: share of the frames at which a span starts.
-        device: of the mask.
+        device: device of the mask.
 
     Returns:
-        (batch, num_frames) bool, True where masked; at least one span in every utterance.
+        (batch, num_frames) bool, True if masked, with at least one span per utterance.
 
     Source: wav2vec 2.0 (arXiv 2006.11477) section 3.1 and HuBERT (arXiv 2106.07447) section II-B; the number of spans
     is rounded at random, as in the reference implementation.

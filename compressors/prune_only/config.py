@@ -1,0 +1,120 @@
+"""The settings of ``prune-only``. Those that other methods share are in `compressors.settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from bench.upstream import UpstreamConfig
+from bench.upstream.config import DropoutRates
+from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
+from compressors.settings import MaskedPredictionConfig, StageConfig
+from compressors.size.budget import budget_for
+from compressors.training.warm_start import WarmStartConfig
+
+Importance = Literal["l1", "l2", "taylor", "random"]
+
+
+class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
+    """Settings of pruning by importance, and of the recovery."""
+
+    importance: Importance = "taylor"
+    """``l1`` and ``l2``: the size of a unit's weights. ``taylor``: how much the masked-prediction loss would change
+    without the unit, to first order. ``random``: a baseline."""
+    pruning_steps: int = Field(default=1, ge=1)
+    """Pruning steps to each size. 1 is one-shot. With more steps the sparsity rises linearly, each step computes new
+    importances, and each has an equal part of the recovery."""
+    taylor_batches: int = Field(default=32, ge=1)
+    """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
+    num_clusters: int = Field(default=100, ge=2, le=30_000)
+    """Number of k-means clusters of MFCCs, the units of masked prediction. Source: HuBERT section IV-B."""
+    kmeans_share: float = Field(default=0.1, gt=0, le=1)
+    """Share of the files that k-means sees. Source: HuBERT section IV-B."""
+    head: StageConfig
+    """A mask embedding and a unit predictor learn on the frozen model. Skipped if neither ``taylor`` nor a recovery
+    needs them."""
+    recovery: StageConfig | None
+    """Masked prediction after pruning, divided equally among the steps. null: no recovery."""
+    dropout: DropoutRates = DropoutRates()
+    """The model's dropout rates in the recovery. Source: DPHuBERT's recipe."""
+
+    @model_validator(mode="after")
+    def _every_step_recovers(self) -> Self:
+        steps = self.pruning_steps * max(len(self.sizes), 1)
+        if self.recovery is not None and self.recovery.updates < steps:
+            wanted = f"pruning_steps {self.pruning_steps}" + (f" times {len(self.sizes)} sizes" if self.sizes else "")
+            raise ValueError(f"recovery.updates {self.recovery.updates} must be at least {wanted}")
+        return self
+
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Drop ``rescale: false`` from the settings of an old run; that setting no longer exists."""
+        return {name: value for name, value in settings.items() if (name, value) != ("rescale", False)}
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether anything needs a unit predictor."""
+        return self.recovery is not None or (self.importance == "taylor" and not self.keep_shape)
+
+    @property
+    def num_steps(self) -> int:
+        """Number of parts of the recovery of each size."""
+        return 1 if self.keep_shape else self.pruning_steps
+
+    def stages(self) -> dict[str, StageConfig]:
+        """Return the stages that will run."""
+        return {name: stage for name, stage in super().stages().items() if name != "head" or self.needs_head}
+
+    def shared_stages(self) -> dict[str, StageConfig]:
+        """Return the recovery. The head is fitted once, before the first size."""
+        return {name: stage for name, stage in self.stages().items() if name != "head"}
+
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all stages.
+
+        The head's gradient goes through the frozen model to the mask embedding. Taylor's batches are not counted.
+        """
+        whole = self.macs_a_second(teacher)
+        stages = self.stages()
+        macs = self.stage_macs(stages["head"], 2 * whole, 0) if "head" in stages else 0
+        before = 1.0
+        for config in self.each_size():
+            budget = budget_for(config, teacher)
+            left = budget.wanted / budget.original
+            mean = left if self.keep_shape else before + (left - before) * (self.num_steps + 1) / (2 * self.num_steps)
+            macs += self.stage_macs(config.recovery, 0, mean * whole) if config.recovery else 0
+            before = left
+        return macs
+
+
+PAPER = PruneOnlyConfig(
+    # No paper has exactly this recipe: updates and batches are DPHuBERT's, mask and loss HuBERT's.
+    head=StageConfig(updates=5_000, warmup_updates=500, learning_rate=5e-4),
+    recovery=StageConfig(updates=70_000, warmup_updates=15_000, learning_rate=2e-4),
+    sparsity=0.75,
+    units=("conv", "head", "interm"),
+    **DPHUBERT_TRAINING,
+)
+
+MINI = PruneOnlyConfig(
+    head=StageConfig(updates=100, warmup_updates=10, learning_rate=1e-2),
+    recovery=StageConfig(updates=350, warmup_updates=35, learning_rate=1e-3),
+    pruning_steps=4,
+    **MINI_MASKED_PREDICTION,
+    **MINI_TRAINING,
+)
+
+SMOKE = MINI.model_copy(
+    update={
+        "head": StageConfig(updates=4, warmup_updates=1, learning_rate=1e-2),
+        "recovery": StageConfig(updates=8, warmup_updates=2, learning_rate=1e-3),
+        "pruning_steps": 1,
+        "taylor_batches": 4,
+        "num_clusters": 16,
+        "kmeans_share": 1.0,
+        "log_updates": 2,
+    }
+)
