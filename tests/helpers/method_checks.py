@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +20,9 @@ from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel, load_folder
 from bench.upstream.checkpoint import weights_hash
 from compressors.training.callbacks import Checkpoints
+from tests.helpers.programs import PROCESSES
 
 TEACHER_SHAPE = TEACHER_SHAPES["hubert"]
-
-PROCESSES = multiprocessing.get_context("forkserver")
-"""Processes that begin with what takes seconds to import."""
-PROCESSES.set_forkserver_preload(["compressors.training.loop", __name__])
 
 
 def tiny_teacher(seed: int = 0) -> UpstreamModel:

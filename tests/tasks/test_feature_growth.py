@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from bench.errors import UserError
 from tasks.feature_cache.growth import growths
 from tasks.feature_cache.room import folder_bytes, prune, room_to_grow
+from tests.helpers.programs import Program
 
 NO_ROOM = "features: no room within --cache-limit until another process has written its own"
 SIZE_BYTES = 60_000
@@ -64,24 +63,17 @@ print("has", "".join(chr(int(cached[name].unique())) for name in wanted), flush=
 """
 
 
-def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def writer(folder: Path) -> subprocess.Popen[str]:
+def writer(folder: Path) -> Program:
     """Start a process that computes features: a third of them for every line that it is sent."""
-    return start(WRITE, folder)
+    return Program(WRITE, folder)
 
 
-def says(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
+def says(process: Program) -> str:
     return process.stdout.readline().strip()
 
 
-def write(process: subprocess.Popen[str], root: Path) -> None:
+def write(process: Program, root: Path) -> None:
     """Let a process write, and see that all that is there keeps to the limit."""
-    assert process.stdin is not None
     process.stdin.write("go on\n")
     process.stdin.flush()
     assert says(process) == "wrote"
@@ -90,7 +82,7 @@ def write(process: subprocess.Popen[str], root: Path) -> None:
 
 
 @pytest.fixture
-def another(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def another(tmp_path: Path) -> Iterator[Program]:
     """A process that holds room and never comes to write."""
     process = writer(tmp_path / "theirs")
     assert says(process) == "has room"
@@ -99,7 +91,7 @@ def another(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def test_who_does_not_fit_waits_and_then_takes_the_place(another: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_who_does_not_fit_waits_and_then_takes_the_place(another: Program, tmp_path: Path) -> None:
     write(another, tmp_path)
     waiting = writer(tmp_path / "mine")
     assert says(waiting) == NO_ROOM
@@ -115,7 +107,7 @@ def test_who_does_not_fit_waits_and_then_takes_the_place(another: subprocess.Pop
     assert {path.name: folder_bytes(path) for path in tmp_path.iterdir() if path.is_dir()} == {"mine": SIZE_BYTES}
 
 
-def test_a_killed_process_holds_nothing(another: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_a_killed_process_holds_nothing(another: Program, tmp_path: Path) -> None:
     (growth,) = growths(tmp_path)
     assert (growth.folder, growth.num_bytes) == (tmp_path / "theirs", SIZE_BYTES)
     killer = threading.Timer(1.0, another.kill)
@@ -126,7 +118,7 @@ def test_a_killed_process_holds_nothing(another: subprocess.Popen[str], tmp_path
     assert list(tmp_path.glob("growing-*")) == []
 
 
-def test_who_fits_beside_another_does_not_wait(another: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_who_fits_beside_another_does_not_wait(another: Program, tmp_path: Path) -> None:
     with room_to_grow(tmp_path / "mine", lambda: LIMIT_BYTES - SIZE_BYTES, LIMIT_BYTES) as written:
         written(1_000)
         held = {growth.folder.name: growth.num_bytes for growth in growths(tmp_path)}
@@ -134,7 +126,7 @@ def test_who_fits_beside_another_does_not_wait(another: subprocess.Popen[str], t
     assert another.poll() is None
 
 
-def test_who_waits_may_lose_its_store(another: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_who_waits_may_lose_its_store(another: Program, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "earlier").write_bytes(bytes(1000))
     waiting = writer(tmp_path / "mine")
@@ -151,7 +143,7 @@ def test_who_waits_may_lose_its_store(another: subprocess.Popen[str], tmp_path: 
 
 
 def test_what_others_are_about_to_write_is_no_free_disk(
-    another: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    another: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.feature_cache.room.SPARE_BYTES", 0)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=SIZE_BYTES + 50_000))
@@ -164,7 +156,7 @@ def test_what_others_are_about_to_write_is_no_free_disk(
         pass
 
 
-def computes(process: subprocess.Popen[str]) -> str:
+def computes(process: Program) -> str:
     """Return the utterance that a process computes, as soon as it does."""
     while (said := says(process)).startswith("features:"):
         pass
@@ -172,9 +164,9 @@ def computes(process: subprocess.Popen[str]) -> str:
     return said[-1]
 
 
-def rest_of(process: subprocess.Popen[str], num_utterances: int) -> list[str]:
+def rest_of(process: Program, num_utterances: int) -> list[str]:
     """Let a process compute so many utterances, and return what it says of them until it ends."""
-    said, _ = process.communicate("go on\n" * num_utterances, timeout=60)
+    said = process.communicate("go on\n" * num_utterances, timeout=60)
     assert process.returncode == 0
     return [line for line in said.splitlines() if not line.startswith(("features:", "waiting for"))]
 
@@ -183,11 +175,11 @@ class TestOneStore:
     """Processes that want features of one upstream, each utterance named by a letter."""
 
     @pytest.fixture
-    def computing(self, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    def computing(self, tmp_path: Path) -> Iterator[Callable[..., Program]]:
         started = []
 
-        def compute(wanted: str, limit_bytes: int = 0) -> subprocess.Popen[str]:
-            started.append(start(COMPUTE, tmp_path / "store", limit_bytes, wanted))
+        def compute(wanted: str, limit_bytes: int = 0) -> Program:
+            started.append(Program(COMPUTE, tmp_path / "store", limit_bytes, wanted))
             return started[-1]
 
         yield compute
