@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bench import registry
 from bench.cli.numbers import as_decimal, whole_numbers
 from bench.cli.spelling import spelled_assignments, spelled_compressor, spelled_data
+from bench.config.choice import Choice, Preset, TrainingBudget
 from bench.config.data import tasks_with_data
+from bench.config.overrides import parse_overrides
 from bench.config.repeated import Repeated
-from bench.config.run import Choice, Preset, RunConfig, TrainingBudget, resolve
-from bench.config.variants import compressor_by_row
+from bench.config.row_names import compressor_by_row
+from bench.config.rows import Row
+from bench.config.run import RunConfig, resolve
 from bench.contracts import FeatureProtocol
 from bench.errors import UserError
 from bench.stacking import part_names
@@ -21,104 +24,122 @@ from bench.text import shortened
 
 LARGEST_SEED = 2**32 - 1
 """What numpy's and torch's generators take."""
-LARGEST_FOLD = 4
+LARGEST_FOLD = 1000
+"""The task itself says how many it has."""
 LARGEST_RATE = 1000
 """Of learning."""
 
 
-def resolved_run(
+def resolved_run(*, repeated: Repeated | None = None, earlier: Sequence[Row] = (), **options: Any) -> RunConfig:
+    """Resolve the options of a command; see `read_choice` and `bench.config.run.resolve`."""
+    return resolved(read_choice(**options), repeated, earlier)
+
+
+def resolved(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> RunConfig:
+    """Resolve a choice, and check its model references; neither audio nor weights are read."""
+    from bench.upstream.reference import check_reference
+
+    config = resolve(choice, repeated, earlier)
+    references = [*choice.references, choice.teacher, choice.start]
+    for reference in references:
+        if reference is not None:
+            check_reference(reference)
+    return config
+
+
+def read_choice(
     *,
-    compressors: str = "none",
-    models: str = "",
+    compressors: str | None = None,
+    models: str | None = None,
     teacher: str | None = None,
     start: str | None = None,
-    tasks: str | None,
-    data: str,
-    preset: str,
+    tasks: str | None = None,
+    data: str = "mini",
+    preset: str | None = None,
     protocol: str | None = None,
-    seeds: str,
+    seeds: str | None = None,
     sparsities: str | None = None,
     training_budget: str | None = None,
-    assignments: Sequence[str],
-    repeated: Repeated | None = None,
-) -> RunConfig:
-    """Resolve the options of ``run``, ``evaluate`` and ``sweep``; touches neither audio nor weights.
+    lr: str | None = None,
+    folds: str | None = None,
+    assignments: Sequence[str] = (),
+    stored: Mapping[str, Any] | None = None,
+) -> Choice:
+    """Read the options of a command; text becomes values here and nowhere else.
 
-    ``models`` are evaluated as they are, beside the teacher where there is one; compression goes on from ``start``.
-    Settings are those of the run that is ``repeated``, where there is one, else of the preset.
+    Args:
+        compressors: ``--compressor``.
+        models: ``--baseline``, or ``--model`` where there is no teacher.
+        teacher: ``--teacher``.
+        start: ``--from``.
+        tasks: ``--tasks``.
+        data: ``--data``.
+        preset: ``--preset``.
+        protocol: ``--protocol``.
+        seeds: ``--seeds``.
+        sparsities: ``--sparsity``.
+        training_budget: ``--budget``.
+        lr: ``--lr``.
+        folds: ``--folds``.
+        assignments: every ``--set``.
+        stored: fields of `Choice` for the options that are None, those of a repeated run.
+
+    Raises:
+        UserError: a value of the wrong kind, an unknown name, a name given twice.
     """
-    preset = one_of(preset, get_args(Preset), "--preset")
-    if protocol is not None:
-        protocol = one_of(protocol, get_args(FeatureProtocol), "--protocol")
-    if training_budget is not None:
-        training_budget = one_of(training_budget, get_args(TrainingBudget), "--budget")
-    models_option = "--baseline" if teacher else "--model"
-    choice = Choice(
-        compressors=tuple(spelled_compressor(text) for text in comma_separated(compressors, "--compressor")),
-        references=comma_separated(models, models_option) if models else (),
-        teacher=teacher or None,
-        start=start,
-        tasks=_task_names(tasks, data),
-        data=spelled_data(data),
-        preset=preset,  # type: ignore[arg-type]
-        protocol=protocol,  # type: ignore[arg-type]
-        seeds=whole_numbers(comma_separated(seeds, "--seeds"), "--seeds", LARGEST_SEED),
-        sparsities=() if sparsities is None else _sparsities(sparsities),
-        training_budget=training_budget,  # type: ignore[arg-type]
-        assignments=tuple(spelled_assignments(assignments)),
-    )
-    chosen = compressor_by_row(choice.compressors).values()
-    registry.require("bench.compressors", [part for name in chosen for part in part_names(name)])
-    registry.require("bench.tasks", choice.tasks)
-    # Imported here, as it imports torch: wrong names are refused without it.
-    from bench.runs.warm_start import with_warm_start
-    from bench.upstream.reference import check_reference, model_name
-
-    choice = _with_absolute_references(choice)
-    references = [*choice.references, *([choice.teacher] if choice.teacher else [])]
-    names = {reference: model_name(reference) for reference in references}
-    config = resolve(choice, names, repeated)
-    for reference in [*references, *([] if choice.start is None else [choice.start])]:
-        check_reference(reference)
-    return with_warm_start(config, choice.assignments)
+    read: dict[str, Any] = {
+        "compressors": None if compressors is None else _compressors(compressors),
+        "tasks": None if tasks is None else _task_names(tasks, data),
+        "preset": None if preset is None else one_of(preset, get_args(Preset), "--preset"),
+        "protocol": None if protocol is None else one_of(protocol, get_args(FeatureProtocol), "--protocol"),
+        "seeds": None if seeds is None else whole_numbers(comma_separated(seeds, "--seeds"), "--seeds", LARGEST_SEED),
+        "sparsities": None if sparsities is None else _sparsities(sparsities),
+        "training_budget": None
+        if training_budget is None
+        else one_of(training_budget, get_args(TrainingBudget), "--budget"),
+        "data": spelled_data(data),
+        "settings": parse_overrides(spelled_assignments(assignments)),
+        "head_settings": _head_settings(lr, folds),
+    }
+    registry.require("bench.tasks", read["tasks"] or ())
+    # The spelling of references needs torch; wrong names are refused without it.
+    read |= {
+        "references": _references(models, "--baseline" if teacher else "--model") if models else None,
+        "teacher": _absolute(teacher) if teacher else None,
+        "start": None if start is None else _absolute(start),
+    }
+    return Choice(**{**(stored or {}), **{name: value for name, value in read.items() if value is not None}})
 
 
 def run_folder(
     out: Path | None, config: RunConfig, assignments: Sequence[str], *, lr: str | None, folds: str | None
 ) -> Path:
-    """The run's folder: ``--out``, or a name derived from the configuration."""
-    # As typed, not as one assignment a task: a further task extends the run, and must find its folder.
-    shorthands = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
-    return (
-        out
-        if out is not None
-        else Path("results") / "runs" / config.run_name([*spelled_assignments(assignments), *shorthands])
-    )
+    """Return the run's folder: ``--out``, or a name derived from the configuration."""
+    if out is not None:
+        return out
+    # As typed, not as settings of the tasks: a further task extends the run, and must find its folder.
+    heads = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
+    return Path("results") / "runs" / config.run_name([*spelled_assignments(assignments), *heads])
 
 
-def head_shorthands(tasks: str | None, data: str, lr: str | None, folds: str | None) -> list[str]:
-    """Spell ``--lr`` and ``--folds`` as ``--set`` for every chosen task that has such a setting.
-
-    Raises:
-        UserError: a value of the wrong kind, or no chosen task that it concerns.
-    """
-    if lr is None and folds is None:
-        return []
-    names = _task_names(tasks, data)
-    settings = {name: registry.load("bench.tasks", name).config_type.model_fields for name in names}
-    assignments = []
-    for option, field, value in (
-        ("--lr", "learning_rate", None if lr is None else _learning_rate(lr)),
-        ("--folds", "folds", None if folds is None else _folds(folds)),
-    ):
-        concerned = [name for name, fields in settings.items() if field in fields]
-        if value is not None and not concerned:
-            raise UserError(f"{option}: none of the chosen tasks ({', '.join(names)}) has {field}. Leave it out.")
-        assignments += [f"tasks.{name}.{field}={value}" for name in concerned if value is not None]
-    return assignments
+def _compressors(text: str) -> dict[str, str]:
+    """Read ``--compressor``: the compressor of each row."""
+    rows = compressor_by_row([spelled_compressor(part) for part in comma_separated(text, "--compressor")])
+    registry.require("bench.compressors", [part for name in rows.values() for part in part_names(name)])
+    return rows
 
 
-def _learning_rate(text: str) -> str:
+def _head_settings(lr: str | None, folds: str | None) -> dict[str, Any]:
+    """Read ``--lr`` and ``--folds``, settings of every chosen task that has them."""
+    found: dict[str, Any] = {}
+    if lr is not None:
+        found["learning_rate"] = _learning_rate(lr)
+    if folds is not None:
+        found["folds"] = whole_numbers(comma_separated(folds, "--folds"), "--folds", LARGEST_FOLD)
+    return found
+
+
+def _learning_rate(text: str) -> float | str:
     if text.lower() == "auto":
         return "auto"
     rate = as_decimal(text)
@@ -126,29 +147,17 @@ def _learning_rate(text: str) -> str:
         raise UserError(
             f"Expected auto or a positive number up to {LARGEST_RATE} in --lr. Found {shortened(repr(text))}."
         )
-    return repr(float(rate))
+    return float(rate)
 
 
-def _folds(text: str) -> str:
-    folds = whole_numbers(comma_separated(text, "--folds"), "--folds", LARGEST_FOLD)
-    return f"[{', '.join(str(fold) for fold in folds)}]"
-
-
-def _task_names(text: str | None, data: str) -> tuple[str, ...]:
-    if text is None:
-        return ()
+def _task_names(text: str, data: str) -> tuple[str, ...]:
     if text.lower() == ALL_TASKS:
         return tuple(tasks_with_data(spelled_data(data)))
     return comma_separated(text, "--tasks", registry.names("bench.tasks"))
 
 
-def _with_absolute_references(choice: Choice) -> Choice:
-    update = {
-        "references": tuple(_absolute(reference) for reference in choice.references),
-        "teacher": None if choice.teacher is None else _absolute(choice.teacher),
-        "start": None if choice.start is None else _absolute(choice.start),
-    }
-    return choice.model_copy(update=update)
+def _references(text: str, option: str) -> tuple[str, ...]:
+    return tuple(_absolute(reference) for reference in comma_separated(text, option))
 
 
 def _absolute(reference: str) -> str:

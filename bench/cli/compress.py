@@ -30,7 +30,7 @@ def compress(
     """
     from bench.cli.choices import resolved_run
     from bench.cli.output import model_rows
-    from bench.config.variants import NO_COMPRESSOR
+    from bench.config.row_names import NO_COMPRESSOR
     from bench.errors import UserError
     from bench.runs.compress import compress_into
     from bench.terminal.choices import comma_separated, one_of

@@ -28,7 +28,7 @@ def evaluate(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Evaluate models on downstream tasks, and collate a leaderboard."""
-    from bench.cli.choices import head_shorthands, resolved_run, run_folder
+    from bench.cli.choices import resolved_run, run_folder
     from bench.cli.run import execute
 
     assignments = set_ or []
@@ -39,7 +39,9 @@ def evaluate(
         preset=preset,
         protocol=protocol,
         seeds=seeds,
-        assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
+        lr=lr,
+        folds=folds,
+        assignments=assignments,
     )
     folder = run_folder(out, config, assignments, lr=lr, folds=folds)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

@@ -28,8 +28,8 @@ From = Annotated[
     typer.Option(
         "--from",
         metavar="REF",
-        help="Go on from this compressed model, in a tenth of the updates; it keeps its shape unless "
-        "--set sparsity says smaller.",
+        help="Warm start: train this compressed model further, in a tenth of the updates. It keeps its shape unless "
+        "--set sparsity asks for a smaller one.",
     ),
 ]
 Baseline = Annotated[
@@ -73,7 +73,7 @@ LearningRate = Annotated[
 ]
 Folds = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="Folds of the task er, comma-separated, from 0 to 4 [default: the preset's]."),
+    typer.Option(help="Folds of tasks that have several, comma-separated [default: the preset's]."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]

@@ -47,29 +47,25 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
     return Repeated(config, path, with_data="data" not in given, with_settings="preset" not in given)
 
 
-def all_tasks(repeated: Repeated) -> str:
-    """List the tasks that the data of a repeated run have, comma-separated."""
+def all_tasks(repeated: Repeated) -> tuple[str, ...]:
+    """List the tasks that the data of a repeated run have."""
     from bench.config.data import tasks_with_data
 
     data = repeated.config.data
-    return ",".join(tasks_with_data(data.embedded) if data.embedded else data.tasks)
+    return tuple(tasks_with_data(data.embedded) if data.embedded else data.tasks)
 
 
-def stored_options(config: RunConfig) -> dict[str, Any]:
-    """Spell a configuration as the arguments of `bench.cli.choices.resolved_run`."""
-    compressors = [
-        name if source.compressor == name else f"{name}={source.compressor}"
-        for name, source in config.compressors().items()
-    ]
+def stored_choice(config: RunConfig) -> dict[str, Any]:
+    """Return the fields of `bench.config.choice.Choice` that make the same run."""
     references = [source.reference for source in config.models.values() if source.reference]
     return {
-        "compressors": ",".join(compressors) or "none",
+        "compressors": {row: source.compressor for row, source in config.compressors().items()},
         "teacher": config.teacher,
         "start": config.start,
-        "models": ",".join(reference for reference in references if reference != config.teacher),
-        "tasks": ",".join(config.tasks),
+        "references": tuple(reference for reference in references if reference != config.teacher),
+        "tasks": tuple(config.tasks),
         "preset": config.preset,
         "protocol": config.protocol,
-        "seeds": ",".join(str(seed) for seed in config.seeds),
+        "seeds": config.seeds,
         "training_budget": config.training_budget,
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.config.run import RunConfig
 
 ARGUMENTS = {"compressor": "compressors", "from_": "start", "baseline": "models"}
-"""Parameter of the command to that of `bench.cli.choices.resolved_run`, where they differ."""
+"""Parameter of the command to that of `bench.cli.choices.read_choice`, where they differ."""
 
 
 def run(
@@ -25,7 +25,7 @@ def run(
         Optional[Path],  # noqa: UP045
         typer.Option(
             metavar="FILE",
-            help="Repeat the run with this config.yaml. Options given as well go before what it says.",
+            help="Repeat the run with this config.yaml. Further options override it.",
         ),
     ] = None,
     compressor: Annotated[
@@ -57,38 +57,40 @@ def run(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import head_shorthands, resolved_run, run_folder
-    from bench.cli.repeating import all_tasks, given_options, read_repeated, stored_options
+    from bench.cli.choices import read_choice, resolved, run_folder
+    from bench.cli.repeating import all_tasks, given_options, read_repeated, stored_choice
     from bench.errors import UserError
     from bench.terminal.choices import ALL_TASKS
 
-    assignments = set_ or []
-    chosen: dict[str, Any] = {
+    options: dict[str, Any] = {
         "compressors": compressor,
         "teacher": teacher,
         "start": from_,
-        "models": baseline or "",
+        "models": baseline,
         "tasks": tasks,
         "preset": preset,
         "protocol": protocol,
         "seeds": seeds,
     }
-    repeated = None
+    repeated, stored = None, {}
     if config is not None:
         given = given_options(context)
         repeated = read_repeated(config, given)
         typed = {ARGUMENTS.get(name, name) for name in given}
-        chosen |= {name: value for name, value in stored_options(repeated.config).items() if name not in typed}
-        if repeated.with_data and chosen["tasks"].lower() == ALL_TASKS:
-            chosen["tasks"] = all_tasks(repeated)
+        stored = stored_choice(repeated.config)
+        options = {name: value for name, value in options.items() if name in typed}
+        if repeated.with_data and options.get("tasks", "").lower() == ALL_TASKS:
+            stored["tasks"] = all_tasks(repeated)
+            del options["tasks"]
     elif tasks is None:
         raise UserError("Expected --tasks, such as asr,ks or all, or --config. Found neither.")
-    shorthands = head_shorthands(chosen["tasks"], data, lr, folds)
-    resolved = resolved_run(**chosen, data=data, assignments=[*assignments, *shorthands], repeated=repeated)
+    assignments = set_ or []
+    choice = read_choice(**options, data=data, lr=lr, folds=folds, assignments=assignments, stored=stored)
+    run_config = resolved(choice, repeated)
     # A repeated run has a folder of its own, which the same command finds again.
-    named = [*assignments, *([f"--config {resolved.model_dump_json()}"] if repeated else [])]
-    folder = run_folder(out, resolved, named, lr=lr, folds=folds)
-    return execute(resolved, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
+    named = [*assignments, *([f"--config {run_config.model_dump_json()}"] if repeated else [])]
+    folder = run_folder(out, run_config, named, lr=lr, folds=folds)
+    return execute(run_config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
 
 
 def execute(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import registry
-from bench.config.variants import NO_COMPRESSOR
+from bench.config.row_names import NO_COMPRESSOR
 from bench.terminal.choices import spelled
 
 

@@ -44,16 +44,18 @@ def sweep(
 
     Run again, it finishes what is missing and repeats nothing.
     """
-    from bench.cli.choices import head_shorthands, resolved_run, run_folder
+    from bench.cli.choices import read_choice, resolved, run_folder
     from bench.cli.run import execute
-    from bench.runs.training_budget import with_equal_training
+    from bench.config.rows import stored_row
+    from bench.config.run import without_rows
+    from bench.runs.plan import rows_there
     from bench.store.run_folder import RunFolder
 
     assignments = set_ or []
-    config = resolved_run(
+    choice = read_choice(
         compressors=compressor,
         teacher=teacher,
-        models=baseline or "",
+        models=baseline,
         tasks=tasks,
         data=data,
         preset=preset,
@@ -61,8 +63,11 @@ def sweep(
         seeds=seeds,
         sparsities=sparsity,
         training_budget=budget,
-        assignments=[*assignments, *head_shorthands(tasks, data, lr, folds)],
+        lr=lr,
+        folds=folds,
+        assignments=assignments,
     )
-    folder = run_folder(out, config, assignments, lr=lr, folds=folds)
-    config = with_equal_training(config, RunFolder(folder))
+    folder = run_folder(out, without_rows(choice), assignments, lr=lr, folds=folds)
+    earlier = [stored_row(name, source) for name, source in rows_there(RunFolder(folder)).items()]
+    config = resolved(choice, earlier=earlier)
     return execute(config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)

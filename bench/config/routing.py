@@ -1,4 +1,4 @@
-"""Finds whom each ``--set`` concerns: the data, a task, or compressors and their parts."""
+"""Finds what each ``--set`` is for: the data, a task, or compressors and their parts."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def split_off(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], 
     return inside, outside
 
 
-def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> tuple[Changes, dict[str, Any]]:
-    """Return each task's changes, and the rest.
+def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> Changes:
+    """Return each task's changes.
 
     Raises:
         UserError: a task that is not chosen.
     """
-    inside, rest = split_off(overrides, "tasks")
+    inside, _ = split_off(overrides, "tasks")
     chosen = list(tasks)
     unknown = {key.partition(".")[0] for key in inside} - set(chosen)
     if unknown:
         name = min(unknown)
         raise UserError(f"--set tasks.{name}...: this task is not chosen. {nearest(name, chosen)}")
-    return {name: split_off(inside, name)[0] for name in chosen}, rest
+    return {name: split_off(inside, name)[0] for name in chosen}
 
 
 def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> dict[str, Changes]:
@@ -51,7 +51,9 @@ def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> d
     Raises:
         UserError: a key that no part has, or the name of a row that is one.
     """
-    to_all, others = split_off(overrides, "compressor")
+    _, others = split_off(overrides, "data")
+    _, others = split_off(others, "tasks")
+    to_all, others = split_off(others, "compressor")
     parts = {name: part for chosen in rows.values() for name, part in chosen.items()}
     fields = {field for part in parts.values() for field in _fields(part)}
     named = [row for row in rows if row not in parts]

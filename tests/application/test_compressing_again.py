@@ -132,7 +132,7 @@ class TestFrom:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"start": "fbank"}, "--from fbank has no weights to go on from"),
+            ({"start": "fbank"}, "--from fbank has no weights to start from"),
             ({"start": "random:wavlm_large"}, "its architecture is wavlm, the teacher's hubert"),
             ({"start": "TEACHER"}, "as large as the teacher"),
             ({"start": "TEACHER", "compressor": "low-rank"}, "--from: low-rank"),

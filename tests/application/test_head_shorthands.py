@@ -1,4 +1,4 @@
-"""``--lr`` and ``--folds``: short for ``--set`` of every chosen task that they concern."""
+"""``--lr`` and ``--folds``: settings of every chosen task that has them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.choices import head_shorthands, resolved_run, run_folder
+from bench.cli.choices import resolved_run, run_folder
 from bench.config.run import RunConfig
 from bench.errors import UserError
 
 
 def resolved(tasks: str, lr: str | None = None, folds: str | None = None, *assignments: str) -> RunConfig:
-    given = [*assignments, *head_shorthands(tasks, "mini", lr, folds)]
-    return resolved_run(models="fbank", tasks=tasks, data="mini", preset="mini", seeds="0", assignments=given)
+    return resolved_run(models="fbank", tasks=tasks, preset="mini", lr=lr, folds=folds, assignments=assignments)
 
 
 @pytest.mark.parametrize(("lr", "rate"), [("auto", "auto"), ("1e-4", 1e-4), ("0.05", 0.05), ("3E-7", 3e-7)])
@@ -28,10 +27,6 @@ def test_folds_go_to_the_task_that_has_some() -> None:
     assert "folds" not in tasks["ks"]
 
 
-def test_nothing_given_changes_nothing() -> None:
-    assert head_shorthands("er,ks", "mini", None, None) == []
-
-
 @pytest.mark.parametrize(
     ("tasks", "lr", "folds", "told"),
     [
@@ -39,8 +34,8 @@ def test_nothing_given_changes_nothing() -> None:
         ("ks", "-1", None, "--lr"),
         ("ks", "nan", None, "--lr"),
         ("ks,sf", None, "0", r"--folds: none of the chosen tasks \(ks, sf\) has folds"),
-        ("er", None, "first", "whole numbers from 0 to 4 in --folds"),
-        ("er", None, "5", "--folds.*'5'"),
+        ("er", None, "first", "whole numbers .* in --folds"),
+        ("er", None, "5", "task er: folds.*found 5"),
     ],
 )
 def test_what_cannot_be_meant(tasks: str, lr: str | None, folds: str | None, told: str) -> None:
@@ -49,7 +44,7 @@ def test_what_cannot_be_meant(tasks: str, lr: str | None, folds: str | None, tol
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(UserError, match=r"tasks\.ks\.learning_rate is given twice"):
+    with pytest.raises(UserError, match=r"tasks\.ks\.learning_rate and --lr"):
         resolved("ks", "auto", None, "tasks.ks.learning_rate=1e-3")
 
 

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from bench.config.agreement import difference_of_tasks
-from bench.config.run import Choice, RunConfig, resolve
+from bench.config.run import RunConfig, resolve
 from bench.errors import UserError
 from bench.runs.plan import join_run
 from bench.store.run_folder import RunFolder
 from tests.fuzz.harness import ends_well
+from tests.helpers.choices import choice_of
 
 
 def config_of(*assignments: str) -> RunConfig:
-    choice = Choice(compressors=("prune-only",), teacher="mini-hubert", tasks=("ks",), assignments=assignments)
-    return resolve(choice, {"mini-hubert": "mini-hubert"})
+    return resolve(choice_of("prune-only", *assignments, tasks=("ks",)))
 
 
 def moved(config: RunConfig, root: Path, version: str) -> RunConfig:
@@ -69,8 +69,7 @@ def test_settings_that_came_later_have_their_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compressor", ["dphubert", "dphubert+int8", "distill-only"])
 def test_they_are_those_of_the_preset_where_it_has_others(compressor: str, tmp_path: Path) -> None:
     student = ("student=distilhubert",) if compressor == "distill-only" else ()
-    choice = Choice(compressors=(compressor,), teacher="mini-hubert", tasks=("ks",), assignments=student)
-    config = resolve(choice, {"mini-hubert": "mini-hubert"})
+    config = resolve(choice_of(compressor, *student, tasks=("ks",)))
     values = config.model_dump(mode="json")
     settings = values["models"][compressor]["settings"]
     del settings.get("dphubert", settings)["seconds_per_batch"]

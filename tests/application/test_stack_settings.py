@@ -6,22 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
 from bench.runs.plan import compressions
-from bench.runs.training_budget import with_equal_training
 from bench.stacking import compressor_type
-from bench.store.run_folder import RunFolder
 from bench.testing import TEACHER_SHAPES
-
-
-def config_of(compressors: str, *assignments: str, **more: Any) -> RunConfig:
-    choice = Choice(compressors=tuple(compressors.split(",")), teacher="mini-hubert", assignments=assignments, **more)
-    return resolve(choice, {"mini-hubert": "mini-hubert"})
-
-
-def settings_of(compressors: str, *assignments: str, **more: Any) -> dict[str, dict[str, Any]]:
-    return {row: source.settings for row, source in config_of(compressors, *assignments, **more).compressors().items()}
+from tests.helpers.choices import config_of, settings_of
 
 
 class TestSet:
@@ -85,9 +74,9 @@ class TestSweep:
             settings_of("dphubert+low-rank", "dphubert.sparsity=0.2", **sweep)
 
     @pytest.mark.parametrize("budget", ["updates", "macs"])
-    def test_a_part_that_does_not_train_adds_nothing_to_the_budget(self, budget: str, tmp_path: Any) -> None:
+    def test_a_part_that_does_not_train_adds_nothing_to_the_budget(self, budget: str) -> None:
         config = config_of("dphubert,dphubert+int8", sparsities=(0.5,), training_budget=budget)
-        models = with_equal_training(config, RunFolder(tmp_path / "sweep")).models
+        models = config.models
         assert models["dphubert+int8-0.5"].settings["dphubert"] == models["dphubert-0.5"].settings
 
     def test_parts_that_train_share_the_budget_in_proportion(self) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.run import Choice, resolve
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.runs.run import Outcome, Run
@@ -20,6 +19,7 @@ from bench.stacking import compressor_type
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamModel, load_folder, save_upstream, weights_hash
 from bench.upstream.cost import count_parameters
+from tests.helpers.choices import config_of
 
 PARTS = ("prune-only", "distill-only")
 NAME = "+".join(PARTS)
@@ -173,15 +173,9 @@ class TestRun:
     ) -> Outcome:
         data = teacher.with_name("data.yaml")
         data.write_text(f"audio: {{layout: folder, root: {audio.root}}}\n")
-        choice = Choice(
-            compressors=tuple(compressors.split(",")),
-            teacher=str(teacher),
-            data=str(data),
-            preset="smoke",
-            assignments=("importance=l2", "recovery=null", *assignments),
-            **more,  # type: ignore[arg-type]
-        )
-        return Run(resolve(choice, {str(teacher): "teacher"}), teacher.with_name("run"), "cpu").execute()
+        given = ("importance=l2", "recovery=null", *assignments)
+        config = config_of(compressors, *given, teacher=str(teacher), data=str(data), preset="smoke", **more)
+        return Run(config, teacher.with_name("run"), "cpu").execute()
 
     def test_the_row_is_not_compressed_twice(
         self, teacher: Path, audio: AudioSource, caplog: pytest.LogCaptureFixture

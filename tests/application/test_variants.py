@@ -7,20 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.config.run import Choice, RunConfig, resolve
 from bench.errors import UserError
-from bench.runs.training_budget import with_equal_training
-from bench.store.run_folder import RunFolder
+from tests.helpers.choices import config_of, settings_of
 from tests.helpers.command_line import bench
-
-
-def config_of(compressors: str, *assignments: str, **more: Any) -> RunConfig:
-    choice = Choice(compressors=tuple(compressors.split(",")), teacher="mini-hubert", assignments=assignments, **more)
-    return resolve(choice, {"mini-hubert": "mini-hubert"})
-
-
-def settings_of(compressors: str, *assignments: str, **more: Any) -> dict[str, dict[str, Any]]:
-    return {row: source.settings for row, source in config_of(compressors, *assignments, **more).compressors().items()}
 
 
 class TestSet:
@@ -78,10 +67,10 @@ class TestSet:
 
 
 class TestTrainingBudget:
-    def test_other_settings_of_the_first_compressor_train_as_much(self, tmp_path: Path) -> None:
+    def test_other_settings_of_the_first_compressor_train_as_much(self) -> None:
         choice: dict[str, Any] = {"sparsities": (0.5, 0.75), "training_budget": "macs"}
         config = config_of("dphubert,both=dphubert", "both.objective=both", **choice)
-        rows = with_equal_training(config, RunFolder(tmp_path)).compressors()
+        rows = config.compressors()
         updates = {row: source.settings["joint"]["updates"] for row, source in rows.items()}
         assert updates["dphubert-0.5"] == updates["dphubert-0.75"] == 300
         assert max(updates["both-0.5"], updates["both-0.75"]) < 300

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from bench import registry
-from bench.config.run import ModelSource, RunConfig, TrainingBudget
-from bench.contracts import AudioSource, ComparableTraining, Data
+from bench.config.rows import Row
+from bench.config.training_budget import equally_trained
+from bench.contracts import ComparableTraining, Settings
 from bench.errors import UserError
-from bench.runs.training_budget import with_equal_training
-from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
 from compressors.dphubert.config import MINI, PAPER
 from compressors.training.comparable_training import StagedTraining
+from tests.helpers.choices import settings_of
 
 METHODS = ("dphubert", "distill-only", "prune-only", "masked-distill")
 TEACHER = "random:mini-hubert"
@@ -35,28 +34,22 @@ def recipe(name: str, preset: str = "mini") -> ComparableTraining:
     return settings
 
 
-def sweep(*methods: str, sparsity: float = 0.75, budget: TrainingBudget = "updates") -> RunConfig:
-    models = {TEACHER: ModelSource(reference=TEACHER)}
-    for name in methods:
-        plugin = registry.load("bench.compressors", name)
-        settings = plugin.presets["mini"].model_copy(update={"sparsity": sparsity}).model_dump(mode="json")
-        models[f"{name}-{sparsity}"] = ModelSource(compressor=name, settings=settings)
-    data = Data(name="none", audio=AudioSource(layout="folder"), tasks={})
-    return RunConfig(teacher=TEACHER, data=data, preset="mini", training_budget=budget, models=models, tasks={})
+def sweep(*methods: str, sparsity: float = 0.75) -> list[Row]:
+    presets = {name: registry.load("bench.compressors", name).presets["mini"] for name in methods}
+    return [
+        Row(f"{name}-{sparsity}", None, name, {name: preset.model_copy(update={"sparsity": sparsity})})
+        for name, preset in presets.items()
+    ]
 
 
-def changed(config: RunConfig, row: str, settings: Mapping[str, object]) -> RunConfig:
-    source = config.models[row].model_copy(update={"settings": dict(settings)})
-    return config.model_copy(update={"models": {**config.models, row: source}})
+def changed(rows: Sequence[Row], compressor: str, settings: Settings) -> list[Row]:
+    return [row.with_settings(settings) if row.compressor == compressor else row for row in rows]
 
 
-def trained(config: RunConfig) -> dict[str, ComparableTraining]:
-    return {
-        source.compressor or "": registry.load("bench.compressors", source.compressor or "").config_type.model_validate(
-            source.settings
-        )
-        for source in config.compressors().values()
-    }
+def trained(rows: Sequence[Row]) -> dict[str, ComparableTraining]:
+    recipes = {row.compressor: row.settings() for row in rows}
+    assert all(isinstance(recipe, ComparableTraining) for recipe in recipes.values())
+    return recipes  # type: ignore[return-value]
 
 
 def _stages(preset: ComparableTraining) -> dict[str, object]:
@@ -102,42 +95,37 @@ class TestRecipe:
 
 
 class TestSweep:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> RunFolder:
-        return RunFolder(tmp_path / "sweep")
-
-    def test_by_updates(self, folder: RunFolder) -> None:
-        recipes = trained(with_equal_training(sweep(*METHODS), folder))
+    def test_by_updates(self) -> None:
+        recipes = trained(equally_trained(sweep(*METHODS), (), None))
         assert {recipe.num_updates() for recipe in recipes.values()} == {MINI.num_updates()}
 
-    def test_by_macs(self, folder: RunFolder) -> None:
-        recipes = trained(with_equal_training(sweep(*METHODS, budget="macs"), folder))
+    def test_by_macs(self) -> None:
+        recipes = trained(equally_trained(sweep(*METHODS), (), TEACHER))
         wanted = MINI.training_macs(shape())
         for name, found in recipes.items():
             assert found.training_macs(shape()) == pytest.approx(wanted, rel=0.01), name
-        # Without a teacher that is heard, the same compute buys more updates.
+        # Without a forward pass of the teacher, the same compute buys more updates.
         assert recipes["prune-only"].num_updates() > recipes["dphubert"].num_updates()
 
-    def test_a_fixed_student_may_come_first(self, folder: RunFolder) -> None:
+    def test_a_fixed_student_may_come_first(self) -> None:
         plugin = registry.load("bench.compressors", "distill-only")
         fixed = plugin.config_type.model_validate({"student": "distilhubert", **_stages(plugin.presets["paper"])})
-        config = changed(sweep("distill-only", "dphubert"), "distill-only-0.75", fixed.model_dump(mode="json"))
-        recipes = trained(with_equal_training(config, folder))
+        rows = changed(sweep("distill-only", "dphubert"), "distill-only", fixed)
+        recipes = trained(equally_trained(rows, (), None))
         assert {recipe.num_updates() for recipe in recipes.values()} == {200_000}
 
-    def test_who_joins_later_is_measured_by_the_first(self, folder: RunFolder) -> None:
-        first = sweep("dphubert")
-        longer = MINI.with_num_updates(900).model_dump(mode="json")
-        folder.write_config(changed(first, "dphubert-0.75", longer).model_dump(mode="json"))
-        recipes = trained(with_equal_training(sweep("distill-only", "prune-only"), folder))
+    def test_who_joins_later_is_measured_by_the_first(self) -> None:
+        earlier = changed(sweep("dphubert"), "dphubert", MINI.with_num_updates(900))
+        recipes = trained(equally_trained(sweep("distill-only", "prune-only"), earlier, None))
         assert {recipe.num_updates() for recipe in recipes.values()} == {900}
 
-    def test_without_training_there_is_nothing_to_compare(self, folder: RunFolder) -> None:
-        config = sweep("dphubert", "prune-only")
-        settings = {**config.models["prune-only-0.75"].settings, "importance": "l1", "recovery": None}
+    def test_without_training_there_is_nothing_to_compare(self) -> None:
+        rows = sweep("dphubert", "prune-only")
+        untrained = rows[1].settings().model_copy(update={"importance": "l1", "recovery": None})
         with pytest.raises(UserError, match=r"prune-only.*--budget preset"):
-            with_equal_training(changed(config, "prune-only-0.75", settings), folder)
+            equally_trained(changed(rows, "prune-only", untrained), (), None)
 
-    def test_by_the_presets_own(self, folder: RunFolder) -> None:
-        config = sweep(*METHODS, budget="preset")
-        assert with_equal_training(config, folder) == config
+    def test_by_the_presets_own(self) -> None:
+        rows = settings_of(",".join(METHODS), sparsities=(0.75,), training_budget="preset")
+        for name, settings in settings_of(",".join(METHODS), "sparsity=0.75").items():
+            assert rows[f"{name}-0.75"] == settings

@@ -11,7 +11,6 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from bench.config.run import Choice, resolve
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.profiling import model_card
@@ -24,6 +23,7 @@ from bench.upstream.random_shapes import SHAPES
 from compressors.distill_only import DistillOnly, DistillOnlyConfig, make_student, state_predictors
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.settings import StageConfig
+from tests.helpers.choices import settings_of
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
 
 STUDENTS = ["deep-thin", "distilhubert", "wide-shallow"]
@@ -261,8 +261,7 @@ class TestBudget:
         assert ("sparsity" in config.model_dump()) == (student == "deep-thin")
 
     def _settings(self, *assignments: str) -> dict[str, Any]:
-        choice = Choice(compressors=("distill-only",), teacher="mini-hubert", assignments=assignments)
-        return resolve(choice, {"mini-hubert": "mini-hubert"}).models["distill-only"].settings
+        return settings_of("distill-only", *assignments)["distill-only"]
 
     def test_on_the_command_line_only_what_was_typed_counts(self) -> None:
         assert self._settings()["sparsity"] == 0.75

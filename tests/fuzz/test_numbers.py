@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from bench.cli.choices import LARGEST_SEED, head_shorthands, resolved_run
+from bench.cli.choices import LARGEST_SEED, resolved_run
 from bench.errors import UserError
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
 
@@ -37,8 +37,8 @@ def sweep(text: str) -> None:
 
 
 def shorthands(text: str) -> None:
-    for option in ({"lr": text, "folds": None}, {"lr": None, "folds": text}):
-        run(tasks="er", assignments=head_shorthands("er", "mini", **option))
+    for option in ("lr", "folds"):
+        run(tasks="er", **{option: text})
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -1,0 +1,45 @@
+"""What the user chose, read from text into values but not resolved."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from bench.contracts import FeatureProtocol, Settings
+
+Preset = Literal["smoke", "mini", "paper"]
+
+TrainingBudget = Literal["updates", "macs", "preset"]
+"""What all methods of a sweep have as much of as the first one; ``preset``: each what its preset has."""
+
+
+class Choice(Settings):
+    """One command, or one stored run that is repeated."""
+
+    compressors: dict[str, str] = Field(default_factory=dict)
+    """Row to compressor; the teacher's row is always there."""
+    references: tuple[str, ...] = ()
+    """Model references that are evaluated as they are."""
+    teacher: str | None = None
+    """Model reference of the teacher."""
+    start: str | None = None
+    """Model reference of the warm start."""
+    tasks: tuple[str, ...] = ()
+    """Names of the tasks."""
+    data: str = "mini"
+    """Name of embedded corpora, or a YAML file."""
+    preset: Preset = "mini"
+    """Preset of compressors and tasks."""
+    protocol: FeatureProtocol | None = None
+    """How features are computed; by default ``s3prl`` with the preset ``paper``, else ``cached``."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the downstream heads."""
+    sparsities: tuple[float, ...] = ()
+    """Of a sweep: every compressor makes a row for each. Empty: no sweep."""
+    training_budget: TrainingBudget | None = None
+    """Of a sweep."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """``--set``: dotted key to value."""
+    head_settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every chosen task that has them: ``learning_rate`` (``--lr``) and ``folds`` (``--folds``)."""
