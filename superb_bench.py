@@ -22,6 +22,6 @@ def main() -> None:
         )
         sys.exit(2)
 
-    from bench.cli import main as run
+    from bench.cli import program as run
 
     run()

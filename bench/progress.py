@@ -22,6 +22,12 @@ def bars_are_drawn() -> bool:
     return sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
 
 
+class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
+    """A bar without tqdm's monitor: a daemon thread, which may still run while the interpreter shuts down."""
+
+    monitor_interval = 0
+
+
 class Progress:
     """Shows how much of a piece of work is done.
 
@@ -35,7 +41,7 @@ class Progress:
     def __init__(self, what: str, total: int, done: int = 0, unit: str = "") -> None:
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.left = TimeLeft(total, done)
-        self.bar = tqdm(
+        self.bar = Bar(
             desc=what, total=total, initial=done, unit=unit or "it", disable=not bars_are_drawn(), leave=False
         )
         self.last_line = time.monotonic()

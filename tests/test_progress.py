@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 
 import pytest
 
@@ -87,3 +88,12 @@ class TestLoggedBar:
         caplog.set_level(logging.INFO)
         assert list(LoggedBar(range(3), desc="dev", total=3)) == [0, 1, 2]
         assert [message.partition(",")[0] for message in caplog.messages] == [f"dev: {n} of 3" for n in (1, 2, 3)]
+
+
+def test_bars_start_no_thread() -> None:
+    before = threading.enumerate()
+    bar = Progress("features", 10)
+    s3prl_bar = LoggedBar(total=10)
+    assert threading.enumerate() == before
+    bar.close()
+    s3prl_bar.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, ignore_further, raise_on_sigterm
+from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, end_process, ignore_further, raise_on_sigterm
 from bench.installation.broken import broken_dependency
 from bench.installation.own_packages import check_own_packages
 from bench.terminal import streams
@@ -29,6 +29,16 @@ def main() -> None:
         streams.say(MESSAGE)
     streams.abandon()
     sys.exit(code)
+
+
+def program() -> None:
+    """Run ``bench`` as all that this process does; `main` is for callers that go on after an interrupt."""
+    try:
+        main()
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            end_process()
+        raise
 
 
 def _run(arguments: list[str]) -> int:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from tqdm import tqdm
 
-from bench.progress import bars_are_drawn
+from bench.progress import Bar, bars_are_drawn
 from compressors.training.crops import CropBatch
 from compressors.training.history import History, update_ends
 
@@ -44,7 +43,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002 - lightning's signature
         """Open the bar."""
-        self.bar = tqdm(
+        self.bar = Bar(
             desc=self.stage,
             total=trainer.max_steps,
             initial=trainer.global_step,

@@ -7,17 +7,14 @@ import logging
 import time
 from typing import Any
 
-from tqdm import tqdm
-
-from bench.progress import SECONDS_BETWEEN_LINES, TimeLeft
+from bench.progress import SECONDS_BETWEEN_LINES, Bar, TimeLeft
 
 logger = logging.getLogger(__name__)
 
 
-class LoggedBar(tqdm):  # type: ignore[misc]  # tqdm has no types
+class LoggedBar(Bar):
     """Counts as tqdm does, and logs how far it is every half a minute."""
 
-    monitor_interval = 0
     left: TimeLeft | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -22,11 +22,10 @@ import pandas as pd
 import torch
 import torchaudio
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from bench.audio.files import SAMPLE_RATE_HZ, read_header, read_waveform
 from bench.files.atomic import writing
-from bench.progress import bars_are_drawn
+from bench.progress import Bar, bars_are_drawn
 from tasks.bridge.logged_bar import LoggedBar
 from tasks.bridge.padded_lstm import PaddedLSTM
 
@@ -56,6 +55,24 @@ def install() -> None:
         problem: Any = importlib.import_module("s3prl.problem.base")
         problem.tqdm = _progress_bar
         problem.torch = _NamingTorch("torch")
+        problem.SummaryWriter = NoSummary
+
+
+class NoSummary:
+    """Stands for tensorboard's ``SummaryWriter``, whose files nobody reads.
+
+    An interrupt leaves that writer's thread running while the interpreter and the native libraries shut down, which can
+    crash the process.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def add_scalar(self, *_: Any, **__: Any) -> None:
+        """Write nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 class _NamingTorch(ModuleType):
@@ -73,7 +90,7 @@ class _NamingTorch(ModuleType):
 def _progress_bar(*args: Any, **kwargs: Any) -> Any:
     """Draw s3prl's bar on a terminal, and log lines elsewhere; both count, since training counts steps by it."""
     if bars_are_drawn():
-        return tqdm(*args, **{**kwargs, "file": sys.stderr, "leave": False, "mininterval": 0.5})
+        return Bar(*args, **{**kwargs, "file": sys.stderr, "leave": False, "mininterval": 0.5})
     return LoggedBar(*args, **kwargs)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,13 @@ def test_recipes_import_without_what_they_do_not_need(module: str, name: str) ->
     recipe = s3prl_compat.recipe_class(module, name)
     assert recipe.__name__ == name
     assert not {"sed_eval", "s3prl.upstream.hubert.hubconf", "s3prl.problem.common.hear_esc50"} & set(sys.modules)
+
+
+def test_training_writes_no_summary_and_starts_no_thread_for_it(tmp_path: Path) -> None:
+    s3prl_compat.install()
+    before = threading.enumerate()
+    writer = importlib.import_module("s3prl.problem.base").SummaryWriter(str(tmp_path / "tb"))
+    writer.add_scalar("train-loss", 1.0, global_step=5)
+    assert threading.enumerate() == before
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
