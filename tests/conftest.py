@@ -44,6 +44,14 @@ def real_speech() -> Path:
 
 
 @pytest.fixture(scope="session")
+def embedded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data file of small embedded corpora: synthesised sentences and keywords."""
+    from tests.helpers.embedded import write_embedded
+
+    return write_embedded(tmp_path_factory.mktemp("embedded"), ("asr", "ks"))
+
+
+@pytest.fixture(scope="session")
 def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six files of speech-like audio at 16 kHz, 1 to 3 s each."""
     from bench.testing import write_speech  # Here, for it imports torch.

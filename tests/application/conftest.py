@@ -8,14 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.helpers.embedded import write_embedded
-
-
-@pytest.fixture(scope="session")
-def embedded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data file of small embedded corpora: synthesised sentences and keywords."""
-    return write_embedded(tmp_path_factory.mktemp("embedded"), ("asr", "ks"))
-
 
 @pytest.fixture
 def keywords(tmp_path: Path) -> Path:

@@ -36,10 +36,11 @@ from tasks.corpora.voxceleb1 import VoxCeleb1Data
 from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
+from tasks.pr import PR, PRLibriSpeechData
 from tasks.sf import SF
 from tasks.sid import SID
 
-pytestmark = [pytest.mark.slow, pytest.mark.real_speech]
+pytestmark = pytest.mark.slow
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven"]
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -169,6 +170,7 @@ def assert_same(ours: Evaluation, workdir: Path, alone: Path, test_table: str = 
     assert all(torch.equal(head[name], weight) for name, weight in their_head.items())
 
 
+@pytest.mark.real_speech
 def test_keyword_spotting(
     real_speech: Path,
     upstream: UpstreamModel,
@@ -215,6 +217,7 @@ def split_file(real_speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VoxCeleb1SID, "_get_standard_usage", staticmethod(lambda root, _: usage(root, root)))
 
 
+@pytest.mark.real_speech
 @pytest.mark.usefixtures("split_file")
 def test_speaker_identification(real_speech: Path, upstream: UpstreamModel, run_s3prl: Any, tmp_path: Path) -> None:
     """With random crops, and gradients accumulated over batches."""
@@ -228,6 +231,7 @@ def test_speaker_identification(real_speech: Path, upstream: UpstreamModel, run_
     assert ours.scores["test"]["accuracy"] > 1 / len(SPEAKERS)
 
 
+@pytest.mark.real_speech
 def test_intent_classification(
     real_speech: Path, upstream: UpstreamModel, run_s3prl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +245,7 @@ def test_intent_classification(
     assert_same(ours, tmp_path / "w", alone)
 
 
+@pytest.mark.real_speech
 def test_emotion_recognition(real_speech: Path, upstream: UpstreamModel, run_s3prl: Any, tmp_path: Path) -> None:
     """Human speech in IEMOCAP's layout; who speaks stands for what they feel, which the pack does not know."""
     root = tmp_path / "IEMOCAP"
@@ -284,6 +289,7 @@ def _as_iemocap(voxceleb1: Path, root: Path) -> list[str]:
     return names
 
 
+@pytest.mark.real_speech
 def test_speech_recognition(real_speech: Path, fbank: Any, run_s3prl: Any, tmp_path: Path) -> None:
     root = real_speech / "librispeech"
     changes = training(240, batch_size=4, learning_rate=5e-3)
@@ -294,6 +300,25 @@ def test_speech_recognition(real_speech: Path, fbank: Any, run_s3prl: Any, tmp_p
     ours = task.evaluate(fbank, LibriSpeechData(root=root), tmp_path / "w", Context(protocol="s3prl"))
     assert_same(ours, tmp_path / "w", alone, "test-clean")
     assert 0 < ours.scores["test"]["cer"] < 1
+
+
+def test_phoneme_recognition(
+    embedded_data: Path, fbank: Any, run_s3prl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = PRLibriSpeechData.model_validate(yaml.safe_load(embedded_data.read_text(encoding="utf-8"))["tasks"]["pr"])
+    s3prl_compat.install()
+    from s3prl.dataio.encoder.g2p import G2P
+    from s3prl.problem.asr import superb_pr
+
+    # s3prl would download its lexicon.
+    monkeypatch.setattr(superb_pr, "G2P", lambda: G2P([str(data.lexicon)]))
+    changes = training(60, batch_size=4, learning_rate=1e-2, accumulate=2)
+    prepare = {"prepare_data": {"dataset_root": str(data.root), "n_jobs": 1}}
+    alone = run_s3prl(fbank, "s3prl.problem.asr.superb_pr", "SuperbPR", {**changes, **prepare})
+    task = PR(suite_training(PR.presets["paper"], changes))
+    ours = task.evaluate(fbank, data, tmp_path / "w", Context(protocol="s3prl"))
+    assert_same(ours, tmp_path / "w", alone, "test-clean")
+    assert 0 < ours.scores["test"]["per"] < 1
 
 
 def small_lstm(preset: Any) -> dict[str, Any]:
@@ -307,6 +332,7 @@ def small_lstm(preset: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.real_speech
 def test_slot_filling(real_speech: Path, fbank: Any, run_s3prl: Any, tmp_path: Path) -> None:
     root = real_speech / "snips"
     changes = training(240, batch_size=4, learning_rate=5e-3)
