@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
+from bench.config.compatibility import difference
 from bench.config.later_settings import tasks_up_to_date
 from bench.errors import UserError
 from bench.store.records import Record, RecordStore
@@ -97,25 +98,28 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
     Raises:
         UserError: data, audio, preset, protocol or a setting of the task differs.
     """
-    found: dict[str, tuple[Any, Any]] = {
-        "data": (first.data, other.data),
-        "preset": (first.preset, other.preset),
-        "protocol": (first.protocol, other.protocol),
-    }
-    if first.audio_sha256 and other.audio_sha256:
-        found["audio (hash)"] = (first.audio_sha256[:8], other.audio_sha256[:8])
-    if first.data_sha256 and other.data_sha256:
-        found["labels and audio (hash)"] = (first.data_sha256[:8], other.data_sha256[:8])
-    mine, theirs = (_flat(one) for one in settings)
-    found |= {f"tasks.{first.cell.task}.{key}": (mine.get(key), theirs.get(key)) for key in mine.keys() | theirs.keys()}
-    for what in sorted(found):
-        here, there = found[what]
-        if here != there:
-            first_text, other_text = printable(shortened(here)), printable(shortened(there))
-            raise UserError(
-                f"{names[0]} and {names[1]} cannot be compared on {first.cell.task}: {what} is {first_text} for "
-                f"the one and {other_text} for the other. Evaluate both alike."
-            )
+    task = first.cell.task
+    here, there = (
+        {
+            "data": record.data,
+            "preset": record.preset,
+            "protocol": record.protocol,
+            "tasks": {task: own},
+        }
+        for record, own in zip((first, other), settings, strict=True)
+    )
+    for what, hashes in (
+        ("audio (hash)", (first.audio_sha256, other.audio_sha256)),
+        ("labels and audio (hash)", (first.data_sha256, other.data_sha256)),
+    ):
+        if all(hashes):
+            here[what], there[what] = (str(sha256)[:8] for sha256 in hashes)
+    if found := difference(there, here):
+        first_text, other_text = printable(shortened(found.here)), printable(shortened(found.there))
+        raise UserError(
+            f"{names[0]} and {names[1]} cannot be compared on {task}: {found.name} is {first_text} for "
+            f"the one and {other_text} for the other. Evaluate both alike."
+        )
 
 
 def _named(model: str, run: Path) -> Path:
@@ -144,13 +148,3 @@ def _task_settings(folder: RunFolder) -> dict[str, Any]:
     if config is None:
         raise UserError(f"Expected a run's configuration in {folder.config_path}. Found none. Name another run.")
     return tasks_up_to_date(config)
-
-
-def _flat(settings: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(settings, Mapping):
-        return {name: settings}
-    return {
-        key: value
-        for inner, content in settings.items()
-        for key, value in _flat(content, f"{name}.{inner}" if name else str(inner)).items()
-    }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.agreement import difference_of_tasks
+from bench.config.compatibility import difference_of_tasks
 from bench.errors import UserError
 from bench.leaderboard.failed_cells import failed_tasks, failure_notes
 from bench.leaderboard.notes import preset_name, table_notes

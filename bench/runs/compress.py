@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from bench.audio.files import hours, read_headers
 from bench.audio.sources import source_paths
+from bench.config.compatibility import difference_of_models
 from bench.config.data import required_audio
-from bench.config.later_settings import with_later_settings
 from bench.config.run import RunConfig
 from bench.contracts import AudioSource, Context, WarmStart
 from bench.errors import UserError
@@ -181,12 +181,9 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
-    """List in what a model is another one than `identity` says; settings that came after it are its preset's."""
-    there = read_manifest(model).provenance
-    recipe = there.get("recipe", {})
-    recipe = with_later_settings("bench.compressors", wanted["compressor"], recipe, wanted["preset"])
-    there = {**there, "recipe": recipe}
-    return [key for key, value in wanted.items() if there.get(key) != value]
+    """Return the first setting in which a model's folder differs from `identity`; empty if none does."""
+    found = difference_of_models(read_manifest(model).provenance, wanted)
+    return [found.name] if found else []
 
 
 def identity(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config.agreement import first_difference
+from bench.config.compatibility import first_difference
 from bench.config.overrides import validated
 from bench.config.run import ModelSource, RunConfig
 from bench.errors import UserError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.config.agreement import difference_of_tasks
+from bench.config.compatibility import difference_of_tasks
 from bench.config.run import RunConfig, resolve
 from bench.errors import UserError
 from bench.runs.plan import join_run

@@ -1,0 +1,120 @@
+"""Whether two runs are compatible: decides about joining a folder, ranking, comparison and finished compressions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench import registry
+from bench.config.data import embedded
+from bench.config.later_settings import brought_up_to_date, with_later_settings
+from bench.text import shortened
+
+_EXTENDABLE = frozenset({"seeds", "data.audio_sha256"})
+"""Settings that a run may change. Audio that differs in bits is reported at the end of the run."""
+_GROWING = frozenset({"models", "tasks", "data.tasks"})
+"""Settings by name: entries that only one of two runs has do not differ."""
+
+
+class Difference(NamedTuple):
+    """The first setting in which two runs differ."""
+
+    name: str
+    there: Any
+    here: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.there)} there, {_shown(self.here)} here"
+
+
+def first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Difference | None:
+    """Find where the configurations of two runs differ, as far as both have an entry.
+
+    Settings that did not exist when one of them was written are filled in.
+
+    Args:
+        there: what the ``config.yaml`` of one run holds.
+        here: the same of the other.
+    """
+    return difference(*_aligned(there, here))
+
+
+def difference_of_tasks(
+    there: Mapping[str, Any], here: Mapping[str, Any], *, same_data: Collection[str] = ()
+) -> Difference | None:
+    """Find where the tasks of two runs, or the data of these tasks, differ; see `first_difference`.
+
+    Args:
+        there: what the ``config.yaml`` of one run holds.
+        here: the same of the other.
+        same_data: tasks whose data are known to be the same, whatever their settings.
+    """
+    one, other = _aligned({**there, "models": {}}, {**here, "models": {}})
+    return difference(_tasks_alone(one, same_data), _tasks_alone(other, same_data))
+
+
+def difference_of_models(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Difference | None:
+    """Find where a finished compression differs from the one that is wanted.
+
+    Args:
+        there: provenance that the model's folder holds.
+        wanted: everything that the result depends on, with the keys of the provenance.
+    """
+    recipe = with_later_settings("bench.compressors", wanted["compressor"], there.get("recipe", {}), wanted["preset"])
+    found = {**{key: there.get(key) for key in wanted}, "recipe": recipe}
+    data = wanted["data"]
+    if isinstance(found["data"], Mapping) and found["data"].get("name") == data["name"] and _is_embedded(data["name"]):
+        found["data"], data = _without_paths(found["data"]), _without_paths(data)
+    return difference(found, {**wanted, "data": data})
+
+
+def difference(there: Any, here: Any, name: str = "") -> Difference | None:
+    """Return the first setting, by name, in which two nested mappings differ.
+
+    Args:
+        there: settings of one run.
+        here: settings of the other.
+        name: what these settings are called, dotted.
+    """
+    if name in _EXTENDABLE or there == here:
+        return None
+    if not (isinstance(there, Mapping) and isinstance(here, Mapping)):
+        return Difference(name, there, here)
+    keys = there.keys() & here.keys() if name in _GROWING else there.keys() | here.keys()
+    for key in sorted(keys, key=str):
+        inner = f"{name}.{key}" if name else str(key)
+        if found := difference(there.get(key), here.get(key), inner):
+            return found
+    return None
+
+
+def _is_embedded(identity: str) -> bool:
+    return any(embedded(name).data().identity == identity for name in registry.names("bench.corpora"))
+
+
+def _tasks_alone(config: Mapping[str, Any], same_data: Collection[str]) -> dict[str, Any]:
+    entries = {name: entry for name, entry in config["data"]["tasks"].items() if name not in same_data}
+    return {"data": {"tasks": entries}, "tasks": config["tasks"]}
+
+
+def _aligned(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    there, here = brought_up_to_date(there), brought_up_to_date(here)
+    if there["data"].get("version") != here["data"].get("version") or not here["data"].get("version"):
+        return there, here
+    # Embedded corpora are what their version says, wherever a machine has them.
+    return _without_places(there), _without_places(here)
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, "data": {**_without_paths(config["data"]), "embedded": None}}
+
+
+def _without_paths(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _without_paths(value) for key, value in values.items()}
+    return None if isinstance(values, str) and len(Path(values).parts) > 1 else values
+
+
+def _shown(value: Any) -> str:
+    return shortened(repr(value) if isinstance(value, str) else value, 60)
