@@ -30,7 +30,7 @@ from hypothesis.strategies import SearchStrategy
 from bench.errors import UserError
 from bench.text import printable
 
-PROFILES = [pytest.param("fixed"), pytest.param("fresh", marks=pytest.mark.slow)]
+PROFILES = [pytest.param("fixed"), pytest.param("fresh", marks=[pytest.mark.slow, pytest.mark.random])]
 
 _COMMON = settings(
     database=None, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, report_multiple_bugs=False
