@@ -20,6 +20,7 @@ from bench.config.routing import SIZES, Changes, Parts, first_with, to_compresso
 from bench.contracts import Compressor, Settings
 from bench.errors import UserError
 from bench.stacking import by_part, compressor_parts, compressor_type, joined, what_differs
+from bench.store.compressions import seed_suffix
 
 
 class ModelSource(Settings):
@@ -97,7 +98,7 @@ class Row:
 
     def suffix(self, seed: int) -> str:
         """Return what the folders of a seed's models add to the names of their rows."""
-        return f"-seed{seed}" if self.compresses_by_seed else ""
+        return seed_suffix(seed) if self.compresses_by_seed else ""
 
 
 def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> list[Row]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.errors import UserError
+from bench.store.compressions import stored_compressions
 from bench.store.run_folder import RunFolder
 from bench.upstream import check_reference
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
-
-_SEED = re.compile(r"-seed\d+$")
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,9 @@ def _subject(reference: str, name: str, row: str, teacher: str) -> Subject:
     return Subject(reference, name, row, teacher if teacher != reference else None)
 
 
-def _compressed(run: RunFolder, config: dict[str, object]) -> list[tuple[str, str]]:
+def _compressed(run: RunFolder, config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pair each folder of weights with its row; in a sweep the seeds of a row have folders of their own."""
-    pairs = []
-    for path in sorted((run.path / "models").glob("[!.]*.json")):
-        finished = run.finished_compression(path.stem)
-        seed = _SEED.search(path.stem) if config.get("training_budget") else None
-        suffix = seed[0] if seed else ""
-        pairs += [(row + suffix, row) for row in (finished.models if finished else ())]
-    return pairs
+    return [pair for compression in stored_compressions(config) for pair in compression.folders(run).items()]
 
 
 def _recorded_teacher(reference: str) -> str | None:

@@ -18,11 +18,11 @@ def student(folder: Path, teacher: str) -> str:
     return str(folder)
 
 
-def run(folder: Path, training_budget: str | None, finished: dict[str, tuple[str, ...]]) -> Path:
+def run(folder: Path, training_budget: str | None, row: str, finished: dict[str, tuple[str, ...]]) -> Path:
     models = {
         "mini-hubert": {"reference": "mini-hubert"},
         "fbank": {"reference": "fbank"},
-        "dphubert-0.5": {"compressor": "dphubert"},
+        row: {"compressor": "dphubert"},
     }
     values = {"teacher": "mini-hubert", "data": {}, "preset": "mini", "tasks": {}, "seeds": [0, 1], "models": models}
     folder.mkdir()
@@ -58,7 +58,7 @@ class TestNamed:
 
 class TestRun:
     def test_seed_0_s_models_stand_for_all_seeds(self, tmp_path: Path) -> None:
-        folder = run(tmp_path / "run", None, {"dphubert-seed7": ("dphubert-seed7",)})
+        folder = run(tmp_path / "run", None, "dphubert-seed7", {"dphubert-seed7": ("dphubert-seed7",)})
         assert find_subjects([], folder, None) == [
             Subject("mini-hubert", "mini-hubert", "mini-hubert", None),
             Subject("fbank", "fbank", "fbank", "mini-hubert"),
@@ -67,7 +67,7 @@ class TestRun:
 
     def test_seeds_of_a_sweep_share_a_row(self, tmp_path: Path) -> None:
         finished = {"dphubert-0.5-seed0": ("dphubert-0.5",), "dphubert-0.5-seed1": ("dphubert-0.5", "dphubert-0.5-b")}
-        folder = run(tmp_path / "run", "updates", finished)
+        folder = run(tmp_path / "run", "updates", "dphubert-0.5", finished)
         assert [(subject.name, subject.row) for subject in find_subjects([], folder, None)[2:]] == [
             ("dphubert-0.5-seed0", "dphubert-0.5"),
             ("dphubert-0.5-seed1", "dphubert-0.5"),

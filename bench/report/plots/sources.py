@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.leaderboard.comparable import Board, read_board
+from bench.store.compressions import stored_compressions
 from bench.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Source:
     """Reference of a run's teacher."""
     references: Mapping[str, str] = field(default_factory=dict)
     """Rows of a run that are models evaluated as they are."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """Row of each of a run's models, by the name of the model's folder."""
     tasks: Sequence[str] = ()
     """What of a run is shown; all where none is named."""
 
@@ -68,7 +71,7 @@ class Source:
 
     def saved(self, row: str) -> list[SavedModel]:
         """List the models of a row: one, or in a sweep one a seed."""
-        return [model for model in self.models if model.name == row or _is_seed_of(model.name, row)]
+        return [model for model in self.models if self.rows.get(model.name, model.name) == row]
 
 
 def read_sources(folders: Sequence[Path], tasks: Sequence[str] = ()) -> list[Source]:
@@ -97,7 +100,8 @@ def _read(folder: Path, name: str, tasks: Sequence[str]) -> Source:
             f"Expected a run's folder, with config.yaml in it, or a model's, with {MANIFEST}, at {folder}. Found "
             f"neither. Correct the path."
         )
-    return Source(folder, name, _models(folder / "models"), config["teacher"], _references(config["models"]), tasks)
+    references = _references(config["models"])
+    return Source(folder, name, _models(folder / "models"), config["teacher"], references, _rows(folder, config), tasks)
 
 
 def _models(folder: Path) -> list[SavedModel]:
@@ -106,9 +110,13 @@ def _models(folder: Path) -> list[SavedModel]:
     return [SavedModel(path.name, path) for path in found]
 
 
+def _rows(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    rows: dict[str, str] = {}
+    for compression in stored_compressions(config):
+        # The first model of an unfinished compression may be there.
+        rows |= compression.folders(RunFolder(folder)) or {compression.name: compression.row}
+    return rows
+
+
 def _references(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {row: source["reference"] for row, source in models.items() if source.get("reference")}
-
-
-def _is_seed_of(model: str, row: str) -> bool:
-    return model.startswith(f"{row}-seed") and model.removeprefix(f"{row}-seed").isdecimal()
