@@ -1,4 +1,4 @@
-"""Distillation into a small student of a shape fixed beforehand, without any pruning.
+"""distill-only: distillation into a small student of a fixed shape, without pruning.
 
 Source: Chang et al., DistilHuBERT (arXiv 2110.01900), and the recipe of its implementation in s3prl; the deep and the
 wide student are those of Ashihara et al., Deep versus Wide (arXiv 2207.06867).
@@ -30,20 +30,20 @@ from compressors.training.preparation import TrainingCompressor, prepared_traini
 from compressors.training.warm_start import require_smaller, shortened
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
-"""Layers of the students whose size is their own."""
+"""Number of layers of the students with a fixed size."""
 
 BUDGET_FIELDS = frozenset(ThinStudentConfig.model_fields)
 
 
 class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
-    """The student, and the one stage in which it learns."""
+    """Settings of the student, and of its one stage."""
 
     student: Literal["deep-thin", "distilhubert", "wide-shallow"] = "deep-thin"
-    """``deep-thin`` has the teacher's depth at the width that the budget leaves, and learns layer to layer.
-    ``distilhubert`` (the teacher's first two layers, without a LayerNorm before the feature projection) and
-    ``wide-shallow`` (its first three) have a size of their own, so no budget, and predict the teacher's states from
-    their last one, each of ``distillation_layers`` by a head of its own: by default those at one and two thirds of the
-    depth and the last."""
+    """``deep-thin`` has the teacher's depth at the width that the budget allows, and learns layer to layer.
+    ``distilhubert`` is the teacher's first two layers, without a LayerNorm before the feature projection, and
+    ``wide-shallow`` its first three. Their size is fixed, so they take no budget. They predict the teacher's states
+    from their last one, with one head for each of ``distillation_layers``: by default the states at one and two thirds
+    of the depth and the last."""
     distillation: StageConfig
     """The student learns from the teacher."""
 
@@ -58,12 +58,12 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
         return self
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the budget, where the student has a size of its own."""
+        """Name the budget's settings if the student has a fixed size."""
         return BUDGET_FIELDS if self.num_layers else ()
 
     @property
     def num_layers(self) -> int | None:
-        """Layers of the student, where that is fixed."""
+        """Number of layers of a student with a fixed size, else None."""
         return SHALLOW_DEPTHS.get(self.student)
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
@@ -72,8 +72,8 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
         unfit = sorted(BUDGET_FIELDS & set(chosen))
         if unfit:
             raise UserError(
-                f"Expected the shape of --from, which distill-only keeps. Found {unfit[0]}. Leave it out, or make the "
-                "model smaller with dphubert."
+                f"Expected no size: distill-only keeps the shape of --from. Found {unfit[0]}. Leave it out, or make "
+                "the model smaller with dphubert."
             )
         if self.num_layers:
             return shortened(self, self.num_updates(), chosen)
@@ -117,8 +117,8 @@ class DistillOnly(TrainingCompressor):
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model or too shallow, a layer or budget is out of its reach, or the
-                audio unusable.
+            UserError: the teacher is not a speech model or too shallow, a layer or the budget is out of reach, or the
+                audio is unusable.
         """
         require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
@@ -137,7 +137,7 @@ class DistillOnly(TrainingCompressor):
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run the stage, or what is left of it; see `bench.contracts.Compressor`."""
+        """Run the stage, or the rest of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         distillation = distillation_from_start(
             teacher, self.config, context, lambda student: state_predictors(student, teacher, self.config)
@@ -153,13 +153,15 @@ class DistillOnly(TrainingCompressor):
 
 
 def require_learner(start: UpstreamConfig, teacher: UpstreamConfig, config: DistillOnlyConfig) -> None:
-    """Refuse a model to go on from that cannot learn what the student would.
+    """Refuse a warm start from a model that cannot learn in the student's place.
 
     Raises:
-        UserError: another depth than the student's, other frames than the teacher's, or int8 weights.
+        UserError: the model has another depth than the student, other frames than the teacher, or int8 weights.
     """
     if start.has_int8:
-        raise UserError("Expected weights that learn as --from. Found int8. Name the model from before quantisation.")
+        raise UserError(
+            "Expected a trainable model as --from. Found int8 weights. Name the model from before quantisation."
+        )
     depth = config.num_layers or teacher.num_layers
     if start.num_layers != depth:
         raise UserError(
@@ -168,8 +170,8 @@ def require_learner(start: UpstreamConfig, teacher: UpstreamConfig, config: Dist
         )
     if (start.stride, start.window) != (teacher.stride, teacher.window):
         raise UserError(
-            f"Expected the teacher's frames of --from: every {teacher.stride} samples, over {teacher.window}. Found "
-            f"every {start.stride}, over {start.window}. Name another."
+            f"Expected --from to have the teacher's frames, {teacher.window} samples every {teacher.stride}. Found "
+            f"{start.window} samples every {start.stride}. Name another."
         )
 
 
@@ -185,7 +187,7 @@ def student_shape(teacher: UpstreamConfig, config: DistillOnlyConfig) -> Upstrea
 
 
 def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -> UpstreamModel:
-    """Return the untrained student, in training mode; ``seed`` is of what is random in it.
+    """Return the untrained student, in training mode; ``seed`` is the seed of its random weights.
 
     Raises:
         UserError: the teacher is too shallow, or no width meets the budget.
@@ -197,7 +199,7 @@ def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -
 
 
 def state_predictors(student: UpstreamModel, teacher: UpstreamModel, config: DistillOnlyConfig) -> StatePredictors:
-    """Return what predicts the teacher's states from the student's."""
+    """Return the modules that predict the teacher's states from the student's."""
     groups = layer_groups(config, teacher.num_layers)
     if not config.num_layers:
         return Projections(groups, student.dim, teacher.dim)

@@ -1,4 +1,4 @@
-"""int8: linear layers with int8 weights and dynamically quantised inputs, without any training.
+"""int8: linear layers with int8 weights and dynamically quantised inputs, without training.
 
 Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
 (arXiv 1712.05877); torch's dynamic quantisation of linear layers.
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class Int8Config(Settings):
-    """What is quantised."""
+    """Settings of the quantisation."""
 
     linears: tuple[LinearGroup, ...] = Field(default=("attention", "feed_forward", "projection"), min_length=1)
     """Linear layers that get int8 weights: ``attention``, ``feed_forward``, and the ``projection`` of the extractor's
-    features. Convolutions stay in float32, and so does the small gate of WavLM's position bias."""
+    features. Convolutions and the small gate of WavLM's position bias stay in float32."""
 
 
 class Int8(Compressor):
@@ -46,20 +46,20 @@ class Int8(Compressor):
 
     def check_ahead(
         self,
-        first_teacher: UpstreamModel,  # noqa: ARG002 - what there is to quantise is not known yet
-        audio: AudioSource,  # noqa: ARG002 - it hears none
+        first_teacher: UpstreamModel,  # noqa: ARG002 - the layers to quantise are not known yet
+        audio: AudioSource,  # noqa: ARG002 - uses no audio
         context: Context,
     ) -> None:
         """Refuse a build of torch without int8 kernels; see `bench.contracts.Compressor`."""
         require_int8_kernels("cpu")
         if context.device != "cpu":
-            logger.info("int8 layers run on the CPU alone: their models are evaluated there, heads too")
+            logger.info("int8 layers run only on the CPU: their models and heads are evaluated there")
 
-    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - on the CPU, without
+    def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - no audio, no device
         """Refuse what cannot work.
 
         Raises:
-            UserError: the teacher is no speech model, or has nothing to quantise; torch has no int8 kernels.
+            UserError: the teacher is not a speech model or has nothing to quantise, or torch has no int8 kernels.
         """
         require_int8_kernels("cpu")
         if not self._modules(require_speech_model(teacher).config):
@@ -71,8 +71,8 @@ class Int8(Compressor):
     def compress(
         self,
         teacher: UpstreamModel,
-        audio: AudioSource,  # noqa: ARG002 - it hears none
-        workdir: Path,  # noqa: ARG002 - it takes a second at most
+        audio: AudioSource,  # noqa: ARG002 - uses no audio
+        workdir: Path,  # noqa: ARG002 - takes a second at most
         context: Context,  # noqa: ARG002 - nothing is random
     ) -> dict[str, UpstreamModel]:
         """Quantise; see `bench.contracts.Compressor`."""

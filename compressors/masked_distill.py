@@ -1,4 +1,4 @@
-"""A small student that learns to predict its teacher's units at frames that it does not hear.
+"""masked-distill: a small student learns to predict its teacher's units at masked frames.
 
 Source: Chi et al., DiceHuBERT: Distilling HuBERT with a Self-Supervised Learning Objective (arXiv 2507.02911), and its
 recipe in ESPnet: HuBERT's second iteration (arXiv 2106.07447 section IV-B) with a smaller model.
@@ -23,17 +23,17 @@ from compressors.units.teacher_units import require_units, unit_batches
 
 
 class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig):
-    """The student, the units, and the one stage in which it learns them."""
+    """Settings of the student, of the units, and of the one stage."""
 
     extractor_weights: Literal["teacher", "random"] = "teacher"
-    """What the convolutions start from where they have the teacher's shape; all else starts at random."""
+    """Initial weights of the convolutions if they have the teacher's shape. All other weights start at random."""
     dropout: DropoutRates = DropoutRates()
-    """The student's dropout rates while it trains."""
+    """The student's dropout rates in training."""
     prediction: StageConfig
     """The student learns masked prediction."""
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all training, as if units were made anew for all that is heard."""
+        """Estimate the MACs of all training, as if units were made for every batch."""
         student = self.macs_a_second(thin_student_shape(teacher, self))
         return self.stage_macs(self.prediction, self.macs_a_second(teacher), student)
 
@@ -76,8 +76,8 @@ class MaskedDistill(TrainingCompressor):
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, a layer, budget or number of clusters is out of reach, or the
-                audio unusable.
+            UserError: the teacher is not a speech model, a layer, the budget or the number of clusters is out of reach,
+                or the audio is unusable.
         """
         require_trainable(teacher, self.config, context)
         thin_student_shape(teacher.config, self.config)
@@ -86,7 +86,7 @@ class MaskedDistill(TrainingCompressor):
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run the stage, or what is left of it; see `bench.contracts.Compressor`."""
+        """Run the stage, or the rest of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         student = thin_student(
             teacher,

@@ -1,4 +1,4 @@
-"""low-rank: linear layers as products of two smaller ones, by singular value decomposition, and recovery.
+"""low-rank: linear layers become products of two smaller ones, by singular value decomposition, and the model recovers.
 
 Source: Wang et al., SVD-LLM (arXiv 2403.07378), for whitened inputs; the recovery is the second stage of DPHuBERT
 (arXiv 2305.17651).
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOMENTS, FACTORS = "moments.safetensors", "factors"
-"""What the work folder keeps while layers are taken apart."""
+"""Names in the work folder while layers are decomposed."""
 
 
 class LowRank(TrainingCompressor):
@@ -56,7 +56,7 @@ class LowRank(TrainingCompressor):
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, the budget is out of its layers' reach, or the audio unusable.
+            UserError: the teacher is not a speech model, its layers cannot reach the budget, or the audio is unusable.
         """
         require_trainable(teacher, self.config, context)
         layer_groups(self.config, teacher.num_layers)
@@ -68,7 +68,7 @@ class LowRank(TrainingCompressor):
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Decompose and recover, or do what is left of it; see `bench.contracts.Compressor`."""
+        """Decompose and recover, or do the rest of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         frozen = FrozenTeacher(teacher, context.device)
         student = factorised(trainable_copy(teacher, self.config.dropout), self._kept_factors(frozen, training))
@@ -81,7 +81,7 @@ class LowRank(TrainingCompressor):
         return {self.name: student.eval()}
 
     def _kept_factors(self, frozen: FrozenTeacher, training: Training) -> dict[str, tuple[Tensor, Tensor]]:
-        """Decompose once and for all."""
+        """Return the factors. The first decomposition is stored."""
         kept = kept_tensors(
             training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
         )

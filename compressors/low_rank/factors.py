@@ -1,8 +1,8 @@
-"""Linear layers taken apart by their singular values, of the weights alone or with their inputs whitened.
+"""Decompose linear layers by singular values, of the weights alone or with whitened inputs.
 
-Source: Wang et al., SVD-LLM (arXiv 2403.07378) section 3.1 for whitening. Where ``M`` is the second moment of the
-inputs and ``S S^T = M``, leaving components out of ``W S`` leaves exactly their energy out of the outputs of ``W``.
-Roots come from eigenvalues instead of Cholesky's decomposition, as moments of few inputs are singular.
+Source: Wang et al., SVD-LLM (arXiv 2403.07378) section 3.1 for whitening. If ``M`` is the second moment of the inputs
+and ``S S^T = M``, dropping components of ``W S`` removes exactly their energy from the outputs of ``W``. We take roots
+from eigenvalues instead of a Cholesky decomposition, because the moments of few inputs are singular.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from bench.upstream import UpstreamModel
 from compressors.training.kept_tensors import Snapshots, kept_tensors
 
 LEAST_MOMENT = 1e-6
-"""Share of the largest moment that every direction of a layer's inputs has at least."""
-
+"""Least moment of every direction of a layer's inputs, as a share of the largest."""
 
 _DONE, _FRAMES = "batches done", "frames"
-"""Keys of a snapshot, in addition to the paths of layers."""
+"""Keys of a snapshot in addition to the paths of layers."""
 
 
 class Factors(NamedTuple):
-    """Two factors of a weight (outputs, inputs), of whose components the first hold the most energy."""
+    """Two factors of a weight (outputs, inputs). Components are sorted by energy, the largest first."""
 
     down: Tensor
     """(components, inputs)."""
     up: Tensor
     """(outputs, components); ``up @ down`` is the weight."""
     singular_values: Tensor
-    """(components,), falling."""
+    """(components,), in descending order."""
 
     def truncated(self, rank: int) -> tuple[Tensor, Tensor]:
         """Return the two factors of the first components, contiguous."""
@@ -43,11 +42,11 @@ class Factors(NamedTuple):
 
 
 def factors_of(weight: Tensor, moment: Tensor | None) -> Factors:
-    """Take a weight apart; components are shared out equally between both factors, which training likes.
+    """Decompose a weight. Both factors get the root of the singular values, which helps training.
 
     Args:
         weight: (outputs, inputs) float32.
-        moment: of the inputs, (inputs, inputs) float64; None takes all directions for equal.
+        moment: second moment of the inputs, (inputs, inputs) float64. None: all directions count the same.
     """
     wide = weight.detach().cpu().double()
     if moment is None:
@@ -65,13 +64,13 @@ def factors_of(weight: Tensor, moment: Tensor | None) -> Factors:
 def second_moments(
     model: UpstreamModel, linears: Sequence[str], batches: Sequence[Tensor], snapshots: Snapshots | None = None
 ) -> dict[str, Tensor]:
-    """Average the products of all pairs of inputs of linear layers, over all frames of a model in evaluation mode.
+    """Compute the second moments of the inputs of linear layers, over all frames of a model in evaluation mode.
 
     Args:
-        model: on any device.
+        model: the model, on any device.
         linears: paths of the layers.
         batches: waveforms (batch, samples) without padding.
-        snapshots: keep the sums, and have them where an earlier call was interrupted.
+        snapshots: store the sums, to resume an interrupted call.
 
     Returns:
         (inputs, inputs) float64 on the CPU, by path.
@@ -111,13 +110,13 @@ def _listening(model: UpstreamModel, linears: Iterable[str], sums: dict[str, Ten
 def all_factors(
     model: UpstreamModel, linears: Sequence[str], moments: Mapping[str, Tensor], folder: Path | None = None
 ) -> dict[str, Factors]:
-    """Take linear layers of a model apart, by path; those without a moment are not whitened.
+    """Decompose linear layers of a model. Layers without a moment are not whitened.
 
     Args:
-        model: whose layers they are.
-        linears: paths.
-        moments: by path.
-        folder: keeps each layer's factors as soon as they are there, and has those of an earlier call.
+        model: the model.
+        linears: paths of the layers.
+        moments: second moments by path.
+        folder: stores the factors of each finished layer, to resume an interrupted call.
     """
 
     def factors(path: str) -> Factors:

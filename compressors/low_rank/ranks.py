@@ -1,7 +1,7 @@
-"""How much rank each linear layer keeps: by the energy of its components, or by a budget for the whole model.
+"""The rank that each linear layer keeps, by the energy of its components or by a budget for the whole model.
 
-A component is a singular value with its two vectors. Its energy is the squared singular value: what leaving it out adds
-to the squared error of the weight or, where inputs are whitened, of the layer's outputs.
+A component is a singular value with its two vectors. Its energy is the squared singular value. Dropping it adds that
+much to the squared error of the weight or, with whitened inputs, of the layer's outputs.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from compressors.settings import BudgetConfig
 from compressors.size.budget import Budget
 
 Ranks = dict[str, int]
-"""Rank of every layer that gets fewer weights by it, by path of module; the others stay dense."""
+"""Rank by path of module, for layers that it makes smaller. All others stay dense."""
 
 
 def ranks_by_energy(spectra: Mapping[str, Tensor], shape: UpstreamConfig, energy: float) -> Ranks:
-    """Keep the fewest components of each layer that hold a share of its energy.
+    """Keep the fewest components of each layer that have a share of its energy.
 
     Args:
-        spectra: singular values of layers, falling, by path of module.
-        shape: of the model.
+        spectra: singular values of layers in descending order, by path of module.
+        shape: shape of the model.
         energy: the share.
 
     Raises:
-        UserError: no layer gets fewer weights.
+        UserError: no layer becomes smaller.
     """
     wanted = {path: int((_energy_shares(values).cumsum(0) < energy).sum()) + 1 for path, values in spectra.items()}
     ranks = paying_ranks(wanted, shape)
     if not ranks:
         raise UserError(
-            f"Expected an energy at which some layer of low rank has fewer weights than the dense one. "
-            f"Found energy={energy}, at which none has. Lower it."
+            f"Expected an energy at which low rank makes some layer smaller. Found energy={energy}, at which no layer "
+            "becomes smaller. Lower it."
         )
     return ranks
 
 
 def ranks_within_budget(spectra: Mapping[str, Tensor], shape: UpstreamConfig, budget: Budget) -> Ranks:
-    """Keep the components of all layers with the most energy, as many as the budget has room for.
+    """Keep the components of all layers with the most energy that fit the budget.
 
-    Energies are shares of their layer's, so that layers of large outputs are not preferred. Every layer keeps one.
+    Energies are shares of their layer's energy, so layers of large outputs are not preferred. Every layer keeps one.
 
     Args:
         spectra: as in `ranks_by_energy`.
-        shape: of the model; of rank 1, all layers together meet the budget.
-        budget: to be met from below, to within one component.
+        shape: shape of the model. It must meet the budget with all layers at rank 1.
+        budget: met from below, to within one component.
     """
     energies = {path: _energy_shares(values) for path, values in spectra.items()}
     levels = torch.cat(list(energies.values())).sort(descending=True).values
@@ -75,13 +75,13 @@ def _energy_shares(values: Tensor) -> Tensor:
 
 
 def paying_ranks(ranks: Mapping[str, int], shape: UpstreamConfig) -> Ranks:
-    """Leave out layers that would have no fewer weights than dense ones."""
+    """Leave out layers that would not become smaller."""
     sizes = shape.linear_sizes
     return {path: rank for path, rank in ranks.items() if rank * sum(sizes[path]) < sizes[path][0] * sizes[path][1]}
 
 
 def low_rank_shape(shape: UpstreamConfig, ranks: Mapping[str, int]) -> UpstreamConfig:
-    """Return a shape with layers of these ranks."""
+    """Return the shape with layers of these ranks."""
     return shape.with_reduced_linears({path: ReducedLinear(rank=rank) for path, rank in ranks.items()})
 
 
@@ -89,7 +89,7 @@ def require_reachable_rank(shape: UpstreamConfig, linears: list[str], budget: Bu
     """Refuse a budget that these layers cannot reach even at rank 1.
 
     Raises:
-        UserError: with the smallest size that they can.
+        UserError: names the smallest size that they can reach.
     """
     smallest = low_rank_shape(shape, paying_ranks(dict.fromkeys(linears, 1), shape))
     size = budget.measure(smallest)

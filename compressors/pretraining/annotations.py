@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - IPA looks like other letters
-"""Units that somebody has annotated: the phones of ``phones.jsonl`` and the manifest's speakers."""
+"""Annotated units: the phones of ``phones.jsonl`` and the speakers of the manifest."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bench.upstream import UpstreamConfig
 from compressors.units.labels import FrameUnits, Labels
 
 PHONES = "phones.jsonl"
-"""Lies beside the manifest, or in the folder of the audio: a line for each file, with ``path``, relative to it, and
+"""A file next to the manifest, or in the folder of the audio. Each line has a ``path``, relative to that folder, and
 ``phones``, a list of onset and end in seconds and the phone in IPA."""
 
 SILENCE = "silence"
 RARE = "rare"
 RARE_SHARE = 1e-3
-"""Phones that make up less of all are one unit together."""
+"""Phones with a smaller share of all phones form one unit together."""
 
 Span = tuple[float, float, str]
 
 DIACRITICS = str.maketrans("", "", "ˈˌː:̩̪ʲ")
-"""Stress, length, syllabicity, dentality and palatalisation do not tell phones apart here."""
+"""Stress, length, syllabicity, dentality and palatalisation are ignored."""
 
 FOLDED = {
     "a": "æ",
@@ -66,7 +66,7 @@ FOLDED = {
     "ʔ": "t",
     "ʍ": "w",
 }
-"""Variants of English accents, without diacritics, by the phone whose part they play in others."""
+"""The class of phone variants of English accents, without diacritics."""
 
 
 def folded(phone: str) -> str:
@@ -76,12 +76,12 @@ def folded(phone: str) -> str:
 
 
 def phone_units(files: Sequence[AudioFile], source: AudioSource, config: UpstreamConfig) -> FrameUnits:
-    """Label every frame with the phone that is heard at its centre, or as silence.
+    """Label every frame with the phone at its centre, or as silence.
 
     Args:
-        files: to be labelled.
-        source: where they come from; ``phones.jsonl`` lies there.
-        config: of the model whose frames they are.
+        files: files to label.
+        source: source of the files and of ``phones.jsonl``.
+        config: shape of the model, which defines the frames.
 
     Raises:
         UserError: no such file, a torn one, or one that knows nothing of some audio.

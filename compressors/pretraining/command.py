@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-# A group of no commands: plug-in packages bring groups, and this verb needs none below it.
+# Plug-in commands are groups. This group has a callback and no commands.
 pretrain = typer.Typer(subcommand_metavar="", help="Train an upstream by HuBERT's recipe.")
 
 
@@ -22,17 +22,17 @@ def pretrain_model(
         Optional[list[str]],  # noqa: UP045 - typer evaluates annotations at run time on Python 3.10 too
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. shape.dim=192; data.* for the data."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights, masks, clusters and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, masks, clusters and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes that share each update's accumulate_batches, one a GPU.")
+        int, typer.Option(min=1, help="Processes that share the accumulate_batches of each update, one per GPU.")
     ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,  # noqa: ARG001 - read before parsing
 ) -> None:
     """Train an upstream by HuBERT's recipe: units by k-means, masked prediction, and again with better units.
 
-    Interrupted, the same command goes on where it was.
+    If interrupted, run the same command again to resume.
     """
     from bench.terminal.choices import one_of
     from bench.terminal.device import resolve_device

@@ -17,7 +17,7 @@ UnitKind = Literal["mfcc", "hidden", "phones", "speakers"]
 
 
 class ShapeConfig(Settings):
-    """The model that is trained; the defaults are HuBERT Base's.
+    """The model to train. The defaults are HuBERT Base's.
 
     Source: HuBERT (arXiv 2106.07447) table I.
     """
@@ -33,15 +33,15 @@ class ShapeConfig(Settings):
     feed_forward: int = Field(default=3072, ge=1)
     """Width of each feed-forward block."""
     conv_channels: int | tuple[int, ...] = 512
-    """Channels of the seven convolutions: of all, or of each."""
+    """Channels of the seven convolutions: one number for all, or one for each."""
     positional_kernel: int = Field(default=128, ge=1)
     """Kernel of the positional convolution, in frames."""
     positional_groups: int = Field(default=16, ge=1)
-    """Its groups."""
+    """Groups of the positional convolution."""
     large: bool = False
     """Layer-norm extractor, pre-norm transformer and normalised waveforms, as in the Large models."""
     dropout: DropoutRates = DropoutRates()
-    """While it trains."""
+    """Dropout rates in training."""
 
     @model_validator(mode="after")
     def _is_a_model(self) -> Self:
@@ -67,19 +67,19 @@ class ShapeConfig(Settings):
 
 
 class PredictionConfig(Settings):
-    """Units, and the hidden state that they are predicted from."""
+    """Units, and the hidden state that predicts them."""
 
     units: UnitKind = "mfcc"
-    """``mfcc``: k-means clusters of MFCCs. ``hidden``: k-means clusters of a hidden state of the iteration before.
-    ``phones``: from ``phones.jsonl`` beside the audio. ``speakers``: from the manifest's column ``speaker``."""
+    """``mfcc``: k-means clusters of MFCCs. ``hidden``: k-means clusters of a hidden state of the previous iteration.
+    ``phones``: from ``phones.jsonl`` next to the audio. ``speakers``: from the manifest's column ``speaker``."""
     layer: int = Field(default=12, ge=1)
     """The hidden state that predicts them, 1 to ``shape.num_layers``."""
     weight: float = Field(default=1.0, gt=0)
-    """Of their loss among those of all predictions."""
+    """Weight of the loss, relative to the other predictions."""
     num_units: int = Field(default=100, ge=2, le=30_000)
-    """Clusters; phones and speakers are as many as there are."""
+    """Number of clusters. Phones and speakers ignore it."""
     hidden_layer: int | None = Field(default=None, ge=0)
-    """The hidden state that is clustered (``hidden``)."""
+    """The hidden state to cluster (``hidden``)."""
 
     @model_validator(mode="after")
     def _names_a_layer(self) -> Self:
@@ -92,7 +92,7 @@ class IterationConfig(StageConfig):
     """One training from random weights."""
 
     predictions: tuple[PredictionConfig, ...] = Field(min_length=1)
-    """What is predicted; the accuracies of ``training.csv`` are those of the last."""
+    """What to predict. ``training.csv`` has the accuracies of the last one."""
 
 
 class PretrainingConfig(TrainingConfig, MaskedPredictionConfig, AugmentationConfig):
@@ -101,11 +101,11 @@ class PretrainingConfig(TrainingConfig, MaskedPredictionConfig, AugmentationConf
     shape: ShapeConfig = ShapeConfig()
     """The model."""
     iterations: tuple[IterationConfig, ...] = Field(min_length=1)
-    """Trainings one after the other; the last one's model is kept."""
+    """Trainings in order. The result is the model of the last one."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)
-    """Share of the files whose frames the clusters are found on. Source: HuBERT section IV-B."""
+    """Share of the files that k-means sees. Source: HuBERT section IV-B."""
     held_out_s: float = Field(default=600.0, gt=0)
-    """Speech that is not trained on, in seconds, a tenth of all at most: whole speakers where folders tell them."""
+    """Held-out speech in seconds, at most a tenth of all. Whole speakers are held out if folders identify them."""
 
     @model_validator(mode="after")
     def _layers_are_there(self) -> Self:
@@ -120,7 +120,7 @@ def _require_layers(prediction: PredictionConfig, num_layers: int, *, is_first: 
         if layer > num_layers:
             raise ValueError(f"there is no layer {layer} in a model of {num_layers}")
     if is_first and prediction.units == "hidden":
-        raise ValueError("the first iteration has no model before it whose hidden states could be clustered")
+        raise ValueError("units hidden need a previous iteration, and the first iteration has none")
 
 
 BASE = PretrainingConfig(
@@ -142,7 +142,7 @@ BASE = PretrainingConfig(
     max_loss_ratio=1.3,
     **HUBERT_TRAINING,
 )
-"""HuBERT Base on LibriSpeech; the batches of its 32 GPUs follow each other here.
+"""HuBERT Base on LibriSpeech. 32 accumulated batches replace its 32 GPUs.
 
 Source: HuBERT section IV-B; the reference implementation's ``hubert_base_librispeech`` recipe."""
 

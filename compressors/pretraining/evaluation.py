@@ -1,4 +1,4 @@
-"""How well a pretrained model guesses the units of speech that it was not trained on."""
+"""How well a pretrained model predicts the units of held-out speech."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def held_out_figures(
     config: PretrainingConfig,
     context: Context,
 ) -> list[dict[str, Any]]:
-    """Score the predictions of an iteration on held-out files, one by one, with the same masks at every call.
+    """Score the predictions of an iteration on held-out files, one by one, with the same masks in every call.
 
     Returns:
-        A row a prediction, but for speakers, who are others in training: units and layer; ``frames`` of the held-out
-        files; ``chance``, the share of the most frequent unit in them; ``perplexity`` of their units; ``masked_loss``
-        in nats; and the accuracies on masked frames, on the others, and where nothing is masked.
+        One row per prediction, except speakers, as held-out speakers are not in training: units and layer; ``frames``
+        of the held-out files; ``chance``, the share of their most frequent unit; ``perplexity`` of their units;
+        ``masked_loss`` in nats; and the accuracies on masked frames, on unmasked frames, and without a mask.
     """
     objective.to(context.device).eval()
     sums = [dict.fromkeys(("masked", "masked_loss", "unmasked", "plain"), 0.0) for _ in targets]
@@ -45,24 +45,24 @@ def held_out_figures(
             features, lengths = objective.upstream.extract(waveform[None].to(context.device))
             mask = objective.draw_mask(features)
             hidden = objective.logits(features, lengths, mask)
-            heard = objective.logits(features, lengths, None)
+            plain = objective.logits(features, lengths, None)
             num_frames += mask.shape[1]
             num_masked += int(mask.sum())
             for index, units in enumerate(targets):
                 labels = units.of(file, 0, mask.shape[1]).to(context.device)
-                _add(sums[index], hidden[index][0], heard[index][0], labels, mask[0])
+                _add(sums[index], hidden[index][0], plain[index][0], labels, mask[0])
     rows = []
     for prediction, units, total in zip(predictions, targets, sums, strict=True):
         if prediction.units == "speakers":
             continue
-        heard_shares = shares(units, files)
+        unit_shares = shares(units, files)
         rows.append(
             {
                 "units": prediction.units,
                 "layer": prediction.layer,
                 "frames": num_frames,
-                "chance": float(heard_shares.max()),
-                "perplexity": perplexity(heard_shares),
+                "chance": float(unit_shares.max()),
+                "perplexity": perplexity(unit_shares),
                 "masked_loss": total["masked_loss"] / num_masked,
                 "masked_accuracy": total["masked"] / num_masked,
                 "unmasked_accuracy": total["unmasked"] / max(num_frames - num_masked, 1),
@@ -72,10 +72,10 @@ def held_out_figures(
     return rows
 
 
-def _add(sums: dict[str, float], hidden: Tensor, heard: Tensor, labels: Tensor, mask: Tensor) -> None:
-    """Add an utterance's counts; logits (frames, units), labels and mask (frames,)."""
+def _add(sums: dict[str, float], hidden: Tensor, plain: Tensor, labels: Tensor, mask: Tensor) -> None:
+    """Add the counts of an utterance. Logits are (frames, units), labels and mask (frames,)."""
     is_right = hidden.argmax(-1) == labels
     sums["masked"] += is_right[mask].sum().item()
     sums["unmasked"] += is_right[~mask].sum().item()
-    sums["plain"] += (heard.argmax(-1) == labels).sum().item()
+    sums["plain"] += (plain.argmax(-1) == labels).sum().item()
     sums["masked_loss"] += F.cross_entropy(hidden[mask], labels[mask], reduction="sum").item()

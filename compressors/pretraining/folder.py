@@ -1,4 +1,4 @@
-"""The result of ``bench pretrain``: a model folder that every command takes as a reference."""
+"""The result of ``bench pretrain``: a model folder that every command accepts as a model reference."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def pretrain_into(
     device: Literal["cpu", "cuda"],
     devices: int = 1,
 ) -> list[dict[str, Any]]:
-    """Make the model folder, or say what is there if it was made before.
+    """Make the model folder, unless it exists already, and return its figures.
 
     Args:
         out: the folder.
         preset: ``mini``, ``base`` or ``smoke``.
         data: as after ``--data``.
         assignments: as after ``--set``.
-        seed: of everything random.
+        seed: seed of everything random.
         device: where to train.
-        devices: how many of them, with a process each.
+        devices: number of devices, with one process each.
 
     Returns:
-        Held-out figures, a row an iteration and prediction; see `evaluation.held_out_figures`.
+        Held-out figures, one row per iteration and prediction; see `evaluation.held_out_figures`.
 
     Raises:
-        UserError: a wrong setting, more devices than there are, unusable audio, a folder that holds something else, or
-            a training that diverges.
+        UserError: a wrong setting, too many devices, unusable audio, a folder with other content, or a training that
+            diverges.
     """
     overrides = parse_overrides(assignments)
     config = resolved(preset, {key: value for key, value in overrides.items() if not key.startswith(DATA_PREFIX)})
@@ -94,7 +94,7 @@ def _is_there(out: Path, identity: Mapping[str, Any]) -> bool:
     if not out.exists():
         return False
     if not is_suite_folder(out):
-        raise UserError(f"--out {out} exists and is no model. Choose another folder, or delete it.")
+        raise UserError(f"--out {out} exists and is not a model. Choose another folder, or delete it.")
     there = read_manifest(out).provenance
     different = [key for key, value in identity.items() if there.get(key) != value]
     if different:

@@ -1,4 +1,4 @@
-"""HuBERT's recipe from audio to a model folder: units, masked prediction, and again with better units."""
+"""HuBERT's recipe: units, masked prediction, and again with better units."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ SUPERVISED = {"phones": "phone", "speakers": "speaker"}
 
 
 class Pretraining:
-    """One pretraining, which goes on where an earlier call with the same ``workdir`` stopped."""
+    """One pretraining. It resumes an interrupted one with the same ``workdir``."""
 
     def __init__(
         self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context, devices: int = 1
     ) -> None:
-        """Look at the audio.
+        """Read the headers of the audio, and split it.
 
         Args:
             config: the recipe.
-            audio: what is heard.
-            workdir: for checkpoints and units.
-            context: the seed, and where to train.
-            devices: processes that train together; the result does not depend on them but for rounding.
+            audio: the training audio.
+            workdir: folder for checkpoints and units.
+            context: seed and device.
+            devices: number of processes that train together. It changes the result by rounding only.
 
         Raises:
-            UserError: unusable audio, or a precision that the device does not have.
+            UserError: the audio is unusable, or the device lacks the precision.
         """
         precision_on(config, context)
         self.devices = devices
@@ -71,14 +71,14 @@ class Pretraining:
 
     @property
     def beside(self) -> Path:
-        """The folder of what belongs beside the model."""
+        """The folder of files that go with the model."""
         return self.workdir / "beside"
 
     def run(self) -> UpstreamModel:
-        """Train all iterations, or what is left of them, and return the last one's model in evaluation mode.
+        """Train all iterations, or the rest of them, and return the model of the last one in evaluation mode.
 
         Raises:
-            UserError: units that the audio does not come with, or a training that diverges.
+            UserError: the audio lacks annotations for the units, or the training diverges.
         """
         claim_folder(
             self.workdir,
@@ -97,7 +97,7 @@ class Pretraining:
         return model
 
     def provenance(self) -> dict[str, Any]:
-        """Say how the model was made; after `run`."""
+        """Return how the model was made. Call it after `run`."""
         return {
             "supervision": supervision(self.config),
             "recipe": self.config.model_dump(mode="json"),
@@ -113,7 +113,7 @@ class Pretraining:
         targets = [kinds[_units_key(prediction)] for prediction in iteration.predictions]
         if self.devices > 1:
             run_together(self.devices, partial(self._trained, name, iteration, targets, self.devices))
-        # Reads the last checkpoint, where several processes have trained.
+        # After training in several processes, this reads the last checkpoint.
         objective = self._trained(name, iteration, targets)
         self.figures[name] = held_out_figures(
             objective, iteration.predictions, targets, self.held_out, self.config, self.context
@@ -123,7 +123,7 @@ class Pretraining:
     def _trained(
         self, name: str, iteration: IterationConfig, targets: Sequence[FrameUnits], devices: int = 1
     ) -> MaskedPrediction:
-        """Train an iteration, or what is left of it, as one of ``devices`` processes."""
+        """Train an iteration, or the rest of it, as one of ``devices`` processes."""
         seed = derived_seed(self.context.seed, name)
         torch.manual_seed(seed)
         objective = MaskedPrediction(
@@ -143,7 +143,7 @@ class Pretraining:
     def _units(
         self, name: str, predictions: Sequence[PredictionConfig], previous: UpstreamModel | None
     ) -> Mapping[str, FrameUnits]:
-        """Make the units of an iteration, each kind once."""
+        """Compute the units of an iteration, each kind once."""
         return {_units_key(prediction): self._made(name, prediction, previous) for prediction in predictions}
 
     def _made(self, name: str, prediction: PredictionConfig, previous: UpstreamModel | None) -> FrameUnits:
@@ -168,7 +168,7 @@ class Pretraining:
 
 
 def _units_key(prediction: PredictionConfig) -> str:
-    """Name the units of a prediction: equal names, equal units."""
+    """Return a name of the units of a prediction. Predictions with equal names share their units."""
     if prediction.units in SUPERVISED:
         return prediction.units
     layer = "" if prediction.hidden_layer is None else f"-{prediction.hidden_layer}"
@@ -176,7 +176,7 @@ def _units_key(prediction: PredictionConfig) -> str:
 
 
 def supervision(config: PretrainingConfig) -> str:
-    """Say what labels the model learnt from: ``self-supervised``, or e.g. ``phone-supervised``."""
+    """Name the labels that the model learned from: ``self-supervised``, or e.g. ``phone-supervised``."""
     kinds = {prediction.units for iteration in config.iterations for prediction in iteration.predictions}
     labels = [label for kind, label in SUPERVISED.items() if kind in kinds]
     return " and ".join(f"{label}-supervised" for label in labels) or "self-supervised"

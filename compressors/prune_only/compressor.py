@@ -1,4 +1,4 @@
-"""Structured pruning by importance alone, without a teacher's signal, and recovery on HuBERT's own objective.
+"""prune-only: structured pruning by importance, without a teacher, and recovery on HuBERT's own objective.
 
 Source: Li et al., Pruning Filters for Efficient ConvNets (arXiv 1608.08710) for magnitudes, Molchanov et al.,
 Importance Estimation for Neural Network Pruning (arXiv 1906.10771) for Taylor expansions, HuBERT (arXiv 2106.07447) for
@@ -58,8 +58,8 @@ class PruneOnly(TrainingCompressor):
         """Refuse what cannot work, before any long work.
 
         Raises:
-            UserError: the teacher is no speech model, the budget is out of its units' reach, the model to start from is
-                no part of it or nothing would be done with it, or the audio unusable.
+            UserError: the teacher is not a speech model, its units cannot reach the budget, the model of ``--from`` is
+                not part of the teacher or would not change, or the audio is unusable.
         """
         require_trainable(teacher, self.config, context)
         require_start(teacher, self.config, context)
@@ -67,7 +67,7 @@ class PruneOnly(TrainingCompressor):
             require_reachable(teacher.config, self.config, start_shape(context))
         elif self.config.recovery is None:
             raise UserError(
-                "Expected something to do with the model of --from. Found neither a smaller size nor a recovery. Leave "
+                "Expected a smaller size or a recovery for the model of --from. Found neither. Leave "
                 "recovery=null out, or set sparsity."
             )
         require_audio(audio, self.config, teacher)
@@ -79,7 +79,7 @@ class PruneOnly(TrainingCompressor):
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Prune and recover, or do what is left of it; see `bench.contracts.Compressor`."""
+        """Prune and recover, or do the rest of it; see `bench.contracts.Compressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         target = Target(teacher.num_layers, self.config.num_clusters)
         beginning = context.start.model if context.start else teacher
@@ -97,38 +97,38 @@ class PruneOnly(TrainingCompressor):
 
 
 class Pruning:
-    """One compression, which goes on where an earlier one in the same folder stopped."""
+    """One compression. It resumes an interrupted one in the same folder."""
 
     def __init__(self, config: PruneOnlyConfig, training: Training, prediction: MaskedPrediction) -> None:
-        """Prepare it.
+        """Prepare the compression.
 
         Args:
-            config: of the method.
-            training: runs the stages, and keeps in its folder what a resumed compression needs.
-            prediction: holds the model, which is pruned in place of the one it holds.
+            config: settings of the method.
+            training: runs the stages. Its folder stores what a resumed compression needs.
+            prediction: holds the model. Each pruning step replaces it.
         """
         self.config = config
         self.training = training
         self.prediction = prediction
         self.models: dict[str, UpstreamModel] = {}
-        """What has been made, by name."""
+        """Finished models by name."""
         self.num_steps = 0
-        """Steps of pruning and recovery so far."""
+        """Number of finished steps of pruning and recovery."""
 
     def fit_head(self, model: str) -> None:
-        """Fit mask embedding and predictor, where anything needs them; the history is the one of ``model``."""
+        """Fit the mask embedding and the predictor if needed. The history is that of ``model``."""
         if self.config.needs_head:
             fitting = HeadFitting(self.prediction)
             training_of(self.training, model).run("head", self.config.head, fitting, self._batches)
             fitting.release()
 
     def make(self, model: str, config: PruneOnlyConfig, budget: Budget) -> None:
-        """Prune and recover step by step from what there is, and keep the result among `models`.
+        """Prune and recover the current model step by step, and store the result in `models`.
 
         Args:
-            model: its name.
-            config: with its share of the recovery.
-            budget: of the result.
+            model: name of the result.
+            config: settings with this size's share of the recovery.
+            budget: budget of the result.
         """
         training = training_of(self.training, model)
         beginning = budget.reached(self._shape)
@@ -150,7 +150,7 @@ class Pruning:
 
     @cached_property
     def _units(self) -> FrameUnits:
-        from compressors.units.clusters import cluster_units  # Here, for scikit-learn takes seconds to import.
+        from compressors.units.clusters import cluster_units  # Imported here: scikit-learn takes seconds to import.
 
         return cluster_units(
             MfccFeatures(self._shape, self.config.num_workers),
@@ -163,7 +163,7 @@ class Pruning:
         )
 
     def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
-        """Decide what step ``step`` keeps, once and for all."""
+        """Return what step ``step`` keeps. The first decision is stored."""
         masks = kept_tensors(
             self.training.workdir / f"masks-{step}.safetensors",
             lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),

@@ -1,9 +1,9 @@
-"""How important each unit is, and which units a budget leaves: the least important of each kind go.
+"""Importance of units, and which units a budget keeps: the least important of each kind are removed.
 
-Every kind of unit loses the same share, the one that the budget takes, for kinds do not compare: a head holds a hundred
-times the weights of a feed-forward unit. Units of one kind compete over all layers with what they score relative to
-their layer's mean, so that no layer goes as a whole because its weights or gradients are small (layer collapse: Tanaka
-et al., arXiv 2006.05467). Whole blocks are alone in their layer, and compete with the scores themselves.
+Every kind of unit loses the same share, the one that meets the budget. Kinds are not comparable: a head has a hundred
+times the weights of a feed-forward unit. Units of one kind compete over all layers by their score relative to their
+layer's mean. Otherwise a whole layer would disappear because its weights or gradients are small (layer collapse: Tanaka
+et al., arXiv 2006.05467). Whole blocks are alone in their layer and compete by the score itself.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from compressors.units.batches import UnitBatch
 Importance = Literal["l1", "l2", "taylor", "random"]
 
 Scores = Mapping[str, Tensor]
-"""Keyed ``<unit>/<layer index>`` as masks are; (units,) float32 each, more is more important."""
+"""Scores (units,) float32 by ``<unit>/<layer index>``, the keys of masks. A higher score is more important."""
 
 BLOCKS = ("attlayer", "ffnlayer")
-"""Kinds of units that a layer has one of."""
+"""Kinds with one unit per layer."""
 
 _ATTENTION = "layers.{}.attention."
 _FEED_FORWARD = "layers.{}.feed_forward."
@@ -43,7 +43,7 @@ _WRITERS: Mapping[Unit, tuple[str, ...]] = {
     "interm": (f"{_FEED_FORWARD}intermediate_dense.weight",),
     "ffnlayer": (f"{_FEED_FORWARD}intermediate_dense.weight",),
 }
-"""Weights that compute units, which are groups of their rows."""
+"""Weights that compute units. Units are groups of their rows."""
 _READERS: Mapping[Unit, tuple[str, ...]] = {
     "conv": ("feature_projection.projection.weight",),
     "head": (f"{_ATTENTION}out_proj.weight",),
@@ -51,17 +51,17 @@ _READERS: Mapping[Unit, tuple[str, ...]] = {
     "interm": (f"{_FEED_FORWARD}output_dense.weight",),
     "ffnlayer": (f"{_FEED_FORWARD}output_dense.weight", f"{_FEED_FORWARD}output_dense.bias"),
 }
-"""Weights that read units, which are groups of their columns; of a convolution, the last one's. Without them a unit has
-no effect; for a whole block, without its output bias too."""
+"""Weights that read units. Units are groups of their columns; for ``conv`` those of the last convolution. Without them
+a unit has no effect. A whole block also has an output bias."""
 
 
 def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal["l1", "l2"]) -> Scores:
     """Score units by the size of the weights that compute and read them.
 
-    Means, not sums, so that scores do not depend on the sizes of neighbouring layers.
+    Scores are means, so they do not depend on the sizes of neighbouring layers.
 
     Args:
-        model: whose units they are.
+        model: the model.
         units: the kinds to score.
         norm: ``l1``, the mean absolute weight, or ``l2``, the root of the mean square.
 
@@ -86,18 +86,18 @@ def taylor_scores(
     seed: int,
     snapshots: Snapshots | None = None,
 ) -> Scores:
-    """Score units by how much the masked-prediction loss would change without them, to the first order.
+    """Score units by how much the masked-prediction loss would change without them, to first order.
 
-    That is the sum of gradient times weight over the weights that read a unit, for without them it has no effect: the
-    derivative of the loss by a gate on the unit. Its root mean square over the batches.
+    For one batch that is the derivative of the loss with respect to a gate on the unit: the sum of gradient times
+    weight over the weights that read the unit. The score is its root mean square over the batches.
 
     Args:
-        objective: the model, with predictors that fit it; left on the CPU, in training mode.
-        batches: what it hears.
+        objective: the model, with predictors that fit it. It is left on the CPU, in training mode.
+        batches: the audio and its units.
         units: the kinds to score.
         device: where to compute.
-        seed: of the masks.
-        snapshots: keep the sums, and have them where an earlier call was interrupted.
+        seed: seed of the masks.
+        snapshots: store the sums, to resume an interrupted call.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning (arXiv 1906.10771) section 3.
     """
@@ -127,13 +127,13 @@ def taylor_scores(
 
 
 def _snapshot(scores: Scores, done: int, device: str) -> dict[str, Tensor]:
-    """Return all that the next batch depends on."""
+    """Return the state that the next batch depends on."""
     state = {**scores, "done": torch.tensor(done), "random": torch.get_rng_state()}
     return state | ({"cuda_random": torch.cuda.get_rng_state()} if device == "cuda" else {})
 
 
 def _restore(kept: Mapping[str, Tensor], scores: dict[str, Tensor], device: str) -> int:
-    """Go back to a snapshot; return the number of batches that it has."""
+    """Restore a snapshot, and return its number of finished batches."""
     scores |= {key: kept[key] for key in scores}
     torch.set_rng_state(kept["random"])
     if device == "cuda":
@@ -142,7 +142,7 @@ def _restore(kept: Mapping[str, Tensor], scores: dict[str, Tensor], device: str)
 
 
 def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> Scores:
-    """Score units at random, the floor of all importances."""
+    """Score units at random, as a baseline."""
     generator = torch.Generator().manual_seed(seed)
     return {key: torch.rand(count, generator=generator) for key, count in _counts(config, units).items()}
 
@@ -150,18 +150,18 @@ def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> S
 def masks_within_budget(
     scores: Scores, shape: UpstreamConfig, budget: Budget, config: PruningConfig
 ) -> dict[str, Tensor]:
-    """Keep as many of the most important units as a budget allows, and the same share of every kind.
+    """Keep the most important units that a budget allows, with the same share of every kind.
 
-    Where that share leaves the result below the budget, kinds keep a little more, the coarsest first.
+    If that share leaves the result below the budget, kinds keep a little more, the coarsest first.
 
     Args:
-        scores: of the kinds that are pruned.
-        shape: of the model to prune.
-        budget: what the result is to meet.
+        scores: scores of the kinds to prune.
+        shape: shape of the model to prune.
+        budget: budget of the result.
         config: ``units``, ``keep_position_bias`` and ``round_to``.
 
     Returns:
-        bool masks as `bench.upstream.pruning.prune` takes them; every convolution keeps its best channel.
+        bool masks for `bench.upstream.pruning.prune`. Every convolution keeps its best channel.
     """
     ranks = {unit: _ranks(unit, scores) for unit in config.units}
 
@@ -179,7 +179,7 @@ def masks_within_budget(
 
 
 def _ranks(unit: Unit, scores: Scores) -> dict[str, Tensor]:
-    """Number the units of one kind over all layers, the most important first, but for each convolution's best."""
+    """Rank the units of one kind over all layers, the most important first. The best of each convolution leads."""
     own = {key: score for key, score in scores.items() if key.split("/")[0] == unit}
     if not own:
         return {}
@@ -193,19 +193,19 @@ def _ranks(unit: Unit, scores: Scores) -> dict[str, Tensor]:
 
 
 def _num_kept(unit: Unit, ranks: Mapping[str, Tensor], share: float) -> int:
-    """Return how many units of one kind a share keeps; of the convolutions, a channel each at least."""
+    """Return how many units of one kind a share keeps, at least one channel per convolution."""
     least = len(ranks) if unit == "conv" else 0
     return least + round(share * (sum(map(len, ranks.values())) - least))
 
 
 def _best(unit: Unit, ranks: Tensor, num_kept: int, round_to: int) -> Tensor:
-    """Mark the units of one layer, (units,) bool, that are among the first of their kind."""
+    """Mark the units of one layer, (units,) bool, that are among the first ``num_kept`` of their kind."""
     own = rounded(unit, int((ranks < num_kept).sum()), len(ranks), round_to)
     return ranks.argsort().argsort() < own
 
 
 def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:
-    """Return how many units there are, keyed as masks are."""
+    """Count the units, by the keys of masks."""
     there = kept_units(config)
     return {f"{unit}/{index}": count for unit in units for index, count in enumerate(there[unit]) if count}
 

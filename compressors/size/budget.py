@@ -1,4 +1,4 @@
-"""How small a model has to become: a share of its teacher's parameters or MACs, or a number of parameters."""
+"""The size that a model must reach: a share of its teacher's parameters or MACs, or a number of parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.upstream.cost import (
 from compressors.settings import BudgetConfig
 
 TOLERANCE = 0.01
-"""By how much a result may be off its budget, as a fraction of what is wanted."""
+"""Largest deviation of a result from its budget, as a fraction of the budget."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Budget:
     """The budget of one teacher's compression."""
 
     counting: Literal["dphubert_params", "params", "macs"]
-    """DPHuBERT counts the frozen scale of the last convolution's channels among the parameters; the leaderboard, and
-    so a size in absolute terms, does not."""
+    """What is counted. DPHuBERT's parameters include the frozen scale of the last convolution's channels. Those of the
+    leaderboard, and sizes in absolute terms, do not."""
     original: int
-    """Of the teacher."""
+    """Size of the teacher."""
     wanted: int
-    """Of the result."""
+    """Size of the result."""
     sparsity: float
     """Fraction to remove."""
 
@@ -44,9 +44,10 @@ class Budget:
         return _measure(self.counting, config)
 
     def measure_units(self, config: UpstreamConfig, units: Units, embeddings: Count) -> Tensor:
-        """Count as `measure` does, with ``units`` and position ``embeddings`` in place of ``config``'s own.
+        """Count as `measure` does, with ``units`` and position ``embeddings`` instead of those of ``config``.
 
-        Arguments are those of `bench.upstream.cost.macs_of_units`, so that gates may expect them; differentiable.
+        The result is differentiable. The arguments are those of `bench.upstream.cost.macs_of_units` and may be
+        expectations of gates.
         """
         if self.counting == "macs":
             return macs_of_units(config, units, embeddings)
@@ -59,7 +60,7 @@ class Budget:
         return 1 - self.measure(config) / self.original
 
     def part(self, share: float, beginning: float = 0.0) -> Budget:
-        """Return the budget of having removed a share of what is to be removed, from a sparsity at the beginning."""
+        """Return the budget of a part of the way from the sparsity ``beginning``; ``share`` is the share removed."""
         sparsity = beginning + share * (self.sparsity - beginning)
         removed = self.original * beginning
         wanted = round(self.original - removed - share * (self.original - removed - self.wanted))
@@ -67,10 +68,10 @@ class Budget:
 
 
 def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
-    """Work out the budget of compressing a teacher of this shape; that of the smallest model where there are several.
+    """Return the budget for a teacher of this shape. With several sizes it is that of the smallest model.
 
     Raises:
-        UserError: ``params`` is no less than what the teacher has.
+        UserError: the teacher has no more parameters than ``params``.
     """
     if config.params is not None:
         original = count_parameters(teacher)

@@ -1,4 +1,4 @@
-"""Which linear layers of an upstream a method reduces."""
+"""Groups of linear layers of an upstream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def linears_of(shape: UpstreamConfig, groups: Collection[LinearGroup]) -> list[s
     """List the paths of linear layers.
 
     Args:
-        shape: of the model.
+        shape: shape of the model.
         groups: ``attention`` (queries, keys, values and the output), ``feed_forward`` (both layers), ``projection``
             (from the extractor's features to the transformer's width).
     """

@@ -1,4 +1,4 @@
-"""What may be pruned, and how much of it has to go for a budget: what all methods that prune share."""
+"""How much to prune for a budget. All methods that prune use it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from compressors.size.budget import TOLERANCE, Budget, budget_for
 logger = logging.getLogger(__name__)
 
 COARSE_TO_FINE: tuple[Unit, ...] = ("ffnlayer", "attlayer", "head", "conv", "interm")
-"""Pruning units by how many parameters one of them holds."""
+"""Kinds of units by the number of parameters of one unit, the largest first."""
 
 BISECTIONS = 24
 
 
 def rounded(unit: Unit, num_kept: int, num_units: int, round_to: int) -> int:
-    """Return how many units a layer keeps so that its width is a multiple of ``round_to``, or its whole width.
+    """Round the number of units that a layer keeps to a multiple of ``round_to``, or to its whole width.
 
     Args:
-        unit: their kind; heads and blocks stay as they are, and of a convolution some are kept at all events.
-        num_kept: how many would be kept, from which the result is at most half of ``round_to`` away, or a convolution's
-            least.
-        num_units: how many there are.
+        unit: kind of the units. Heads and blocks are not rounded. A convolution keeps at least ``round_to`` channels.
+        num_kept: number of units before rounding.
+        num_units: number of units of the layer.
         round_to: as in `PruningConfig`.
     """
     if unit not in ("conv", "interm"):
@@ -40,7 +39,7 @@ def rounded(unit: Unit, num_kept: int, num_units: int, round_to: int) -> int:
 
 
 def largest_sparsity(shape: UpstreamConfig, budget: Budget, config: PruningConfig) -> float:
-    """Return what pruning can reach at most: the fewest channels of convolutions, nothing of the other units."""
+    """Return the largest sparsity that pruning can reach: the fewest channels, and no other units."""
     smallest = {
         f"{unit}/{index}": torch.arange(count) < rounded(unit, int(unit == "conv"), count, config.round_to)
         for unit in config.units
@@ -56,10 +55,10 @@ def require_reachable(teacher: UpstreamConfig, config: PruningConfig, start: Ups
     Args:
         teacher: its shape.
         config: says the budget, and what is pruned.
-        start: of the model that is pruned, where it is not the teacher.
+        start: shape of the model to prune, if it is not the teacher.
 
     Raises:
-        UserError: with the smallest size that they can.
+        UserError: names the smallest size that they can reach.
     """
     budget = budget_for(config, teacher)
     largest = largest_sparsity(start or teacher, budget, config)
@@ -85,17 +84,17 @@ def levels_within_budget(
     lowest: float,
     highest: float,
 ) -> dict[Unit, float]:
-    """Find the level of each kind of unit at which a model has the size that is wanted, or a little less.
+    """Find the level of each kind of unit at which a model has the wanted size, or a little less.
 
-    All kinds have one level where that suffices. Coarse units alone would miss the size by up to one of theirs: they
-    get the level just above, where the finer ones can make up for it by theirs.
+    All kinds share one level if that suffices. One coarse unit more or less can miss the size, so coarse kinds get the
+    level just above it if the finer ones can compensate with theirs.
 
     Args:
-        size: of the pruned model, by the level of each of ``units``; grows with each.
-        wanted: what ``size`` may be at most.
-        units: to be pruned.
-        lowest: level at which all units that may go are gone.
-        highest: level at which all are kept.
+        size: returns the size of the pruned model for a level of each of ``units``. It grows with each level.
+        wanted: largest size allowed.
+        units: kinds to prune.
+        lowest: level that removes all units that may be removed.
+        highest: level that keeps all units.
     """
     ordered = [unit for unit in COARSE_TO_FINE if unit in units]
     levels = dict.fromkeys(ordered, highest)
@@ -115,7 +114,7 @@ def _bracket(
     low: float,
     high: float,
 ) -> tuple[float, float]:
-    """Find, by bisection, the highest common level of the ``free`` units of ``wanted`` or less, and one just above."""
+    """Find by bisection the highest common level of the ``free`` units within ``wanted``, and one just above it."""
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         if size({**levels, **dict.fromkeys(free, middle)}) <= wanted:
@@ -126,24 +125,24 @@ def _bracket(
 
 
 def pruned_model(model: UpstreamModel, masks: Mapping[str, Tensor], config: PruningConfig) -> UpstreamModel:
-    """Prune a model by masks, as `bench.upstream.pruning.prune` does, with what the configuration keeps."""
+    """Prune a model by masks; the configuration says which biases to keep. See `bench.upstream.pruning.prune`."""
     return prune(model, masks, keep_position_bias=config.keep_position_bias, keep_output_bias=config.keep_output_bias)
 
 
 def report_size(shape: UpstreamConfig, budget: Budget, config: PruningConfig, *, hint: str = "") -> None:
-    """Log what pruning has reached; a warning where it is off the budget.
+    """Log the size that pruning has reached, as a warning if it misses the budget.
 
     Args:
-        shape: of the pruned model.
-        budget: what it was to meet.
-        config: says what was pruned.
-        hint: what else than the units may be the reason.
+        shape: shape of the pruned model.
+        budget: the budget.
+        config: names the pruned units.
+        hint: another possible reason than the units.
     """
     logger.info("pruned to a sparsity of %.4f; the target is %.4f", budget.reached(shape), budget.sparsity)
     size = budget.measure(shape)
     if abs(size / budget.wanted - 1) > TOLERANCE:
         logger.warning(
-            "pruned to %d %s; the budget is %d: units %s%s come no closer%s",
+            "pruned to %d %s; the budget is %d: units %s%s cannot come closer%s",
             size,
             "MACs" if budget.counting == "macs" else "parameters",
             budget.wanted,

@@ -1,7 +1,7 @@
-"""One call, several sizes: a model at each sparsity, every later one from the one before.
+"""Several sizes in one call: a model at each sparsity, each one from the one before.
 
-All sizes share the updates of one recipe: each has an equal part of every stage. The last model has then seen as many
-updates as one that is made alone, and a call costs no more for having several sizes.
+The sizes share the updates of one recipe: each has an equal part of every stage. So the last model has seen as many
+updates as a model made alone, and several sizes cost no more than one.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class SizesConfig(StagedTraining, PruningConfig):
-    """Settings of a method that makes several sizes in one call; a compressor's configuration inherits it."""
+    """Base of the configuration of methods that make several sizes in one call."""
 
     takes_sizes: ClassVar[bool] = True
 
     def shared_stages(self) -> dict[str, StageConfig]:
-        """Return the stages of which each size has an equal part: all, but for what a method does once."""
+        """Return the stages that the sizes share. A method may leave out stages that it runs once."""
         return self.stages()
 
     @model_validator(mode="after")
     def _every_size_is_trained(self) -> Self:
         for name, stage in self.shared_stages().items():
             if stage.updates < len(self.sizes):
-                raise ValueError(f"{name}.updates {stage.updates} must be at least {len(self.sizes)}, one a size")
+                raise ValueError(f"{name}.updates {stage.updates} must be at least {len(self.sizes)}, one per size")
         return self
 
     def each_size(self) -> list[Self]:
-        """Return the recipe of each model, in the order they are made; this one where there is one."""
+        """Return the recipe of each size, in order. With one size it is this recipe."""
         number = len(self.sizes)
         return [self._at_size(part, number) for part in range(1, number + 1)] or [self]
 
@@ -49,21 +49,21 @@ Config = TypeVar("Config", bound=SizesConfig)
 
 
 def models_to_make(compressor: str, config: Config) -> dict[str, Config]:
-    """Return the recipe of each model, by its name and in the order they are made."""
+    """Return the recipe of each model by name, in the order of making them."""
     names = [*target_sparsities(compressor, config)] or [compressor]
     return dict(zip(names, config.each_size(), strict=True))
 
 
 def target_sparsities(compressor: str, config: SizesConfig) -> dict[str, float]:
-    """Return the target of each of several models, by its name; empty where there is one."""
+    """Return the target of each of several models by name; empty if there is only one model."""
     return {f"{compressor}-{size!r}": size for size in config.sizes}
 
 
 def training_of(training: Training, model: str) -> Training:
-    """Return the same training with the history of one of its models."""
+    """Return the same training with the history of one model."""
     return replace(training, history=training.workdir / "beside" / model / "training.csv")
 
 
 def numbered(stage: str, number: int) -> str:
-    """Name a stage of the model that is made as number ``number``; of the first as if there were no other."""
+    """Return the stage's name for the n-th size: joint, joint-2."""
     return stage if number == 1 else f"{stage}-{number}"

@@ -1,4 +1,4 @@
-"""Students that are not pruned from their teacher: its first layers alone, or all of its depth at less width.
+"""Students that are not pruned: the teacher's first layers, or its depth at a smaller width.
 
 Source: DistilHuBERT (arXiv 2110.01900) for two layers; Ashihara et al., Deep versus Wide (arXiv 2207.06867), for three
 layers and for the thin one.
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 ExtractorWidth = Literal["teacher", "thin"]
 
 _EXTRACTOR = ("feature_extractor.", "feature_projection.layer_norm.")
-"""What belongs to the extractor's channels, of the names of weights."""
+"""Prefixes of the names of the extractor's weights."""
 
 
 def shallow_shape(teacher: UpstreamConfig, num_layers: int, *, projection_layer_norm: bool = True) -> UpstreamConfig:
     """Return the shape of a teacher's first layers.
 
     Args:
-        teacher: of any shape.
-        num_layers: of the student.
+        teacher: shape of the teacher.
+        num_layers: number of layers of the student.
         projection_layer_norm: keep the LayerNorm before the feature projection, if the teacher has one.
 
     Raises:
@@ -52,10 +52,10 @@ def shallow_student(teacher: UpstreamModel, shape: UpstreamConfig, dropout: Drop
 
 
 def require_depth(teacher: UpstreamConfig, num_layers: int) -> None:
-    """Refuse a teacher of fewer layers than its student is to have.
+    """Refuse a teacher with fewer layers than its student.
 
     Raises:
-        UserError: it has.
+        UserError: it has fewer.
     """
     if teacher.num_layers < num_layers:
         raise UserError(
@@ -72,16 +72,16 @@ def thin_student(
     *,
     extractor_weights: Literal["teacher", "random"] = "teacher",
 ) -> UpstreamModel:
-    """Return a student of `thin_shape`'s, in training mode.
+    """Return a student of a `thin_shape`, in training mode.
 
-    The extractor has the teacher's weights where it has its shape. All else is random, as no choice among the
-    teacher's features would leave its LayerNorms and attention what they are.
+    The extractor has the teacher's weights if it has the teacher's shape. All other weights are random: LayerNorms and
+    attention would not survive a choice among the teacher's features.
 
     Args:
-        teacher: left as it is.
-        shape: of the student.
-        dropout: rates of the student.
-        seed: of what is random.
+        teacher: the teacher, which is not changed.
+        shape: shape of the student.
+        dropout: dropout rates of the student.
+        seed: seed of the random weights.
         extractor_weights: ``random`` makes the extractor random too.
     """
     layer = shape.layers[0]
@@ -105,14 +105,14 @@ def thin_student_shape(teacher: UpstreamConfig, config: ThinStudentConfig) -> Up
 
 
 def thin_shape(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidth) -> UpstreamConfig:
-    """Find the shape of the teacher's depth that takes up a budget.
+    """Find the shape of the teacher's depth that fills a budget.
 
-    Of all widths at which a feed-forward width meets the budget, the one that comes closest to the teacher's ratio
-    between the two. Heads keep the teacher's width, or else half of it where that divides the model's width.
+    Several widths can meet the budget, each with its feed-forward width. We take the one whose ratio of the two is
+    closest to the teacher's. Heads keep the teacher's width if it divides the model's width, else half of it.
 
     Args:
         teacher: the teacher's shape.
-        budget: to be met within `TOLERANCE` from below.
+        budget: met from below, within `TOLERANCE`.
         extractor: ``teacher`` keeps the extractor's channels, ``thin`` scales them like the width.
 
     Raises:
@@ -133,7 +133,7 @@ def thin_shape(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidt
 
 
 def _thin_shapes(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidth) -> Iterator[UpstreamConfig]:
-    """Yield one shape a width: the largest within the budget, or the smallest there is."""
+    """Yield one shape per width: the largest within the budget, or else the smallest."""
     for dim in range(teacher.positional_groups, teacher.dim + 1, teacher.positional_groups):
         head_dims = [width for width in (teacher.head_dim, teacher.head_dim // 2) if width and dim % width == 0]
         if head_dims:
@@ -146,7 +146,7 @@ def _thin_shapes(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWi
 def _thin_shape(
     teacher: UpstreamConfig, dim: int, head_dim: int, units: int, extractor: ExtractorWidth
 ) -> UpstreamConfig:
-    """Return a shape with ``units`` in all feed-forward blocks together, beside the one that each has at least."""
+    """Return a shape with ``units`` feed-forward units in all, in addition to the one that every block has."""
     conv_layers = teacher.conv_layers
     if extractor == "thin":
         conv_layers = tuple(

@@ -1,1 +1,1 @@
-"""The training loop that all methods share, and what surrounds it."""
+"""The training loop of all methods: objective, audio, checkpoints, history, precision, processes."""

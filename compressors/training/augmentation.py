@@ -1,4 +1,4 @@
-"""What is done to training audio while its units stay those of the clean speech."""
+"""Augmentation of training audio. The units stay those of the clean speech."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from bench.contracts import Settings
 
 LONGEST_MIXED_SHARE = 0.5
-"""Of an utterance: what is mixed into it is shorter, so that it stays the main one. Source: WavLM section III-B."""
+"""Longest stretch mixed into an utterance, as a share of the utterance. Source: WavLM section III-B."""
 MIXING_RATIO_DB = (-5.0, 5.0)
-"""Energy of the utterance over what is mixed into it. Source: WavLM section III-B."""
+"""Energy of the utterance over that of the stretch mixed into it. Source: WavLM section III-B."""
 NOISE_RATIO_DB = (0.0, 30.0)
 """Energy of the utterance over that of the noise."""
 NOISE_SLOPE = (0.0, 2.0)
-"""Exponents of the noise's power over frequency: 0 is white, 1 pink, 2 brown."""
+"""Exponent of the noise's power over frequency: 0 is white, 1 pink, 2 brown."""
 
 
 class AugmentationConfig(Settings):
-    """How often training audio is changed; a recipe's configuration inherits it."""
+    """How often training audio is changed."""
 
     mixing_probability: float = Field(default=0.0, ge=0, le=1)
     """Share of the utterances that another one is mixed into. Source: WavLM (arXiv 2110.13900) section III-B."""
@@ -35,11 +35,11 @@ def mixed(waveforms: Tensor, probability: float, generator: np.random.Generator)
 
     Args:
         waveforms: (batch, samples).
-        probability: of each utterance to be changed.
-        generator: of all that is random.
+        probability: probability that an utterance is changed.
+        generator: generator of the random numbers.
 
     Returns:
-        (batch, samples); the argument stays as it is.
+        (batch, samples), a new tensor.
 
     Source: WavLM (arXiv 2110.13900) section III-B, algorithm 1, without its recorded noises.
     """
@@ -48,9 +48,9 @@ def mixed(waveforms: Tensor, probability: float, generator: np.random.Generator)
     for index in np.flatnonzero(generator.random(batch) < probability):
         length = int(generator.integers(1, int(LONGEST_MIXED_SHARE * num_samples) + 1))
         other = waveforms[generator.integers(batch)]
-        heard_from, put_at = generator.integers(num_samples - length + 1, size=2)
+        taken_from, put_at = generator.integers(num_samples - length + 1, size=2)
         ratio_db = float(generator.uniform(*MIXING_RATIO_DB))
-        stretch = other[heard_from : heard_from + length] * _gain(waveforms[index], other, ratio_db)
+        stretch = other[taken_from : taken_from + length] * _gain(waveforms[index], other, ratio_db)
         result[index, put_at : put_at + length] += stretch
     return result
 
@@ -73,6 +73,6 @@ def _coloured_noise(num_samples: int, slope: float, generator: np.random.Generat
 
 
 def _gain(wanted: Tensor, added: Tensor, ratio_db: float) -> float:
-    """Return what brings ``added`` to ``ratio_db`` below ``wanted``; 0 where it is silent."""
+    """Return the factor that brings ``added`` to ``ratio_db`` below ``wanted``; 0 if ``added`` is silent."""
     energy = added.square().mean().item()
     return math.sqrt(wanted.square().mean().item() / energy / 10 ** (ratio_db / 10)) if energy > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Checkpoints of training stages: the last one and the one before, each with its checksum."""
+"""Checkpoints of training stages: the last one and the one before, each with a checksum."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.files.sealed import is_whole, sealing
 
 
 def previous(path: Path) -> Path:
-    """Return where the checkpoint before the last is kept: ``joint.previous.ckpt`` of ``joint.ckpt``."""
+    """Return the path of the checkpoint before the last: ``joint.previous.ckpt`` for ``joint.ckpt``."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def clean_up(path: Path) -> None:
-    """Remove what a process that was killed while it saved the checkpoint has left."""
+    """Remove the unfinished checkpoint of a process that was killed while saving."""
     remove_unfinished(_next(path))
     _next(path).unlink(missing_ok=True)
 
@@ -28,21 +28,21 @@ def _next(path: Path) -> Path:
 
 
 def last_good(path: Path) -> Path | None:
-    """Return the newest undamaged checkpoint of a stage, if there is one; damaged ones are set aside."""
+    """Return the newest undamaged checkpoint of a stage, if any. Damaged ones are set aside."""
     return next((each for each in (path, previous(path)) if is_whole(each)), None)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; no code in it is run."""
+    """Read a checkpoint to the CPU. No code in it is run."""
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
 
 
 class SealedCheckpointIO(TorchCheckpointIO):
-    """Saves checkpoints that are either whole or absent, and keeps the one before."""
+    """Saves checkpoints atomically, and keeps the one before the last."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002 - lightning's signature
-        """Write a checkpoint in place of the last one, which becomes the previous one."""
+        """Write a checkpoint. The last one becomes the previous one."""
         path = Path(path)
         written = _next(path)
         with sealing(written) as file:

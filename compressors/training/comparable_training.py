@@ -1,4 +1,4 @@
-"""How much a method trains, and the same recipe stretched or shortened, so that a sweep can train all methods alike."""
+"""How much a method trains, and recipes scaled so that a sweep gives all methods the same training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bench.upstream.cost import count_macs
 from compressors.settings import StageConfig, TrainingConfig
 
 BACKWARD = 2
-"""MACs of a backward pass over those of the forward pass: one product for the inputs, one for the weights."""
+"""MACs of a backward pass over those of a forward pass: one product for the inputs, one for the weights."""
 
 
 class StagedTraining(TrainingConfig):
-    """Settings of which some are stages; see `bench.contracts.ComparableTraining`, of which a method adds the rest."""
+    """Base of configurations with stages; see `bench.contracts.ComparableTraining`. Methods add ``training_macs``."""
 
     def stages(self) -> dict[str, StageConfig]:
-        """Return the stages by the name of their setting, in the order of the fields."""
+        """Return the stages by setting name, in the order of the fields."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: value for name, value in values.items() if isinstance(value, StageConfig)}
 
@@ -27,17 +27,19 @@ class StagedTraining(TrainingConfig):
         return sum(stage.updates for stage in self.stages().values())
 
     def with_num_updates(self, num_updates: int) -> Self:
-        """Return the same recipe in so many updates, every stage and its warm-up in proportion.
+        """Return the same recipe with ``num_updates`` updates in all. Stages and warm-ups scale in proportion.
 
         Raises:
             UserError: fewer updates than stages.
         """
         stages = self.stages()
         if num_updates < len(stages):
-            raise UserError(f"Expected an update a stage ({', '.join(stages)}) at least. Found {num_updates} in all.")
+            raise UserError(
+                f"Expected at least one update per stage ({', '.join(stages)}). Found {num_updates} in all."
+            )
         factor = num_updates / self.num_updates()
         lengths = {name: max(1, round(stage.updates * factor)) for name, stage in stages.items()}
-        # Rounding goes to the longest stage, which feels it least.
+        # The longest stage absorbs the rounding, as it matters least there.
         longest = max(lengths, key=lambda name: lengths[name])
         lengths[longest] += num_updates - sum(lengths.values())
         return self.model_copy(update={name: stage.in_updates(lengths[name]) for name, stage in stages.items()})
@@ -46,13 +48,13 @@ class StagedTraining(TrainingConfig):
         """Estimate the MACs of a stage.
 
         Args:
-            stage: which.
-            forward: MACs a second of speech of what is heard and not trained, the teacher.
-            trained: the same of what is trained.
+            stage: the stage.
+            forward: MACs per second of speech of the models that only run forward, such as the teacher.
+            trained: MACs per second of speech of a forward pass of the models that are trained.
         """
-        heard_s = stage.updates * self.accumulate_batches * self.seconds_per_batch
-        return round(heard_s * (forward + (1 + BACKWARD) * trained))
+        audio_s = stage.updates * self.accumulate_batches * self.seconds_per_batch
+        return round(audio_s * (forward + (1 + BACKWARD) * trained))
 
     def macs_a_second(self, shape: UpstreamConfig) -> float:
-        """Count the MACs of a forward pass of a model over the longest crop, a second of it."""
+        """Count the MACs per second of speech of a forward pass over the longest crop."""
         return count_macs(shape, int(self.max_duration_s * SAMPLE_RATE_HZ)) / self.max_duration_s

@@ -1,4 +1,4 @@
-"""Tells a training that diverges from one that learns, by the rows of ``training.csv``."""
+"""Detects divergence in the rows of ``training.csv``."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ROWS = 3
-"""Rows on end that must be suspicious: a single one may be an odd batch."""
+"""Consecutive suspicious rows that count as divergence. A single one may be an odd batch."""
 GRADIENT_NORM_RATIO = 30.0
-"""To the median of earlier rows; HuBERT's stays within a factor of ten of it once the learning rate has risen."""
+"""Suspicious gradient norm over the median of earlier rows. HuBERT's stays within a factor of ten after the warm-up."""
 FEWEST_EARLIER = 4
-"""Rows that a median of gradient norms needs."""
+"""Fewest rows for a median of gradient norms."""
 
 
 def suspicious_rows(rows: Sequence[Mapping[str, Any]], max_loss_ratio: float) -> int:
-    """Count the latest rows on end that look like divergence.
+    """Count the latest consecutive rows that look like divergence.
 
     Args:
-        rows: of one stage, in order, with ``loss`` and ``gradient_norm``.
-        max_loss_ratio: a loss this many times the lowest of earlier rows is suspicious; so is a gradient norm 30 times
-            the median of earlier rows.
+        rows: rows of one stage, in order, with ``loss`` and ``gradient_norm``.
+        max_loss_ratio: a loss above this many times the lowest of earlier rows is suspicious. So is a gradient norm of
+            30 times the median of earlier rows.
 
     Returns:
-        0 where the latest row looks well.
+        0 if the latest row is not suspicious.
     """
     count = 0
     while count < len(rows) and _is_suspicious(rows[: len(rows) - count], max_loss_ratio):

@@ -1,4 +1,4 @@
-"""Tensors that a preparation keeps in the work folder once they are made: made again, they might differ by rounding."""
+"""Tensors that the work folder stores once they are computed. Computed again, they might differ by rounding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_SNAPSHOTS = 5.0
 
 
 def kept_tensors(path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the tensors of an undamaged file, made and written first where there is none."""
+    """Return the tensors of a file. If there is no undamaged one, compute and write them first."""
     kept = read_tensors(path)
     if kept is None:
         write_tensors(path, make())
@@ -26,18 +26,18 @@ def kept_tensors(path: Path, make: Callable[[], Mapping[str, Tensor]]) -> dict[s
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a file; None where there is none, or a damaged one, which is set aside."""
+    """Return the tensors of a file, or None if it is absent or damaged. Damaged files are set aside."""
     content = read_sealed(path)
     return None if content is None else load(content)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors with a checksum, all or nothing."""
+    """Write tensors atomically, with a checksum."""
     write_sealed(path, save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}))
 
 
 class Snapshots:
-    """The state of a long computation, kept every few seconds until its result is."""
+    """Stores the state of a long computation every few seconds until the result is stored."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,11 +45,11 @@ class Snapshots:
         self._last = time.monotonic()
 
     def last(self) -> dict[str, Tensor] | None:
-        """Return the last state that was kept, if there is one."""
+        """Return the last stored state, if any."""
         return read_tensors(self.path)
 
     def keep(self, state: Callable[[], Mapping[str, Tensor]], *, now: bool = False) -> None:
-        """Keep the state where it is time to; large ones take a tenth of the time at most."""
+        """Store the state if it is due. Storing takes at most a tenth of the time."""
         started = time.monotonic()
         if now or started - self._last >= self._pause:
             write_tensors(self.path, state())
@@ -57,5 +57,5 @@ class Snapshots:
             self._pause = max(SECONDS_BETWEEN_SNAPSHOTS, 10 * (self._last - started))
 
     def remove(self) -> None:
-        """Delete it, once the result is kept."""
+        """Delete the state once the result is stored."""
         self.path.unlink(missing_ok=True)

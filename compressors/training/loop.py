@@ -1,6 +1,6 @@
-"""The one training loop, on lightning: a stage goes on from its last checkpoint, and ends as if never interrupted.
+"""The training loop, on lightning. A stage resumes from its last checkpoint and ends as if never interrupted.
 
-Whatever is random in an update depends on the seed, the stage and the update's number alone.
+The random numbers of an update depend only on the seed, the stage and the update's number.
 """
 
 from __future__ import annotations
@@ -47,27 +47,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""Lightning's names of precisions other than fp32."""
+"""Lightning's names of mixed precisions."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the stages of one compression share."""
+    """What all stages of one compression share."""
 
     config: TrainingConfig
     files: Sequence[AudioFile]
-    """What the model hears."""
+    """Audio to train on."""
     workdir: Path
-    """Checkpoints, the last two of each stage: ``<stage>.ckpt`` and ``<stage>.previous.ckpt``."""
+    """Folder of the checkpoints, the last two of each stage: ``<stage>.ckpt`` and ``<stage>.previous.ckpt``."""
     history: Path
-    """The CSV of what was logged in all stages."""
+    """Path of ``training.csv``, for all stages."""
     context: Context
     devices: int = 1
-    """Processes that train together, of which this is one; see `compressors.training.processes`. They share out the
-    ``accumulate_batches`` of each update, which is the one that a single process would make."""
+    """Number of processes that train together, including this one; see `compressors.training.processes`. They share the
+    ``accumulate_batches`` of each update. The update is the same as with one process."""
     logged: dict[Path, dict[str, Rows]] = field(default_factory=dict)
-    """The rows of each history by stage, of the stages that this call has trained or found finished. They come from
-    checkpoints, which are checked, and not from the CSV."""
+    """Rows of each history by stage, for the stages that this call trained or found finished. They come from
+    checkpoints, which have checksums, not from the CSV."""
 
     def run(
         self,
@@ -76,18 +76,17 @@ class Training:
         objective: Objective,
         batches: Callable[[int], Dataset[Any]] | None = None,
     ) -> None:
-        """Train ``objective`` in place to the end of a stage; at once where the stage is finished already.
+        """Train ``objective`` in place to the end of a stage. A finished stage is only loaded.
 
         Args:
-            name: of the stage.
-            stage: its length and learning rate.
+            name: name of the stage.
+            stage: length and learning rate of the stage.
             objective: what to minimise.
-            batches: makes the endless dataset from the stage's seed: named tuples of ``number`` and what ``objective``
-                takes. Plain crops of the files by default.
+            batches: creates the endless dataset from the stage's seed. It yields named tuples of ``number`` and the
+                inputs of ``objective``. By default crops of the files.
 
         Raises:
-            UserError: the loss or its gradient is not finite or the training diverges, or audio turns out to be
-                unreadable.
+            UserError: the loss or its gradient is not finite, the training diverges, or audio is unreadable.
         """
         seed = derived_seed(self.context.seed, name)
         module = StageModule(objective, stage, seed)
@@ -105,7 +104,7 @@ class Training:
 
     @property
     def is_first_process(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this is the process that writes."""
         return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
     def _earlier_rows(self, name: str) -> Rows:
@@ -129,7 +128,7 @@ class Training:
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
 
     def _device(self) -> torch.device:
-        """Return the one of this process, as lightning chooses it."""
+        """Return this process's device, as lightning chooses it."""
         if self.context.device == "cpu":
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if self.devices > 1 else 0)
@@ -139,7 +138,7 @@ class Training:
         return DataLoader(
             dataset,
             batch_size=None,
-            # Endless, and already where the checkpoint is: lightning resumes its counters, not the data.
+            # Starts at the checkpoint's position: lightning resumes its counters, not the data.
             sampler=itertools.count(first, self.devices),
             num_workers=self.config.num_workers,
             worker_init_fn=leave_signals_to_parent,
@@ -151,18 +150,18 @@ class Training:
         trainer = Trainer(
             accelerator="gpu" if self.context.device == "cuda" else "cpu",
             devices=self.devices,
-            # Layer dropout, and layers above the last prediction, leave weights without a gradient.
+            # Layer dropout, and layers above the last prediction, leave some weights without a gradient.
             strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
             max_steps=stage.updates,
             accumulate_grad_batches=self.config.accumulate_batches // self.devices,
             gradient_clip_val=self.config.max_gradient_norm,
-            # A checkpoint comes after the row of its update, which it contains.
+            # The checkpoint must come after the row of its update, which it contains.
             callbacks=[
                 history,
                 Checkpoints(checkpoint, self.config.checkpoint_updates, history),
                 ProgressBar(history.stage),
             ],
-            # Without an environment of its own, lightning would adopt any Slurm job that it finds itself in.
+            # Otherwise lightning would take over any Slurm job that it runs in.
             plugins=[
                 SealedCheckpointIO(),
                 LightningEnvironment(),
@@ -175,7 +174,7 @@ class Training:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        # Lightning's own handler of SIGTERM waits for all processes, and lets the stage go on for a batch.
+        # Lightning's handler of SIGTERM waits for all processes, and continues the stage for a batch.
         trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
         return trainer
 
@@ -185,7 +184,7 @@ def _no_handlers() -> None:
 
 
 class StageModule(LightningModule):
-    """One stage as lightning sees it."""
+    """One stage as a lightning module."""
 
     def __init__(self, objective: Objective, stage: StageConfig, seed: int) -> None:
         super().__init__()
@@ -193,37 +192,37 @@ class StageModule(LightningModule):
         self.stage = stage
         self.seed = seed
         self.gradient_norm = torch.zeros(())
-        """Of the last update, before clipping."""
+        """Gradient norm of the last update, before clipping."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Use AdamW; all groups follow the stage's schedule."""
+        """Use AdamW. All groups follow the stage's schedule."""
         optimizer = AdamW(self.objective.parameter_groups(self.stage.learning_rate), lr=self.stage.learning_rate)
         schedule = LambdaLR(optimizer, self.stage.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count the batches of the checkpoint as these processes would, who may be more or fewer than wrote it."""
+        """Count the batches of the checkpoint for this number of processes, which may differ from the writer's."""
         num_batches = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        # Lightning completes a batch after the callbacks, among them the one that saves.
+        # Lightning counts a batch as completed after the callbacks, one of which saved this checkpoint.
         progress |= dict.fromkeys(("ready", "started", "processed"), num_batches) | {"completed": num_batches - 1}
 
     def on_train_batch_start(self, batch: CropBatch, batch_idx: int) -> None:  # noqa: ARG002 - lightning's signature
-        """Make dropout and gate noise a function of the batch's number, and the objective's shape of the update's."""
+        """Seed the random numbers by the batch's number, and let the objective change before an update."""
         if self.is_first_of_update(batch.number):
             self.objective.before_update(self.global_step, cast("LightningOptimizer", self.optimizers()).optimizer)
         torch.manual_seed(derived_seed(self.seed, batch.number))
 
     def training_step(self, batch: CropBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 - lightning's signature
-        """Compute the loss, and what is logged of it."""
+        """Compute the loss and the logged values."""
         _, *inputs = batch
         parts = self.objective(*inputs, self.global_step)
-        # Cloned, for a logged parameter would change with the update.
+        # Cloned, because a logged parameter changes with the update.
         logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
         return {"loss": parts["loss"], "logged": logged}
 
     def is_first_of_update(self, number: int) -> bool:
-        """Tell whether no gradient has been gathered yet for the update that a batch belongs to."""
+        """Return whether a batch is the first of its update."""
         return number // self.trainer.world_size % self.trainer.accumulate_grad_batches == 0
 
     def configure_gradient_clipping(
@@ -232,7 +231,7 @@ class StageModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,  # noqa: ARG002 - lightning's signature
     ) -> None:
-        """Clip by the norm over all groups together, as DPHuBERT does."""
+        """Clip by the norm over all groups, as DPHuBERT does."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val or math.inf)
 
@@ -242,7 +241,7 @@ class StageModule(LightningModule):
 
 
 def _load(path: Path, module: StageModule, history: History) -> int:
-    """Load weights, all that a finished stage needs, and rows; return how many updates are done."""
+    """Load weights and rows, which suffice for a finished stage, and return the number of finished updates."""
     checkpoint = read_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
     history.load_state_dict(checkpoint["callbacks"][history.state_key])
@@ -251,7 +250,7 @@ def _load(path: Path, module: StageModule, history: History) -> int:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Undo what lightning makes of Ctrl-C: it exits, and ignores the next one."""
+    """Undo lightning's handling of Ctrl-C: it exits, and ignores the next Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -264,7 +263,7 @@ def _plain_errors() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep lightning's banners and its advice from the user."""
+    """Hide lightning's banners and advice."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [each.level for each in loggers]
     with warnings.catch_warnings():

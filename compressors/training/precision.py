@@ -1,4 +1,4 @@
-"""In which precision a stage computes: what the device is fast at, and whether it gets convolutions right in it."""
+"""The precision of a stage: what the device has units for, and whether its convolutions are correct in it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from compressors.settings import TrainingConfig
 logger = logging.getLogger(__name__)
 
 LARGEST_ERROR = 0.03
-"""Of a bf16 convolution, relative to the norm of the fp32 result; a right one is off by about 0.003."""
+"""Largest error of a bf16 convolution, relative to the norm of the fp32 result. A correct one has about 0.003."""
 
 
 def has_bf16_units(device: str) -> bool:
-    """Tell whether the GPU, or the CPU (by avx512_bf16 or amx_bf16), multiplies bf16 matrices in hardware."""
+    """Return whether the GPU, or the CPU (avx512_bf16 or amx_bf16), multiplies bf16 matrices in hardware."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -44,9 +44,9 @@ def precision_on(config: TrainingConfig, context: Context) -> Literal["fp32", "b
 
 @torch.no_grad()
 def wrong_convolutions(module: nn.Module) -> list[str]:
-    """Compare convolutions in bf16 with fp32 on noise, and name those that come out wrong, which they do silently.
+    """Compare convolutions in bf16 with fp32 on noise, and name the wrong ones. Some devices are wrong silently.
 
-    Grouped ones are left out: those are positional, which the model computes in fp32 on every CPU.
+    Grouped convolutions are skipped: they are positional, and the model computes them in fp32 on every CPU.
     """
     generator = torch.Generator().manual_seed(0)
     wrong = []
@@ -54,12 +54,12 @@ def wrong_convolutions(module: nn.Module) -> list[str]:
         if isinstance(convolution, nn.Conv1d) and convolution.groups == 1:
             frames = 4 * convolution.kernel_size[0] + 32
             noise = torch.randn((2, convolution.in_channels, frames), generator=generator).to(convolution.weight)
-            # Of the class: attached gates replace the instance's, and draw another mask each time.
+            # The class's forward: attached gates replace the instance's, and draw a new mask each time.
             forward = type(convolution).forward
             expected = forward(convolution, noise)
             with torch.autocast(noise.device.type, torch.bfloat16):
                 error = (forward(convolution, noise).float() - expected).norm() / expected.norm()
-            # In this order, so that NaN is wrong too.
+            # Written so that NaN counts as wrong.
             if not error <= LARGEST_ERROR:
                 wrong.append(name)
     return wrong
@@ -68,16 +68,18 @@ def wrong_convolutions(module: nn.Module) -> list[str]:
 def stage_precision(
     module: nn.Module, config: TrainingConfig, context: Context, device: torch.device | None = None
 ) -> Literal["fp32", "bf16", "fp16"]:
-    """Resolve ``precision`` as `precision_on` does, or to fp32 where a convolution of ``module`` is wrong in bf16.
+    """Resolve ``precision`` as `precision_on` does, but to fp32 if a convolution of ``module`` is wrong in bf16.
 
     Args:
-        module: moved to the device where bf16 is tried.
+        module: the module, which a bf16 test moves to the device.
         config: names the precision.
         context: names the kind of device.
-        device: where the module will train; by default the first of its kind.
+        device: device to train on; by default the first of its kind.
     """
     precision = precision_on(config, context)
     if precision == "bf16" and (wrong := wrong_convolutions(module.to(device or context.device))):
-        logger.warning("training in fp32, for this device gets convolutions wrong in bf16: %s", ", ".join(wrong))
+        logger.warning(
+            "training in fp32, because this device computes convolutions wrongly in bf16: %s", ", ".join(wrong)
+        )
         return "fp32"
     return precision

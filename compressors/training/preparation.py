@@ -1,4 +1,4 @@
-"""What every method does before it trains: refusing what cannot work, and setting up its folder."""
+"""Checks and set-up of every method that trains."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def require_trainable(teacher: object, config: TrainingConfig, context: Context) -> None:
-    """Refuse what no method can train with, before any long work; the audio is looked at by `require_audio`.
+    """Refuse a teacher or device that no method can train with. `require_audio` checks the audio.
 
     Raises:
-        UserError: the teacher is no speech model, or one of reduced linear layers, or the device lacks the precision.
+        UserError: the teacher is not a speech model or has reduced linear layers, or the device lacks the precision.
     """
-    # An installation on which nothing can be trained is found here, before any long work.
+    # This import finds installations that cannot train, before any long work.
     import compressors.training.loop  # noqa: F401
 
     reduced = require_speech_model(teacher).config.reduced_linears
     if reduced:
         raise UserError(
-            f"Expected a teacher of dense float32 linear layers. Found {len(reduced)} that are low-rank or int8, the "
-            f"first {reduced[0][0]}. Reduce a model last, or choose another --teacher."
+            f"Expected a teacher with dense float32 linear layers. Found {len(reduced)} low-rank or int8 layers, the "
+            f"first {reduced[0][0]}. Use low-rank and int8 last, or choose another --teacher."
         )
     precision_on(config, context)
 
@@ -45,7 +45,7 @@ class TrainingCompressor(Compressor):
     config: TrainingConfig
 
     def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
-        """Refuse what cannot work whatever the size of the teacher.
+        """Refuse what cannot work for a teacher of any size.
 
         Raises:
             UserError: the device lacks the precision, or the audio is unusable.
@@ -55,10 +55,10 @@ class TrainingCompressor(Compressor):
 
 
 def require_speech_model(teacher: object) -> UpstreamModel:
-    """Narrow a teacher to a model that has layers.
+    """Return the teacher if it is a model with layers.
 
     Raises:
-        UserError: it has none.
+        UserError: it is not.
     """
     if not isinstance(teacher, UpstreamModel):
         raise UserError(
@@ -69,10 +69,7 @@ def require_speech_model(teacher: object) -> UpstreamModel:
 
 
 def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamModel) -> list[AudioFile]:
-    """Refuse unusable audio, as the last check, for it tells how much there is.
-
-    Returns:
-        The usable files.
+    """Return the usable audio files. Call it as the last check: it logs how much audio there is.
 
     Raises:
         UserError: there are none.
@@ -83,23 +80,23 @@ def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamM
 def prepared_training(
     name: str, config: TrainingConfig, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
 ) -> Training:
-    """Set up a compression in ``workdir``, or what is left of it, and seed torch's generator.
+    """Set up a compression in ``workdir``, or resume it, and seed torch's generator.
 
     Args:
-        name: of the compressor, and of the one model that it makes; of several see `compressors.size.several_sizes`.
-        config: all of its settings.
-        teacher: what is compressed.
-        audio: what the model hears.
-        workdir: made if missing; it belongs to this very compression from now on.
-        context: seed, device, and what the model starts from.
+        name: name of the compressor and of its model. For several models see `compressors.size.several_sizes`.
+        config: all settings of the compressor.
+        teacher: the model to compress.
+        audio: the training audio.
+        workdir: created if missing. From now on it belongs to this compression.
+        context: seed, device and warm start.
 
     Returns:
-        What runs the stages. Its history lies in the folder of what is kept beside the model.
+        The training, which runs stages. Its history is in the folder of files that go with the model.
 
     Raises:
         UserError: ``workdir`` holds other work, or the audio is unusable.
     """
-    from compressors.training.loop import Training  # Here, for lightning takes seconds to import.
+    from compressors.training.loop import Training  # Imported here: lightning takes seconds to import.
 
     files = training_files(audio, config, teacher.config.window)
     start = {"start": weights_hash(context.start.model)} if context.start else {}

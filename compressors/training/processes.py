@@ -1,4 +1,4 @@
-"""Several processes of this machine that train together, one a device: how they start, and how they end."""
+"""Start and end processes of this machine that train together, one per device."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from compressors.settings import TrainingConfig
 
 LOGGERS = ("bench", "compressors")
 MESSAGE_CHARACTERS = 1000
-"""Kept of what an error says. A process that fails waits while its message does not fit the pipe, 64 KiB for those of
-all processes; the first one is read only after its process has ended."""
+"""Longest error message. All processes share a pipe of 64 KiB, which is read only after the first failed process has
+ended. A process blocks while its message does not fit."""
 
 
 def require_devices(config: TrainingConfig, context: Context, devices: int) -> None:
-    """Refuse what cannot be shared out among processes.
+    """Refuse a number of processes that cannot share the work.
 
     Args:
-        config: its ``accumulate_batches`` are those of all processes together.
+        config: ``accumulate_batches`` counts the batches of all processes together.
         context: says whether each process needs a GPU.
-        devices: processes.
+        devices: number of processes.
 
     Raises:
         UserError: a wrong number of processes.
@@ -43,18 +43,19 @@ def require_devices(config: TrainingConfig, context: Context, devices: int) -> N
         raise UserError(
             f"Expected accumulate_batches, the batches of an update, to be a multiple of --devices {devices}. "
             f"Found {config.accumulate_batches}. Choose another --devices, or --set accumulate_batches={devices} and "
-            "shorter batches by seconds_per_batch."
+            "a smaller seconds_per_batch."
         )
 
 
 def run_together(num_processes: int, work: Callable[[], object]) -> None:
-    """Call ``work`` in several processes, and wait until all are done.
+    """Call ``work`` in several processes, and wait for all of them.
 
-    They find each other as lightning expects it of processes that others start; the first one logs as this one does.
+    Their environment is the one that lightning expects of processes started by others. The first one logs as this
+    one does.
 
     Args:
-        num_processes: how many.
-        work: can be pickled; what it returns is lost.
+        num_processes: number of processes.
+        work: must be picklable. Its result is dropped.
 
     Raises:
         UserError: what the first process to fail said; all others are ended too.
@@ -70,15 +71,15 @@ def run_together(num_processes: int, work: Callable[[], object]) -> None:
         while not processes.join():
             pass
     except ProcessRaisedException as error:
-        # The first of them: a process that loses another fails too, and may be found first.
+        # The first message: a process that loses another fails too, and may be found first.
         raise UserError(failures.get()) from error
     except ProcessExitedException as error:
         if error.signal_name in ("SIGTERM", "SIGINT"):
             raise KeyboardInterrupt from error
         raise UserError(
-            f"Expected all training processes to end well. Found number {error.error_index} ended by "
-            f"{error.signal_name or f'exit code {error.exit_code}'}, as where memory runs out. "
-            "The last checkpoint is kept: run the same command again to go on."
+            f"Expected all training processes to succeed. Found number {error.error_index} ended by "
+            f"{error.signal_name or f'exit code {error.exit_code}'}, perhaps out of memory. "
+            "The last checkpoint is kept: run the same command again to resume."
         ) from error
     finally:
         for process in processes.processes:
@@ -88,7 +89,7 @@ def run_together(num_processes: int, work: Callable[[], object]) -> None:
 def _member(
     rank: int, num_processes: int, port: int, log_levels: dict[str, int], failures: Any, work: Callable[[], object]
 ) -> None:
-    """Be one of the processes."""
+    """Run as one of the processes."""
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",
@@ -108,12 +109,12 @@ def _member(
         raise
     except Exception as error:
         failures.put(
-            f"Expected all training processes to end well. Found number {rank} stopped by "
-            f"{type(error).__name__}: {_shortened(error)}. The last checkpoint is kept; --debug tells where."
+            f"Expected all training processes to succeed. Found number {rank} stopped by "
+            f"{type(error).__name__}: {_shortened(error)}. The last checkpoint is kept; --debug shows where."
         )
         raise
     except KeyboardInterrupt:
-        # Torch would take it for success.
+        # Torch would count a KeyboardInterrupt as success.
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Seeds that depend on what they are for."""
+"""Seeds derived from their purpose."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import zlib
 
 
 def derived_seed(*parts: object) -> int:
-    """Return a 32-bit seed that depends on all of ``parts``; torch's CPU generator uses no more bits."""
+    """Return a 32-bit seed that depends on all ``parts``. Torch's CPU generator uses no more bits."""
     return zlib.crc32("/".join(map(str, parts)).encode())

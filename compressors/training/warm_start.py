@@ -1,4 +1,4 @@
-"""Compressing again: from an existing compressed model, in its own shape or a smaller one.
+"""Warm starts: compress an existing compressed model again, in its own shape or a smaller one.
 
 See `bench.contracts.WarmStart`.
 """
@@ -18,16 +18,16 @@ from compressors.size.several_sizes import SizesConfig
 from compressors.training.comparable_training import StagedTraining
 
 SHARE_OF_UPDATES = 0.1
-"""Of the recipe's, where the user does not say how many."""
+"""Share of the recipe's updates that a warm start uses by default."""
 FEWEST_UPDATES = 10
-"""That a warm start has by itself, but for recipes that are as short."""
+"""Fewest updates of a warm start by default, unless the recipe has fewer."""
 
 _OWN = {"schema_version", "dropout", "conv_layers", "layers", "relative_position", "reduced_linears"}
-"""Fields in which a pruned model may differ from its teacher, or which are compared in a way of their own."""
+"""Fields in which a pruned model may differ from its teacher, or that are compared separately."""
 
 
 class WarmStartConfig(SizesConfig):
-    """Settings of a method that prunes and can go on from an existing model; a configuration inherits it."""
+    """Base of the configuration of methods that prune and support warm starts."""
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
         """Return the recipe for a warm start; see `bench.contracts.Compressor.warm_started`."""
@@ -55,7 +55,7 @@ Config = TypeVar("Config", bound=StagedTraining)
 
 
 def shortened(config: Config, num_updates: int, chosen: Collection[str]) -> Config:
-    """Return a recipe in a tenth of so many updates, unless one of those is the user's choice."""
+    """Return the recipe with a tenth of ``num_updates``, unless the user chose a number of updates."""
     if any(name in config.stages() or name.endswith(".updates") for name in chosen):
         return config
     tenth = max(round(SHARE_OF_UPDATES * num_updates), FEWEST_UPDATES)
@@ -63,52 +63,54 @@ def shortened(config: Config, num_updates: int, chosen: Collection[str]) -> Conf
 
 
 def require_start(teacher: UpstreamModel, config: WarmStartConfig, context: Context) -> None:
-    """Refuse a model to go on from that does not fit, or none where the settings are about one.
+    """Refuse a warm start from a model that does not fit, and settings that need a warm start without one.
 
     Raises:
-        UserError: what differs from the teacher.
+        UserError: names what differs from the teacher.
     """
     if context.start is not None:
         require_part(context.start.model.config, teacher.config)
     elif config.keep_shape:
-        raise UserError("Expected a model whose shape is kept. Found keep_shape=true without --from. Name one with it.")
+        raise UserError(
+            "Expected --from with keep_shape=true. Found none. Name the model whose shape to keep, or leave it out."
+        )
 
 
 def start_shape(context: Context) -> UpstreamConfig | None:
-    """Return the shape of the model to go on from, where there is one."""
+    """Return the shape of the model of a warm start, if any."""
     return context.start.model.config if context.start else None
 
 
 def require_part(start: UpstreamConfig, teacher: UpstreamConfig) -> None:
-    """Refuse a model that pruning cannot have made of a teacher of this shape.
+    """Refuse a model that cannot be a pruned teacher of this shape.
 
     Raises:
-        UserError: the first difference.
+        UserError: names the first difference.
     """
     found = _difference(start, teacher)
     if found:
         raise UserError(
             f"Expected a part of the teacher as --from. Found another kind of model: {found}. "
-            "Name the --teacher that it was made of."
+            "Name the --teacher that it was made from."
         )
 
 
 def require_smaller(start: UpstreamConfig, budget: Budget) -> None:
-    """Refuse a model that is as large as the teacher, and so is none whose size is kept.
+    """Refuse a model as large as the teacher, as its size would be kept.
 
     Raises:
-        UserError: it is.
+        UserError: it is as large.
     """
     if budget.measure(start) >= budget.original:
         raise UserError(
-            "Expected a compressed model as --from. Found one as large as the teacher. Name another, or a size with "
-            "--set sparsity=..."
+            "Expected a compressed model as --from. Found one as large as the teacher. Name another, or ask for a "
+            "size with --set sparsity=..."
         )
 
 
 def _too_small(start: UpstreamConfig, budget: Budget, config: SizesConfig) -> str:
     return (
-        f"Expected a size below that of --from, which has lost {budget.reached(start):.4f} of the teacher. Found "
+        f"Expected a size below that of --from, whose sparsity is {budget.reached(start):.4f}. Found "
         f"{_size_asked(config)}. Ask for a smaller model, or leave that out to keep the shape."
     )
 
@@ -127,12 +129,12 @@ def _difference(start: UpstreamConfig, teacher: UpstreamConfig) -> str:
             return f"its convolution {index} has {conv.channels} channels, the teacher's {whole.channels}"
     for index, (layer, larger) in enumerate(zip(start.layers, teacher.layers, strict=True)):
         if layer.feed_forward > larger.feed_forward or not set(layer.heads) <= set(larger.heads):
-            return f"its layer {index} has heads or feed-forward units that the teacher's has not"
+            return f"its layer {index} has heads or feed-forward units that the teacher's does not have"
     return ""
 
 
 def _kind(shape: UpstreamConfig) -> dict[str, object]:
-    """Return what pruning leaves as it is, by name."""
+    """Return by name what pruning does not change."""
     position = shape.relative_position
     return {
         **{name: getattr(shape, name) for name in UpstreamConfig.model_fields if name not in _OWN},

@@ -1,4 +1,4 @@
-"""k-means over frame features, and the labels it gives, as the reference implementation's ``simple_kmeans`` does it."""
+"""k-means over frame features, and the labels of all frames, as in the reference implementation's ``simple_kmeans``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from compressors.units.labels import (
 logger = logging.getLogger(__name__)
 
 SECONDS_A_SHARD = 5.0
-"""After which the labels made so far are kept: what an interruption loses, and a file at most."""
+"""Seconds between two writes of finished labels. An interruption loses at most this, or one file."""
 
 
 def cluster_units(
@@ -45,16 +45,16 @@ def cluster_units(
     seed: int,
     folder: Path,
 ) -> FrameUnits:
-    """Find clusters on a share of the files and label all of them; go on from what is in ``folder``.
+    """Find clusters on a share of the files, and label all files. Resumes from ``folder``.
 
     Args:
-        features: what is clustered.
-        num_units: clusters.
-        files: to be labelled.
-        config: of the model whose frames they are.
-        share: of the files, drawn at random, on which the clusters are found.
-        seed: of that choice, and of k-means.
-        folder: keeps the clusters and the labels.
+        features: features to cluster.
+        num_units: number of clusters.
+        files: files to label.
+        config: shape of the model, which defines the frames.
+        share: share of the files, drawn at random, on which the clusters are found.
+        seed: seed of that draw and of k-means.
+        folder: stores the clusters and the labels.
 
     Raises:
         UserError: fewer frames than clusters.
@@ -77,7 +77,7 @@ def _shard(folder: Path, first: int) -> Path:
 
 
 def _kept_labels(folder: Path) -> list[Labels]:
-    """Read the labels of the first files, as far as they are kept without a gap."""
+    """Read the stored labels of the first files, up to the first gap."""
     labels: list[Labels] = []
     while shard := load_labels(_shard(folder, len(labels))):
         labels += shard

@@ -1,4 +1,4 @@
-"""What k-means clusters: one feature vector for each frame of the model.
+"""Features for k-means: one vector for each frame of the model.
 
 Source: HuBERT (arXiv 2106.07447) section IV-B, and its reference implementation's ``simple_kmeans``.
 """
@@ -26,7 +26,7 @@ Features = NDArray[np.float32]
 MFCC_STRIDE = 160
 """Samples between two MFCC frames (10 ms), whose window of 400 samples is as long as a frame of the model."""
 LONGEST_FRAMES = 1500
-"""Frames that a model hears at once where it extracts features (30 s): attention grows with their square."""
+"""Most frames per forward pass (30 s), because attention grows with their square."""
 
 
 class FrameFeatures(Protocol):
@@ -57,17 +57,17 @@ class MfccFeatures:
 def aligned_mfcc(waveform: Tensor, config: UpstreamConfig) -> Features:
     """Compute MFCCs and differences at 100 Hz, and keep those whose window is a frame of the model.
 
-    Both have windows of 400 samples that begin at multiples of their stride, so that frame ``t`` of the model is MFCC
-    frame ``2 t``.
+    Both have windows of 400 samples that start at multiples of their stride, so frame ``t`` of the model is MFCC frame
+    ``2 t``.
 
     Args:
         waveform: (samples,) at 16 kHz.
-        config: of the model whose frames they are.
+        config: shape of the model, which defines the frames.
 
     Returns:
         (frames, 39).
     """
-    # Methods that need no MFCCs must work where torchaudio does not.
+    # Imported here: methods without MFCCs must work on installations where torchaudio does not.
     from torchaudio.compliance.kaldi import mfcc
     from torchaudio.functional import compute_deltas
 
@@ -97,7 +97,7 @@ class HiddenFeatures:
     def _stretches(self, waveform: Tensor) -> Iterator[Tensor]:
         config = self.model.config
         for first in range(0, config.num_frames(len(waveform)), LONGEST_FRAMES):
-            # Neighbouring windows overlap: the last frame of a stretch hears into the next one.
+            # Windows overlap: the last frame of a stretch needs samples of the next one.
             last = first + LONGEST_FRAMES - 1
             yield waveform[first * config.stride : last * config.stride + config.window]
 

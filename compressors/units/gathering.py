@@ -1,4 +1,4 @@
-"""The features that clusters are found on, gathered in one file on disk, which keeps what an earlier call has made."""
+"""Features for k-means, gathered in one file on disk. An interrupted call is resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS_BETWEEN_NOTES = 5.0
 
 
 class Note(TypedDict):
-    """How far the file is."""
+    """Progress of the file."""
 
     files: int
     bytes: int
@@ -30,13 +30,13 @@ class Note(TypedDict):
 
 
 class GatheredFeatures:
-    """Features of some files, one after the other; on disk, as hours of a wide model's do not fit the memory.
+    """Features of files, one after the other. They are on disk, as hours of wide features do not fit in memory.
 
     Args:
-        folder: keeps them.
-        features: what to compute.
-        files: of which.
-        config: of the model whose frames they are.
+        folder: folder of the file.
+        features: features to compute.
+        files: files to read.
+        config: shape of the model, which defines the frames.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class GatheredFeatures:
         self.num_frames = count_frames(files, config)
 
     def all(self) -> Features:
-        """Compute what is missing, and return all, (frames, dim)."""
+        """Compute missing features, and return all of them, (frames, dim)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with naming(self.path), self.path.open("r+b" if self.path.exists() else "w+b") as file:
             self._complete(file)
         return np.memmap(self.path, np.float32, "r", shape=(self.num_frames, self.features.dim))
 
     def remove(self) -> None:
-        """Delete the file, once nothing needs it."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ class GatheredFeatures:
                 noted = time.monotonic()
 
     def _kept(self, file: IO[bytes]) -> tuple[Any, int]:
-        """Go to the end of what is noted and undamaged; return its digest and the number of files."""
+        """Go to the end of the undamaged part, and return its digest and number of files."""
         note: Note | None = read_sealed_json(self.note)
         digest = hashlib.sha256()
         left = note["bytes"] if note else 0

@@ -1,7 +1,7 @@
-"""Mini-batch k-means that keeps its state on disk, and goes on from it as if it had never been interrupted.
+"""Mini-batch k-means that stores its state, and resumes from it as if never interrupted.
 
-Source: Sculley, Web-scale k-means clustering (WWW 2010); the random numbers and the end are scikit-learn's
-``MiniBatchKMeans``'s, with the options of HuBERT's reference implementation.
+Source: Sculley, Web-scale k-means clustering (WWW 2010). Random numbers and stopping rule are those of scikit-learn's
+``MiniBatchKMeans``, with the options of HuBERT's reference implementation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from compressors.units.frame_features import Features
 
 BATCH_FRAMES = 10_000
 NUM_STARTS = 20
-"""Random starts, of which the best goes on."""
+"""Random starts. The best one is used."""
 MAX_EPOCHS = 100
 MAX_STEPS_WITHOUT_IMPROVEMENT = 100
 SECONDS_BETWEEN_SAVES = 5.0
@@ -32,32 +32,32 @@ SECONDS_BETWEEN_SAVES = 5.0
 
 @dataclass
 class State:
-    """All that the next step depends on, in addition to the features."""
+    """Everything that the next step depends on except the features."""
 
     centroids: Features
-    """(units, dim); of the best start so far."""
+    """(units, dim), of the best start so far."""
     counts: NDArray[np.float64]
-    """Frames that each cluster has had, (units,)."""
+    """Number of frames of each cluster so far, (units,)."""
     validation: NDArray[np.int64]
-    """Frames that starts are compared on."""
+    """Frames on which starts are compared."""
     random_keys: NDArray[np.uint32]
     random_position: int
     starts: int = 0
     steps: int = 0
     start_inertia: float = np.inf
     mean_inertia: float = np.nan
-    """Exponentially weighted over steps."""
+    """Exponentially weighted mean over steps."""
     best_inertia: float = np.inf
     steps_without_improvement: int = 0
 
     def random(self) -> np.random.RandomState:
-        """Return the generator as it was left."""
+        """Return the generator in its stored state."""
         generator = np.random.RandomState()
         generator.set_state(("MT19937", self.random_keys, self.random_position, 0, 0.0))
         return generator
 
     def keep_random(self, generator: np.random.RandomState) -> None:
-        """Remember how the generator is left."""
+        """Store the state of the generator."""
         state = cast("tuple[str, NDArray[np.uint32], int, int, float]", generator.get_state())
         self.random_keys, self.random_position = state[1], state[2]
 
@@ -69,10 +69,10 @@ def fitted_centroids(features: Features, num_units: int, seed: int, path: Path |
     reference implementation.
 
     Args:
-        features: at least as many as clusters.
-        num_units: clusters.
-        seed: of starts and batches.
-        path: keeps the state, and has it where an earlier call was interrupted; None: nothing is kept.
+        features: (frames, dim), with at least as many frames as clusters.
+        num_units: number of clusters.
+        seed: seed of starts and batches.
+        path: file of the state, to resume an interrupted call. None: the state is not stored.
     """
     state = (_read(path) if path else None) or _begin(features, num_units, seed)
     progress = Progress("clusters: random starts", NUM_STARTS, done=state.starts)
@@ -87,7 +87,7 @@ def fitted_centroids(features: Features, num_units: int, seed: int, path: Path |
 
 
 def _advance(state: State, features: Features, num_units: int) -> bool:
-    """Do the next piece of work, if there is one."""
+    """Do the next start or step. Return False if there is none."""
     if state.starts < NUM_STARTS:
         _start(state, features, num_units)
         return True
@@ -140,12 +140,12 @@ def _step(state: State, features: Features) -> None:
     batch = features[(generator.random_sample(batch_size) * len(features)).astype(np.int64)]
     labels, distances = pairwise_distances_argmin_min(batch, state.centroids, metric="sqeuclidean")
     _monitor(state, float(distances.sum(dtype=np.float64)) / batch_size, batch_size * 2.0 / (len(features) + 1))
-    heard = np.bincount(labels, minlength=len(state.counts))
+    members_count = np.bincount(labels, minlength=len(state.counts))
     members = csr_array((np.ones(batch_size), (labels, np.arange(batch_size))), (len(state.counts), batch_size))
     sums = members @ batch.astype(np.float64)
-    counts = state.counts + heard
+    counts = state.counts + members_count
     moved = (state.centroids * state.counts[:, None] + sums) / np.maximum(counts, 1)[:, None]
-    state.centroids = np.where(heard[:, None] > 0, moved, state.centroids).astype(features.dtype)
+    state.centroids = np.where(members_count[:, None] > 0, moved, state.centroids).astype(features.dtype)
     state.counts = counts
     state.steps += 1
     state.keep_random(generator)
@@ -153,7 +153,7 @@ def _step(state: State, features: Features) -> None:
 
 def _monitor(state: State, inertia: float, weight: float) -> None:
     if state.steps == 0:
-        return  # It is that of the random start.
+        return  # This is the inertia of the random start.
     weight = min(weight, 1.0)
     first = np.isnan(state.mean_inertia)
     state.mean_inertia = inertia if first else state.mean_inertia * (1 - weight) + inertia * weight

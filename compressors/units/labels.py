@@ -1,4 +1,4 @@
-"""Units: the label of every frame of every file, made once and kept on disk."""
+"""Units: the label of every frame of every file, computed once and stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.upstream import UpstreamConfig
 logger = logging.getLogger(__name__)
 
 Labels = NDArray[np.int16]
-"""One unit a frame of the model, (frames,)."""
+"""One unit per frame of the model, (frames,)."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class FrameUnits:
     """The units of all files."""
 
     labels: Mapping[Path, Labels]
-    """Each file's, by its path."""
+    """Labels by path of the file."""
     num_units: int
-    """Units there are, heard or not."""
+    """Number of units, including those that no frame has."""
     names: tuple[str, ...] = ()
-    """What the units are called, where they have names."""
+    """Names of the units, if they have names."""
 
     def of(self, file: AudioFile, first_frame: int, num_frames: int) -> Tensor:
         """Return the units of a stretch of a file, (frames,) int64."""
@@ -42,28 +42,28 @@ class FrameUnits:
 
 
 def drawn_files(files: Sequence[AudioFile], share: float, seed: int) -> list[AudioFile]:
-    """Draw a share of files, one at least, in their order."""
+    """Draw a share of the files, at least one, in their order."""
     count = min(math.ceil(len(files) * share), len(files))
     chosen = np.sort(np.random.default_rng(seed).choice(len(files), count, replace=False))
     return [files[index] for index in chosen]
 
 
 def require_frames(sample: Sequence[AudioFile], num_units: int, config: UpstreamConfig) -> None:
-    """Refuse files of fewer frames than clusters are wanted.
+    """Refuse files with fewer frames than clusters.
 
     Raises:
-        UserError: they have.
+        UserError: they have fewer.
     """
     num_frames = count_frames(sample, config)
     if num_frames < num_units:
         raise UserError(
-            f"Expected at least {num_units} frames to find as many clusters. Found {num_frames} in {len(sample)} "
+            f"Expected at least {num_units} frames for {num_units} clusters. Found {num_frames} in {len(sample)} "
             "files. Add audio, raise kmeans_share, or ask for fewer clusters."
         )
 
 
 def count_frames(files: Sequence[AudioFile], config: UpstreamConfig) -> int:
-    """Count the frames that a model makes of files."""
+    """Count the frames of files."""
     return sum(config.num_frames(file.num_samples) for file in files)
 
 
@@ -72,18 +72,18 @@ def shares(units: FrameUnits, files: Iterable[AudioFile]) -> NDArray[np.float64]
     counts = np.zeros(units.num_units)
     for file in files:
         counts += np.bincount(units.labels[file.path], minlength=units.num_units)
-    heard: NDArray[np.float64] = counts / counts.sum()
-    return heard
+    found: NDArray[np.float64] = counts / counts.sum()
+    return found
 
 
 def perplexity(probabilities: NDArray[np.float64]) -> float:
-    """Return the perplexity of a distribution: how many equally likely units would be as hard to guess."""
-    heard = probabilities[probabilities > 0]
-    return float(np.exp(-(heard * np.log(heard)).sum()))
+    """Return the perplexity of a distribution: the number of equally likely units that are as hard to predict."""
+    positive = probabilities[probabilities > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
 def save_labels(path: Path, labels: Sequence[Labels]) -> None:
-    """Write the labels of some files, in order, all or nothing."""
+    """Write the labels of files, in order, atomically."""
     lengths = np.array([len(each) for each in labels], dtype=np.int64)
     content = io.BytesIO()
     np.savez_compressed(content, labels=np.concatenate(labels), lengths=lengths)
@@ -91,7 +91,7 @@ def save_labels(path: Path, labels: Sequence[Labels]) -> None:
 
 
 def load_labels(path: Path) -> list[Labels]:
-    """Read what `save_labels` wrote; nothing where there is no file, or a damaged one, which is set aside."""
+    """Read labels written by `save_labels`. Empty if the file is absent or damaged; a damaged one is set aside."""
     content = read_sealed(path)
     if content is None:
         return []

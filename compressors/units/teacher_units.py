@@ -1,4 +1,4 @@
-"""Units of a teacher: k-means clusters of one of its hidden states, found once and kept for all who learn them.
+"""Units of a teacher: k-means clusters of one of its hidden states, computed once and cached.
 
 Source: HuBERT (arXiv 2106.07447) section IV-B; a smaller student that learns them: DiceHuBERT (arXiv 2507.02911).
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from compressors.training.loop import Training
 
 DEPTH_OF_UNITS = 0.75
-"""Where in the teacher units are clustered: HuBERT's section IV-B takes layer 9 of the 12 of the second Base."""
+"""Default depth of the clustered state. HuBERT section IV-B clusters layer 9 of 12 of its second Base model."""
 
 UNITS_VERSION = 2
-"""Of how units are made; a higher one leaves those in the cache alone."""
+"""Version of the computation. Raise it to ignore cached units."""
 
 
 def cluster_layer(config: TeacherUnitsConfig, num_layers: int) -> int:
@@ -51,10 +51,10 @@ def cluster_layer(config: TeacherUnitsConfig, num_layers: int) -> int:
 
 
 def require_units(teacher: UpstreamModel, files: Sequence[AudioFile], config: TeacherUnitsConfig) -> None:
-    """Refuse units that cannot be made, before any long work.
+    """Refuse units that cannot be computed, before any long work.
 
     Raises:
-        UserError: the teacher lacks the layer, or the audio has fewer frames than clusters are wanted.
+        UserError: the teacher does not have the layer, or the audio has fewer frames than clusters.
     """
     cluster_layer(config, teacher.num_layers)
     sample = drawn_files(files, config.kmeans_share, config.kmeans_seed)
@@ -64,7 +64,7 @@ def require_units(teacher: UpstreamModel, files: Sequence[AudioFile], config: Te
 def unit_batches(
     training: Training, teacher: UpstreamModel, config: TeacherUnitsConfig
 ) -> Callable[[int], UnitBatches]:
-    """Return what makes the batches of a stage from its seed; units are made, or read, when a stage needs them."""
+    """Return a function from a stage's seed to its batches. Units are computed, or read, when a stage needs them."""
 
     @cache
     def units() -> FrameUnits:
@@ -76,21 +76,21 @@ def unit_batches(
 def teacher_units(
     teacher: UpstreamModel, files: Sequence[AudioFile], config: TeacherUnitsConfig, num_workers: int, context: Context
 ) -> FrameUnits:
-    """Make the units of all files, or read those that were made for the same teacher, audio and clusters.
+    """Compute the units of all files, or read cached ones of the same teacher, audio and clusters.
 
-    They lie in the cache. Processes that want the same units wait for the first, and go on where it was killed.
+    Processes that need the same units wait for the first one. If it is killed, the next resumes its work.
 
     Args:
-        teacher: left as it is.
-        files: what is trained on.
-        config: which units.
-        num_workers: processes that read audio.
-        context: the device.
+        teacher: the teacher, which is not changed.
+        files: files to label.
+        config: names the units.
+        num_workers: extra processes that read audio.
+        context: names the device.
 
     Raises:
         UserError: as in `require_units`.
     """
-    from compressors.units.clusters import cluster_units  # Here, for scikit-learn takes seconds to import.
+    from compressors.units.clusters import cluster_units  # Imported here: scikit-learn takes seconds to import.
 
     layer = cluster_layer(config, teacher.num_layers)
     identity = {
@@ -117,7 +117,7 @@ def teacher_units(
 
 
 def _audio_identity(files: Sequence[AudioFile]) -> str:
-    """Hash what is heard; a changed file is noticed by its size and time of change."""
+    """Hash the audio files. Size and modification time reveal a changed file."""
     digest = hashlib.sha256()
     for file in files:
         status = file.path.stat()

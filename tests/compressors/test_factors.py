@@ -100,7 +100,7 @@ class TestRanks:
 
     def test_an_energy_that_pays_nowhere_is_refused(self) -> None:
         flat = {path: torch.ones(32) for path in LINEARS}
-        with pytest.raises(UserError, match=r"energy=0\.9, at which none has"):
+        with pytest.raises(UserError, match=r"energy=0\.9"):
             ranks_by_energy(flat, SHAPE, 0.9)
 
     @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ class TestCheck:
     @pytest.mark.parametrize("method", [LowRank, DPHuBERT, DistillOnly, PruneOnly])
     def test_no_method_trains_a_teacher_of_reduced_layers(self, audio: AudioSource, method: Any) -> None:
         teacher = quantised(tiny_teacher(), ["layers.0.attention.q_proj"])
-        with pytest.raises(UserError, match=r"dense float32 linear layers. Found 1 .* first layers.0.attention.q_proj"):
+        with pytest.raises(UserError, match=r"Found 1 .* layers\.0\.attention\.q_proj"):
             method(method.presets["smoke"]).check(teacher, audio, Context())
 
 

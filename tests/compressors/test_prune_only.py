@@ -167,7 +167,7 @@ class TestCompress:
     ) -> None:
         config = _config(units=["ffnlayer"], sparsity=0.1, importance="l1", recovery=None)
         PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())
-        assert "units ffnlayer come no closer" in caplog.text
+        assert "units ffnlayer" in caplog.text
 
     def test_the_same_seed_gives_the_same_model_and_another_another(self, audio: AudioSource, tmp_path: Path) -> None:
         hashes = []

@@ -218,7 +218,7 @@ class TestRefusals:
             ({"layer_norm_first": True}, "its layer_norm_first is True"),
             (
                 {"layers": tuple(layer.model_copy(update={"feed_forward": 64}) for layer in TEACHER_SHAPE.layers)},
-                "its layer 0 has heads or feed-forward units that the teacher's has not",
+                "layer 0 has heads or feed-forward units",
             ),
             (
                 {"reduced_linears": (("layers.0.attention.q_proj", ReducedLinear(dtype="int8")),)},
@@ -250,7 +250,7 @@ class TestRefusals:
             dphubert().warm_started(TEACHER_SHAPE, TEACHER_SHAPE, ())
 
     def test_another_size_of_a_student_whose_shape_is_fixed(self, start: WarmStart) -> None:
-        with pytest.raises(UserError, match=r"the shape of --from, which distill-only keeps. Found sparsity"):
+        with pytest.raises(UserError, match=r"distill-only keeps.* Found sparsity"):
             distill_only().warm_started(start.model.config, TEACHER_SHAPE, {"sparsity"})
         with pytest.raises(UserError, match=r"student of 2 layers as --from, for student=distilhubert. Found 3"):
             distill_only(student="distilhubert").warm_started(start.model.config, TEACHER_SHAPE, ())
