@@ -298,7 +298,7 @@ class TestRefusals:
 
     def test_the_first_iteration_has_no_hidden_states(self) -> None:
         iteration = PRESETS["smoke"].iterations[1].model_dump(mode="json")
-        with pytest.raises(UserError, match="units hidden.*first iteration"):
+        with pytest.raises(UserError, match=r"units hidden.*first iteration"):
             _config(iterations=[iteration])
 
     def test_an_unknown_preset_is_answered_with_the_nearest(self) -> None:
