@@ -1,4 +1,4 @@
-"""``bench run --config``: options that are not given are those of a stored run."""
+"""``bench run --config``: options that are not given come from a stored run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
 
     Args:
         path: the file, or the run's folder.
-        given: options that go before what the file says.
+        given: options that override the file.
 
     Raises:
         UserError: the file is absent, or no configuration of a run.

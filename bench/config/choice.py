@@ -11,7 +11,7 @@ from bench.contracts import FeatureProtocol, Settings
 Preset = Literal["smoke", "mini", "paper"]
 
 TrainingBudget = Literal["updates", "macs", "preset"]
-"""What all methods of a sweep have as much of as the first one; ``preset``: each what its preset has."""
+"""Of which all methods of a sweep get as much as the first one; ``preset``: each trains as its preset says."""
 
 
 class Choice(Settings):

@@ -1,4 +1,4 @@
-"""``--data``: embedded corpora by name, or a YAML file about the user's own."""
+"""``--data``: embedded corpora by name, or a YAML file about the user's own corpora."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def absolute(entry: Entry, base: Path) -> Entry:
 
 
 def required_audio(data: Data) -> AudioSource:
-    """Return what compression hears.
+    """Return the audio that compression trains on.
 
     Raises:
         UserError: the data name no audio for it.

@@ -1,4 +1,4 @@
-"""Configurations of earlier versions: settings that came later are filled in, so that they change nothing."""
+"""Configurations of earlier versions: settings added since then are filled in with values that change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.stacking import compressor_type, part_names
 
 
 def brought_up_to_date(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in a run's configuration what this version has besides, from the run's preset or as defaults."""
+    """Fill in the settings that a run's configuration is too old to have, from its preset or as defaults."""
     preset = config["preset"]
     models = {row: _source_up_to_date(source, preset) for row, source in config["models"].items()}
     return {**config, "models": models, "tasks": tasks_up_to_date(config), "data": _data_up_to_date(config["data"])}
@@ -40,13 +40,13 @@ def tasks_up_to_date(config: Mapping[str, Any]) -> dict[str, Any]:
 def with_later_settings(
     group: registry.Group, name: str, settings: Mapping[str, Any], preset: str
 ) -> Mapping[str, Any]:
-    """Fill in settings of a plug-in that came after a run was begun, from its preset: there they change nothing.
+    """Fill in settings that were added to a plug-in since a run began, from its preset, where they change nothing.
 
     Args:
         group: of the plug-in.
         name: of the plug-in, or of a stack.
-        settings: as kept by the run.
-        preset: that they were made from.
+        settings: as the run stored them.
+        preset: the preset of the run.
     """
     if not set(part_names(name)) <= set(registry.names(group)):
         return settings

@@ -1,4 +1,4 @@
-"""``--set key=value``: parsed, sent to the settings it belongs to, and validated with a nearest name on errors."""
+"""``--set key=value``: parsing, nested settings, and validation that suggests the nearest name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.text import shortened
 MAX_DOTS = 20
 """In a key."""
 MAX_PROBLEMS = 3
-"""Of settings that one message explains."""
+"""Mistakes that one message explains."""
 MAX_MESSAGE = 380
 """Characters of a message, whose end says what to do."""
 
 _MESSAGES = {"path_type": "expected one path", "dict_type": "expected settings, key by key"}
-"""Of pydantic's errors that speak of Python."""
+"""Replace pydantic's errors that mention Python types."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,7 +80,7 @@ def _lay(result: dict[str, Any], key: str, path: Sequence[str], value: Any) -> N
 
 
 def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model:
-    """Validate settings, telling every mistake in one line.
+    """Validate settings; mistakes are reported in one line.
 
     Args:
         kind: the settings' type.
@@ -94,9 +94,9 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model
         return kind.model_validate(values)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        told = " ".join(_explained(kind, problem) for problem in problems[:MAX_PROBLEMS])
+        text = " ".join(_explained(kind, problem) for problem in problems[:MAX_PROBLEMS])
         others = f" And {len(problems) - MAX_PROBLEMS} more." if len(problems) > MAX_PROBLEMS else ""
-        raise UserError(shortened(f"In the settings of {shortened(where)}: {told}{others}", MAX_MESSAGE)) from error
+        raise UserError(shortened(f"In the settings of {shortened(where)}: {text}{others}", MAX_MESSAGE)) from error
 
 
 def _explained(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:

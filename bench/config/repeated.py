@@ -1,4 +1,4 @@
-"""``--config``: a run's own ``config.yaml``, from which another run takes what it is not given."""
+"""``--config``: a stored run, whose choices and settings another run repeats."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Repeated:
-    """A stored configuration, and which parts of it are taken over."""
+    """A stored configuration, and which parts of it are used."""
 
     config: RunConfig
     path: Path
     with_data: bool
-    """Whether its data are used; otherwise ``--data`` chooses."""
+    """Whether its data are used; otherwise those of ``--data``."""
     with_settings: bool
     """Whether its settings are used; otherwise they are those of another ``--preset``."""
 
     def settings_of_row(self, row: str, compressor: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the settings of a row by part; nothing where the preset decides."""
+        """Return the settings of a row by part; empty if they come from the preset."""
         source = self.config.models.get(row)
         if not self.with_settings or source is None or source.compressor != compressor:
             return {}
         return by_part(compressor, source.settings)
 
     def settings_of_task(self, task: str) -> Mapping[str, Any] | None:
-        """Return the settings of a task; None where the preset decides."""
+        """Return the settings of a task; None if they come from the preset."""
         return self.config.tasks.get(task) if self.with_settings else None
 
     def data(self, changes: Mapping[str, Any], tasks: Mapping[str, Any]) -> Data:

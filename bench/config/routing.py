@@ -12,14 +12,14 @@ SIZES = frozenset({"sparsity", "params"})
 """Settings that say how small a compressor's model becomes."""
 
 Parts = Mapping[str, type[Any]]
-"""Of a stack, in its order, or a compressor alone: name to plug-in."""
+"""Name to plug-in, of the parts of a stack in their order, or of a compressor alone."""
 
 Changes = dict[str, dict[str, Any]]
-"""Part to its changes by dotted key."""
+"""Part, or task, to its changes by dotted key."""
 
 
 def split_off(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what ``head.`` begins, without it, and the rest."""
+    """Return the entries whose key starts with ``head.``, with that removed, and the others."""
     prefix = f"{head}."
     inside = {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
     outside = {key: value for key, value in overrides.items() if not key.startswith(prefix)}
@@ -42,11 +42,11 @@ def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> Changes:
 
 
 def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> dict[str, Changes]:
-    """Return the changes of each part of the compressor of each row.
+    """Return the changes of each row's parts.
 
-    ``compressor.<key>`` is for all rows, a bare key for all parts that have it; of `SIZES`, for the first of a stack
-    alone, as what follows is given another teacher. ``<part>.<key>``, for the parts of this name, goes before these,
-    and ``<row>.<key>``, of a row with a name of its own, before all.
+    A bare key, and ``compressor.<key>``, changes every part that has it. Those of `SIZES` change only the first such
+    part of a stack, because later parts have another teacher. ``<part>.<key>`` overrides these, and ``<row>.<key>``, of
+    a row with its own name, overrides both.
 
     Raises:
         UserError: a key that no part has, or the name of a row that is one.
@@ -74,7 +74,7 @@ def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> d
         keys = sorted(others, key=lambda key: key.partition(".")[0] in parts)
         shared = [(target, others[key]) for key in keys for target in _concerned(key, chosen)]
         changes[row] = {part: {} for part in chosen}
-        # What no part has is refused with the settings of the first.
+        # The first part refuses a key that no part has, with its own settings as the hint.
         for (part, key), value in [*_meant(to_all, chosen, first), *shared, *_meant(own, chosen, first)]:
             changes[row][part][key] = value
     return changes

@@ -1,4 +1,4 @@
-"""Variants: ``both=dphubert`` is a row of its own name, so that one run compares several settings of one compressor."""
+"""Names of rows: with ``both=dphubert``, one run compares several settings of one compressor."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from bench import registry
 from bench.errors import UserError
 
 NO_COMPRESSOR = "none"
-"""Stands for the teacher's row alone."""
+"""Means no compressed row."""
 
 RESERVED = frozenset({NO_COMPRESSOR, "compressor", "data", "tasks"})
-"""What begins other keys of ``--set``."""
+"""Keys of ``--set`` begin with these, so rows cannot have them as names."""
 
 
 def compressor_by_row(chosen: Sequence[str]) -> dict[str, str]:
-    """Return the compressor of each row, in their order.
+    """Return the compressor of each row, in the given order.
 
     Args:
-        chosen: compressors, named like their row, or ``<row>=<compressor>``.
+        chosen: names of compressors, which are then names of rows too, or ``<row>=<compressor>``.
 
     Raises:
-        UserError: a row's name is no plain one, there twice, or means something else already.
+        UserError: a row's name has other characters, is given twice, or is that of a compressor or a key.
     """
     rows: dict[str, str] = {}
     for text in chosen:

@@ -12,7 +12,7 @@ from bench.contracts.settings import Settings
 
 
 class AudioSource(Settings):
-    """The audio that compression hears: training speech, no labels."""
+    """The audio that compression trains on: speech without labels."""
 
     layout: Literal["librispeech", "folder", "manifest"] = "folder"
     """``librispeech`` and ``folder`` search ``root``; ``manifest`` reads a CSV or JSON-lines file with ``path``, and is
@@ -22,14 +22,14 @@ class AudioSource(Settings):
     manifest: Path | None = None
     """CSV or JSON-lines file with a column ``path``, relative to the file (``manifest``)."""
     splits: tuple[str, ...] = ()
-    """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty takes what is for training:
+    """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty: the training splits,
     ``train-*`` of LibriSpeech, ``train`` of a manifest that has splits, all of a folder."""
     resample: bool = False
     """Resample files of another rate to 16 kHz; otherwise they are refused."""
     hours: float | None = Field(default=None, gt=0)
-    """Hear no more than so many hours: utterances drawn at random, the fewer of which are among the more. None: all."""
+    """Use at most so many hours, of utterances drawn at random; a smaller draw is part of a larger one. None: all."""
     hours_seed: int = 0
-    """Of the draw."""
+    """Seed of the draw."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,7 +45,7 @@ class Data(Settings):
     name: str
     """``mini``, or the stem of the YAML file."""
     embedded: str = ""
-    """Name of the embedded corpora that make the audio where it is missing. Empty: nothing is ever made."""
+    """Name of the embedded corpora, which make audio that is missing. Empty for the user's own."""
     version: str = ""
     """Identity of embedded corpora: generator version and seed. Empty for the user's own."""
     audio_sha256: dict[str, str] = Field(default_factory=dict)
@@ -53,11 +53,11 @@ class Data(Settings):
     resample: bool = False
     """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
     hours: float | None = Field(default=None, gt=0)
-    """How much of the audio compression hears, see `AudioSource.hours`."""
+    """How much audio compression trains on, see `AudioSource.hours`."""
     audio: AudioSource | None = None
-    """What compression hears."""
+    """Audio that compression trains on."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Each task's entry; its fields are those of one of the task's own ``layouts``."""
+    """Each task's entry; its fields are those of one of the task's ``layouts``."""
 
     @property
     def identity(self) -> str:
@@ -69,9 +69,9 @@ class Corpora(Protocol):
     """Embedded corpora, chosen by name with ``--data`` (entry-point group ``bench.corpora``)."""
 
     def data(self) -> Data:
-        """Say where the corpora are or will be, and which version they are; makes nothing."""
+        """Return where the corpora are or will be, and their version; nothing is made."""
         ...
 
     def prepare(self, tasks: Collection[str] | None = None) -> Data:
-        """Make what is missing for these tasks, by default for all, with progress on standard error."""
+        """Make what these tasks lack, by default all tasks, with progress on standard error."""
         ...

@@ -22,14 +22,14 @@ LARGEST_NUMBER = 2**53
 class Settings(BaseModel):
     """Base of every typed configuration: frozen, unknown keys are errors, field docstrings are its help.
 
-    Numbers are finite. ``1e4`` is a whole number; ``5.5``, true and false are none.
+    Numbers are finite. ``1e4`` is a whole number; ``5.5``, true and false are not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete settings that an earlier version kept with what it did without saying so: here, nothing."""
+        """Return settings that an earlier version stored, in terms of this version. By default they are unchanged."""
         return dict(settings)
 
     @field_validator("*", mode="before")
@@ -44,7 +44,7 @@ class Settings(BaseModel):
         return value
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the fields that the others make void: no record holds them, and compressors' ``--set`` refuses them."""
+        """Name the fields that have no effect next to the others. They are not stored, and ``--set`` refuses them."""
         return ()
 
     @model_serializer(mode="wrap")

@@ -14,7 +14,7 @@ from bench.contracts.upstream import Upstream
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure a task yields, a fraction (0.123 is 12.3 %)."""
+    """One score of a task, a fraction (0.123 is 12.3 %)."""
 
     name: str
     """As in the leaderboard's column ``<task>_<name>``, e.g. ``wer``."""
@@ -25,11 +25,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class SplitSize:
-    """How much there is of one split."""
+    """Size of one split."""
 
     num_utterances: int
     duration_s: float
-    """Of all of them together."""
+    """Total duration."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,17 @@ class DeclaresSuperbStandard(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a task found out about one upstream."""
+    """Scores and predictions of one upstream on a task."""
 
     scores: Mapping[str, Mapping[str, float]]
     """Split (``test``, ``dev``) to metric name to value."""
     predictions: Sequence[Mapping[str, Any]]
-    """One row an utterance: id, split, reference, prediction, correct, counts, duration_s, further columns of the data.
+    """One row per utterance: id, split, reference, prediction, correct, counts, duration_s, other columns of the data.
 
     ``counts`` maps every metric to the utterance's ``[numerator, denominator]``: over a split, the sum of the
     numerators by the sum of the denominators is the score, to 1e-9. Models are compared by them."""
     settings: Mapping[str, Any]
-    """What the recipe really used (steps, learning rate, batch size), as plain values."""
+    """Settings that the recipe used (steps, learning rate, batch size), as plain values."""
 
 
 class Task(Protocol):
@@ -75,9 +75,9 @@ class Task(Protocol):
     metrics: ClassVar[tuple[Metric, ...]]
     config_type: ClassVar[type[Settings]]
     layouts: ClassVar[Mapping[str, type[Settings]]]
-    """What an entry of the task in a data YAML may be: name of a layout to its fields, of which one is ``layout``, that
-    very name by default. The first is meant where an entry names none; an entry with the key ``manifest`` and no
-    ``layout`` means the layout ``manifest``. ``pathlib.Path`` fields are resolved against the YAML's folder."""
+    """Layouts that the task's entry in a data YAML may have: name to fields, one of which is ``layout`` with the name
+    as its default. An entry that names none has the first; an entry with the key ``manifest`` and no ``layout`` has
+    the layout ``manifest``. ``pathlib.Path`` fields are resolved against the YAML's folder."""
     presets: ClassVar[Mapping[str, Settings]]
 
     def __init__(self, config: Any) -> None:

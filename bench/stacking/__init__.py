@@ -1,6 +1,6 @@
-"""Stacks of compressors, ``dphubert+int8``: each part compresses what the part before it has made.
+"""Stacks of compressors, ``dphubert+int8``: each part compresses the models of the part before it.
 
-A stack is a `bench.contracts.Compressor` like any other, made out of plug-ins that know nothing of it.
+A stack is an ordinary `bench.contracts.Compressor`, made of plug-ins that need no support for stacks.
 """
 
 from bench.stacking.names import SEPARATOR, by_part, joined, part_names, what_differs

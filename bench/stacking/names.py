@@ -1,4 +1,4 @@
-"""What the name of a stack says: its parts, whose settings are kept side by side, and its models."""
+"""Names of stacks, of their parts and of their models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SEPARATOR = "+"
 
 
 def part_names(name: str) -> tuple[str, ...]:
-    """Split the name of a stack; a compressor that is none is its own only part.
+    """Split the name of a stack; any other compressor is its only part.
 
     Raises:
-        UserError: a part is missing or there twice.
+        UserError: a part is missing or given twice.
     """
     parts = tuple(name.split(SEPARATOR))
     if not all(parts):
@@ -39,11 +39,11 @@ def what_differs(compressor: str, made: str) -> str:
 
 
 def by_part(compressor: str, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of each part, of which a compressor that is no stack has one."""
+    """Return the settings of each part; a compressor that is no stack has one part."""
     parts = part_names(compressor)
     return settings if len(parts) > 1 else {parts[0]: settings}
 
 
 def joined(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of a compressor out of those of its parts, the reverse of `by_part`."""
+    """Return the settings of a compressor from those of its parts, the reverse of `by_part`."""
     return dict(settings if len(settings) > 1 else next(iter(settings.values())))

@@ -1,4 +1,4 @@
-"""The compressor that a stack is, made out of plug-ins that know nothing of it."""
+"""A stack as one compressor, made of ordinary plug-ins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.contracts import (
 )
 from bench.errors import UserError
 from bench.stacking.names import part_names, what_differs
-from bench.stacking.work import Work, told_by
+from bench.stacking.work import Work, naming_part
 from bench.store.claims import claim_folder
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _imported(name: str) -> type[Compressor]:
 
 
 def compressor_type(name: str) -> type[Compressor]:
-    """Import a compressor, or make one out of the parts of a stack.
+    """Import a compressor, or make the class of a stack.
 
     Raises:
         UserError: as `compressor_parts`.
@@ -75,7 +75,7 @@ def compressor_type(name: str) -> type[Compressor]:
 
 
 class StackConfig(Settings):
-    """Settings of a stack: one field a part, by its name."""
+    """Settings of a stack: one field per part, with the part's name."""
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class StackConfig(Settings):
         return self.model_copy(update=changed)
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all training, of every part as if its own teacher had the first one's size."""
+        """Estimate the MACs of all training, as if the teacher of every part were as large as the first one."""
         return sum(recipe.training_macs(teacher) for recipe in self._trained().values())
 
     def _trained(self) -> dict[str, ComparableTraining]:
@@ -119,11 +119,11 @@ class StackConfig(Settings):
 
 @dataclass(frozen=True)
 class PartsMade:
-    """What a stack need not make, for it is there: the models of its leading parts."""
+    """Models of a stack's leading parts that exist already."""
 
     num_parts: int = 0
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Of each model, by what its name adds to that of the parts, see `what_differs`."""
+    """Folder of each model, by what its name adds to that of the parts, see `what_differs`."""
 
 
 class Stack(Compressor):
@@ -139,7 +139,7 @@ class Stack(Compressor):
         }
 
     def beginning_with(self, made: PartsMade) -> Stack:
-        """Return the same stack, which does not make what is there."""
+        """Return the same stack, which uses these models of its leading parts."""
         return type(self)(self.config, made)
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
@@ -149,7 +149,7 @@ class Stack(Compressor):
             UserError: a part refuses.
         """
         for number, (name, part) in enumerate(self._parts.items()):
-            with told_by(name):
+            with naming_part(name):
                 if number == 0:
                     part.check(teacher, audio, context)
                 else:
@@ -170,10 +170,10 @@ class Stack(Compressor):
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Let all parts compress in turn, or what is left of them; see `bench.contracts.Compressor`.
+        """Compress with each part in turn, or resume; see `bench.contracts.Compressor`.
 
-        Every model of a part goes through the further parts. What a part has finished is kept in ``workdir``, and with
-        the models all files that the parts have left beside theirs.
+        Every model of a part goes through the later parts. Finished models are kept in ``workdir``, with the files that
+        the parts store next to them.
         """
         from bench.upstream.checkpoint import weights_hash
 

@@ -1,4 +1,4 @@
-"""The parts of a stack at work, one after the other, in one folder that keeps what each has finished."""
+"""Runs the parts of a stack one after the other, in one folder that keeps the models of finished parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """One call of a stack: the models of its parts, made in their order and kept."""
+    """One call of a stack. The models of each part are kept for the next one."""
 
     parts: Mapping[str, Compressor]
     teacher: UpstreamModel
@@ -29,11 +29,11 @@ class Work:
     context: Context
 
     def kept(self, num_parts: int, before: Mapping[str, Path]) -> dict[str, Path]:
-        """Return the models of the first so many parts in folders, made if they are not there.
+        """Return the folders of the models that the first parts make; they are made if they are missing.
 
         Args:
-            num_parts: 1 at least.
-            before: the models of one part less; of none, for the teacher.
+            num_parts: how many parts, 1 at least.
+            before: the models that one part fewer makes; empty for one part, which compresses the teacher.
         """
         from bench.upstream.checkpoint import save_upstream
 
@@ -42,7 +42,7 @@ class Work:
         digests_path = folder.with_name(f"{chain}.sha256.json")
         if folder.exists() and read_sealed_json(digests_path) != digests(folder):
             set_aside(folder)
-            # Those of later parts learn from what is made again, which may differ on a GPU.
+            # Later parts learn from the models that are made again, which may differ on a GPU.
             shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
         if not folder.exists():
             # All models of a part appear at once.
@@ -58,7 +58,7 @@ class Work:
         return {what_differs(chain, model.name): model for model in sorted(folder.iterdir())}
 
     def models(self, num_parts: int, before: Mapping[str, Path]) -> Iterator[tuple[str, UpstreamModel]]:
-        """Make the models of the first so many parts out of those of one part less, with what their names add."""
+        """Make the models of the first parts from those of one part fewer; yield each with what its name adds."""
         from bench.upstream.checkpoint import load_folder
 
         name = list(self.parts)[num_parts - 1]
@@ -66,11 +66,11 @@ class Work:
         for differs, folder in before.items() if num_parts > 1 else [("", None)]:
             workdir = self.workdir / "checkpoints" / (self._chain(num_parts) + differs)
             workdir.mkdir(parents=True, exist_ok=True)
-            # From the disk even where it was just made, so that a call that goes on has the same to start from.
+            # Read from the disk even if it was just made, so that a resumed call has the same teacher.
             teacher = load_folder(folder) if folder else self.teacher
-            # What there is to go on from is the first part's.
+            # A warm start is the first part's.
             context = replace(self.context, start=None) if folder else self.context
-            with told_by(name):
+            with naming_part(name):
                 if folder:
                     part.check(teacher, self.audio, context)
                 for made, model in part.compress(teacher, self.audio, workdir, context).items():
@@ -79,7 +79,7 @@ class Work:
                     yield differs + also_differs, model
 
     def _leave_beside(self, num_parts: int, differs: str, own: Path, before: Path | None) -> None:
-        """Lay the files that a part left for a model beside those of the parts before it, which make way."""
+        """Store a part's files of a model with those of the parts before it, which are renamed where names clash."""
         from bench.upstream.checkpoint import MANIFEST, WEIGHTS
 
         target = self._beside(num_parts, differs)
@@ -100,8 +100,8 @@ class Work:
 
 
 @contextmanager
-def told_by(part: str) -> Iterator[None]:
-    """Say which part refuses."""
+def naming_part(part: str) -> Iterator[None]:
+    """Add the name of the part to an error."""
     try:
         yield
     except UserError as error:
