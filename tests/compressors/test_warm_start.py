@@ -257,7 +257,7 @@ class TestRefusals:
 
     def test_nothing_to_do(self, start: WarmStart, new_audio: AudioSource) -> None:
         config = fitted(prune_only(recovery=None), start)
-        with pytest.raises(UserError, match="Found neither a smaller size nor a recovery"):
+        with pytest.raises(UserError, match="recovery=null"):
             PruneOnly(config).check(tiny_teacher(), new_audio, Context(start=start))
 
     def test_a_shape_to_keep_without_a_model(self, new_audio: AudioSource) -> None:
