@@ -176,9 +176,14 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
     records = tuple(record for record in records if not tasks or record.cell.task in tasks)
     table = collated(records, config, path, split)
     problems = scale_problems(records, split, run_context(records, config))
-    return Board(
-        path, name or path.resolve().name, table, records, config, split, tuple(problems), failed_tasks(folder, config)
-    )
+    failed = _only(failed_tasks(folder, config), tasks)
+    return Board(path, name or path.resolve().name, table, records, config, split, tuple(problems), failed)
+
+
+def _only(failed: Mapping[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Leave out what failed on tasks that were not asked for."""
+    shown = {row: tuple(task for task in found if not tasks or task in tasks) for row, found in failed.items()}
+    return {row: found for row, found in shown.items() if found}
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:

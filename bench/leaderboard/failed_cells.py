@@ -6,11 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from bench.leaderboard.titles import in_order
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
 FAILED = "failed"
-"""In tables, in place of a score."""
+"""In tables, in place of a score; also the column that lists the tasks that failed on a row."""
+SEPARATOR = ";"
+"""Between the tasks of that column."""
 
 _CELL = re.compile(r"(.+)-seed\d+")
 _SEED = re.compile(r"-seed\d+$")
@@ -38,6 +42,29 @@ def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tupl
             scored = {record.cell.task for record in folder.records.of(row)}
             found.setdefault(row, set()).update(set(config.get("tasks", ())) - scored)
     return {row: tuple(in_order(tasks)) for row, tasks in found.items() if tasks}
+
+
+def with_failures(table: pd.DataFrame, failed: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Add the column `FAILED`, and rows for the models that have no score at all; nothing where nothing failed.
+
+    Args:
+        table: a leaderboard, with a row for every model that has a score.
+        failed: rows to the tasks that failed on them.
+    """
+    if not failed:
+        return table
+    unscored = pd.DataFrame({"model": [row for row in failed if row not in set(table["model"])]})
+    # All rows of a run share these.
+    unscored = unscored.assign(**{name: table[name].iloc[0] for name in ("preset", "data", "protocol")})
+    whole = pd.concat([table, unscored], ignore_index=True).astype(table.dtypes)
+    listed = {row: SEPARATOR.join(tasks) for row, tasks in failed.items()}
+    return whole.assign(**{FAILED: whole["model"].map(listed).astype(object)})
+
+
+def tasks_that_failed(row: Mapping[Any, Any] | pd.Series) -> list[str]:
+    """Read the column `FAILED` of one row."""
+    listed = row.get(FAILED)
+    return listed.split(SEPARATOR) if isinstance(listed, str) else []
 
 
 def failure_notes(failed: Mapping[str, tuple[str, ...]]) -> list[str]:

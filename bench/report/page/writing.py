@@ -113,6 +113,7 @@ def _cells(group: Group) -> list[list[dict[str, Any]]]:
 
 def _cell(value: Cell, column: Column, is_best: bool) -> dict[str, Any]:
     if value is None or isinstance(value, str):
-        return {"text": value or "", "sort": value or "", "spread": "", "is_best": False}
+        sort = value or "" if column.is_text else ""
+        return {"text": value or "", "sort": sort, "spread": "", "is_best": False}
     spread = "" if value.std is None else f"± {value.std:.{column.decimals}f}"
     return {"text": value.mean_text(column), "sort": repr(value.mean), "spread": spread, "is_best": is_best}

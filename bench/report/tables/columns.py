@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.contracts import Metric
+from bench.leaderboard.failed_cells import tasks_that_failed
 from bench.leaderboard.titles import OVERALL_TITLES, in_order, score_title
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -30,6 +31,8 @@ class Column:
     """None for a column of text."""
     higher_is_better: bool | None = None
     """None where neither way is better by itself."""
+    task: str = ""
+    """Of a task's score."""
     marks_best: bool = False
     """Whether the best of comparable rows stands out; sizes are what one has chosen."""
 
@@ -81,11 +84,12 @@ def columns_of(
     bytes_on_disk = (SIZE,) if has_reduced_weights(table) else ()
     size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
     relative, *superb = SCORES
+    failed = {task for _, row in table.iterrows() for task in tasks_that_failed(row)}
     wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
     return tuple(
         column
         for column in wanted
-        if column.key == "model" or (column.key in table and table[column.key].notna().any())
+        if column.key == "model" or (column.key in table and table[column.key].notna().any()) or column.task in failed
     )
 
 
@@ -101,6 +105,7 @@ def _task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:
     return [
         Column(
             key=f"{task}_{metric.name}",
+            task=task,
             title=score_title(task, metric.name),
             unit="%",
             higher_is_better=metric.higher_is_better,

@@ -115,7 +115,7 @@ def _cell(cell: Cell, column: Column, *, is_best: bool) -> str:
     if cell is None:
         return "" if column.is_text else "{--}"
     if not isinstance(cell, Figure):
-        return escaped(cell)
+        return escaped(cell) if column.is_text else f"{{{escaped(cell)}}}"
     spread = "" if cell.std is None else f"({_uncertainty(cell, column)})"
     weight = "\\bfseries " if is_best else ""
     return f"{weight}{cell.mean_text(column)}{spread}"

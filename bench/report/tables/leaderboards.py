@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pandas as pd
 
+from bench import registry
 from bench.leaderboard import published
 from bench.leaderboard.collate import SMOKE
 from bench.leaderboard.comparable import Board, comparable
-from bench.leaderboard.failed_cells import FAILED
+from bench.leaderboard.failed_cells import FAILED, tasks_that_failed, with_failures
 from bench.leaderboard.published import PUBLISHED, SOURCES
 from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.report.tables.columns import MACS_SUPERB, PARAMS, Column, columns_of
@@ -45,6 +46,7 @@ class Figure(NamedTuple):
 
 
 Cell = str | Figure | None
+"""Text; of a column of figures also `FAILED`, or None where there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,6 @@ class Group:
     notes: tuple[str, ...] = ()
     """What a reader must know of these rows."""
 
-    failed: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Rows to the tasks that failed on them."""
-
     @property
     def is_published(self) -> list[bool]:
         """Which rows are published ones."""
@@ -75,11 +74,7 @@ class Group:
 
     def texts(self) -> list[dict[str, str]]:
         """Write all cells for the eye, by the title of their column."""
-        return [{column.heading: self._text(row, column) for column in self.columns} for row in self.rows()]
-
-    def _text(self, row: Mapping[str, Cell], column: Column) -> str:
-        has_failed = column.key.split("_")[0] in self.failed.get(str(row["model"]), ())
-        return text(row[column.key], column) or (FAILED if has_failed else "")
+        return [{column.heading: text(row[column.key], column) for column in self.columns} for row in self.rows()]
 
     def best(self, column: Column) -> frozenset[int]:
         """Find the rows that are best in a column, as printed, of those that compression made smaller.
@@ -123,7 +118,7 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
     for kin in comparable(boards):
         ranking = min(board.name for board in kin.boards)
         tables = [_own_table(board) for board in kin.boards]
-        metrics = primary_metrics(kin.tasks)
+        metrics = primary_metrics(kin.tasks | _known_failed_tasks(kin.boards))
         notes = list(kin.notes)
         heading = kin.heading
         if kin.is_superb and with_published:
@@ -135,14 +130,20 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
         table = pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True).assign(ranking=ranking)
         table = _distinct(table, kin.boards)
         columns = columns_of(table, metrics, by_superb=kin.is_superb, ranks_relative=kin.has_one_scale)
-        failed = kin.boards[0].failed if len(kin.boards) == 1 else {}
-        groups.append(Group(heading, table, columns, tuple(notes), failed))
+        groups.append(Group(heading, table, columns, tuple(notes)))
     return groups if has_joined else [*groups, published_group()]
 
 
+def _known_failed_tasks(boards: Sequence[Board]) -> set[str]:
+    """List the tasks that failed on some row, of those that are installed."""
+    failed = {task for board in boards for tasks in board.failed.values() for task in tasks}
+    return failed & set(registry.names("bench.tasks"))
+
+
 def _own_table(board: Board) -> pd.DataFrame:
-    scale = board.table["relative_score"].map(lambda score: None if pd.isna(score) else board.relative_scale)
-    return board.table.assign(source=board.name, split=board.split, **{RELATIVE_SCALE: scale})
+    table = with_failures(board.table, board.failed)
+    scale = table["relative_score"].map(lambda score: None if pd.isna(score) else board.relative_scale)
+    return table.assign(source=board.name, split=board.split, **{RELATIVE_SCALE: scale})
 
 
 def published_group() -> Group:
@@ -174,9 +175,9 @@ def _source_notes() -> list[str]:
 
 
 def _cell(row: pd.Series, column: Column) -> Cell:
-    value = row[column.key]
+    value = row.get(column.key)
     if pd.isna(value):
-        return None
+        return FAILED if column.task in tasks_that_failed(row) else None
     if column.is_text:
         return _model(row) if column.key == "model" else str(value)
     mean, spread = float(value) / column.scale, row.get(f"{column.key}_std")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.errors import UserError
 from bench.leaderboard.collate import NOTE, SEEDS, UTTERANCES
+from bench.leaderboard.failed_cells import FAILED
 
 # Another processor or library may sum in another order.
 RELATIVE_TOLERANCE = 1e-9
@@ -66,7 +67,7 @@ def differences(given: pd.DataFrame, rebuilt_csv: str) -> list[str]:
 
 
 def _is_remark(name: str) -> bool:
-    return name == NOTE or name.endswith((f"_{UTTERANCES}", f"_{SEEDS}"))
+    return name in (NOTE, FAILED) or name.endswith((f"_{UTTERANCES}", f"_{SEEDS}"))
 
 
 def _cells(text: str) -> pd.DataFrame:
