@@ -1,7 +1,7 @@
-"""Times all tasks on the embedded corpora: from nothing, and again with the features that are kept.
+"""Time all tasks on the embedded corpora: with an empty feature cache, and again with a full one.
 
 Usage: ``python benchmarks/all_tasks_speed.py --data DIR/data.yaml``, where DIR was made by ``bench data synth DIR``.
-Takes half an hour on two free cores, which is why it is no part of ``tox -e bench``.
+It takes half an hour on two free cores, so ``tox -e bench`` does not include it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(
     preset: Annotated[str, typer.Option(help="Of the tasks.")] = "mini",
     processes: Annotated[int, typer.Option(help="Side by side in one run's folder, one thread each.")] = 2,
 ) -> None:
-    """Evaluate one model on all tasks twice, and compare the time with what it should take at most."""
+    """Evaluate one model on all tasks twice, and compare the times with their limits."""
     console = Console(soft_wrap=True)
     with tempfile.TemporaryDirectory() as temporary:
         environment = {**os.environ, "SUPERB_BENCH_CACHE": f"{temporary}/cache", "OMP_NUM_THREADS": "1"}

@@ -1,8 +1,8 @@
-"""Measures whether the two protocols agree: each task by ``cached`` and by ``s3prl``, the same seeds in both.
+"""Measure whether the protocols ``cached`` and ``s3prl`` agree, on each task with the same seeds.
 
 Usage: ``python benchmarks/protocol_agreement.py --data FILE.yaml --out FILE.csv``. Trainings are shorter and data
-smaller than those of the preset ``mini``: what counts is the difference. Run again, it adds what is missing in the
-CSV. The tables of docs/protocols.md were made by it.
+smaller than those of the preset ``mini``: only the difference matters. A second call adds missing rows to the CSV. This
+script produced the tables in docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "asr": {"total_steps": 100, "batch_size": 4},
     "sf": {"total_steps": 100, "batch_size": 4},
 }
-"""What differs from the preset ``mini``, unless told."""
+"""Default differences from the preset ``mini``."""
 
 
 def main(
@@ -91,7 +91,7 @@ def _scores(
 
 
 def _test_loss(settings: Mapping[str, Any]) -> float:
-    """Average it over folds, where there are any."""
+    """Average a score over folds, if any."""
     folds = settings.get("folds", {0: settings}).values()
     return mean(fold["test_recipe_metrics"]["loss"] for fold in folds)
 

@@ -1,4 +1,4 @@
-"""Is a pruned model as fast as its MACs promise? Ratios only: both models are timed in one run, in turn."""
+"""Is a pruned model as fast as its MACs promise? Ratios only: one run times both models alternately."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_TIME_RATIO = 0.23
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Keep the machine's other cores out of the comparison."""
+    """Use one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -32,7 +32,7 @@ def one_thread() -> Iterator[None]:
 
 
 def pruned_by_reference_gates(teacher: UpstreamConfig) -> UpstreamConfig:
-    """Return the shape that the reference implementation prunes HuBERT Base to at 75 % sparsity."""
+    """Return the shape of HuBERT Base pruned to 75 % by the reference implementation."""
     truth = json.loads(GATES.read_text())["pruned_full"]["hubert_base@run_sh_sp75"]
     shape = truth["pruned_config"]
     conv_layers = tuple(
@@ -67,7 +67,7 @@ def fastest_forward_s(models: list[UpstreamModel], waveforms: torch.Tensor) -> l
 
 @pytest.mark.usefixtures("one_thread")
 def test_pruned_hubert_base_is_really_faster() -> None:
-    """Forward time falls nearly as far as the MACs do."""
+    """Forward time falls almost as much as the MACs."""
     teacher = uniform_config("hubert", 768, 12, 12, 3072)
     student = pruned_by_reference_gates(teacher)
     models = [UpstreamModel(config).eval() for config in (teacher, student)]

@@ -1,6 +1,6 @@
-"""What cached features save, on HuBERT Base's shape: ratios of CPU time, both sides measured in one run.
+"""What cached features save for HuBERT Base's shape: ratios of CPU times measured in one run.
 
-Speech is noise of the lengths of the real corpora, since no cost here depends on what is said. ``--protocol s3prl``
+Speech is noise with the lengths of the real corpora, as no cost depends on its content. ``--protocol s3prl``
 stands for s3prl: it is s3prl's own training loop, see tests/tasks/test_s3prl_parity.py.
 """
 
@@ -66,13 +66,13 @@ class Steps:
     anonymous_bytes: list[int] = field(default_factory=list)
 
     def median_cpu_s(self, skipped: int = 0) -> float:
-        """Tell what a step takes, the first ones left out; the median minds least what else the machine does."""
+        """Return the median time of a step without the first ones."""
         return float(np.median(np.diff(self.cpu_s[skipped:])))
 
 
 @pytest.fixture
 def steps() -> Iterator[Steps]:
-    """Record the steps of the trainings that a test runs; the evaluation after the last step tells its end."""
+    """Record the training steps of a test. The evaluation after the last step marks its end."""
     from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
@@ -95,20 +95,20 @@ def steps() -> Iterator[Steps]:
 
 
 def anonymous_bytes() -> int:
-    """Read the memory in use; files mapped from the disk are not counted, since the system takes them back."""
+    """Return the memory in use, without files mapped from disk, which the system can reclaim."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) * 1024
 
 
 @pytest.fixture(scope="module")
 def hubert_base() -> UpstreamModel:
-    """Random weights cost what trained ones do."""
+    """Return random weights, which cost the same as trained ones."""
     return load_upstream("random:hubert_base")
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """CPU time of several threads counts their waiting for each other."""
+    """Use one thread: CPU time of several threads includes waiting for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -117,7 +117,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing be warm but what a test has warmed."""
+    """Start every test with an empty cache."""
     monkeypatch.setenv("SUPERB_BENCH_CACHE", str(tmp_path / "cache"))
 
 
@@ -163,12 +163,12 @@ def pooled(
 
 
 def say(text: str) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     Console(soft_wrap=True).print(f"\n{text}")
 
 
 class HubertBaseShape(nn.Module):
-    """Hidden states of HuBERT Base's shape at no cost: what warm steps cost does not depend on their origin."""
+    """An upstream with free hidden states of HuBERT Base's shape. Warm steps cost the same with any."""
 
     num_layers, dim, stride = 12, 768, 320
 
@@ -346,7 +346,7 @@ def test_extraction_is_as_fast_as_the_upstream(kind: str, hubert_base: UpstreamM
 
 
 def test_memory_stays_flat(steps: Steps, tmp_path: Path) -> None:
-    """Over thousands of steps nothing piles up."""
+    """Memory does not grow over thousands of steps."""
     corpus = POOLED["ks"]
     pooled(corpus, splits(tmp_path, corpus.duration_s, 64), HubertBaseShape(), tmp_path / "w", 2_000, "cached")
     early, late = steps.anonymous_bytes[199], steps.anonymous_bytes[1_999]

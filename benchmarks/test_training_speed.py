@@ -39,7 +39,7 @@ NUM_CROPS, NUM_SAMPLES = 4, 64_000
 ROUNDS = 2
 LEARNING_RATE = 2e-4
 SLOWEST_RATIO = 1.5
-"""Of a gated step to a plain one. The ratio depends on the CPU, 0.8 to 1.2; the bound is against mistakes."""
+"""Largest ratio of a gated step to a plain one. It is 0.8 to 1.2, depending on the CPU; the bound detects mistakes."""
 LARGEST_BOOKKEEPING_SHARE = 0.15
 """Of a step. The share depends on the CPU, 1 to 5 %; the bound is against mistakes."""
 
@@ -47,7 +47,7 @@ Step = Callable[[], None]
 
 
 class PlainDistillation(nn.Module):
-    """What a user of torchaudio would write."""
+    """Plain distillation, as a user of torchaudio would write it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _crops() -> Tensor:
 
 
 def plain_step() -> Step:
-    """Return what a user of torchaudio would run."""
+    """Return the plain step."""
     plain, waveforms = PlainDistillation().train(), _crops()
     parameters = [parameter for parameter in plain.parameters() if parameter.requires_grad]
     optimizer = AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
@@ -121,12 +121,12 @@ def gated_step() -> Step:
 
 
 def teacher() -> UpstreamModel:
-    """Random weights cost what trained ones do."""
+    """Return random weights, which cost the same as trained ones."""
     return UpstreamModel(uniform_config("hubert", 768, 12, 12, 3072)).eval()
 
 
 def thinner(config: UpstreamConfig, sparsity: float) -> UpstreamConfig:
-    """Return a shape with so many fewer heads and feed-forward units, and channels fewer in proportion."""
+    """Return a smaller shape: heads, feed-forward units and channels reduced in proportion."""
     kept = 1 - sparsity
     conv_layers = tuple(
         layer.model_copy(update={"channels": round(layer.channels * kept**0.5)}) for layer in config.conv_layers
@@ -143,7 +143,7 @@ def pruned_step(sparsity: float) -> Step:
 
 
 def fastest_s(steps: list[Step], rounds: int = ROUNDS) -> list[float]:
-    """Time steps in turn after a first one of each: the fastest of each in seconds of CPU time."""
+    """Time steps alternately after one warm-up of each. Return the fastest of each in seconds of CPU time."""
     torch.set_num_threads(1)
     taken = [float("inf")] * len(steps)
     for step in steps:
@@ -157,7 +157,7 @@ def fastest_s(steps: list[Step], rounds: int = ROUNDS) -> list[float]:
 
 
 def peak_bytes(make: Callable[..., Step], *arguments: Any) -> int:
-    """Measure the peak memory of two steps in a process of their own."""
+    """Measure the peak memory of two steps in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (make, arguments))
 
@@ -172,7 +172,7 @@ def _peak(make: Callable[..., Step], arguments: tuple[Any, ...]) -> int:
 
 
 def say(text: str) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     Console(soft_wrap=True).print(f"\n{text}")
 
 
@@ -184,7 +184,7 @@ def test_a_gated_step_takes_about_as_long_as_a_plain_one() -> None:
 
 
 def test_gates_and_bookkeeping_are_a_small_share_of_a_step() -> None:
-    """What stage 1's step has above stage 2's of the same student, and of that the expected size."""
+    """Cost of stage 1 over stage 2 for the same student, and the share of the expected size in it."""
     gated = JointDistillationPruning(teacher(), PAPER)
     plain = gated.distillation
     joint_s, without_s = fastest_s([step_of(gated), pruned_step(0.0)])
@@ -206,14 +206,14 @@ def test_gates_and_bookkeeping_are_a_small_share_of_a_step() -> None:
 
 
 def test_a_gated_step_needs_about_as_much_memory_as_a_plain_one() -> None:
-    """The aim is a ratio of 0.8; the bound is against getting worse."""
+    """The aim is a ratio of 0.8; the bound detects regressions."""
     gated, plain = peak_bytes(gated_step), peak_bytes(plain_step)
     say(f"stage 1, peak memory: {gated / 1e9:.2f} GB, plain {plain / 1e9:.2f}: ratio {gated / plain:.3f}")
     assert gated <= 1.1 * plain
 
 
 def test_a_smaller_student_costs_less() -> None:
-    """Stage 2 at three sparsities, of which the teacher's forward pass is a part that stays."""
+    """Stage 2 at three sparsities. The teacher's forward pass costs the same at each."""
     sparsities = (0.0, 0.5, 0.75)
     taken = fastest_s([pruned_step(sparsity) for sparsity in sparsities], rounds=1)
     peaks = [peak_bytes(pruned_step, sparsity) for sparsity in sparsities]

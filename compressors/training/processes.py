@@ -60,7 +60,7 @@ def run_together(num_processes: int, work: Callable[[], object]) -> None:
     Raises:
         UserError: what the first process to fail said; all others are ended too.
     """
-    # DDP tells in C++ when a batch happens to use all weights; torch reads this as soon as a process imports it.
+    # Hides a C++ warning of DDP about batches that use all weights. Torch reads the variable at import.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     failures = torch.multiprocessing.get_context("spawn").SimpleQueue()
     levels = {name: logging.getLogger(name).getEffectiveLevel() for name in LOGGERS}
