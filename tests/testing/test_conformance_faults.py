@@ -163,7 +163,20 @@ def double_states(model: UpstreamModel) -> None:
     model.layer_norm.register_forward_hook(lambda module, inputs, output: 2 * output)
 
 
+class AnnouncesAnother(Halving):
+    def target_sparsities(self) -> dict[str, float | None]:
+        return {"elsewhere": 0.5}
+
+
+class PlainClass:
+    """No compressor by its base class."""
+
+
 class TestDescription:
+    def test_of_a_plain_class(self) -> None:
+        with pytest.raises(AssertionError, match=r"bench\.contracts\.Compressor"):
+            conformance(PlainClass).test_has_the_base_class()
+
     def test_of_no_entry_point(self) -> None:
         with pytest.raises(AssertionError, match=r"entry point 'halving'.*Declare it, and install"):
             conformance(Halving).test_is_found_by_its_name()
@@ -205,6 +218,10 @@ class TestCheck:
 
 
 class TestResult:
+    def test_of_other_names_than_announced(self) -> None:
+        with pytest.raises(AssertionError, match=r"target_sparsities\(\) names .*'elsewhere'"):
+            conformance(AnnouncesAnother).test_targets_have_the_names_of_the_models()
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
