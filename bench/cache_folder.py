@@ -9,13 +9,31 @@ from pathlib import Path
 import platformdirs
 
 from bench.errors import UserError
+from bench.files.paths import expanded
 from bench.text import shortened
 
 
 def cache_root() -> Path:
-    """Return ``$SUPERB_BENCH_CACHE``, or the user's cache folder."""
+    """Return ``$SUPERB_BENCH_CACHE``, or the user's cache folder.
+
+    Raises:
+        UserError: the variable names something else than a folder, or what cannot be reached.
+    """
     chosen = os.environ.get("SUPERB_BENCH_CACHE")
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("superb-bench")
+    if not chosen:
+        return platformdirs.user_cache_path("superb-bench")
+    folder = expanded(chosen).absolute()
+    try:
+        is_other = next(path for path in (folder, *folder.parents) if path.exists()).is_file()
+        reason = "a file"
+    except OSError as error:
+        is_other, reason = True, str(error.strerror)
+    if is_other:
+        raise UserError(
+            f"Expected a folder in the environment variable SUPERB_BENCH_CACHE. Found {shortened(str(folder), 120)} "
+            f"({reason}). Set it to a folder of yours, or unset it."
+        )
+    return folder
 
 
 def units_root() -> Path:

@@ -9,10 +9,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from bench.errors import UserError
+from bench.text import shortened
 
 Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.commands"]
 
 FEW = 8
+LONGEST_NAME = 200
 
 GROUPS: dict[str, Group] = {"compressors": "bench.compressors", "tasks": "bench.tasks"}
 
@@ -20,11 +22,12 @@ GROUPS: dict[str, Group] = {"compressors": "bench.compressors", "tasks": "bench.
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Say what ``name`` may have meant: the nearest choice, and all of them where they are few or none is near."""
     known = sorted(choices)
-    near = difflib.get_close_matches(name, known, n=1)
+    # The matching takes time that grows with the square of the length.
+    near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
     if near and len(known) > FEW:
-        return f"Did you mean {near[0]!r}?"
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}Known: {', '.join(known) or 'none'}."
+        return f"Did you mean {shortened(near[0])!r}?"
+    hint = f"Did you mean {shortened(near[0])!r}? " if near else ""
+    return f"{hint}Known: {shortened(', '.join(known), 160) or 'none'}."
 
 
 @cache

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from typing_extensions import Self
 
 from bench.contracts import Settings
+from bench.contracts.bounds import Batches, DurationS, LearningRate, Processes, Seed, Steps, Width
 from bench.upstream.config import DropoutRates
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -22,11 +23,11 @@ LayerGroups = tuple[tuple[int, ...], ...]
 class StageConfig(Settings):
     """Length and learning rate of one training stage."""
 
-    updates: int = Field(ge=1)
+    updates: Steps
     """Optimiser updates."""
-    warmup_updates: int = Field(ge=0)
+    warmup_updates: int = Field(ge=0, le=100_000_000)
     """Updates over which the learning rate rises linearly. After that it falls linearly to 0."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: LearningRate
     """Peak learning rate of the weights of the model and its projections."""
     use_last_update: bool = False
     """True: the learning rate reaches 0 after the last update. False: it reaches 0 at the last update, which then
@@ -68,17 +69,17 @@ class StageConfig(Settings):
 class TrainingConfig(Settings):
     """Settings of all training stages: audio, precision, checkpoints, logging."""
 
-    seconds_per_batch: float = Field(default=160.0, gt=0)
+    seconds_per_batch: DurationS = 160.0
     """Most speech in one batch, in seconds, before cropping to the batch's shortest utterance."""
-    accumulate_batches: int = Field(default=1, ge=1)
+    accumulate_batches: Batches = 1
     """Batches per update; their gradients are averaged. 4 batches replace 4 GPUs."""
-    min_duration_s: float = Field(default=1.0, gt=0)
+    min_duration_s: DurationS = 1.0
     """Leave out shorter utterances."""
-    max_duration_s: float = Field(default=15.625, gt=0)
+    max_duration_s: DurationS = 15.625
     """Crop longer utterances to this length, at a new random place each time, or leave them out (``drop_longer``)."""
     drop_longer: bool = False
     """Leave out utterances longer than ``max_duration_s`` instead of cropping them, as DPHuBERT's recipe does."""
-    num_workers: int = Field(default=0, ge=0)
+    num_workers: Processes = 0
     """Extra processes that read audio. The result does not depend on it."""
     precision: Precision = "fp32"
     """``bf16`` and ``fp16`` are mixed precision; gates and losses stay in fp32. The CPU has no ``fp16``, and ``bf16``
@@ -88,9 +89,9 @@ class TrainingConfig(Settings):
     """Clip the gradient over all parameters, including gates and multipliers, to this norm.
 
     Source: DPHuBERT's recipe."""
-    checkpoint_updates: int = Field(default=500, ge=1)
+    checkpoint_updates: Steps = 500
     """Updates between two checkpoints. An interruption loses at most this many."""
-    log_updates: int = Field(default=50, ge=1)
+    log_updates: Steps = 50
     """Updates that one row of ``training.csv`` averages."""
     max_loss_ratio: float | None = Field(default=None, gt=1)
     """Stop a stage when three consecutive rows of ``training.csv`` have a loss above this many times the lowest before
@@ -172,7 +173,7 @@ class PruningConfig(BudgetConfig):
     keep_output_bias: bool = False
     """What happens to the output bias of a block that loses its last unit. True: it is added to the bias before the
     block. False: it is removed too, as in DPHuBERT's reference implementation."""
-    round_to: int = Field(default=1, ge=1)
+    round_to: Width = 1
     """Each convolution keeps a multiple of this many channels, and each feed-forward block a multiple of this many
     units, or all if it has fewer. 8 or more suits the kernels of most devices."""
     keep_shape: bool = False
@@ -211,7 +212,7 @@ class DistillationConfig(Settings):
 class MaskedPredictionConfig(Settings):
     """HuBERT's objective: predict the units of masked frames."""
 
-    mask_span_frames: int = Field(default=10, ge=1)
+    mask_span_frames: Width = 10
     """Length of a masked span. Source: HuBERT section IV-B."""
     mask_start_probability: float = Field(default=0.08, gt=0, le=1)
     """Share of the frames at which a span starts; spans overlap. Source: HuBERT section IV-B."""
@@ -221,7 +222,7 @@ class MaskedPredictionConfig(Settings):
     """Weight of the extractor's mean squared output. Source: HuBERT's reference recipe."""
     extractor_gradient_scale: float = Field(default=0.1, gt=0)
     """Factor of the extractor's gradient. Source: HuBERT's reference recipe."""
-    projection_dim: int = Field(default=256, ge=1)
+    projection_dim: Width = 256
     """Width in which states are compared with units. Source: HuBERT section IV-B."""
 
 
@@ -235,7 +236,7 @@ class TeacherUnitsConfig(MaskedPredictionConfig):
     """Number of k-means clusters, the units. Source: HuBERT section IV-B."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)
     """Share of the files that k-means sees. Source: HuBERT section IV-B."""
-    kmeans_seed: int = 0
+    kmeans_seed: Seed = 0
     """Seed of the choice of files and of k-means. It is not the run's seed, so all seeds of a run share their units."""
 
 

@@ -9,6 +9,7 @@ from pydantic import field_validator
 
 from bench.contracts import Metric, Settings, SuperbStandard
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
@@ -111,8 +112,8 @@ def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:
     for column in data.intent_columns:
         if (parted := table[table[column].str.contains(";", regex=False)]).size:
             raise UserError(
-                f"Expected {column} without a semicolon in {data.manifest}. Found {parted[column].iloc[0]!r} at "
-                f"{parted['path'].iloc[0]}. Use another sign."
+                f"Expected {column} without a semicolon in {data.manifest}. Found "
+                f"{shortened(parted[column].iloc[0])!r} at {shortened(parted['path'].iloc[0])}. Use another sign."
             )
     columns = [table[column].str.strip() for column in data.intent_columns]
     return table.assign(labels=[" ; ".join(values) for values in zip(*columns, strict=True)])

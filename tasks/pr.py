@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
-from pydantic import PositiveInt
 
 from bench.contracts import Metric, Settings, SuperbStandard
+from bench.contracts.bounds import Width
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.corpora.pronunciations import pronounced
@@ -39,7 +39,7 @@ class PRConfig(HeadConfig):
     Source: s3prl 0.4.18, ``SuperbPR.default_config``.
     """
 
-    hidden_size: PositiveInt = 256
+    hidden_size: Width = 256
     """Width between the two linear layers."""
 
     def recipe_arguments(self) -> dict[str, Any]:

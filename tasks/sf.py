@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.contracts import Evaluation, Metric, Settings, SuperbStandard
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.labels import check_labels
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.corpora.snips import SNIPSData, read_snips
@@ -102,16 +103,16 @@ def _with_slots(table: pd.DataFrame, manifest: Path) -> pd.DataFrame:
         if len(words.split(" ")) != len(tags.split(" ")):
             raise UserError(
                 f"Expected a slot for every word in {manifest}, O for none. Found {len(words.split(' '))} words and "
-                f"{len(tags.split(' '))} slots at {path}. Correct the row."
+                f"{len(tags.split(' '))} slots at {shortened(path)}. Correct the row."
             )
         if signs := sorted(set(":;") & set(words + tags)):
             raise UserError(
                 f"Expected text and slots without colon and semicolon in {manifest}: s3prl's slot metrics part values "
-                f"there. Found {signs[0]!r} at {path}. Spell it otherwise."
+                f"there. Found {signs[0]!r} at {shortened(path)}. Spell it otherwise."
             )
         if prefixed := [tag for tag in tags.split(" ") if tag.startswith(("B-", "I-", "E-"))]:
             raise UserError(
                 f"Expected bare names of slots in {manifest}: words in a row with one name are one value. Found "
-                f"{prefixed[0]!r} at {path}. Leave out the prefix."
+                f"{shortened(prefixed[0])!r} at {shortened(path)}. Leave out the prefix."
             )
     return table.assign(iob=slots).drop(columns="slots")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pandas as pd
-from pydantic import PositiveFloat
 
 from bench.contracts import Metric, Settings, SuperbStandard
+from bench.contracts.bounds import DurationS
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
@@ -26,7 +26,7 @@ class SIDConfig(PooledHeadConfig):
     Source: s3prl 0.4.18, ``SuperbSID.default_config``; learning rates: github.com/s3prl/s3prl, issue 268.
     """
 
-    max_train_s: PositiveFloat = 8.0
+    max_train_s: DurationS = 8.0
     """Longer training utterances are cropped to this: at a random place, or, with cached features, at a fixed one."""
 
     def recipe_arguments(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, end_process, ignore_further, raise_on_sigterm
 from bench.installation.broken import broken_dependency
+from bench.installation.environment import check_environment
 from bench.installation.own_packages import check_own_packages
 from bench.terminal import streams
 
@@ -50,6 +51,7 @@ def _run(arguments: list[str]) -> int:
     # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
     quiet_libraries()
     check_own_packages()
+    check_environment()
     try:
         return command()(arguments, standalone_mode=False) or 0
     except typer.Abort:

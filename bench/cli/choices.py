@@ -17,12 +17,13 @@ from bench.config.row_names import compressor_by_row
 from bench.config.rows import Row
 from bench.config.run import RunConfig, resolve
 from bench.contracts import FeatureProtocol
+from bench.contracts.bounds import LARGEST_SEED
 from bench.errors import UserError
+from bench.files.paths import expanded
 from bench.stacking import part_names
 from bench.terminal.choices import ALL_TASKS, comma_separated, one_of
 from bench.text import shortened
 
-LARGEST_SEED = 2**32 - 1
 """What numpy's and torch's generators take."""
 LARGEST_FOLD = 1000
 """The task itself says how many it has."""
@@ -164,7 +165,7 @@ def _absolute(reference: str) -> str:
     """Spell a reference so that it means the same from any folder, and is the same text for the same model."""
     from bench.upstream.reference import spelled_reference
 
-    path = Path(reference).expanduser()
+    path = expanded(reference)
     return str(path.resolve()) if path.exists() else spelled_reference(reference)
 
 

@@ -17,6 +17,7 @@ from bench.config.repeated import Repeated
 from bench.config.routing import Changes, split_off, to_tasks
 from bench.config.rows import ModelSource, Row, rows, stored_row
 from bench.contracts import Data, FeatureProtocol, Settings
+from bench.contracts.bounds import Seed
 from bench.errors import UserError
 
 __all__ = ["Choice", "ModelSource", "Preset", "RunConfig", "TrainingBudget", "resolve", "without_rows"]
@@ -39,7 +40,7 @@ class RunConfig(Settings):
     """Where every setting not given came from."""
     protocol: FeatureProtocol = "cached"
     """How features are computed: see `bench.contracts.FeatureProtocol`."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = Field(default=(0,), max_length=1_000)
     """Seeds of the downstream heads."""
     training_budget: TrainingBudget | None = None
     """Of a sweep, in which every seed also compresses; none: no sweep, and seed 0 compresses for all seeds."""

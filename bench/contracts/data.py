@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
+from bench.contracts.bounds import Hours, Seed
 from bench.contracts.settings import Settings
 
 
@@ -26,9 +27,9 @@ class AudioSource(Settings):
     ``train-*`` of LibriSpeech, ``train`` of a manifest that has splits, all of a folder."""
     resample: bool = False
     """Resample files of another rate to 16 kHz; otherwise they are refused."""
-    hours: float | None = Field(default=None, gt=0)
+    hours: Hours | None = None
     """Use at most so many hours, of utterances drawn at random; a smaller draw is part of a larger one. None: all."""
-    hours_seed: int = 0
+    hours_seed: Seed = 0
     """Seed of the draw."""
 
     @model_validator(mode="before")
@@ -52,7 +53,7 @@ class Data(Settings):
     """Hash of each task's audio, where embedded corpora know it: one version may differ in bits between machines."""
     resample: bool = False
     """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
-    hours: float | None = Field(default=None, gt=0)
+    hours: Hours | None = None
     """How much audio compression trains on, see `AudioSource.hours`."""
     audio: AudioSource | None = None
     """Audio that compression trains on."""

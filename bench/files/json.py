@@ -18,6 +18,7 @@ MAX_DEPTH = 100
 """Of lists and objects within each other."""
 MAX_DIGITS = 100
 """Of a number."""
+REMEDY = "Correct the file, or get it again."
 
 # A string whole, so that its brackets do not count. The quote at its end may be missing: the parser refuses that.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
@@ -37,12 +38,37 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     return parse_json(read_text(path, max_bytes=max_bytes), str(path))
 
 
-def parse_json(text: str, where: str) -> Any:
+def read_json_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON file that holds one object; see `read_json`.
+
+    Raises:
+        UserError: as for `read_json`, or the file holds something else than an object.
+    """
+    return _object(read_json(path, max_bytes=max_bytes), str(path))
+
+
+def parse_json_object(text: str, where: str, *, numbers_as_text: bool = False) -> dict[str, Any]:
+    """Parse a JSON document that is one object; see `parse_json`.
+
+    Raises:
+        UserError: as for `parse_json`, or the document is something else than an object.
+    """
+    return _object(parse_json(text, where, numbers_as_text=numbers_as_text), where)
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"Expected a JSON object in {where}. Found a {type(value).__name__}. {REMEDY}")
+    return value
+
+
+def parse_json(text: str, where: str, *, numbers_as_text: bool = False) -> Any:
     """Parse a JSON document, such as one line of a file.
 
     Args:
         text: the document.
         where: what an error calls it, such as ``line 3 of a.jsonl``.
+        numbers_as_text: return numbers as they are written.
 
     Raises:
         UserError: no JSON, nested deeper than `MAX_DEPTH`, NaN or an infinite number, a number of over `MAX_DIGITS`
@@ -53,17 +79,17 @@ def parse_json(text: str, where: str) -> Any:
         value = json.loads(
             text,
             parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_integer,
+            parse_float=_as_written if numbers_as_text else _finite,
+            parse_int=_as_written if numbers_as_text else _integer,
             object_pairs_hook=_without_repeats,
         )
         if _SURROGATE_OR_NUL.search(text):
             _require_text(value)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
-        raise UserError(f"Expected JSON in {where}. Found a mistake at {place}: {error.msg}.") from error
+        raise UserError(f"Expected JSON in {where}. Found a mistake at {place}: {error.msg}. {REMEDY}") from error
     except ValueError as error:
-        raise UserError(f"Expected JSON in {where}. Found {error}.") from error
+        raise UserError(f"Expected JSON in {where}. Found {error}. {REMEDY}") from error
     return value
 
 
@@ -107,6 +133,12 @@ def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
         raise ValueError(f"the number {shortened(text, 40)}, which is too large")
     return int(text)
+
+
+def _as_written(text: str) -> str:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"the number {shortened(text, 40)}, which is too long")
+    return text
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+from bench.files.paths import expanded
 from bench.store.compressions import stored_compressions
 from bench.store.run_folder import RunFolder
 from bench.upstream import check_reference
@@ -91,6 +92,6 @@ def _compressed(run: RunFolder, config: Mapping[str, Any]) -> list[tuple[str, st
 
 
 def _recorded_teacher(reference: str) -> str | None:
-    folder = Path(reference).expanduser()
+    folder = expanded(reference)
     recorded = read_manifest(folder).provenance.get("teacher") if is_suite_folder(folder) else None
     return None if recorded is None else str(recorded)

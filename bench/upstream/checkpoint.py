@@ -28,9 +28,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UserError
+from bench.files.json import read_json_object
 from bench.text import shortened
 from bench.upstream.config import SCHEMA_VERSION, UpstreamConfig
-from bench.upstream.conversion.files import read_json, read_safetensors, require_finite, validated
+from bench.upstream.conversion.files import read_safetensors, require_finite, validated
 from bench.upstream.conversion.weights import Checkpoint
 from bench.upstream.cost import count_dphubert_parameters, count_parameters
 from bench.upstream.model import UpstreamModel
@@ -189,7 +190,7 @@ def remove_killed_saves(folder: Path) -> None:
 def is_suite_folder(folder: Path) -> bool:
     """Say whether a folder is (or was meant to be) one of `save_upstream`'s."""
     try:
-        return "schema_version" in read_json(folder / MANIFEST)
+        return "schema_version" in read_json_object(folder / MANIFEST)
     except UserError:
         return False
 
@@ -201,7 +202,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: missing, torn, of another schema version or an unknown architecture.
     """
     path = folder / MANIFEST
-    content = read_json(path)
+    content = read_json_object(path)
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(

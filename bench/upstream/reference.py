@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import UserError
+from bench.files.paths import expanded
 from bench.text import shortened
 from bench.upstream.checkpoint import MANIFEST, is_suite_folder, read_folder
 from bench.upstream.config import UpstreamConfig
@@ -77,7 +78,7 @@ def reference_config(reference: str | Path) -> UpstreamConfig | None:
 def model_name(reference: str | Path) -> str:
     """Name a model in tables and files: the last part of a path or hub id, of letters, digits and ``._-`` alone."""
     name = spelled_reference(str(reference))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.exists():
         resolved = path.resolve()
         name = resolved.name if resolved.is_dir() else resolved.stem
@@ -167,13 +168,13 @@ def _path(reference: str) -> Path:
         UserError: it can be none: too long, or with characters that no path has.
     """
     try:
-        path = Path(reference).expanduser()
+        path = expanded(reference)
         path.stat()
     except FileNotFoundError:
         return path
     except NotADirectoryError:
         return path
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"Expected a model reference. Found {shortened(repr(reference))} ({reason}).") from error
     return path

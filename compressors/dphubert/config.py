@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 from typing_extensions import Self
 
+from bench.contracts.bounds import LearningRate
 from bench.upstream import UpstreamConfig
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import PruningConfig, StageConfig, StudentObjectiveConfig
@@ -25,15 +26,15 @@ class SparsityConfig(PruningConfig):
     schedule: Literal["fixed", "auto"] = "fixed"
     """``fixed`` is DPHuBERT's. Its rates and ramp must fit the number of updates. ``auto`` fits ramp, multipliers and
     the gates' learning rate to the stage; the next four settings then have no effect."""
-    gate_learning_rate: float = Field(default=0.02, gt=0)
+    gate_learning_rate: LearningRate = 0.02
     """Peak learning rate of the gates. Source: DPHuBERT section 4.1."""
-    multiplier_learning_rate: float = Field(default=0.02, gt=0)
+    multiplier_learning_rate: LearningRate = 0.02
     """Peak learning rate of the Lagrangian's multipliers, by gradient ascent. Source: DPHuBERT section 4.1."""
     initial_quadratic_multiplier: float = Field(default=0.0, ge=0)
     """Initial value of the quadratic multiplier, 0 in DPHuBERT. Multipliers move by about their learning rate per
     update, so in short stages they overshoot the target. An initial value above 0 makes the expected sparsity follow
     the target closely."""
-    sparsity_warmup_updates: int = Field(default=5000, ge=0)
+    sparsity_warmup_updates: int = Field(default=5000, ge=0, le=100_000_000)
     """Updates over which the target sparsity rises linearly from 0."""
     threshold: Literal["target", "reference"] = "target"
     """Which gates close at the end of the stage. ``target`` closes as few as meet the budget, and lands within 1 %

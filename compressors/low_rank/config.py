@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from bench.contracts.bounds import Batches
 from bench.upstream import UpstreamConfig
 from compressors.presets import DPHUBERT_TRAINING, MINI_TRAINING
 from compressors.settings import BudgetConfig, DistillationConfig, StageConfig
@@ -28,7 +29,7 @@ class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
     or with ``whiten`` of its outputs."""
     whiten: bool = True
     """Measure energy on the layers' outputs for training audio instead of on their weights."""
-    whiten_batches: int = Field(default=32, ge=1)
+    whiten_batches: Batches = 32
     """Batches of audio for ``whiten``."""
     recovery: StageConfig | None
     """The low-rank model learns from the teacher. null: no recovery."""

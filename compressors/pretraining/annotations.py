@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile
 from bench.audio.manifest import read_manifest
 from bench.contracts import AudioSource
 from bench.errors import UserError
+from bench.files.json import parse_json
+from bench.files.text import read_text
+from bench.text import shortened
 from bench.upstream import UpstreamConfig
 from compressors.units.labels import FrameUnits, Labels
 
@@ -26,7 +30,10 @@ RARE = "rare"
 RARE_SHARE = 1e-3
 """Phones with a smaller share of all phones form one unit together."""
 
-Span = tuple[float, float, str]
+MAX_PHONES_BYTES = 10**9
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Span = tuple[Seconds, Seconds, str]
 
 DIACRITICS = str.maketrans("", "", "ˈˌː:̩̪ʲ")
 """Stress, length, syllabicity, dentality and palatalisation are ignored."""
@@ -129,6 +136,13 @@ def speaker_units(files: Sequence[AudioFile], source: AudioSource, config: Upstr
     return FrameUnits(labels, len(names), names)
 
 
+class _PhonesOfFile(BaseModel):
+    """A line of ``phones.jsonl``; further keys are ignored."""
+
+    path: str
+    phones: list[Span]
+
+
 def _folder(source: AudioSource) -> Path:
     if source.layout == "manifest" and source.manifest is not None:
         return source.manifest.parent
@@ -142,18 +156,20 @@ def _read_spans(files: Sequence[AudioFile], path: Path) -> dict[Path, list[Span]
             "Make speech with `bench data synth --unlabelled`, or use units=mfcc."
         )
     spans: dict[Path, list[Span]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_text(path, max_bytes=MAX_PHONES_BYTES).split("\n"), start=1):
         if not line.strip():
             continue
+        where = f"line {number} of {path}"
         try:
-            row = json.loads(line)
-            phones = [(float(onset), float(end), str(phone)) for onset, end, phone in row["phones"]]
-            spans[path.parent / row["path"]] = phones
-        except (ValueError, TypeError, KeyError) as error:
+            row = _PhonesOfFile.model_validate(parse_json(line, where))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
             raise UserError(
-                f"Expected an object with path and phones ([onset, end, phone] each) in line {number} of {path}. "
-                f"It cannot be read ({error!r}). Make the file again."
+                f"Expected an object with path and phones ([onset, end, phone] each) in {where}. "
+                f"Found {shortened(place, 40)} to be wrong: {first['msg']}. Make the file again."
             ) from error
+        spans[path.parent / row.path] = row.phones
     for file in files:
         if file.path not in spans:
             raise UserError(f"Expected the phones of {file.path} in {path}. Found none. Make the file again.")

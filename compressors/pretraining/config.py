@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from bench.contracts import Settings
+from bench.contracts.bounds import Depth, Width
 from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
 from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION
 from compressors.settings import MaskedPredictionConfig, StageConfig, TrainingConfig
@@ -24,19 +25,19 @@ class ShapeConfig(Settings):
 
     architecture: Architecture = "hubert"
     """``hubert``, ``wav2vec2`` (the same network) or ``wavlm``."""
-    dim: int = Field(default=768, ge=1)
+    dim: Width = 768
     """Width of the residual stream."""
-    num_layers: int = Field(default=12, ge=1)
+    num_layers: Depth = 12
     """Transformer layers."""
-    heads: int = Field(default=12, ge=1)
+    heads: Width = 12
     """Attention heads of each layer."""
-    feed_forward: int = Field(default=3072, ge=1)
+    feed_forward: Width = 3072
     """Width of each feed-forward block."""
-    conv_channels: int | tuple[int, ...] = 512
+    conv_channels: Width | tuple[Width, ...] = 512
     """Channels of the seven convolutions: one number for all, or one for each."""
-    positional_kernel: int = Field(default=128, ge=1)
+    positional_kernel: Width = 128
     """Kernel of the positional convolution, in frames."""
-    positional_groups: int = Field(default=16, ge=1)
+    positional_groups: Width = 16
     """Groups of the positional convolution."""
     large: bool = False
     """Layer-norm extractor, pre-norm transformer and normalised waveforms, as in the Large models."""
@@ -72,7 +73,7 @@ class PredictionConfig(Settings):
     units: UnitKind = "mfcc"
     """``mfcc``: k-means clusters of MFCCs. ``hidden``: k-means clusters of a hidden state of the previous iteration.
     ``phones``: from ``phones.jsonl`` next to the audio. ``speakers``: from the manifest's column ``speaker``."""
-    layer: int = Field(default=12, ge=1)
+    layer: Depth = 12
     """The hidden state that predicts them, 1 to ``shape.num_layers``."""
     weight: float = Field(default=1.0, gt=0)
     """Weight of the loss, relative to the other predictions."""
@@ -91,7 +92,7 @@ class PredictionConfig(Settings):
 class IterationConfig(StageConfig):
     """One training from random weights."""
 
-    predictions: tuple[PredictionConfig, ...] = Field(min_length=1)
+    predictions: tuple[PredictionConfig, ...] = Field(min_length=1, max_length=64)
     """What to predict. ``training.csv`` has the accuracies of the last one."""
 
 
@@ -100,11 +101,11 @@ class PretrainingConfig(TrainingConfig, MaskedPredictionConfig, AugmentationConf
 
     shape: ShapeConfig = ShapeConfig()
     """The model."""
-    iterations: tuple[IterationConfig, ...] = Field(min_length=1)
+    iterations: tuple[IterationConfig, ...] = Field(min_length=1, max_length=100)
     """Trainings in order. The result is the model of the last one."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)
     """Share of the files that k-means sees. Source: HuBERT section IV-B."""
-    held_out_s: float = Field(default=600.0, gt=0)
+    held_out_s: float = Field(default=600.0, gt=0, le=36_000_000)
     """Held-out speech in seconds, at most a tenth of all. Whole speakers are held out if folders identify them."""
 
     @model_validator(mode="after")

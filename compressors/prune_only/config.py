@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from bench.contracts.bounds import Batches
 from bench.upstream import UpstreamConfig
 from bench.upstream.config import DropoutRates
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
@@ -24,10 +25,10 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
     importance: Importance = "taylor"
     """``l1`` and ``l2``: the size of a unit's weights. ``taylor``: how much the masked-prediction loss would change
     without the unit, to first order. ``random``: a baseline."""
-    pruning_steps: int = Field(default=1, ge=1)
+    pruning_steps: int = Field(default=1, ge=1, le=10_000)
     """Pruning steps to each size. 1 is one-shot. With more steps the sparsity rises linearly, each step computes new
     importances, and each has an equal part of the recovery."""
-    taylor_batches: int = Field(default=32, ge=1)
+    taylor_batches: Batches = 32
     """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
     num_clusters: int = Field(default=100, ge=2, le=30_000)
     """Number of k-means clusters of MFCCs, the units of masked prediction. Source: HuBERT section IV-B."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +10,10 @@ import pandas as pd
 from bench.audio.files import read_headers
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.files.paths import is_possible
+from bench.files.table import read_table
+from bench.text import shortened
 from tasks.corpora.left_out import warn_of_audio_left_out
-from tasks.corpora.text_files import read_text
 
 SLOTS = ("action", "object", "location")
 _COLUMNS = ("path", "speakerId", "transcription", *SLOTS)
@@ -51,7 +51,7 @@ def read_fluent_speech_commands(data: FluentSpeechCommandsData) -> dict[str, pd.
         for row in rows:
             if row["id"] in taken:
                 raise UserError(
-                    f"Expected every file stem once in {data.root / 'data'}. Found {row['id']} in "
+                    f"Expected every file stem once in {data.root / 'data'}. Found {shortened(row['id'])} in "
                     f"{taken[row['id']].name} and again in {name}. Rename or remove one."
                 )
             taken[row["id"]] = file
@@ -82,19 +82,23 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
     """Read one split's table, every value as the text it is."""
     if not file.is_file():
         raise UserError(f"Expected Fluent Speech Commands. Found no {file}. {_RESTORE}")
-    reader = csv.DictReader(io.StringIO(read_text(file)))
-    if lacking := [column for column in _COLUMNS if column not in (reader.fieldnames or ())]:
+    table = read_table(file)
+    if lacking := [column for column in _COLUMNS if column not in table.columns]:
         raise UserError(f"Expected the columns {', '.join(_COLUMNS)} in {file}. Found no {lacking[0]}. {_RESTORE}")
     rows = []
-    for values in reader:
+    for line, row in zip(table.lines, table.rows, strict=True):
+        values = dict(zip(table.columns, row, strict=True))
         for column in _COLUMNS:
-            if not (values[column] or "").strip():
-                raise UserError(
-                    f"Expected a value of {column} in line {reader.line_num} of {file}. Found none. Fill it in."
-                )
+            if not values[column].strip():
+                raise UserError(f"Expected a value of {column} in line {line} of {file}. Found none. Fill it in.")
+        if not is_possible(values["path"]):
+            raise UserError(
+                f"Expected the path of an audio file in line {line} of {file}. Found "
+                f"{shortened(repr(values['path']))}, which is too long for one. Correct it."
+            )
         if split_label := [slot for slot in SLOTS if ";" in values[slot]]:
             raise UserError(
-                f"Expected {', '.join(SLOTS)} without a semicolon. Line {reader.line_num} of {file} has one in "
+                f"Expected {', '.join(SLOTS)} without a semicolon. Line {line} of {file} has one in "
                 f"{split_label[0]}. Use another sign."
             )
         rows.append(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +10,14 @@ from typing import Literal
 
 import pandas as pd
 import torch
+from pydantic import BaseModel, ValidationError
 
 from bench.audio.files import read_headers
 from bench.audio.search import audio_below
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.files.json import read_json
+from bench.text import shortened
 from tasks.corpora.left_out import warn_of_audio_left_out
 from tasks.corpora.text_files import read_text
 
@@ -105,18 +107,30 @@ def split_for_session(data: IEMOCAPData, table: pd.DataFrame, test_session: int)
 def _listed(file: Path, known: Sequence[str]) -> list[str]:
     """Read the utterances that s3prl's metadata lists, in its order."""
     try:
-        names = [Path(item["path"]).stem for item in json.loads(read_text(file))["meta_data"]]
-    except (ValueError, KeyError, TypeError) as error:
+        names = [Path(item.path).stem for item in _SplitMetadata.model_validate(read_json(file)).meta_data]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
         raise UserError(
             f"Expected s3prl's split in {file}: {{'meta_data': [{{'path': ...}}, ...]}}. Found something else "
-            f"({type(error).__name__}: {error}). Restore it, or remove {file.parent.parent}."
+            f"({shortened(place, 40)}: {first['msg']}). Restore it, or remove {file.parent.parent.name}."
         ) from error
     if unknown := sorted(set(names) - set(known)):
         raise UserError(
-            f"Expected the utterances that {file} lists. Found no {unknown[0]} with a kept emotion "
+            f"Expected the utterances that {file} lists. Found no {shortened(unknown[0])} with a kept emotion "
             f"({len(unknown)} missing). Restore them, or remove {file.parent.parent}."
         )
     return names
+
+
+class _Utterance(BaseModel):
+    path: str
+
+
+class _SplitMetadata(BaseModel):
+    """What is needed of s3prl's metadata; further keys are ignored."""
+
+    meta_data: list[_Utterance]
 
 
 def _read_session(root: Path, session: int) -> list[dict[str, object]]:
@@ -172,7 +186,10 @@ def _read_dialog(dialog: Path, audio: Mapping[str, Path], evaluation: Path, sess
         if emotion not in LABELS:
             continue
         if name not in audio:
-            raise UserError(f"Expected {dialog / name}.wav, which {evaluation} evaluates. Found none. {_RESTORE}")
+            raise UserError(
+                f"Expected audio of every line of {evaluation}. Found no {shortened(name)}.wav in "
+                f"{dialog.name}. {_RESTORE}"
+            )
         rows.append(
             {
                 "id": name,

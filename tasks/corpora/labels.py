@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.splits import SPLITS
 
 
@@ -24,7 +25,7 @@ def check_classes(splits: Mapping[str, pd.DataFrame], column: str, place: Path, 
     if len(set(splits["train"][column])) < 2:
         raise UserError(
             f"Expected at least two values of {called or column} in {place}. "
-            f"Found {splits['train'][column].iloc[0]!r} alone. Add training utterances of others."
+            f"Found {shortened(splits['train'][column].iloc[0])!r} alone. Add training utterances of others."
         )
 
 
@@ -45,7 +46,8 @@ def check_labels(labels: Mapping[str, Collection[str]], called: str, place: Path
         if untrained := sorted(set(labels[split]) - trained):
             others = f" (and {len(untrained) - 1} others)" if len(untrained) > 1 else ""
             raise UserError(
-                f"Expected every {called} of {split} in train too, in {place}. Found {untrained[0]!r}{others} in "
+                f"Expected every {called} of {split} in train too, in {place}. Found "
+                f"{shortened(untrained[0])!r}{others} in "
                 f"{split} and not in train. Add training utterances of it, or remove those of {split}."
             )
 
@@ -56,6 +58,7 @@ def _check_spelling(labels: Iterable[str], called: str, place: Path) -> None:
         other = spelled.setdefault(label.strip().casefold(), label)
         if other != label:
             raise UserError(
-                f"Expected one spelling of every {called} in {place}. Found {other!r} and {label!r}, which differ in "
+                f"Expected one spelling of every {called} in {place}. Found "
+                f"{shortened(other)!r} and {shortened(label)!r}, which differ in "
                 "case or surrounding space only. Spell them alike."
             )

@@ -13,6 +13,7 @@ from bench.audio.files import read_headers
 from bench.audio.search import files_below, is_audio
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.left_out import warn_of_audio_left_out
 from tasks.corpora.text_files import read_text
 
@@ -109,8 +110,8 @@ def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
     if silent:
         chapter, name = silent[0]
         raise UserError(
-            f"Expected audio of every transcript. Found no {name}.flac in {chapter} ({len(silent)} missing below "
-            f"{folder}). Restore it ({_PAGE}), or remove its line."
+            f"Expected audio of every transcript. Found no {shortened(name)}.flac in {chapter} ({len(silent)} missing "
+            f"below {folder}). Restore it ({_PAGE}), or remove its line."
         )
     return rows
 
@@ -136,12 +137,17 @@ def _read_transcripts(files: Iterable[Path]) -> dict[Path, dict[str, str]]:
     transcripts: dict[Path, dict[str, str]] = {}
     for file in files:
         lines = transcripts.setdefault(file.parent, {})
-        for line in read_text(file).split("\n"):
+        for number, line in enumerate(read_text(file).split("\n"), start=1):
             name, _, words = line.partition(" ")
             if name and not words.strip():
-                raise UserError(f"Expected words after {name} in {file}. Found none. Correct the line.")
+                raise UserError(
+                    f"Expected words after {shortened(name)} in line {number} of {file}. Found none. Correct the line."
+                )
             if name in lines:
-                raise UserError(f"Expected one line for every utterance in {file}. Found {name} twice. Remove one.")
+                raise UserError(
+                    f"Expected one line for every utterance in {file}. Found {shortened(name)} again in line "
+                    f"{number}. Remove one."
+                )
             if name:
                 lines[name] = words
     return transcripts

@@ -17,6 +17,7 @@ from bench.audio.manifest import read_manifest
 from bench.contracts import Settings
 from bench.errors import UserError
 from bench.registry import nearest
+from bench.text import shortened
 from tasks.corpora.splits import SPLITS
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def _check_filled(table: pd.DataFrame, column: str, file: Path) -> None:
     empty = table[column].str.strip() == ""
     if empty.any():
         row = table[empty].iloc[0]
-        which = f"the row of {row['path']}" if column != "path" else f"row {empty.tolist().index(True) + 1}"
+        which = f"the row of {shortened(row['path'])}" if column != "path" else f"row {empty.tolist().index(True) + 1}"
         raise UserError(
             f"Expected a value of {column} in every row of {file}. Found none in {which} ({empty.sum()} in all). "
             "Fill it in, or remove the row."
@@ -115,8 +116,8 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
     if not unknown.empty:
         row = unknown.iloc[0]
         raise UserError(
-            f"Expected train, dev or test as split in {file}. Found {row['split']!r} at {row['path']} "
-            f"({len(unknown)} rows). {_split_remedy(row['split'])}"
+            f"Expected train, dev or test as split in {file}. Found {shortened(row['split'], 40)!r} at "
+            f"{shortened(row['path'])} ({len(unknown)} rows). {_split_remedy(row['split'])}"
         )
     found = set(table["split"])
     remedy = {
@@ -139,7 +140,8 @@ def _find(table: pd.DataFrame, file: Path) -> list[Path]:
     if missing := [path for path in audio if not path.is_file()]:
         listed = table["path"].iloc[audio.index(missing[0])]
         raise UserError(
-            f"Expected the audio that {file} lists. Found no file {listed} ({len(missing)} of {len(audio)} missing). "
+            f"Expected the audio that {file} lists. Found no file {shortened(listed, 120)} ({len(missing)} of "
+            f"{len(audio)} missing). "
             f"{_meant(missing[0], file.parent)}Paths are relative to the manifest: correct them, or restore the files."
         )
     return audio
@@ -169,7 +171,8 @@ def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> Non
             others = f", and {repeated - 1} others twice" if repeated > 1 else ""
             rows = table[[value == name for value in values]]
             raise UserError(
-                f"Expected every {what} once in {file}. Found {rows['path'].iloc[0]} and {rows['path'].iloc[1]} (in "
+                f"Expected every {what} once in {file}. Found {shortened(rows['path'].iloc[0])} and "
+                f"{shortened(rows['path'].iloc[1])} (in "
                 f"{' and '.join(dict.fromkeys(rows['split']))}) to be the same{others}. Remove one"
                 f"{', or give them ids of their own in a column id' if what == 'id' else ''}."
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.text_files import read_text
 
 FEW = 5
@@ -33,7 +34,9 @@ def read_lexicon(file: Path) -> dict[str, str]:
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         word, *phones = line.split() or [""]
         if word and not phones:
-            raise UserError(f"Expected phones after {word} in line {number} of {file}. Found none. Add or remove it.")
+            raise UserError(
+                f"Expected phones after {shortened(word)} in line {number} of {file}. Found none. Add or remove it."
+            )
         if word:
             pronunciations.setdefault(word.upper(), " ".join(phones))
     return pronunciations
@@ -63,6 +66,7 @@ def _check_known(words: Iterable[str], pronunciations: Mapping[str, str], lexico
     if unknown := sorted(set(words) - set(pronunciations)):
         others = f" and {len(unknown) - FEW} others" if len(unknown) > FEW else ""
         raise UserError(
-            f"Expected a pronunciation of every word in {lexicon}. Found none of {', '.join(unknown[:FEW])}{others}. "
+            f"Expected a pronunciation of every word in {lexicon}. Found none of "
+            f"{shortened(', '.join(unknown[:FEW]))}{others}. "
             "Add lines `WORD PHONE PHONE ...`, or write the texts as plain words, without punctuation and figures."
         )

@@ -13,6 +13,7 @@ from bench.audio.files import read_headers
 from bench.audio.search import files_below, is_audio
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.left_out import warn_of_audio_left_out
 from tasks.corpora.text_files import read_text
 
@@ -121,7 +122,7 @@ def _warn_of_lines_left_out(lines: Iterable[str], chosen: Mapping[str, tuple[str
             "in the data file, or ignore this if they do not belong to the corpus.",
             len(left),
             TRANSCRIPTS,
-            left[0],
+            shortened(left[0]),
         )
 
 
@@ -138,8 +139,8 @@ def _find_audio(folder: Path, lines: Mapping[str, str], speakers: tuple[str, ...
         elif not speakers or _speaker(path.stem) in speakers:
             if path.stem in found:
                 raise UserError(
-                    f"Expected every id once in {folder}. Found {path.stem} as {found[path.stem]} and as {path}. "
-                    "Remove one."
+                    f"Expected every id once in {folder}. Found {shortened(path.stem)} as {found[path.stem]} and as "
+                    f"{path}. Remove one."
                 )
             found[path.stem] = path
     if num_without_line:
@@ -154,19 +155,19 @@ def _check_complete(
 ) -> None:
     if not audio:
         raise UserError(
-            f"Expected .wav files of {', '.join(speakers) or 'any speaker'} with a line in {TRANSCRIPTS} below "
-            f"{folder}. Found {'none' if folder.is_dir() else 'no such folder'}. {_RESTORE}"
+            f"Expected .wav files of {shortened(', '.join(speakers)) or 'any speaker'} with a line in {TRANSCRIPTS} "
+            f"below {folder}. Found {'none' if folder.is_dir() else 'no such folder'}. {_RESTORE}"
         )
     heard = {_speaker(name) for name in audio}
     if silent := [speaker for speaker in speakers if speaker not in heard]:
         raise UserError(
-            f"Expected audio of {silent[0]} in {folder}. Found that of {', '.join(sorted(heard))}. "
-            "Restore it, or name other speakers in the data file."
+            f"Expected audio of {shortened(silent[0])} in {folder}. Found that of "
+            f"{shortened(', '.join(sorted(heard)))}. Restore it, or name other speakers in the data file."
         )
     wanted = (name for name in lines if name.split("-")[1:-1] == ["snips", folder.name])
     if missing := [name for name in wanted if name not in audio and _speaker(name) in (speakers or heard)]:
         raise UserError(
-            f"Expected audio of every line of {TRANSCRIPTS}. Found no {missing[0]}.wav in {folder} "
+            f"Expected audio of every line of {TRANSCRIPTS}. Found no {shortened(missing[0])}.wav in {folder} "
             f"({len(missing)} missing). Restore it, or remove its line."
         )
 
@@ -183,7 +184,7 @@ def _read_lines(file: Path) -> dict[str, str]:
     for line in read_text(file).split("\n"):
         name, _, rest = line.strip().partition(" ")
         if name in lines:
-            raise UserError(f"Expected every id once in {file}. Found {name} twice. Remove a line.")
+            raise UserError(f"Expected every id once in {file}. Found {shortened(name)} twice. Remove a line.")
         if name:
             lines[name] = rest
     return lines
@@ -196,18 +197,20 @@ def _parsed(name: str, line: str, file: Path) -> _Request:
     if len(annotations) != 1 or len(annotations[0]) < 2 or len(text) < 2 or (text[0], text[-1]) != ("BOS", "EOS"):
         raise UserError(
             f"Expected `<id> BOS <words> EOS`, a tab, and `O <a slot for every word> <intent>`. "
-            f"Line {name} of {file} is otherwise. Correct it."
+            f"Line {shortened(name)} of {file} is otherwise. Correct it."
         )
     _, *slots, intent = annotations[0]
     words = _normalised(" ".join(text[1:-1]))
     if len(words) != len(slots):
         raise UserError(
-            f"Expected a slot for every word. Line {name} of {file} has {len(words)} words and {len(slots)} slots. "
-            "Correct it."
+            f"Expected a slot for every word. Line {shortened(name)} of {file} has {len(words)} words and "
+            f"{len(slots)} slots. Correct it."
         )
     kept = [(word, slot) for word, slot in zip(words, slots, strict=True) if word not in _PUNCTUATION]
     if not kept:
-        raise UserError(f"Expected words in line {name} of {file}. Found none. Correct it, or remove it and its audio.")
+        raise UserError(
+            f"Expected words in line {shortened(name)} of {file}. Found none. Correct it, or remove it and its audio."
+        )
     return _Request(" ".join(word for word, _ in kept), " ".join(slot for _, slot in kept), intent)
 
 

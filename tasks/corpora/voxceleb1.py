@@ -15,6 +15,7 @@ from bench.audio.files import read_headers
 from bench.audio.search import files_below, is_audio
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.text import shortened
 from tasks.corpora.left_out import warn_of_audio_left_out
 from tasks.corpora.text_files import read_text
 
@@ -88,12 +89,14 @@ def _read_split_file(file: Path) -> list[_Line]:
         match = _LINE.fullmatch(text.strip())
         if not match:
             raise UserError(
-                f"Expected `<1|2|3> id<number>/<video>/<n>.wav` in line {number} of {file}. Found {text.strip()!r}. "
-                "Correct the line."
+                f"Expected `<1|2|3> id<number>/<video>/<n>.wav` in line {number} of {file}. Found "
+                f"{shortened(text.strip())!r}. Correct the line."
             )
         path = match["path"]
         if path in lines:
-            raise UserError(f"Expected every file once in {file}. Found {path} again in line {number}. Remove one.")
+            raise UserError(
+                f"Expected every file once in {file}. Found {shortened(path)} again in line {number}. Remove one."
+            )
         lines[path] = _Line(_SPLITS[match["code"]], path, int(match["number"]), match["video"])
     splits = {line.split for line in lines.values()}
     if empty := [f"{split} ({code})" for code, split in _SPLITS.items() if split not in splits]:
@@ -129,8 +132,9 @@ def _find(root: Path, lines: Sequence[_Line]) -> list[Path]:
 def _what_is_missing(root: Path, missing: Sequence[_Line], found: Sequence[Path]) -> str:
     heard = {path.parts[-3] for path in found}
     lost = sorted({speaker for line in missing if (speaker := line.path.partition("/")[0]) not in heard})
-    speakers = f", among them all of {len(lost)} speakers ({lost[0]}, ...)" if lost else ""
+    speakers = f", among them all of {len(lost)} speakers ({shortened(lost[0], 40)}, ...)" if lost else ""
     return (
         f"Expected audio of every line of {SPLIT_FILE} in {root}/dev/wav or {root}/test/wav. Found none for "
-        f"{missing[0].path} ({len(missing)} missing{speakers}). Get both archives from {_PAGE}, or remove the lines."
+        f"{shortened(missing[0].path, 60)} ({len(missing)} missing{speakers}). "
+        f"Get both archives from {_PAGE}, or remove the lines."
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Settings, SplitSize, Upstream
+from bench.contracts.bounds import Batches, BatchSize, DurationS, LearningRate, Processes, Seed, Steps, Utterances
 from bench.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -32,35 +33,35 @@ class HeadConfig(Settings):
     features: ClassVar[Literal["means", "frames"]] = "frames"
     """What the head needs of the hidden states, see `tasks.feature_cache.features.Kind`."""
 
-    total_steps: PositiveInt
+    total_steps: Steps
     """Optimizer steps."""
-    learning_rate: PositiveFloat | Literal["auto"]
+    learning_rate: LearningRate | Literal["auto"]
     """Adam's; constant. ``auto`` takes the one of ``learning_rates`` whose head, with seed 0, does best on dev."""
-    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1), min_length=1)
+    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1), min_length=1, max_length=100)
     """Candidates of ``learning_rate: auto``."""
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Utterances a forward and backward pass."""
-    gradient_accumulation_steps: PositiveInt = 1
+    gradient_accumulation_steps: Batches = 1
     """Such passes an optimizer step."""
-    eval_batch_size: PositiveInt
+    eval_batch_size: BatchSize
     """Utterances a forward pass on dev and test. Padding changes some upstreams' features, so it is part of the
     protocol."""
-    eval_interval_steps: PositiveInt
+    eval_interval_steps: Steps
     """Steps between two evaluations on dev, each of which may find a new best head."""
-    save_interval_steps: PositiveInt
+    save_interval_steps: Steps
     """Steps between two checkpoints."""
-    num_workers: NonNegativeInt
+    num_workers: Processes
     """Data-loading processes of their own; 0 reads in the training process."""
-    max_train_utterances: PositiveInt | None = None
+    max_train_utterances: Utterances | None = None
     """Train on a fixed, stratified subset of at most so many utterances; null takes all. See ``subset_draw``."""
-    max_eval_utterances: PositiveInt | None = None
+    max_eval_utterances: Utterances | None = None
     """Evaluate on fixed, stratified subsets of dev and test of at most so many utterances; null takes all. See
     ``subset_draw``."""
-    subset_draw: NonNegativeInt | Literal["shortest"] = 0
+    subset_draw: Seed | Literal["shortest"] = 0
     """Seed of such a subset. It is drawn at random from the ids alone, evenly over the classes or speakers, so that
     all models and seeds of a run have the same one, and a smaller one is part of a larger one. ``shortest`` takes the
     shortest utterances, which is quick and biased; earlier versions always did."""
-    max_duration_s: PositiveFloat | None = None
+    max_duration_s: DurationS | None = None
     """Leave out longer utterances of train, dev and test, because memory follows the longest; null takes all."""
 
     @classmethod

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import PositiveInt
-
 from bench.contracts import Metric
+from bench.contracts.bounds import Width
 from tasks.heads.config import MINI, SMOKE, HeadConfig
 
 ACCURACY = Metric("accuracy", higher_is_better=True, primary=True)
@@ -20,7 +19,7 @@ class PooledHeadConfig(HeadConfig):
 
     features: ClassVar[Literal["means", "frames"]] = "means"
 
-    hidden_size: PositiveInt = 256
+    hidden_size: Width = 256
     """Width between the two linear layers."""
 
     def recipe_arguments(self) -> dict[str, Any]:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from bench.contracts import Settings
+from bench.contracts.bounds import Depth, Width
 from tasks.heads.config import MINI, PAPER, SMOKE, HeadConfig
 
 
 class SpecAugment(Settings):
     """Masks on the weighted sum of hidden states, in training only. Widths are drawn anew for every mask."""
 
-    max_frequency_mask: PositiveInt = 50
+    max_frequency_mask: Width = 50
     """Widest mask, in feature dimensions."""
-    num_frequency_masks: PositiveInt = 4
+    num_frequency_masks: Depth = 4
     """Masks an utterance."""
-    max_time_mask: PositiveInt = 40
+    max_time_mask: Width = 40
     """Widest mask, in frames."""
-    num_time_masks: PositiveInt = 2
+    num_time_masks: Depth = 2
     """Masks an utterance."""
-    time_warp_window: NonNegativeInt = 5
+    time_warp_window: int = Field(default=5, ge=0, le=65_536)
     """Furthest shift of the point that time is warped around, in frames; 0 warps nothing."""
 
     def recipe_arguments(self) -> dict[str, Any]:
@@ -44,11 +45,11 @@ class RecurrentHeadConfig(HeadConfig):
 
     learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 3e-3, 1e-2), min_length=1)
     """Candidates of ``learning_rate: auto``."""
-    projection_size: PositiveInt = 1024
+    projection_size: Width = 1024
     """Width of the linear layer before the LSTM."""
-    hidden_size: PositiveInt = 1024
+    hidden_size: Width = 1024
     """Units a direction in each LSTM layer."""
-    num_lstm_layers: PositiveInt = 2
+    num_lstm_layers: Depth = 2
     """Bidirectional LSTM layers."""
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """After each LSTM layer."""

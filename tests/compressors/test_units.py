@@ -228,7 +228,7 @@ class TestPhones:
         with pytest.raises(UserError, match=r"^Expected the phones of .*one.wav in .*phones.jsonl. Found none"):
             phone_units([file], source, SHAPE)
         (tmp_path / "phones.jsonl").write_text('{"path": "one.wav", "phones": [[0.1, "s"]]}\n')
-        with pytest.raises(UserError, match=r"in line 1 of .*phones.jsonl. It cannot be read"):
+        with pytest.raises(UserError, match=r"in line 1 of .*phones.jsonl. Found phones.0"):
             phone_units([file], source, SHAPE)
         (tmp_path / "phones.jsonl").unlink()
         with pytest.raises(UserError, match=r"units=phones. Found no such file. Make speech with `bench data synth"):

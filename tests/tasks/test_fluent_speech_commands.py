@@ -130,7 +130,7 @@ def other_encoding(root: Path) -> None:
         (remove_audio, r"\.wav is missing"),
         (remove_column, "Found no location"),
         (empty_slot, r"Expected a value of object in line 2 of .*train_data\.csv"),
-        (short_line, "Expected a value of location in line 2"),
+        (short_line, "Found 6 in line 2"),
         (semicolon, "semicolon.*object"),
         (no_lines, "header alone"),
         (one_stem_in_two_splits, r"09-4474-11e9 in train_data\.csv and again in test_data\.csv"),

@@ -146,7 +146,7 @@ class TestFolds:
     def test_damaged_metadata_is_refused(self, iemocap: IEMOCAPData) -> None:
         write_metadata(iemocap.root / "meta_data", 2, [], [])
         (iemocap.root / "meta_data" / "Session2" / "train_meta_data.json").write_text('{"meta_data": [')
-        with pytest.raises(UserError, match="Expected s3prl's split"):
+        with pytest.raises(UserError, match=r"Expected JSON in .*train_meta_data.json"):
             split_for_session(iemocap, read_iemocap(iemocap), 2)
 
 
@@ -186,7 +186,7 @@ def other_encoding(root: Path) -> None:
     [
         (remove_session, "Found no .*Session3"),
         (remove_evaluation, r"Ses02F_impro01\.txt.*no such file"),
-        (remove_audio, r"Ses02F_impro01_F001\.wav, which .* Found none"),
+        (remove_audio, r"Found no Ses02F_impro01_F001\.wav"),
         (remove_line, "Ses02F_impro01_F001<tab>emotion"),
         (no_sadness, "Session5. Found none of sad"),
         (repeat_a_line, "Ses02F_impro01_F000 twice"),

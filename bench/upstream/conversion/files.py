@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -39,9 +38,6 @@ UNREADABLE = (
 )
 """What unpickling garbage or half a file raises, depending on where it was cut."""
 
-MAX_JSON_BYTES = 4_000_000
-"""Of a configuration, or an index of shards."""
-
 _PLAIN_TYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -49,30 +45,6 @@ _PLAIN_TYPES = {
 
 _FORBIDDEN = re.compile(r"\bGLOBAL\b|unrecognized function|unsupported class|operand 149")
 """In torch's refusals to unpickle: anything but tensors and plain values; 149 is the mark of newer pickles of them."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: the file is missing, torn, too large, too deep, or no object.
-    """
-    require_file(path, "a JSON file")
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(
-                f"Expected at most {MAX_JSON_BYTES / 1e6:.0f} MB in {path}. Found {path.stat().st_size / 1e6:.0f} MB. "
-                "Is it another file?"
-            )
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except OSError as error:
-        raise UserError(f"Expected a model's {path.name} at {path}. It cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-        raise UserError(f"Expected JSON in {path}. Found something else ({reason}). Copy the model again.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"Expected a JSON object in {path}. Found a {type(content).__name__}. Copy the model again.")
-    return content
 
 
 def require_file(path: Path, what: str) -> None:
@@ -208,10 +180,6 @@ def _is_plain(value: Tensor) -> bool:
         and value.device.type == "cpu"
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def _found(value: object) -> str:

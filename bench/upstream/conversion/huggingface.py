@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, ones
 
 from bench.errors import UserError
+from bench.files.json import read_json_object
 from bench.text import shortened
 from bench.upstream.config import (
     MAX_CONV_LAYERS,
@@ -29,7 +30,7 @@ from bench.upstream.config import (
     UpstreamConfig,
     Width,
 )
-from bench.upstream.conversion.files import only_tensors, read_json, read_safetensors, read_torch, validated
+from bench.upstream.conversion.files import only_tensors, read_safetensors, read_torch, validated
 from bench.upstream.conversion.recognition import recognised_weights
 from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
 
@@ -145,7 +146,7 @@ def read_huggingface(folder: Path) -> Checkpoint:
         UserError: another architecture, an option that we do not have, missing or torn files.
     """
     config_path = folder / "config.json"
-    content = read_json(config_path)
+    content = read_json_object(config_path)
     if content.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
         raise UserError(
             f"Expected a model_type of hubert, wav2vec2 or wavlm in {config_path}. "
@@ -164,7 +165,7 @@ def download_from_hub(repository: str) -> Path:
     With ``HF_HUB_OFFLINE=1``, only the local cache is searched.
 
     Raises:
-        UserError: offline and not cached, unknown, private, gated, or the network failed.
+        UserError: its cache cannot be used, offline and not cached, unknown, private, gated, or the network failed.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
@@ -184,6 +185,11 @@ def _hub_failure(error: BaseException) -> str:
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
+        return (
+            f"The cache {shortened(constants.HF_HUB_CACHE, 120)} of Hugging Face's hub cannot be used "
+            f"({error.strerror}). Set HF_HOME to a folder of yours."
+        )
     if constants.HF_HUB_OFFLINE:
         return (
             f"HF_HUB_OFFLINE is set, so only the cache {constants.HF_HUB_CACHE} was searched, and does not have it. "
@@ -219,7 +225,7 @@ def _shards(index: Path) -> list[str]:
     Raises:
         UserError: the index is torn, or names a file outside its folder.
     """
-    shards = sorted(set(validated(_Index, read_json(index), index).weight_map.values()))
+    shards = sorted(set(validated(_Index, read_json_object(index), index).weight_map.values()))
     outside = next((shard for shard in shards if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", shard)), None)
     if outside is not None:
         raise UserError(
@@ -261,7 +267,7 @@ def _preprocessor_normalizes(folder: Path) -> bool | None:
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).exists():
-            content = read_json(folder / name)
+            content = read_json_object(folder / name)
             # Newer processors keep what was a file of its own as an entry.
             extractor = content.get("feature_extractor")
             found = (extractor if isinstance(extractor, dict) else content).get("do_normalize")

@@ -1,0 +1,36 @@
+"""Paths as people write them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.text import shortened
+
+LONGEST_NAME_BYTES = 255
+"""Of a file or folder, in the file systems of Linux and macOS."""
+LONGEST_PATH_BYTES = 3_000
+"""Leaves some of the 4,096 bytes that Linux allows to the folder that a path is relative to."""
+
+
+def is_possible(path: str) -> bool:
+    """Whether a path from a file can be one: not empty, not too long, and without the character NUL."""
+    encoded = os.fsencode(path)
+    names = encoded.split(b"/")
+    is_short = len(encoded) <= LONGEST_PATH_BYTES and max(map(len, names)) <= LONGEST_NAME_BYTES
+    return is_short and path != "" and "\0" not in path
+
+
+def expanded(path: str | Path) -> Path:
+    """Replace ``~`` or ``~user`` at the start of a path with the home folder.
+
+    Raises:
+        UserError: nobody knows that home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"Expected a path. Found {shortened(repr(str(path)))}, whose home folder is unknown. Write the whole path."
+        ) from error
