@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.audio.content_hash import audio_sha256
 from bench.audio.files import AudioFile, find_audio, hours
 from bench.audio.manifest import read_manifest
 from bench.audio.search import files_below, is_audio, not_read
@@ -30,6 +31,11 @@ def source_paths(source: AudioSource) -> list[Path]:
     paths = [path for split in _splits(source, source.root) for path in _split_paths(source.root, split)]
     _check_once(paths, "Name every split once, and none that is part of another.")
     return paths
+
+
+def source_sha256(source: AudioSource) -> str:
+    """Hash the content of a source's files; see `bench.audio.content_hash`."""
+    return audio_sha256([str(path) for path in source_paths(source)])
 
 
 def audio_left_out(source: AudioSource) -> list[str]:

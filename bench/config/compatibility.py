@@ -16,6 +16,9 @@ _EXTENDABLE = frozenset({"seeds", "data.audio_sha256"})
 _GROWING = frozenset({"models", "tasks", "data.tasks"})
 """Settings by name: entries that only one of two runs has do not differ."""
 
+AUDIO_SHA256 = "training_audio_sha256"
+"""Where a model's provenance has the hash of the content of the user's own audio that it was made with."""
+
 
 class Difference(NamedTuple):
     """The first setting in which two runs differ."""
@@ -63,6 +66,8 @@ def difference_of_models(there: Mapping[str, Any], wanted: Mapping[str, Any]) ->
     """
     recipe = with_later_settings("bench.compressors", wanted["compressor"], there.get("recipe", {}), wanted["preset"])
     found = {**{key: there.get(key) for key in wanted}, "recipe": recipe}
+    if AUDIO_SHA256 in wanted and AUDIO_SHA256 not in there:  # A model of an early version.
+        found[AUDIO_SHA256] = wanted[AUDIO_SHA256]
     data = wanted["data"]
     if isinstance(found["data"], Mapping) and found["data"].get("name") == data["name"] and _is_embedded(data["name"]):
         found["data"], data = _without_paths(found["data"]), _without_paths(data)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.audio.files import hours, read_headers
-from bench.audio.sources import source_paths
-from bench.config.compatibility import difference_of_models
+from bench.audio.sources import source_paths, source_sha256
+from bench.config.compatibility import AUDIO_SHA256, difference_of_models
 from bench.config.data import required_audio
 from bench.config.run import RunConfig
 from bench.contracts import AudioSource, Context, WarmStart
@@ -200,4 +200,6 @@ def identity(
         "preset": config.preset,
         "seed": compression.seed,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
+        # The version of embedded corpora says what they are.
+        **({} if config.data.embedded else {AUDIO_SHA256: source_sha256(required_audio(config.data))}),
     }

@@ -12,6 +12,8 @@ from typing import Literal
 
 import pandas as pd
 
+from bench.audio.sources import source_sha256
+from bench.config.data import required_audio
 from bench.config.run import RunConfig
 from bench.contracts import Context, WarmStart
 from bench.leaderboard.collate import write_leaderboard
@@ -33,7 +35,7 @@ from bench.runs.plan import (
     references,
     rows_to_come,
 )
-from bench.runs.stale import refuse_other_data, refuse_other_origins, refuse_other_weights
+from bench.runs.stale import refuse_other_audio, refuse_other_data, refuse_other_origins, refuse_other_weights
 from bench.runs.warm_start import load_start
 from bench.stacking import PartsMade
 from bench.store.claims import claimed, require_locks
@@ -171,6 +173,10 @@ class Run:
         """
         if self.config.data.embedded:
             return
+        made = [subject for each in compressions(self.config) for subject in made_of(self.folder, self.config, each)]
+        if made:
+            audio = source_sha256(required_audio(self.config.data))
+            refuse_other_audio([self.folder.model_folder(subject.weights) for subject in made], audio)
         found = {name: task.fingerprint() for name, task in self._tasks.items()}
         self._data_sha256 = {name: sha256 for name, sha256 in found.items() if sha256 is not None}
         refuse_other_data(self.folder, self._data_sha256, self.config.data.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bench.config.compatibility import AUDIO_SHA256
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.runs.plan import Subject
@@ -62,6 +63,25 @@ def refuse_other_origins(models: Iterable[Path], origins: Mapping[str, tuple[str
                     f"The weights of {option} {reference} have changed since {folder} was made of them. Restore them, "
                     "or choose another --out."
                 )
+
+
+def refuse_other_audio(models: Iterable[Path], wanted: str) -> None:
+    """Compare the audio of compression with that of finished models.
+
+    Args:
+        models: their folders.
+        wanted: hash of the content that the audio has now.
+
+    Raises:
+        UserError: a model was made with other audio.
+    """
+    for folder in models:
+        found = read_manifest(folder).provenance.get(AUDIO_SHA256)
+        if found and found != wanted:
+            raise UserError(
+                f"The audio of compression has changed since {folder} was made with it. Restore it, choose another "
+                f"--out, or delete {folder} and its cells to have it made again."
+            )
 
 
 def refuse_other_data(folder: RunFolder, data_sha256: Mapping[str, str], data: str) -> None:

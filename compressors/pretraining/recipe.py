@@ -21,7 +21,7 @@ from compressors.pretraining.annotations import phone_units, speaker_units
 from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
 from compressors.pretraining.evaluation import held_out_figures
 from compressors.pretraining.held_out import split_held_out
-from compressors.training.files import audio_hash, training_files
+from compressors.training.files import audio_hash, audio_identity, training_files
 from compressors.training.history import Rows
 from compressors.training.loop import Training
 from compressors.training.precision import precision_on
@@ -85,7 +85,7 @@ class Pretraining:
             {
                 "configuration": self.config.model_dump(mode="json"),
                 "seed": self.context.seed,
-                "audio": audio_hash(self.files),
+                **audio_identity(self.files),
             },
         )
         model: UpstreamModel | None = None

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 
+from bench.audio.content_hash import audio_sha256
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, hours, read_headers
 from bench.audio.sources import source_paths, within_hours
 from bench.contracts import AudioSource
@@ -61,6 +62,11 @@ def _without_longer(files: list[AudioFile], config: TrainingConfig, source: Audi
 
 def _place(source: AudioSource) -> str:
     return str(source.manifest if source.layout == "manifest" else source.root)
+
+
+def audio_identity(files: Sequence[AudioFile]) -> dict[str, str]:
+    """Return what unfinished training must find again: the files, and their content."""
+    return {"audio": audio_hash(files), "audio_content": audio_sha256([str(file.path) for file in files])}
 
 
 def audio_hash(files: Sequence[AudioFile]) -> str:

@@ -14,7 +14,7 @@ from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from compressors.settings import TrainingConfig
-from compressors.training.files import audio_hash, training_files
+from compressors.training.files import audio_identity, training_files
 from compressors.training.precision import precision_on
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def prepared_training(
             "configuration": config.model_dump(mode="json"),
             "seed": context.seed,
             "teacher": weights_hash(teacher),
-            "audio": audio_hash(files),
+            **audio_identity(files),
             **start,
         },
     )

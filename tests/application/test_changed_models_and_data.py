@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import registry
 from bench.comparison.compare import compare
 from bench.comparison.rows import find_rows
+from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.leaderboard.comparable import comparable, read_board, read_boards
+from bench.upstream import load_upstream
+from compressors.training.preparation import prepared_training
 from tests.helpers.tiny_runs import config_of, execute, write_data, write_teacher
 
 PRUNED = ("importance=l2", "recovery=null", "sparsity=0.2")
@@ -151,3 +156,41 @@ class TestData:
         path.write_text(json.dumps({**json.loads(path.read_text()), "data_sha256": "0" * 64}))
         (group,) = comparable([read_board(out)])
         assert any("ks" in note and "labels" in note for note in group.notes)
+
+
+class TestTrainingAudio:
+    @pytest.fixture
+    def data(self, data: Path) -> Path:
+        """Audio of its own for compression."""
+        shutil.copytree(data.with_name("clips"), data.with_name("audio"))
+        data.write_text(data.read_text().replace("root: clips", "root: audio"))
+        return data
+
+    @staticmethod
+    def replace_audio(data: Path) -> None:
+        """Put other audio of the same length, name and time into a file."""
+        first, second = sorted(data.with_name("audio").iterdir())[:2]
+        times = first.stat().st_atime_ns, first.stat().st_mtime_ns
+        first.write_bytes(second.read_bytes())
+        os.utime(first, ns=times)
+
+    def test_a_finished_model_of_other_audio_is_refused(self, data: Path, model: Path, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        options: dict[str, Any] = {"compressors": "prune-only", "teacher": str(model)}
+        execute(config_of(data, *PRUNED, **options), out)
+        for clip in data.with_name("audio").iterdir():
+            clip.touch()
+        assert not execute(config_of(data, *PRUNED, **options), out).failures
+        self.replace_audio(data)
+        with pytest.raises(UserError, match=r"audio of compression has changed .*prune-only"):
+            execute(config_of(data, *PRUNED, **options, seeds="0,1"), out)
+
+    def test_unfinished_work_on_other_audio_is_refused(self, data: Path, model: Path, tmp_path: Path) -> None:
+        config = registry.load("bench.compressors", "distill-only").presets["smoke"]
+        audio = AudioSource(root=data.with_name("audio"))
+        arguments = ("distill-only", config.model_copy(update={"min_duration_s": 0.1}), load_upstream(model), audio)
+        prepared_training(*arguments, tmp_path / "work", Context())
+        prepared_training(*arguments, tmp_path / "work", Context())
+        self.replace_audio(data)
+        with pytest.raises(UserError, match="audio_content differ"):
+            prepared_training(*arguments, tmp_path / "work", Context())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -77,4 +78,14 @@ def test_a_cache_that_cannot_be_written_is_refused(
 
     monkeypatch.setattr("bench.cache_folder.tempfile.TemporaryFile", forbidden)
     with pytest.raises(UserError, match=r"Permission denied.*SUPERB_BENCH_CACHE"):
+        check_room(needs, limit_bytes=None)
+
+
+def test_a_cache_without_locks_is_refused(needs: list[FeatureNeed], monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    check_room(needs, limit_bytes=None)
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(UserError, match=r"locks in .*SUPERB_BENCH_CACHE"):
         check_room(needs, limit_bytes=None)

@@ -129,11 +129,12 @@ def test_killed_in_every_part_it_ends_the_same(finished_run: Path, embedded_data
     assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
 
 
-def test_ctrl_c_says_how_to_go_on(embedded_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=str)
+def test_an_interrupt_says_how_to_go_on(how: signal.Signals, embedded_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
     # So long that no machine gets to its end before the interrupt.
     command = [*arguments(embedded_data, out), "--set", "joint.updates=100000"]
-    process = end_when(command, (out / PARTS["stage 1"]).exists, "stage 1", signal.SIGINT)
+    process = end_when(command, (out / PARTS["stage 1"]).exists, "stage 1", how)
     assert process.returncode == 130
     assert process.stderr.splitlines()[-1] == "interrupted: run the same command again to go on where it stopped"
     assert "Traceback" not in process.stderr

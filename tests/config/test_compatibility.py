@@ -60,3 +60,11 @@ def test_what_differs_is_named(change: dict[str, Any], name: str) -> None:
     found = difference_of_models({**wanted, **change}, wanted)
     assert found is not None
     assert found.name.startswith(name)
+
+
+def test_the_content_of_own_audio_must_be_the_same_where_it_is_known() -> None:
+    wanted = provenance("own", "/a", training_audio_sha256="1")
+    found = difference_of_models(provenance("own", "/a", training_audio_sha256="2"), wanted)
+    assert found is not None
+    assert found.name == "training_audio_sha256"
+    assert difference_of_models(provenance("own", "/a"), wanted) is None
