@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from bench import registry
 from bench.config.choice import Choice, Preset, TrainingBudget
 from bench.config.data import describe_data
