@@ -181,10 +181,12 @@ def _read_lines(file: Path) -> dict[str, str]:
     if not file.is_file():
         raise UserError(f"Expected Audio SNIPS. Found no {file}. {_RESTORE}")
     lines: dict[str, str] = {}
-    for line in read_text(file).split("\n"):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         name, _, rest = line.strip().partition(" ")
         if name in lines:
-            raise UserError(f"Expected every id once in {file}. Found {shortened(name)} twice. Remove a line.")
+            raise UserError(
+                f"Expected every id once in {file}. Found {shortened(name)} again in line {number}. Remove one."
+            )
         if name:
             lines[name] = rest
     return lines

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tasks.corpora.speech_commands import SpeechCommandsData, read_speech_comman
 from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
 
+NUMBERS = count()
+"""So that no two things outside a corpus have one name."""
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 # By the hash that Speech Commands splits speakers with.
 TRAIN_SPEAKER, DEV_SPEAKER = "a", "s3"
@@ -195,7 +198,7 @@ def to_another_disk(path: Path, outside: Path) -> None:
     parent = path.parent
     if parent.parent == outside.parent:  # The root itself.
         return
-    target = outside / f"disk{len(list(outside.iterdir()))}"
+    target = outside / f"disk{next(NUMBERS)}"
     shutil.move(parent, target)
     parent.symlink_to(target)
 
@@ -207,7 +210,7 @@ def unmount(path: Path, outside: Path) -> None:
 
 
 def link_file(path: Path, outside: Path) -> None:
-    target = outside / f"file{len(list(outside.iterdir()))}{path.suffix}"
+    target = outside / f"file{next(NUMBERS)}{path.suffix}"
     shutil.move(path, target)
     path.symlink_to(target)
 
@@ -226,7 +229,7 @@ def remove(path: Path, _outside: Path) -> None:
 
 
 def add(path: Path, _outside: Path) -> None:
-    shutil.copy(path, path.with_name(f"more-{path.name}"))
+    shutil.copy(path, path.with_name(f"{path.stem}9{path.suffix}"))
 
 
 def add_deeper(path: Path, _outside: Path) -> None:
@@ -304,7 +307,8 @@ def test_corpora_with_damage(tmp_path: Path, layout: str, profile: str) -> None:
         (tmp_path / "outside").mkdir()
         LAYOUTS[layout][0](tmp_path / "c")
         for change, position in steps:
-            if audio := audio_of(tmp_path / "c"):
+            # What earlier steps made of a file may be none any more.
+            if audio := [path for path in audio_of(tmp_path / "c") if path.is_file()]:
                 change(audio[position % len(audio)], tmp_path / "outside")
         read_whole_or_told(layout, tmp_path / "c")
 

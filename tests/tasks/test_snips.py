@@ -169,7 +169,7 @@ def other_encoding(root: Path) -> None:
         (remove_speaker, "Expected audio of Emma in .*test. Found that of Brian"),
         (remove_one, r"no Ivy-snips-train-8\.wav in .*\(1 missing\)"),
         (double_audio, "Ivy-snips-train-8 as .*train.* and as .*train"),
-        (double_line, "Ivy-snips-train-8 twice"),
+        (double_line, "Ivy-snips-train-8 again in line"),
         (no_tab, "a tab.*Line .* is otherwise"),
         (no_end, "EOS.*Line .* is otherwise"),
         (slot_too_many, "4 words and 5 slots"),
