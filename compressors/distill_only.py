@@ -24,10 +24,10 @@ from compressors.objectives.state_predictors import PredictionHeads, Projections
 from compressors.presets import DISTILHUBERT_TRAINING, MINI_TRAINING
 from compressors.settings import DistillationConfig, StageConfig, ThinStudentConfig
 from compressors.size.budget import budget_for
+from compressors.size.warm_start import require_smaller, shortened
 from compressors.students.shapes import shallow_shape, shallow_student, thin_student, thin_student_shape
 from compressors.training.comparable_training import StagedTraining
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
-from compressors.training.warm_start import require_smaller, shortened
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
 """Number of layers of the students with a fixed size."""

@@ -21,9 +21,9 @@ from compressors.objectives.distilled_layers import layer_groups
 from compressors.objectives.student_objective import objective_from_start
 from compressors.size.pruning import require_reachable
 from compressors.size.several_sizes import models_to_make, numbered, target_sparsities, training_of
+from compressors.size.warm_start import require_start, start_shape
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
-from compressors.training.warm_start import require_start, start_shape
 from compressors.units.teacher_units import require_units, unit_batches
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from bench.upstream import UpstreamConfig
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import PruningConfig, StageConfig, StudentObjectiveConfig
 from compressors.size.budget import budget_for
-from compressors.training.warm_start import WarmStartConfig
+from compressors.size.warm_start import WarmStartConfig
 
 FIXED_SCHEDULE_FIELDS = frozenset(
     {"gate_learning_rate", "multiplier_learning_rate", "initial_quadratic_multiplier", "sparsity_warmup_updates"}

@@ -31,11 +31,11 @@ from compressors.prune_only.importance import (
 from compressors.size.budget import Budget, budget_for
 from compressors.size.pruning import pruned_model, report_size, require_reachable
 from compressors.size.several_sizes import models_to_make, target_sparsities, training_of
+from compressors.size.warm_start import require_start, start_shape
 from compressors.students.copies import trainable_copy
 from compressors.training.kept_tensors import Snapshots, kept_tensors
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.seeds import derived_seed
-from compressors.training.warm_start import require_start, start_shape
 from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import MfccFeatures
 

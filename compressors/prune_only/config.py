@@ -14,7 +14,7 @@ from bench.upstream.config import DropoutRates
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import MaskedPredictionConfig, StageConfig
 from compressors.size.budget import budget_for
-from compressors.training.warm_start import WarmStartConfig
+from compressors.size.warm_start import WarmStartConfig
 
 Importance = Literal["l1", "l2", "taylor", "random"]
 

@@ -1,10 +1,22 @@
-"""The learning rate of a stage."""
+"""Where settings are defined, and the learning rate of a stage."""
 
 from __future__ import annotations
 
 import pytest
 
+from bench import registry
 from compressors.settings import StageConfig
+
+
+@pytest.mark.parametrize("name", ["distill-only", "dphubert", "int8", "low-rank", "masked-distill", "prune-only"])
+def test_a_reader_finds_a_method_s_settings_in_two_files(name: str) -> None:
+    config_type = registry.load("bench.compressors", name).config_type
+    files = {
+        part.__module__
+        for part in config_type.__mro__
+        if set(vars(part).get("__annotations__", ())) & set(config_type.model_fields)
+    }
+    assert files <= {config_type.__module__, "compressors.settings"}
 
 
 def test_the_last_update_counts_on_request() -> None:
