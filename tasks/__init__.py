@@ -1,1 +1,1 @@
-"""superb-bench: SUPERB's downstream tasks, one file each, through s3prl's recipes."""
+"""SUPERB's downstream tasks, one file per task, trained with s3prl's recipes."""

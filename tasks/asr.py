@@ -18,22 +18,22 @@ from tasks.metrics.error_rates import texts, word_errors
 if TYPE_CHECKING:
     from tasks.bridge.run import RecipeResult
 
-# The recipe halves the batch of every utterance longer than this, which all are.
+# The recipe halves batches with an utterance longer than this. All utterances are longer.
 _HALVING_SAMPLES = 2000
 
 
 class ASRConfig(RecurrentHeadConfig):
     """SUPERB's head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM layers, CTC.
 
-    The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
-    LightHuBERT's authors list for ASR. The recipe's batches of 32 are written as 16, since its limit of 2000 samples
-    halves every one of them.
+    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
+    LightHuBERT's choice for ASR. The recipe says batches of 32 but halves every one of them (see
+    ``_HALVING_SAMPLES``), so ``batch_size`` is 16 here.
 
     Source: s3prl 0.4.18, ``SuperbASR.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words."""
+        """Return the arguments of s3prl's recipe."""
         arguments = super().recipe_arguments()
         arguments["build_batch_sampler"]["train"] = {"batch_size": 2 * self.batch_size, "max_length": _HALVING_SAMPLES}
         return arguments
@@ -77,18 +77,18 @@ class ASR(HeadTask[ASRConfig, LibriSpeechData | ManifestData]):
     }
 
     def read(self, data: LibriSpeechData | ManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
             Tables ``train``, ``dev`` and ``test``, with the words as transcription.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         return read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
 
     def score(self, result: RecipeResult) -> Evaluation:
-        """Score the head's greedy transcripts, with the kinds of word errors among the settings."""
+        """Score the head's greedy transcripts, and add the counts of each kind of word error to the settings."""
         evaluation = super().score(result)
         errors = {split: word_errors(*texts(rows)) for split, rows in result.predictions_by_split().items()}
         return replace(evaluation, settings={**evaluation.settings, "word_errors": errors})

@@ -1,4 +1,4 @@
-"""``bench cache``: what is kept of upstreams' features, and room again."""
+"""``bench cache``: shows what the cache folder holds, and removes features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NotRemovedError(UserError):
-    """Features that were to be removed are still there."""
+    """Some features could not be removed."""
 
     exit_code = 1
 
@@ -28,21 +28,21 @@ def show(
     prune: Annotated[bool, typer.Option("--prune", help="Remove features; corpora and units are kept.")] = False,
     keep: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="SIZE", help="With --prune: keep so much, e.g. 10GB, of what was used last [default: 0]."),
+        typer.Option(metavar="SIZE", help="With --prune: keep this much of the last used, e.g. 10GB [default: 0]."),
     ] = None,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show the features of every upstream, the one used longest ago first, embedded corpora, and teachers' units.
+    """Show the features of every upstream, least recently used first, embedded corpora, and teachers' units.
 
-    Removing features that a running process uses does it no harm.
+    It is safe to remove features that a running process uses.
     """
     from bench.cache_folder import cache_root
     from bench.sizes import parse_size, size_text
     from tasks.feature_cache import room
 
     if keep is not None and not prune:
-        raise UserError("--keep says how much --prune leaves. Add --prune, or leave --keep out.")
+        raise UserError("--keep sets how much --prune leaves. Add --prune, or leave --keep out.")
     root = room.features_root()
     rows = {holding.folder: _row(holding) for holding in room.holdings(root)}
     keep_bytes = 0 if keep is None else parse_size(keep, "--keep")
@@ -63,8 +63,8 @@ def show(
     stuck = [folder for folder in rows if left.get(folder)]
     if prune and stuck and sum(left.values()) > keep_bytes:
         raise NotRemovedError(
-            f"{len(stuck)} of {len(rows)} folders of features could not be removed, the first {stuck[0]}. Ask "
-            f"{_owner(stuck[0])}, who owns it, to remove it, or to let you (chmod -R g+w)."
+            f"Could not remove {len(stuck)} of {len(rows)} folders of features, such as {stuck[0]}. Ask its owner, "
+            f"{_owner(stuck[0])}, to remove it or to allow you to (chmod -R g+w)."
         )
     return 0
 
@@ -73,7 +73,7 @@ def _owner(folder: Path) -> str:
     try:
         return f"user {folder.owner()}"
     except KeyError:
-        # Of another machine, or removed.
+        # A user of another machine, or a removed one.
         return f"user {folder.stat().st_uid}"
 
 
@@ -92,7 +92,7 @@ def _row(holding: Holding) -> dict[str, Any]:
 
 
 def _corpora() -> list[dict[str, Any]]:
-    """List the embedded corpora that were made here."""
+    """List the embedded corpora in the cache folder."""
     from bench.cache_folder import cache_root
     from tasks.feature_cache.room import folder_bytes
 
@@ -111,7 +111,7 @@ def _corpora() -> list[dict[str, Any]]:
 
 
 def _units() -> list[dict[str, Any]]:
-    """List the units of teachers that compressors have made, by the hash of the teacher's weights."""
+    """List the teachers' units that compressors have made, named by the hash of the teacher's weights."""
     import json
 
     from bench.cache_folder import units_root

@@ -1,4 +1,4 @@
-"""``bench data``: the embedded corpora, and a check of one's own."""
+"""``bench data``: makes the embedded corpora, and checks users' own."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ def _verbs() -> None:
 
 @data.command()
 def synth(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put them.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed: other speakers, sentences and noise.")] = 0,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write them to.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other speakers, sentences and noise.")] = 0,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Make unlabelled speech to compress or pretrain with, not the tasks.")
+        bool,
+        typer.Option(
+            "--unlabelled", help="Make unlabelled speech for compression or pretraining instead of the tasks."
+        ),
     ] = False,
     hours: Annotated[
-        float | None, typer.Option(min=0.01, max=1000, help="Of unlabelled speech; 3 unless told.")
+        float | None, typer.Option(min=0.01, max=1000, help="Hours of unlabelled speech [default: 3].")
     ] = None,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> None:
     """Synthesise the embedded mini corpora, or unlabelled speech, into DIR, with a data.yaml for --data.
 
-    Interrupted, the same command goes on where it was.
+    The same command resumes after an interruption.
     """
     from tasks.mini.corpora import MiniCorpora
 
     if hours is not None and not unlabelled:
-        raise UserError("--hours: it is unlabelled speech that has a length. Add --unlabelled, or leave --hours out.")
+        raise UserError("--hours applies to unlabelled speech only. Add --unlabelled, or leave --hours out.")
     corpora = MiniCorpora(folder, seed=seed)
     if unlabelled:
         corpora.prepare_unlabelled(3.0 if hours is None else hours)
@@ -57,15 +60,15 @@ def check(
     file: Annotated[str, typer.Argument(metavar="FILE.yaml", help="The data file, as for --data.")],
     tasks: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Tasks, comma-separated [default: all of the file, and the audio of compression]."),
+        typer.Option(help="Tasks, comma-separated [default: all in the file, and the audio for compression]."),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Decode every file; otherwise headers are read.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Decode every file instead of reading headers only.")] = False,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show what is there of every corpus beside the real one's size, what is missing, and what is odd.
+    """Show the size of every corpus next to the real one's, what is missing, and what looks wrong.
 
-    The exit code is 1 if a run would refuse any of them.
+    The exit code is 1 if a run would refuse a corpus.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -89,7 +92,7 @@ def check(
 
 
 def _write_data_file(made: Data, data_file: Path) -> None:
-    """Name what is there, with paths relative to the file, so that the folder can be moved."""
+    """Write the data file, with paths relative to it so that the folder can be moved."""
     from bench.files.yaml import dump_yaml
 
     def relative(value: Any) -> Any:

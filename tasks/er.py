@@ -25,17 +25,17 @@ Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
 
 
 class ERConfig(PooledHeadConfig):
-    """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear; trained once a fold.
+    """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear; one training per fold.
 
-    The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
-    LightHuBERT's authors list for ER.
+    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
+    LightHuBERT's choice for ER.
 
     Source: s3prl 0.4.18, ``SuperbER.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
 
     folds: tuple[Fold, ...] = (0, 1, 2, 3, 4)
-    """Fold k is tested on session k + 1; the score is the mean over the folds, as SUPERB reports it. A manifest has no
-    sessions: it is one fold, tested on its split ``test``, whatever stands here."""
+    """Folds to train and test. Fold k tests on session k + 1; the score is the mean over folds, as in SUPERB. Ignored
+    for a manifest, which is a single fold with its own split ``test``."""
 
 
 class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
@@ -79,21 +79,21 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
     }
 
     def read(self, data: IEMOCAPData | ManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
-            Tables ``session1`` to ``session5``, or of a manifest ``train``, ``dev`` and ``test``, with the emotion's
+            Tables ``session1`` to ``session5``, or ``train``, ``dev`` and ``test`` for a manifest, with the emotion
             class as label.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         if isinstance(data, ManifestData):
             own = read_own_data(data, ("emotion",))
             check_classes(own, "emotion", data.manifest)
             return {split: table.assign(label=table["emotion"]) for split, table in own.items()}
         sessions = {f"session{session}": table for session, table in read_iemocap(data).groupby("session")}
-        # A split that is unreadable in the last fold is told before the first.
+        # Find an unreadable split of the last fold before training the first.
         for fold in self._config.folds:
             split_for_session(data, pd.concat(sessions.values(), ignore_index=True), SESSIONS[fold])
         return sessions
@@ -101,12 +101,12 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
     def evaluate(
         self, upstream: Upstream, data: IEMOCAPData | ManifestData, workdir: Path, context: Context
     ) -> Evaluation:
-        """Train a head for each fold, and average the folds' accuracies; a manifest is one fold.
+        """Train one head per fold and average the accuracies. A manifest is a single fold.
 
-        The predictions of all folds are kept, each with its fold; the settings have each fold's scores.
+        Each prediction names its fold, and the settings hold the scores of each fold.
 
         Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
+            UserError: the corpus is unusable, or an audio file is damaged or not finite.
         """
         if isinstance(data, ManifestData):
             return super().evaluate(upstream, data, workdir, context)

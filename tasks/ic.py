@@ -38,15 +38,15 @@ class IntentManifestData(ManifestData):
 class ICConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear for action, object and location.
 
-    The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
-    LightHuBERT's authors list for IC.
+    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
+    LightHuBERT's choice for IC.
 
     Source: s3prl 0.4.18, ``SuperbIC.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
 
 
 class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
-    """Intent classification; right is who has action, object and location right."""
+    """Intent classification. An utterance is correct only if action, object and location are."""
 
     name: ClassVar[str] = "ic"
     summary: ClassVar[str] = "Intent classification: Fluent Speech Commands, s3prl's SuperbIC (mean-pooled linear head)"
@@ -88,13 +88,13 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
     }
 
     def read(self, data: FluentSpeechCommandsData | IntentManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
             Tables ``train``, ``dev`` and ``test``, with all intent columns in one as labels.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         if isinstance(data, IntentManifestData):
             place, columns = data.manifest, data.intent_columns
@@ -110,7 +110,7 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
 def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:
     """Join the intent's columns as s3prl's recipe takes them apart."""
     for column in data.intent_columns:
-        if (parted := table[table[column].str.contains(";", regex=False)]).size:
+        if (unusable := table[table[column].str.contains(";", regex=False)]).size:
             raise UserError(
                 f"Expected {column} without a semicolon in {data.manifest}. Found "
                 f"{shortened(parted[column].iloc[0])!r} at {shortened(parted['path'].iloc[0])}. Use another sign."

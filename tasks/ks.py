@@ -19,8 +19,8 @@ from tasks.metrics.counts import accuracy_counts
 class KSConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
 
-    The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
-    LightHuBERT's authors list for KS.
+    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
+    LightHuBERT's choice for KS.
 
     Source: s3prl 0.4.18, ``SuperbKS.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
@@ -29,7 +29,7 @@ class KSConfig(PooledHeadConfig):
 class KS(HeadTask[KSConfig, SpeechCommandsData | ManifestData]):
     """Keyword spotting.
 
-    The recipe chooses the best head on a class-balanced sample of dev; the dev accuracy reported is over all of dev,
+    The recipe selects the best head on a class-balanced sample of dev. The reported dev accuracy covers all of dev,
     each clip once.
     """
 
@@ -74,18 +74,18 @@ class KS(HeadTask[KSConfig, SpeechCommandsData | ManifestData]):
     }
 
     def read(self, data: SpeechCommandsData | ManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
-            Tables ``train``, ``dev`` and ``test``. The classes of a manifest are exactly its labels.
+            Tables ``train``, ``dev`` and ``test``. The classes of a manifest are its labels.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         if isinstance(data, ManifestData):
             place = data.manifest
             own = read_own_data(data, ("label",))
-            # The recipe asks which stretch of a file is heard: all of it.
+            # The recipe reads a segment of each file. None means the whole file.
             splits = {split: table.assign(start_sec=None, end_sec=None) for split, table in own.items()}
         else:
             place = data.test_root

@@ -21,20 +21,20 @@ class PRLibriSpeechData(LibriSpeechData):
     """LibriSpeech with a lexicon."""
 
     lexicon: Path
-    """A line `WORD PHONE PHONE ...` for every word; of several pronunciations the first is taken."""
+    """One line `WORD PHONE PHONE ...` per word. The first of several pronunciations is used."""
 
 
 class PRManifestData(ManifestData):
     """One's own transcribed recordings, with a lexicon."""
 
     lexicon: Path
-    """A line `WORD PHONE PHONE ...` for every word; of several pronunciations the first is taken."""
+    """One line `WORD PHONE PHONE ...` per word. The first of several pronunciations is used."""
 
 
 class PRConfig(HeadConfig):
     """SUPERB's head: weighted sum of hidden states, two linear layers on every frame, CTC.
 
-    The preset ``paper`` is the recipe as it is, its learning rate included.
+    The preset ``paper`` is s3prl's recipe, including its learning rate.
 
     Source: s3prl 0.4.18, ``SuperbPR.default_config``.
     """
@@ -43,7 +43,7 @@ class PRConfig(HeadConfig):
     """Width between the two linear layers."""
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words."""
+        """Return the arguments of s3prl's recipe."""
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
 
@@ -95,13 +95,13 @@ class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
     }
 
     def read(self, data: PRLibriSpeechData | PRManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
             Tables ``train``, ``dev`` and ``test``, with the phones as transcription and the words as text.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         splits = read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
         return pronounced(splits, data.lexicon)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class SFConfig(RecurrentHeadConfig):
     """SUPERB's head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM layers, CTC.
 
-    The preset ``paper`` is the recipe as it is. SUPERB lets the learning rate vary; 1e-4 is s3prl's default, and what
-    LightHuBERT's authors list for SF.
+    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
+    LightHuBERT's choice for SF.
 
     Source: s3prl 0.4.18, ``SuperbSF.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
     """
@@ -69,13 +69,13 @@ class SF(HeadTask[SFConfig, SNIPSData | ManifestData]):
     }
 
     def read(self, data: SNIPSData | ManifestData) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
             Tables ``train``, ``dev`` and ``test``, with the words as transcription and their slots as iob.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or contradictory.
         """
         if isinstance(data, ManifestData):
             place = data.manifest
@@ -88,7 +88,7 @@ class SF(HeadTask[SFConfig, SNIPSData | ManifestData]):
         return splits
 
     def score(self, result: RecipeResult) -> Evaluation:
-        """Score the slots by s3prl's own metrics."""
+        """Take the scores of s3prl's slot metrics."""
         scores = {
             split: {metric.name: values[metric.name] for metric in self.metrics}
             for split, values in result.metrics.items()
@@ -97,7 +97,7 @@ class SF(HeadTask[SFConfig, SNIPSData | ManifestData]):
 
 
 def _with_slots(table: pd.DataFrame, manifest: Path) -> pd.DataFrame:
-    """Check that every word has a slot, and that s3prl's metrics can read both."""
+    """Check that every word has a slot, and that s3prl's metrics can parse words and slots."""
     slots = [" ".join(slots.split()) for slots in table["slots"]]
     for path, words, tags in zip(table["path"], table["transcription"], slots, strict=True):
         if len(words.split(" ")) != len(tags.split(" ")):

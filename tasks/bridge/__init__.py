@@ -1,1 +1,1 @@
-"""The bridge to s3prl: its recipes on our upstreams and corpora."""
+"""The bridge to s3prl: runs its recipes on our upstreams and corpora."""

@@ -1,4 +1,4 @@
-"""Upstreams as s3prl's recipes hear them."""
+"""Wraps an upstream for s3prl's recipes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from s3prl.nn.upstream import MIN_SECOND, S3PRLUpstream  # noqa: E402
 
 
 class FrozenUpstream(S3PRLUpstream):  # type: ignore[misc]
-    """Gives an upstream s3prl's length rule: the last frame is repeated up to one frame a stride begun.
+    """Gives an upstream s3prl's length rule: the last frame is repeated up to one frame per started stride.
 
-    The module is kept out of the head's parameters and state, so that neither optimizer nor checkpoints hold it.
+    The upstream is not a submodule, so neither the optimizer nor checkpoints hold it.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -39,11 +39,11 @@ class FrozenUpstream(S3PRLUpstream):  # type: ignore[misc]
 def _hidden_states(upstream: Upstream, waveforms: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     batch = pad_sequence(list(waveforms), batch_first=True)
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=batch.device)
-    # s3prl pads a batch that is too short for the convolutions; one short utterance in a batch needs the same.
+    # s3prl pads a batch that is too short for the convolutions. A short utterance in a longer batch needs it too.
     states, _ = upstream(batch, lengths.clamp(min=min(round(MIN_SECOND * SAMPLE_RATE_HZ), batch.shape[1])))
     if not torch.isfinite(states[-1]).all():
         raise UserError(
-            "Expected finite hidden states. The upstream returned NaN or infinity on speech that is finite. "
+            "Expected finite hidden states. The upstream returned NaN or infinity on finite audio. "
             "Its weights are unusable: compress or convert it again."
         )
     return {"hidden_states": states}

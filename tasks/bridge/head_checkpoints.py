@@ -1,8 +1,8 @@
 """Checkpoints of downstream heads that survive a kill at any moment.
 
-s3prl writes a checkpoint's files one by one into a folder it later trusts. Here that folder is only a draft: it is
-completed, listed with the hash of every file, flushed to the disk, and moved into place by one rename. A checkpoint
-holds the best head so far beside the latest one, so the two can never disagree.
+s3prl writes a checkpoint's files one by one into a folder it later trusts. Here that folder is only a draft: we
+complete it, list the hash of every file, flush it to the disk, and move it into place with one rename. A checkpoint
+holds both the latest head and the best head so far, so the two always match.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.files.atomic import naming
 from bench.files.sealed import digests, set_aside
 
 BEST = "valid_best"
-"""s3prl's name for the head that was best on the dev set."""
+"""s3prl's name for the head with the best dev score."""
 _MANIFEST = "manifest.json"
 _KEEP = 2
 
@@ -25,8 +25,8 @@ class HeadCheckpoints:
     """The checkpoints of one training, newest last.
 
     Args:
-        train_dir: where s3prl drafts ``step_<n>`` and ``valid_best``.
-        checkpoint_dir: where complete checkpoints are kept.
+        train_dir: where s3prl writes its drafts ``step_<n>`` and ``valid_best``.
+        checkpoint_dir: holds complete checkpoints.
     """
 
     def __init__(self, train_dir: Path, checkpoint_dir: Path) -> None:
@@ -34,7 +34,7 @@ class HeadCheckpoints:
         self._checkpoint_dir = checkpoint_dir
 
     def restore(self) -> Path | None:
-        """Clear drafts, set damaged checkpoints aside, restore the best head, and return the newest good checkpoint."""
+        """Remove drafts, set damaged checkpoints aside, restore the best head, and return the newest checkpoint."""
         for draft in [*self._train_dir.glob("step_*"), *self._train_dir.glob(BEST)]:
             shutil.rmtree(draft)
         for checkpoint in reversed(_by_step(self._checkpoint_dir)):
@@ -46,15 +46,15 @@ class HeadCheckpoints:
         return None
 
     def draft(self) -> Path | None:
-        """Name the checkpoint that s3prl has just written, if there is one."""
+        """Return the checkpoint that s3prl has just written, or None."""
         drafts = _by_step(self._train_dir)
         return drafts[-1] if drafts else None
 
     def commit(self, draft: Path) -> None:
-        """Make the draft the newest checkpoint, in one step that either happens or does not."""
+        """Make the draft the newest checkpoint, atomically."""
         best = self._train_dir / BEST
         if best.is_dir():
-            # The optimizer's state is needed to go on, and nobody goes on from the best head.
+            # Without the optimizer's state: training never resumes from the best head.
             _copy(best, draft / BEST)
         (draft / _MANIFEST).write_text(json.dumps(_digests(draft), indent=1), encoding="utf-8")
         for path in [*draft.rglob("*"), draft]:
@@ -67,7 +67,7 @@ class HeadCheckpoints:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a head without its optimizer's state; `shutil.copytree` would hide the error of a full disk in a list."""
+    """Copy a head without its optimizer's state. `shutil.copytree` would hide the error of a full disk in a list."""
     for path in [source, *sorted(source.rglob("*"))]:
         copied = target / path.relative_to(source)
         if path.is_dir():
@@ -83,7 +83,7 @@ def _by_step(folder: Path) -> list[Path]:
 
 
 def _is_complete(checkpoint: Path) -> bool:
-    """Say whether the folder holds the very files that its manifest lists; no manifest is no checkpoint."""
+    """Return whether the folder holds exactly the files of its manifest. Without a manifest it is no checkpoint."""
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
@@ -92,7 +92,7 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:
-    """Hash every file of a checkpoint except its manifest, by its path in it."""
+    """Map the relative path of every file of a checkpoint, except its manifest, to its hash."""
     return {name: digest for name, digest in digests(checkpoint).items() if name != _MANIFEST}
 
 

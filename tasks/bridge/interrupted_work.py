@@ -1,4 +1,4 @@
-"""What the files of an interrupted task belong to, so that nothing is resumed under another identity."""
+"""Makes sure that a task resumes only its own interrupted work."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def clear_work_of_others(target_dir: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Make sure that whatever lies in the folder belongs to this very call: what another left there is removed.
+    """Delete the folder if its files belong to another call, then mark it with this call's fingerprint.
 
     Args:
-        target_dir: a folder of the caller's own, which need not exist.
-        fingerprint: all that the files in it depend on, as plain values.
+        target_dir: the caller's own folder, which need not exist.
+        fingerprint: everything the files in it depend on, as plain values.
     """
     path = target_dir / "fingerprint.json"
     wanted = json.dumps(fingerprint, sort_keys=True, indent=1)
@@ -31,7 +31,8 @@ def clear_work_of_others(target_dir: Path, fingerprint: Mapping[str, Any]) -> No
         return
     if target_dir.exists():
         logger.warning(
-            "%s was left by another configuration, upstream or corpus, or its %s is damaged: it is begun again",
+            "Removing %s and starting over: it belongs to another configuration, upstream or corpus, or its %s is "
+            "damaged",
             target_dir,
             path.name,
         )
@@ -40,10 +41,10 @@ def clear_work_of_others(target_dir: Path, fingerprint: Mapping[str, Any]) -> No
 
 
 def data_sha256(frame: pd.DataFrame) -> str:
-    """Hash a split's table, and the size and time of change of each of its audio files.
+    """Hash a split's table, and the size and modification time of its audio files.
 
     Raises:
-        UserError: a file is gone.
+        UserError: a file no longer exists.
     """
     digest = hashlib.sha256(frame.to_csv(index=False).encode())
     for path in frame["wav_path"].unique():

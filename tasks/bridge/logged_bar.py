@@ -1,4 +1,4 @@
-"""A progress bar of tqdm's interface that logs lines, for s3prl, where there is no terminal."""
+"""A tqdm bar for s3prl that logs lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class LoggedBar(Bar):
         super().__init__(*args, **{**kwargs, **quiet})
 
     def update(self, n: float | None = 1) -> Any:
-        """Count; a resumed training has set the count before."""
+        """Count. A resumed training has set the start count before."""
         if self.left is None:
             self.left = TimeLeft(self.total or 0, int(self.n))
-            if self.n == 0:  # an iteration, which calls this only when a line is due
+            if self.n == 0:  # iterating over the bar calls this only when a line is due
                 self.left.started = self.start_monotonic
         return super().update(n)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - tqdm's signature
-        """Log a line; tqdm calls this when one is due."""
+        """Log a line. tqdm calls this when one is due."""
         if msg is None and self.left is not None:
             logger.info("%s: %d of %s%s", self.desc, self.n, self.total or "?", self.left.after(int(self.n)))

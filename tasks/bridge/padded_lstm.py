@@ -1,4 +1,4 @@
-"""An LSTM whose backward pass on a CPU takes time linear in the length of the utterances."""
+"""An LSTM whose backward pass on a CPU is linear in the length of the utterances."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 
 class PaddedLSTM(nn.LSTM):
-    """``torch.nn.LSTM`` with one layer, batch first, that computes packed sequences as padded ones on a CPU.
+    """``torch.nn.LSTM`` that pads packed sequences on a CPU, if it has one layer and ``batch_first``.
 
-    PyTorch's packed CPU path slices the input projection once a frame, and each slice's gradient is as large as the
-    whole batch: its backward pass takes time quadratic in the length. Here each direction runs over the padded
-    batch, the backward one over utterances reversed within their own length. Results and parameters are those of
+    PyTorch's packed CPU path slices the input projection at every frame, and each slice's gradient is as large as the
+    whole batch, so its backward pass is quadratic in the length. Here each direction runs over the padded batch; for
+    the backward direction, each utterance is reversed within its own length. Results and parameters equal those of
     ``nn.LSTM``.
     """
 
@@ -26,8 +26,8 @@ class PaddedLSTM(nn.LSTM):
             hx: must be left out.
 
         Returns:
-            The packed outputs, forward and backward side by side; and None instead of the last states, which are
-            not computed on a CPU.
+            The packed outputs of both directions, concatenated, and None instead of the last states, which are not
+            computed on a CPU.
         """
         single_layer = self.num_layers == 1 and self.batch_first and self.proj_size == 0 and self.bias
         if packed.data.is_cuda or hx is not None or not single_layer:

@@ -1,4 +1,4 @@
-"""What a bridged recipe does in its own way: see `tasks.bridge.run`."""
+"""The parts of s3prl's recipes that the bridge replaces, see `tasks.bridge.run`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tasks.feature_cache.upstream import CachedUpstream, feature_loader_class
 logger = logging.getLogger(__name__)
 
 Splits = Mapping[str, pd.DataFrame]
-"""``train``, ``dev`` and ``test``: a row an utterance, with the columns ``id``, ``wav_path``, ``num_samples``
-(at 16 kHz) and those the recipe asks for (``label``; ``transcription``; ...). Further columns are left alone."""
+"""Tables ``train``, ``dev`` and ``test`` with one row per utterance. Columns: ``id``, ``wav_path``, ``num_samples`` (at
+16 kHz) and those the recipe needs (``label``, ``transcription``, ...). Others are kept with the predictions."""
 
 _RNG_STATE = "rng_state.pt"
 
 
 @functools.cache
 def bridged_recipe(module_name: str, class_name: str) -> Any:
-    """Return s3prl's recipe with all that `BridgedRecipe` replaces; it is constructed without arguments."""
+    """Return s3prl's recipe class with the overrides of `BridgedRecipe`. Its constructor takes no arguments."""
     recipe = s3prl_compat.recipe_class(module_name, class_name)
     return type(f"Bridged{class_name}", (BridgedRecipe, recipe), {})
 
@@ -68,21 +68,21 @@ class ResumableBatches:
 
 
 class BridgedRecipe:
-    """What every bridged recipe overrides of ``s3prl.problem.base.Problem``; argument names are s3prl's.
+    """Overrides of ``s3prl.problem.base.Problem`` that all recipes share. Argument names are s3prl's.
 
-    The attributes are set after construction, since s3prl constructs every recipe without arguments once.
+    Attributes are set after construction, because s3prl constructs recipes without arguments.
     """
 
     upstream: nn.Module
     splits: Splits
     scored: Sequence[str]
     features: Features | None = None
-    """Of the upstream, where they are cached."""
+    """The upstream's cached features. None: the recipe computes them at every step."""
     checkpoints: HeadCheckpoints
     results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
-    """Of the splits to score, once they are: s3prl's metrics, and utterance id to (reference, prediction)."""
+    """One entry per scored split: s3prl's metrics, and utterance id to (reference, prediction)."""
     layer_weights: list[float] | None = None
-    """Of the head that was scored, as it weights the hidden states; none where it hears a single one."""
+    """The scored head's weights of the hidden states. None if the head uses a single state."""
 
     _batches: ResumableBatches
     _task_arguments: Mapping[str, Any]
@@ -92,7 +92,7 @@ class BridgedRecipe:
     def prepare_data(
         self, _prepare_data: dict[str, Any], target_dir: Path, _cache_dir: Path, get_path_only: bool = False
     ) -> tuple[Path, Path, list[Path]]:
-        """Write the splits as s3prl's tables; dev is a test set too, since it selects by another sample of it."""
+        """Write the splits as s3prl's tables. Dev is scored like test: s3prl itself only scores a sample of it."""
         paths = {name: Path(target_dir) / f"{name}.csv" for name in ("train", "dev", "test")}
         if not get_path_only:
             for name, path in paths.items():
@@ -102,7 +102,7 @@ class BridgedRecipe:
     def build_dataset(
         self, build_dataset: dict[str, Any], target_dir: Path, cache_dir: Path, mode: str, data_csv: Path, *rest: Any
     ) -> Any:
-        """Tell the dataset its utterances' lengths, which s3prl would find by decoding all of it."""
+        """Set the lengths of the dataset's utterances. s3prl would decode all audio to find them."""
         num_samples = self.splits[Path(data_csv).stem]["num_samples"].tolist()
         with self._audio_or_features(num_samples):
             dataset = super().build_dataset(build_dataset, target_dir, cache_dir, mode, data_csv, *rest)  # type: ignore[misc]
@@ -110,7 +110,7 @@ class BridgedRecipe:
         return dataset
 
     def _audio_or_features(self, num_samples: Sequence[int]) -> AbstractContextManager[None]:
-        """Let the recipe's dataset load audio, or cached features in its place."""
+        """Let the recipe's dataset load audio, or cached features instead."""
         if self.features is None:
             return contextlib.nullcontext()
         stride = cast(Upstream, self.upstream).stride
@@ -130,22 +130,22 @@ class BridgedRecipe:
         return self._batches
 
     def build_upstream(self, _build_upstream: dict[str, Any]) -> nn.Module:
-        """Give the recipe our upstream, or what unpacks its cached features."""
+        """Return our upstream, or the module that unpacks its cached features."""
         upstream = FrozenUpstream(self.upstream)
         return upstream if self.features is None else CachedUpstream(upstream)
 
     def build_task(self, *args: Any, **kwargs: Any) -> Any:
-        """Complete checkpoints when the next step begins: s3prl has no hook after it has written one."""
+        """Complete each checkpoint when the next step begins: s3prl has no hook after writing one."""
         task = super().build_task(*args, **kwargs)  # type: ignore[misc]
         task.register_forward_pre_hook(self._before_forward)
         return task
 
     def save_task(self, *_args: Any) -> None:
-        """Note that a checkpoint is being written, and save nothing: the task has no state."""
+        """Note that s3prl is writing a checkpoint. The task itself has no state to save."""
         self._has_draft = True
 
     def load_task(self, _task_ckpt_dir: Path, model: nn.Module, task_overrides: Mapping[str, Any] | None = None) -> Any:
-        """Build the task anew."""
+        """Rebuild the task, which has no stored state."""
         return self.build_task(model=model, **{**self._task_arguments, **(task_overrides or {})})
 
     def train(
@@ -157,14 +157,14 @@ class BridgedRecipe:
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Train from the newest complete checkpoint."""
+        """Train, starting from the newest complete checkpoint."""
         self._task_arguments = build_task_all_args_except_model
         checkpoint = self.checkpoints.restore()
         if checkpoint is not None:
             stats = read_yaml(checkpoint / "training_stats.yaml")
             self._batches.resume(stats["epoch"], stats["global_step"] * train["gradient_accumulate"])
             self._rng_state = torch.load(checkpoint / _RNG_STATE, weights_only=True)
-            logger.info("Goes on after step %d", stats["global_step"])
+            logger.info("Resuming after step %d", stats["global_step"])
         super().train(  # type: ignore[misc]
             {**train, "resume_ckpt_dir": checkpoint and str(checkpoint)},
             train_dir,
@@ -176,7 +176,7 @@ class BridgedRecipe:
         self._commit()
 
     def evaluate(self, evaluate: dict[str, Any], mode: str, task: nn.Module, *args: Any) -> dict[str, float]:
-        """Keep what the head said about every utterance of a test set."""
+        """Evaluate, and keep the head's prediction for every utterance of a test set."""
         batches: list[dict[str, Any]] = []
         hook = task.register_forward_hook(lambda _task, _inputs, outputs: batches.append(outputs[1]))
         try:
@@ -210,7 +210,7 @@ class BridgedRecipe:
             self._rng_state = None
 
     def _commit(self) -> None:
-        # Before every step, so it must not ask the file system.
+        # This runs before every step, so look at the disk only after s3prl wrote a checkpoint.
         draft = self.checkpoints.draft() if self._has_draft else None
         self._has_draft = False
         if draft is None:
@@ -224,7 +224,7 @@ class BridgedRecipe:
 
 
 def _layer_weights(task: nn.Module) -> list[float] | None:
-    """Read how s3prl's featurizer weights the hidden states: the softmax of its parameters, one each."""
+    """Return the weights of the hidden states in s3prl's featurizer: the softmax of its parameters."""
     state = task.state_dict()
     if "model.featurizer.weights" not in state:
         return None

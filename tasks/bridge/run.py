@@ -1,9 +1,12 @@
 """Runs s3prl's SUPERB recipes on our upstreams and corpora.
 
-The recipes' own code builds, trains, selects and tests the head. We replace what a trustworthy number needs: the
-corpus is a table per split, the upstream is any `bench.contracts.Upstream`, checkpoints hold the head alone and survive
-a kill (`tasks.bridge.head_checkpoints`), resumed training equals uninterrupted training bit for bit (on a CPU, without
-data-loading workers and s3prl's random crops), and each utterance's prediction is kept.
+The recipes' own code builds, trains, selects and tests the head. The bridge changes this:
+
+- The corpus is one table per split, and the upstream any `bench.contracts.Upstream`.
+- Checkpoints hold the head alone and survive a kill (`tasks.bridge.head_checkpoints`).
+- Resumed training equals uninterrupted training bit for bit (on a CPU, without data-loading workers and without
+  s3prl's random crops).
+- Each utterance's prediction is kept.
 """
 
 from __future__ import annotations
@@ -44,18 +47,18 @@ _SAMPLER_SEED = 12345678
 
 @dataclass(frozen=True)
 class RecipeResult:
-    """What a recipe found out about whole splits, with the head that was best on dev."""
+    """The result of a recipe, scored on whole splits with the best head on dev."""
 
     predictions: list[dict[str, Any]]
-    """A row an utterance: id, split, reference and prediction as the recipe scored them, correct, counts, duration_s,
-    and the columns of the split that no recipe reads."""
+    """One row per utterance: id, split, reference and prediction as the recipe scored them, correct, counts,
+    duration_s, and the columns of the split that no recipe reads."""
     settings: dict[str, Any]
-    """Every argument the recipe was run with, its own figures, library versions and split sizes, as plain values."""
+    """Every argument of the recipe, its own metrics, library versions and split sizes, as plain values."""
     metrics: dict[str, dict[str, float]]
-    """The recipe's own figures on the splits that were scored, the loss among them."""
+    """The recipe's own metrics on each scored split, including the loss."""
 
     def predictions_by_split(self) -> dict[str, list[dict[str, Any]]]:
-        """Part the rows into the splits that were scored."""
+        """Group the predictions by split."""
         return {split: [row for row in self.predictions if row["split"] == split] for split in self.metrics}
 
 
@@ -72,21 +75,21 @@ def run_recipe(
 ) -> RecipeResult:
     """Train the recipe's head on the frozen upstream, and score it on the whole dev and test sets.
 
-    Interrupted, the same call goes on from the last checkpoint; what another call left in ``workdir`` is removed.
+    After an interruption, the same call resumes from the last checkpoint. Files of another call are deleted.
 
     Args:
         recipe: module and class in s3prl, such as ``("s3prl.problem.common.superb_ks", "SuperbKS")``.
-        arguments: what differs from the recipe's ``default_config()``, nested alike.
+        arguments: changes to the recipe's ``default_config()``, with the same nesting.
         splits: the corpus.
         upstream: moved to the context's device, and left in eval mode.
-        workdir: keeps its files in the sub-folder ``s3prl``.
-        context: its seed initialises the head and orders the batches; seed 0 orders them as s3prl does.
-        features: what the head needs of the hidden states, where the context's protocol is ``cached``.
-        counts: an utterance's share of every metric, given its reference and its prediction.
-        scored: the splits to score the head on; ``dev`` alone leaves test untouched.
+        workdir: files are kept in its sub-folder ``s3prl``.
+        context: its seed initialises the head and orders the batches; seed 0 gives s3prl's order.
+        features: which features the head trains on, with the protocol ``cached``.
+        counts: an utterance's contribution to every metric, given its reference and its prediction.
+        scored: the splits to score; ``dev`` alone never touches test.
 
     Raises:
-        UserError: audio that is torn or not finite, or an upstream whose hidden states are not finite.
+        UserError: an audio file is damaged or not finite, or the upstream's hidden states are not finite.
     """
     problem = bridged_recipe(*recipe)()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
@@ -132,17 +135,17 @@ def run_recipe(
         "arguments": whole_arguments,
     }
     predictions = [
-        row for name, (_, said) in tested.items() for row in _prediction_rows(name, splits[name], said, counts)
+        row for name, (_, results) in tested.items() for row in _prediction_rows(name, splits[name], results, counts)
     ]
     return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
 
 
 def _prediction_rows(
-    split: str, frame: pd.DataFrame, said: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
+    split: str, frame: pd.DataFrame, results: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
 ) -> Iterator[dict[str, Any]]:
     conditions = recording_conditions(frame["wav_path"])
     for row in frame.to_dict("records"):
-        reference, prediction = said[row["id"]]
+        reference, prediction = results[row["id"]]
         yield {
             "id": row["id"],
             "split": split,
@@ -157,10 +160,10 @@ def _prediction_rows(
 
 
 def run_arguments(defaults: Mapping[str, Any], changes: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Merge a recipe's defaults with what differs; intervals longer than the training are cut to it."""
+    """Merge a recipe's defaults with the changes. Intervals are limited to the length of the training."""
     merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(dict(defaults)), dict(changes)))
     arguments = cast(dict[str, Any], merged)
-    # Paths are given apart; the rest is replaced by the bridge or, as `save_model`, saves what is known anyway.
+    # Paths are passed separately. The bridge replaces the rest, or needs none of it (`save_model`).
     for name in ("target_dir", "cache_dir"):
         del arguments[name]
     arguments |= {"prepare_data": {}, "build_upstream": {}, "save_model": {}, "save_task": {}}
@@ -169,6 +172,6 @@ def run_arguments(defaults: Mapping[str, Any], changes: Mapping[str, Any], conte
     train["seed"] = context.seed
     for interval in ("eval_step", "save_step", "log_step"):
         train[interval] = min(train[interval], train["total_steps"])
-    # Seed 0 keeps s3prl's order of batches; a prime keeps other seeds' epochs apart from it.
+    # Seed 0 keeps s3prl's order of batches. s3prl adds the epoch to the seed; the large prime keeps seeds apart.
     arguments["build_batch_sampler"]["train"]["seed"] = _SAMPLER_SEED + 1_000_003 * context.seed
     return arguments

@@ -1,6 +1,6 @@
-"""Every shim that s3prl 0.4.18 needs to run its SUPERB recipes on current torch, torchaudio and pandas.
+"""The shims that s3prl 0.4.18 needs to run its SUPERB recipes with current torch, torchaudio and pandas.
 
-Call `install` before importing anything of s3prl, and take a recipe's class from `recipe_class`.
+Call `install` before importing anything from s3prl, and get recipes from `recipe_class`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _FLOAT_COLUMNS = ("start_sec", "end_sec")
 
 @functools.cache
 def install() -> None:
-    """Prepare s3prl for import; a second call does nothing."""
+    """Prepare s3prl for import. A second call does nothing."""
     logging.getLogger("s3prl").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not hasattr(torchaudio, "set_audio_backend"):
-            # Removed in torchaudio 2.9; s3prl calls it at import, and the back end is replaced below anyway.
+            # Removed in torchaudio 2.9. s3prl calls it at import; the audio reader is replaced below anyway.
             torchaudio.set_audio_backend = lambda *_: None
-        # Gone from Python 3.13; s3prl's diarization dataset imports it and uses nothing of it.
+        # Removed in Python 3.13. s3prl's diarization dataset imports it without using it.
         if importlib.util.find_spec("chunk") is None:
             sys.modules["chunk"] = ModuleType("chunk")
         importlib.import_module("s3prl")
-        # The __init__ of both packages imports HEAR tasks, which need packages that s3prl does not require.
+        # The __init__ of both packages imports HEAR tasks, which need packages that s3prl does not install.
         _register_without_init("s3prl.problem")
         _register_without_init("s3prl.problem.common")
         _register_lazy_hub()
@@ -76,7 +76,7 @@ class NoSummary:
 
 
 class _NamingTorch(ModuleType):
-    """Torch, whose ``save`` raises an `OSError` that names the file: its own says nothing of a full disk."""
+    """Torch with a ``save`` whose `OSError` names the file. Torch's own error does not mention a full disk."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
@@ -88,17 +88,17 @@ class _NamingTorch(ModuleType):
 
 
 def _progress_bar(*args: Any, **kwargs: Any) -> Any:
-    """Draw s3prl's bar on a terminal, and log lines elsewhere; both count, since training counts steps by it."""
+    """Draw s3prl's bar on a terminal, and log lines elsewhere. Both count: training reads its steps from the bar."""
     if bars_are_drawn():
         return Bar(*args, **{**kwargs, "file": sys.stderr, "leave": False, "mininterval": 0.5})
     return LoggedBar(*args, **kwargs)
 
 
 def recipe_class(module_name: str, class_name: str) -> Any:
-    """Import a recipe, such as ``SuperbKS`` of ``s3prl.problem.common.superb_ks``, with its traps closed.
+    """Import a recipe, such as ``SuperbKS`` of ``s3prl.problem.common.superb_ks``, with two fixes.
 
-    Its tables are read as exact text (see `read_csv`), and utterances' lengths are taken from the dataset's
-    ``num_samples`` (see `known_lengths`).
+    It reads tables as exact text (`read_csv`), and takes utterances' lengths from the dataset's ``num_samples``
+    (`known_lengths`).
     """
     install()
     recipe = getattr(importlib.import_module(module_name), class_name)
@@ -113,7 +113,7 @@ def recipe_class(module_name: str, class_name: str) -> Any:
 
 @contextmanager
 def replaced_audio_loader(recipe: type, replacement: Callable[[Any], Any]) -> Iterator[None]:
-    """Give the recipe, for as long as the block runs, what ``replacement`` makes of s3prl's class ``LoadAudio``."""
+    """Replace s3prl's class ``LoadAudio`` by ``replacement(LoadAudio)`` within the block."""
     modules: list[Any] = [sys.modules[base.__module__] for base in recipe.__mro__]
     originals = {module: module.LoadAudio for module in modules if hasattr(module, "LoadAudio")}
     try:
@@ -126,9 +126,9 @@ def replaced_audio_loader(recipe: type, replacement: Callable[[Any], Any]) -> It
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read a table as text, whatever it says: ``NULL``, ``nan`` and ``007`` stay the words they are.
+    """Read a table as text: ``NULL``, ``nan`` and ``007`` stay words.
 
-    Only ``start_sec`` and ``end_sec`` are numbers, NaN where empty.
+    Only ``start_sec`` and ``end_sec`` are numbers, NaN if empty.
     """
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     for column in table.columns.intersection(list(_FLOAT_COLUMNS)):
@@ -137,10 +137,10 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 
 def known_lengths(dataset: Any, names: Sequence[str], *_: Any) -> list[int]:
-    """Answer for s3prl's ``get_info``, whose cache of lengths is keyed by position and goes stale.
+    """Replace s3prl's ``get_info``, whose cache of lengths is keyed by position and goes stale.
 
     Raises:
-        NotImplementedError: asked for anything but the lengths in samples.
+        NotImplementedError: the caller wants something else than lengths in samples.
     """
     if list(names) != ["x_len"]:
         raise NotImplementedError(f"only x_len is known, not {names}")
@@ -153,7 +153,7 @@ def apply_effects_tensor(
 ) -> tuple[torch.Tensor, int]:
     """Apply the SoX effects that SUPERB's recipes use: ``channels 1``, ``rate R`` and ``gain dB``.
 
-    Torchaudio's own binding needs libsox, which is not shipped any more. As in SoX, ``gain`` clips at full scale.
+    Torchaudio's own binding needs libsox, which is no longer shipped. As in SoX, ``gain`` clips at full scale.
 
     Args:
         waveform: (channels, samples) float32.
@@ -196,7 +196,7 @@ def _register_without_init(package: str) -> None:
 
 
 class _LazyHub(ModuleType):
-    """Stands for ``s3prl.hub``, which imports forty upstreams that the recipes never use."""
+    """Replaces ``s3prl.hub``, which imports forty upstreams that the recipes never use."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -213,14 +213,14 @@ def _register_lazy_hub() -> None:
 
 
 def _replace_audio_reader() -> None:
-    """Read audio as the rest of the suite does: NaN and torn files are told by name, one resampler for all."""
+    """Read audio like the rest of the suite: errors name the file, and there is one resampler."""
     load_audio: Any = importlib.import_module("s3prl.dataio.dataset.load_audio")
     load_audio.librosa = SimpleNamespace(load=_load)
     load_audio.torchaudio = SimpleNamespace(sox_effects=SimpleNamespace(apply_effects_tensor=apply_effects_tensor))
 
 
 def _load(path: str, *, sr: int, offset: float, duration: float | None) -> tuple[NDArray[np.float32], int]:
-    # The rate was judged before training; here every file is brought to 16 kHz.
+    # The sample rate was checked before training. Resample every file to 16 kHz here.
     file = read_header(Path(path), resample=True)
     num_samples = None if duration is None else round(duration * SAMPLE_RATE_HZ)
     return read_waveform(file, start=round(offset * SAMPLE_RATE_HZ), num_samples=num_samples), sr

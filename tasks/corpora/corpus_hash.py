@@ -1,4 +1,4 @@
-"""One hash of all of a corpus that scores depend on, so that changed labels or audio are noticed."""
+"""One hash of everything in a corpus that scores depend on, to notice changed labels or audio."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SCORED_COLUMNS = ("id", "num_samples", "label", "labels", "transcription", "iob"
 
 
 def corpus_sha256(splits: Mapping[str, pd.DataFrame], further_columns: Collection[str] = ()) -> str:
-    """Hash a corpus: utterances, labels and the bytes of the audio, but not where the files are.
+    """Hash a corpus: utterances, labels and the bytes of the audio, but not the location of the files.
 
     Args:
         splits: tables with the column ``wav_path`` and some of `SCORED_COLUMNS`.
-        further_columns: others that scores depend on.
+        further_columns: other columns that scores depend on.
 
     Raises:
-        UserError: a file is gone.
+        UserError: a file no longer exists.
     """
     digest = hashlib.sha256()
     for name, table in splits.items():

@@ -1,4 +1,4 @@
-"""``manifest.csv``: what is known of every recording."""
+"""``manifest.csv`` of an embedded corpus: one row per recording."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 
 MANIFEST = "manifest.csv"
 IDENTITY = "corpus.json"
-"""The corpus's version, the hash of its audio and what made it."""
+"""File with the corpus's version, the hash of its audio and the software that made it."""
 
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One recording, one line."""
+    """One recording."""
 
     path: str
     """Relative to the manifest."""
     split: str
     text: str
     label: str
-    """The class, where the task has classes."""
+    """The class, if the task has classes."""
     speaker: str
     voice: str
     snr_db: float | None
-    """Empty for noise alone."""
+    """Empty for pure noise."""
     reverberation_s: float
-    """0 where there is no room."""
+    """0 without a room."""
     duration_s: float
     sha256: str
-    """Of the file's bytes."""
+    """Hash of the file's bytes."""
 
 
 def write_manifest(rows: Sequence[ManifestRow], folder: Path) -> None:

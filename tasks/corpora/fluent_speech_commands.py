@@ -22,26 +22,25 @@ _RESTORE = "Get the corpus from fluent.ai, or correct root in the data file."
 
 
 class FluentSpeechCommandsData(Settings):
-    """Fluent Speech Commands, or one's own commands laid out alike."""
+    """Fluent Speech Commands, or your own commands in its layout."""
 
     layout: Literal["fluent_speech_commands"] = "fluent_speech_commands"
     """``data/{train,valid,test}_data.csv``, whose column ``path`` names audio relative to ``root``."""
     root: Path
     """Folder with ``data`` and ``wavs``."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 def read_fluent_speech_commands(data: FluentSpeechCommandsData) -> dict[str, pd.DataFrame]:
-    """Read the corpus into ``train``, ``dev`` and ``test``, as its own files split it.
+    """Read the corpus into ``train``, ``dev`` and ``test``, by its own split files.
 
     Returns:
         Tables with the columns id (the file's stem), wav_path, num_samples, labels (``action ; object ; location``),
         speaker, transcription, action, object and location, sorted by id.
 
     Raises:
-        UserError: a table, column, value or audio is missing, an id is there twice, or audio is unreadable or not
-            16 kHz.
+        UserError: a table, column, value or audio is missing, an id occurs twice, or audio is unreadable or not 16 kHz.
     """
     tables = {}
     taken: dict[str, Path] = {}
@@ -79,7 +78,7 @@ def _row(root: Path, values: dict[str, str]) -> dict[str, Any]:
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
-    """Read one split's table, every value as the text it is."""
+    """Read one split's table, every value as text."""
     if not file.is_file():
         raise UserError(f"Expected Fluent Speech Commands. Found no {file}. {_RESTORE}")
     table = read_table(file)

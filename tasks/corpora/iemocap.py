@@ -1,4 +1,4 @@
-"""IEMOCAP's layout: acted dialogs in five sessions, each of them the test of one fold."""
+"""IEMOCAP's layout: acted dialogs in five sessions. Each session is the test set of one fold."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tasks.corpora.text_files import read_text
 
 SESSIONS = (1, 2, 3, 4, 5)
 LABELS = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
-"""Emotions that SUPERB keeps, and the class of each; what is annotated otherwise is left out."""
+"""Maps the emotions that SUPERB keeps to their classes. Other utterances are left out."""
 DEV_SHARE = 0.2
-"""Of the four sessions that are not tested on.
+"""Share of the four training sessions that becomes dev.
 
 Source: ``valid_ratio`` of s3prl's `iemocap_for_superb`.
 """
@@ -35,26 +35,26 @@ _RESTORE = "Get the corpus from sail.usc.edu/iemocap, or correct root in the dat
 
 
 class IEMOCAPData(Settings):
-    """IEMOCAP, or one's own dialogs laid out alike."""
+    """IEMOCAP, or your own dialogs in its layout."""
 
     layout: Literal["iemocap"] = "iemocap"
     """``Session<n>/sentences/wav/<dialog>/<utterance>.wav``, evaluated in ``Session<n>/dialog/EmoEvaluation/<dialog>.txt``."""  # noqa: E501
     root: Path
-    """Folder with ``Session1`` to ``Session5``; where it holds s3prl's ``meta_data``, its splits are taken from there."""  # noqa: E501
+    """Folder with ``Session1`` to ``Session5``. If it holds s3prl's ``meta_data``, the splits come from there."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 def read_iemocap(data: IEMOCAPData) -> pd.DataFrame:
     """Read every utterance whose emotion SUPERB keeps, improvised and scripted.
 
     Returns:
-        A table with the columns id, wav_path, num_samples, label (excited is happy), emotion (as annotated), speaker
-        (``Ses01F``: who says it), session (1 to 5), act (``improvised`` or ``scripted``) and dialog, in the order of
+        A table with the columns id, wav_path, num_samples, label (excited counts as happy), emotion (as annotated),
+        speaker (such as ``Ses01F``), session (1 to 5), act (``improvised`` or ``scripted``) and dialog, in the order of
         sessions, dialogs and their evaluation files.
 
     Raises:
-        UserError: a session, an evaluation or audio is missing, an utterance is there twice, a session lacks an
+        UserError: a session, an evaluation or audio is missing, an utterance occurs twice, a session lacks an
             emotion, or audio is unreadable or not 16 kHz.
     """
     rows = [row for session in SESSIONS for row in _read_session(data.root, session)]
@@ -68,18 +68,18 @@ def read_iemocap(data: IEMOCAPData) -> pd.DataFrame:
 
 
 def split_for_session(data: IEMOCAPData, table: pd.DataFrame, test_session: int) -> dict[str, pd.DataFrame]:
-    """Split what `read_iemocap` read for the fold that tests on one session.
+    """Split the table of `read_iemocap` for the fold that tests on one session.
 
-    A fifth of the other sessions, drawn by s3prl's generator and seed, is ``dev``. s3prl draws from the order of its
+    A fifth of the other sessions is ``dev``, drawn with s3prl's generator and seed. s3prl draws from the order of its
     metadata files (``meta_data/Session<n>/{train,test}_meta_data.json``, huggingface.co/datasets/s3prl/iemocap_split),
-    which is that of the folders on the machine that wrote them: with these files below ``root`` the split is s3prl's
-    to the utterance; without, it is drawn from the table's order.
+    which follows the folders of the machine that wrote them. With these files below ``root`` the split equals s3prl's;
+    without them it is drawn from the table's order.
 
     Returns:
         Tables ``train``, ``dev`` and ``test`` with the same columns, sorted by id.
 
     Raises:
-        UserError: s3prl's metadata is unreadable, there by half, or names utterances that are not in the table.
+        UserError: s3prl's metadata is unreadable or incomplete, or names utterances that are not in the table.
 
     Source: `iemocap_for_superb` of s3prl/problem/common/superb_er.py.
     """
@@ -87,17 +87,17 @@ def split_for_session(data: IEMOCAPData, table: pd.DataFrame, test_session: int)
         raise ValueError(f"session {test_session} of {SESSIONS}")
     folder = data.root / SPLIT_METADATA / f"Session{test_session}"
     if folder.is_dir():
-        learnt, tested = (
+        trained, tested = (
             _listed(folder / f"{part}_meta_data.json", table["id"].tolist()) for part in ("train", "test")
         )
     else:
         is_tested = table["session"] == test_session
-        learnt, tested = table["id"][~is_tested].tolist(), table["id"][is_tested].tolist()
-    order = torch.randperm(len(learnt), generator=torch.Generator().manual_seed(0)).tolist()
-    num_train = int((1 - DEV_SHARE) * len(learnt))
+        trained, tested = table["id"][~is_tested].tolist(), table["id"][is_tested].tolist()
+    order = torch.randperm(len(trained), generator=torch.Generator().manual_seed(0)).tolist()
+    num_train = int((1 - DEV_SHARE) * len(trained))
     drawn = {
-        "train": [learnt[index] for index in order[:num_train]],
-        "dev": [learnt[index] for index in order[num_train:]],
+        "train": [trained[index] for index in order[:num_train]],
+        "dev": [trained[index] for index in order[num_train:]],
         "test": tested,
     }
     by_id = table.set_index("id", drop=False)
@@ -105,7 +105,7 @@ def split_for_session(data: IEMOCAPData, table: pd.DataFrame, test_session: int)
 
 
 def _listed(file: Path, known: Sequence[str]) -> list[str]:
-    """Read the utterances that s3prl's metadata lists, in its order."""
+    """Return the utterances in s3prl's metadata, in its order."""
     try:
         names = [Path(item.path).stem for item in _SplitMetadata.model_validate(read_json(file)).meta_data]
     except ValidationError as error:
@@ -141,17 +141,17 @@ def _read_session(root: Path, session: int) -> list[dict[str, object]]:
             raise UserError(f"Expected IEMOCAP with five sessions in {root}. Found no {part}. {_RESTORE}")
     dialogs = sorted(path for path in audio_root.iterdir() if path.is_dir() and not path.name.startswith("."))
     rows: list[dict[str, object]] = []
-    heard: list[Path] = []
+    read: list[Path] = []
     for dialog in dialogs:
         audio = _audio_of(dialog)
-        heard += audio.values()
+        read += audio.values()
         rows += _read_dialog(dialog, audio, evaluation_root / f"{dialog.name}.txt", session)
-    warn_of_audio_left_out(audio_root, heard)
+    warn_of_audio_left_out(audio_root, read)
     evaluated = {path.stem for path in evaluation_root.glob("*.txt") if not path.name.startswith(".")}
-    if silent := sorted(evaluated - {dialog.name for dialog in dialogs}):
+    if missing := sorted(evaluated - {dialog.name for dialog in dialogs}):
         raise UserError(
             f"Expected audio of every dialog that {evaluation_root} evaluates. Found no "
-            f"{audio_root / silent[0]} ({len(silent)} missing). {_RESTORE}"
+            f"{audio_root / missing[0]} ({len(missing)} missing). {_RESTORE}"
         )
     found = {row["label"] for row in rows}
     if lacking := [label for label in dict.fromkeys(LABELS.values()) if label not in found]:
@@ -163,7 +163,7 @@ def _read_session(root: Path, session: int) -> list[dict[str, object]]:
 
 
 def _audio_of(dialog: Path) -> dict[str, Path]:
-    """List a dialog's utterances by their ids."""
+    """Map the ids of a dialog's utterances to their files."""
     audio: dict[str, Path] = {}
     for path in audio_below(dialog):
         if path.parent != dialog:
@@ -211,7 +211,7 @@ def _read_dialog(dialog: Path, audio: Mapping[str, Path], evaluation: Path, sess
 
 
 def _evaluations(file: Path) -> Iterator[tuple[str, str]]:
-    """Read utterances and their agreed emotion; each rater's own lines are not among them."""
+    """Read utterances and their agreed emotion, without the lines of single raters."""
     for line in read_text(file).splitlines():
         match = _LINE.fullmatch(line)
         if match:

@@ -13,13 +13,13 @@ from tasks.corpora.splits import SPLITS
 
 
 def check_classes(splits: Mapping[str, pd.DataFrame], column: str, place: Path, called: str | None = None) -> None:
-    """Refuse classes that cannot be learned or told apart; see `check_labels`.
+    """Refuse classes that cannot be learned, see `check_labels`, and corpora with a single class.
 
     Args:
         splits: ``train``, ``dev`` and ``test``.
         column: holds the class of every utterance.
         place: where the corpus is.
-        called: what users call the column, if not by its name.
+        called: the users' name of the column, if it differs.
     """
     check_labels({split: set(table[column]) for split, table in splits.items()}, called or column, place)
     if len(set(splits["train"][column])) < 2:
@@ -30,15 +30,15 @@ def check_classes(splits: Mapping[str, pd.DataFrame], column: str, place: Path, 
 
 
 def check_labels(labels: Mapping[str, Collection[str]], called: str, place: Path) -> None:
-    """Refuse labels that differ in case or surrounding space only, and those that training never sees.
+    """Refuse labels that differ only in case or surrounding space, and labels that are missing in train.
 
     Args:
-        labels: of ``train``, ``dev`` and ``test``.
-        called: what users call such a label.
+        labels: all labels of ``train``, ``dev`` and ``test``.
+        called: the users' name of a label.
         place: where the corpus is.
 
     Raises:
-        UserError: the first such label.
+        UserError: the first faulty label.
     """
     _check_spelling((label for split in SPLITS for label in sorted(labels[split])), called, place)
     trained = set(labels["train"])

@@ -1,4 +1,4 @@
-"""LibriSpeech's layout: utterances with their transcripts, read exactly and checked to be all there."""
+"""LibriSpeech's layout: utterances with their transcripts, read exactly and checked to be complete."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PAGE = "openslr.org/12"
 
 
 class LibriSpeechData(Settings):
-    """LibriSpeech, or one's own speech laid out alike."""
+    """LibriSpeech, or your own speech in its layout."""
 
     layout: Literal["librispeech"] = "librispeech"
     """``<split>/<speaker>/<chapter>/<speaker>-<chapter>-<n>.flac`` with ``<speaker>-<chapter>.trans.txt`` in the folder."""  # noqa: E501
     root: Path
     """Folder with ``SPEAKERS.TXT`` and the splits."""
     train_splits: tuple[str, ...] = ("train-clean-100",)
-    """Folders the head is trained on."""
+    """Folders to train the head on."""
     dev_splits: tuple[str, ...] = ("dev-clean",)
-    """Folders that choose the best head."""
+    """Folders to select the best head on."""
     test_splits: tuple[str, ...] = ("test-clean",)
-    """Folders that are scored, together where there are several."""
+    """Folders to score, as one set."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 def read_librispeech(data: LibriSpeechData) -> dict[str, pd.DataFrame]:
@@ -44,8 +44,7 @@ def read_librispeech(data: LibriSpeechData) -> dict[str, pd.DataFrame]:
         Tables with the columns id, wav_path, num_samples, transcription, speaker and corpus_split, sorted by id.
 
     Raises:
-        UserError: a split, audio or a transcript is missing, an id is there twice, or audio is unreadable or not 16
-            kHz.
+        UserError: a split, audio or a transcript is missing, an id occurs twice, or audio is unreadable or not 16 kHz.
     """
     if not (data.root / "SPEAKERS.TXT").is_file():
         raise UserError(
@@ -105,10 +104,10 @@ def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
                 "corpus_split": folder.name,
             }
         )
-    heard = {(path.parent, path.stem) for path in audio}
-    silent = [(chapter, name) for chapter, names in lines.items() for name in names if (chapter, name) not in heard]
-    if silent:
-        chapter, name = silent[0]
+    found = {(path.parent, path.stem) for path in audio}
+    missing = [(chapter, name) for chapter, names in lines.items() for name in names if (chapter, name) not in found]
+    if missing:
+        chapter, name = missing[0]
         raise UserError(
             f"Expected audio of every transcript. Found no {shortened(name)}.flac in {chapter} ({len(silent)} missing "
             f"below {folder}). Restore it ({_PAGE}), or remove its line."
@@ -117,7 +116,7 @@ def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
 
 
 def _transcript(audio: Path, lines: Mapping[Path, Mapping[str, str]]) -> str:
-    """Look up what is said in a file, in the transcripts of its folder."""
+    """Look up a file's transcript in its folder."""
     chapter = audio.parent
     if chapter not in lines:
         raise UserError(
@@ -133,7 +132,7 @@ def _transcript(audio: Path, lines: Mapping[Path, Mapping[str, str]]) -> str:
 
 
 def _read_transcripts(files: Iterable[Path]) -> dict[Path, dict[str, str]]:
-    """Read the lines ``<utterance id> <WORDS>`` of chapters exactly as they are, by folder and id."""
+    """Read the lines ``<utterance id> <WORDS>`` of chapters unchanged, by folder and id."""
     transcripts: dict[Path, dict[str, str]] = {}
     for file in files:
         lines = transcripts.setdefault(file.parent, {})

@@ -1,4 +1,4 @@
-"""The layout ``manifest``: one's own recordings, listed in a table."""
+"""The layout ``manifest``: users' own recordings, listed in a table."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ _PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s"
 
 
 class ManifestData(Settings):
-    """One's own recordings."""
+    """Your own recordings."""
 
     layout: Literal["manifest"] = "manifest"
-    """A table with a row an utterance."""
+    """A table with one row per utterance."""
     manifest: Path
     """CSV (``.csv``, ``.tsv``) or JSON lines (``.jsonl``) with the columns ``path`` (of the audio, relative to this
-    file), ``split`` (``train``, ``dev`` or ``test``) and those of the task. A column ``id`` names utterances otherwise
-    than by their paths. Further columns are kept with the predictions."""
+    file), ``split`` (``train``, ``dev`` or ``test``) and those of the task. An optional column ``id`` names utterances;
+    the default is the path. Other columns are kept with the predictions."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Read one's own recordings into ``train``, ``dev`` and ``test``.
+    """Read a user's own recordings into ``train``, ``dev`` and ``test``.
 
     Args:
         data: the entry in the data file.
-        columns: what the task asks for; every utterance must have a value in each.
+        columns: the columns that the task needs; every utterance must have a value in each.
 
     Returns:
-        Tables with the columns id (unless given, the path without suffix), path, wav_path, num_samples, those that are
-        asked for and those that are there besides, sorted by id.
+        Tables with the columns id (by default the path without suffix), path, wav_path, num_samples, ``columns``, and
+        all other columns of the manifest, sorted by id.
 
     Raises:
-        UserError: no such file or column, an unknown or empty split, a missing value, an id or a file that is there
-            twice, or audio that is missing, unreadable or not 16 kHz.
+        UserError: the file, a column or a value is missing; a split is unknown or empty; an id or a file occurs twice;
+            or audio is missing, unreadable or not 16 kHz.
     """
     file = data.manifest
     table = read_manifest(file, ("path", "split", *columns))
@@ -80,8 +80,8 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
 def read_texts(data: ManifestData, *columns: str) -> dict[str, pd.DataFrame]:
     """Read transcribed recordings: like `read_own_data`, with the column ``text`` as ``transcription``.
 
-    Runs of white space count as one space. Signs that only dev or test have are told as a warning: a head cannot
-    write what it never saw.
+    Runs of white space become one space. A warning lists the characters that only dev or test have: a head cannot
+    write a character it never saw.
     """
     splits = {
         split: table.rename(columns={"text": "transcription"})
@@ -92,7 +92,7 @@ def read_texts(data: ManifestData, *columns: str) -> dict[str, pd.DataFrame]:
     signs = {split: set("".join(table["transcription"])) for split, table in splits.items()}
     if unseen := sorted((signs["dev"] | signs["test"]) - signs["train"]):
         logger.warning(
-            "The texts of dev and test in %s have signs that no training text has: %s. None of them will be "
+            "The texts of dev and test in %s have characters that no training text has: %s. None of them will be "
             "recognised. Spell all texts alike, e.g. in capitals without punctuation.",
             data.manifest,
             " ".join(unseen),
@@ -121,9 +121,9 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
         )
     found = set(table["split"])
     remedy = {
-        "train": "Mark those to learn from as train.",
-        "dev": "Mark a tenth of the training rows as dev: they choose the best head.",
-        "test": "Mark those to be scored on as test, best of speakers that are not in train.",
+        "train": "Mark the rows to train on as train.",
+        "dev": "Mark a tenth of the training rows as dev, to select the best head.",
+        "test": "Mark the rows to score as test, preferably of speakers that are not in train.",
     }
     if empty := [split for split in SPLITS if split not in found]:
         raise UserError(f"Expected rows of train, dev and test in {file}. Found none of {empty[0]}. {remedy[empty[0]]}")
@@ -135,7 +135,7 @@ def _split_remedy(name: str) -> str:
 
 
 def _find(table: pd.DataFrame, file: Path) -> list[Path]:
-    """Name the audio of every row, which must be there."""
+    """Return the audio file of every row. All of them must exist."""
     audio = [file.parent / path for path in table["path"]]
     if missing := [path for path in audio if not path.is_file()]:
         listed = table["path"].iloc[audio.index(missing[0])]
@@ -158,7 +158,7 @@ def _meant(path: Path, root: Path) -> str:
         return f"Did you mean {below.as_posix()!r}? "
     names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     if normalize("NFC", path.name) in {normalize("NFC", name) for name in names}:
-        return "One there has this name with its accents in another encoding (Unicode NFC or NFD): rename it. "
+        return "A file there has this name with another encoding of accents (Unicode NFC or NFD): rename it. "
     near = get_close_matches(path.name, names, n=1)
     return f"Did you mean {near[0]!r}? " if near else ""
 
@@ -179,6 +179,6 @@ def _check_unique(table: pd.DataFrame, audio: Sequence[Path], file: Path) -> Non
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Name a file as the file system does: the same for every path and link to it."""
+    """Return the file system's identity of a file, which all paths and links to it share."""
     status = path.stat()
     return status.st_dev, status.st_ino

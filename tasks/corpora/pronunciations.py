@@ -1,4 +1,4 @@
-"""Pronunciations: a lexicon of words and their phones, as LibriSpeech's."""
+"""Pronunciations: a lexicon of words and their phones, like LibriSpeech's."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FEW = 5
 
 
 def read_lexicon(file: Path) -> dict[str, str]:
-    """Read how words are pronounced: a line a word, which its phones follow, parted by white space.
+    """Read a lexicon: one line per word with its phones, separated by white space.
 
-    Words are upper-case whatever the file has. Of several pronunciations the first is taken.
+    Words are converted to upper case. The first of several pronunciations is used.
 
     Source: s3prl 0.4.18, ``s3prl.dataio.encoder.g2p``.
 
     Raises:
-        UserError: no such file, or a word without phones.
+        UserError: the file is missing, or a word has no phones.
     """
     if not file.is_file():
         raise UserError(
-            f"Expected a lexicon, a line `WORD PHONE PHONE ...` for every word. Found no file at {file}. LibriSpeech's "
+            f"Expected a lexicon, one line `WORD PHONE PHONE ...` per word. Found no file at {file}. LibriSpeech's "
             "are librispeech-lexicon-200k-g2p.txt and librispeech-lexicon-allothers-g2p.txt of "
             "huggingface.co/datasets/s3prl/g2p: join them to one file, or correct lexicon in the data file."
         )
@@ -43,10 +43,10 @@ def read_lexicon(file: Path) -> dict[str, str]:
 
 
 def pronounced(splits: Mapping[str, pd.DataFrame], lexicon: Path) -> dict[str, pd.DataFrame]:
-    """Turn transcriptions into phones, and keep the words in the column ``text``.
+    """Convert transcriptions to phones, and keep the words in the column ``text``.
 
     Raises:
-        UserError: no lexicon, or words that it does not have.
+        UserError: the lexicon or some of its words are missing.
     """
     pronunciations = read_lexicon(lexicon)
     words = [text.upper().split() for table in splits.values() for text in table["transcription"]]

@@ -1,4 +1,4 @@
-"""How recordings of the embedded corpora were made, to be kept with predictions: noise level, room and voice."""
+"""Recording conditions of the embedded corpora, stored with predictions: noise level, room and voice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COLUMNS = ("snr_db", "reverberation_s", "voice")
 
 
 def recording_conditions(wav_paths: Iterable[str]) -> dict[str, Mapping[str, str]]:
-    """Look up what the manifests of embedded corpora say of recordings.
+    """Look up the recording conditions in the manifests of embedded corpora.
 
     Args:
-        wav_paths: of audio files, of embedded corpora or not.
+        wav_paths: audio files of any corpora.
 
     Returns:
-        Path to the columns `COLUMNS`; no entry for recordings of other corpora.
+        Maps paths to the columns `COLUMNS`. Recordings of other corpora have no entry.
     """
     found: dict[str, Mapping[str, str]] = {}
     for wav_path in set(wav_paths):

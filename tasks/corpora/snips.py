@@ -23,7 +23,7 @@ TRANSCRIPTS = "all.iob.snips.txt"
 _SPLIT_FOLDERS = {"train": "train", "dev": "valid", "test": "test"}
 _RESTORE = "Prepare Audio SNIPS as s3prl describes (docs/superb.md there, SF), or correct root in the data file."
 
-# What s3prl's recipe does to the words before anything is learned from them.
+# How s3prl's recipe normalises words.
 # Source: s3prl 0.4.18, problem/asr/superb_sf.py, audio_snips_for_slot_filling.
 _REPLACED = {"楽園追放": "EXPELLED", "官方杂志": "", "\N{EN DASH}": "-", "&": " AND "}
 _LETTERS = str.maketrans('ÁÃÄÅÆÇÈÉÊËÍÏÐÒÓÔÖØÚÛĘŃŌŞŪ"', "AAAAACEEEEIIDOOOOOUUENOSU ")
@@ -31,7 +31,7 @@ _PUNCTUATION = "?!.,;-\N{EN DASH}…"
 
 
 class SNIPSData(Settings):
-    """Audio SNIPS, or one's own requests laid out alike."""
+    """Audio SNIPS, or your own requests in its layout."""
 
     layout: Literal["snips"] = "snips"
     """``all.iob.snips.txt``, and ``{train,valid,test}`` with ``<speaker>-snips-<split>-<n>.wav`` at any depth."""
@@ -47,17 +47,17 @@ class SNIPSData(Settings):
         "Matthew",
         "Salli",
     )
-    """Who is heard of the folder ``train``; everyone if empty."""
+    """Speakers to read from the folder ``train``; all if empty."""
     dev_speakers: tuple[str, ...] = ("Aditi", "Amy", "Geraint", "Nicole")
-    """Who is heard of the folder ``valid``; everyone if empty."""
+    """Speakers to read from the folder ``valid``; all if empty."""
     test_speakers: tuple[str, ...] = ("Brian", "Emma", "Raveena", "Russell")
-    """Who is heard of the folder ``test``; everyone if empty."""
+    """Speakers to read from the folder ``test``; all if empty."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 class _Request(NamedTuple):
-    """One line of the transcripts, as s3prl's recipe takes it."""
+    """One line of the transcripts, normalised like in s3prl's recipe."""
 
     transcription: str
     iob: str
@@ -67,14 +67,14 @@ class _Request(NamedTuple):
 def read_snips(data: SNIPSData) -> dict[str, pd.DataFrame]:
     """Read the corpus into ``train``, ``dev`` and ``test``.
 
-    Audio that has no line in the transcripts is left out, as s3prl does.
+    Audio without a line in the transcripts is left out, as in s3prl.
 
     Returns:
         Tables with the columns id, wav_path, num_samples, transcription (words as s3prl normalises them), iob (the slot
         of every word, ``O`` for none), intent, speaker and corpus_split, sorted by id.
 
     Raises:
-        UserError: transcripts, audio or a speaker is missing, an id is there twice, a line is malformed, or audio is
+        UserError: transcripts, audio or a speaker is missing, an id occurs twice, a line is malformed, or audio is
             unreadable or not 16 kHz.
     """
     lines = _read_lines(data.root / TRANSCRIPTS)
@@ -107,7 +107,7 @@ def _read_split(folder: Path, lines: Mapping[str, str], speakers: tuple[str, ...
 
 
 def _warn_of_lines_left_out(lines: Iterable[str], chosen: Mapping[str, tuple[str, ...]]) -> None:
-    """Warn of transcripts that belong to no split, or to a speaker of whom no split takes any."""
+    """Warn of transcripts that belong to no split or to no chosen speaker."""
     is_choice = all(chosen.values())
     speakers = {speaker for names in chosen.values() for speaker in names}
     left = [
@@ -118,8 +118,8 @@ def _warn_of_lines_left_out(lines: Iterable[str], chosen: Mapping[str, tuple[str
     ]
     if left:
         logger.warning(
-            "%d lines of %s are not read, such as %s: no split, or a speaker of none. Rename them, name the speakers "
-            "in the data file, or ignore this if they do not belong to the corpus.",
+            "%d lines of %s are not read, such as %s: they belong to no split or no chosen speaker. Rename them, name "
+            "the speakers in the data file, or ignore this if they do not belong to the corpus.",
             len(left),
             TRANSCRIPTS,
             shortened(left[0]),
@@ -158,14 +158,14 @@ def _check_complete(
             f"Expected .wav files of {shortened(', '.join(speakers)) or 'any speaker'} with a line in {TRANSCRIPTS} "
             f"below {folder}. Found {'none' if folder.is_dir() else 'no such folder'}. {_RESTORE}"
         )
-    heard = {_speaker(name) for name in audio}
-    if silent := [speaker for speaker in speakers if speaker not in heard]:
+    found = {_speaker(name) for name in audio}
+    if lacking := [speaker for speaker in speakers if speaker not in found]:
         raise UserError(
             f"Expected audio of {shortened(silent[0])} in {folder}. Found that of "
             f"{shortened(', '.join(sorted(heard)))}. Restore it, or name other speakers in the data file."
         )
     wanted = (name for name in lines if name.split("-")[1:-1] == ["snips", folder.name])
-    if missing := [name for name in wanted if name not in audio and _speaker(name) in (speakers or heard)]:
+    if missing := [name for name in wanted if name not in audio and _speaker(name) in (speakers or found)]:
         raise UserError(
             f"Expected audio of every line of {TRANSCRIPTS}. Found no {shortened(missing[0])}.wav in {folder} "
             f"({len(missing)} missing). Restore it, or remove its line."
@@ -177,7 +177,7 @@ def _speaker(name: str) -> str:
 
 
 def _read_lines(file: Path) -> dict[str, str]:
-    """Read what stands after the id in every line."""
+    """Map the id of every line to the rest of the line."""
     if not file.is_file():
         raise UserError(f"Expected Audio SNIPS. Found no {file}. {_RESTORE}")
     lines: dict[str, str] = {}
@@ -193,8 +193,8 @@ def _read_lines(file: Path) -> dict[str, str]:
 
 
 def _parsed(name: str, line: str, file: Path) -> _Request:
-    """Take a line apart, and normalise its words as s3prl does."""
-    # At the plain space alone: real transcripts have other spaces within words.
+    """Parse a line, and normalise its words as s3prl does."""
+    # Split only at plain spaces: real transcripts have other spaces within words.
     text, *annotations = [part.strip().split(" ") for part in line.split("\t")]
     if len(annotations) != 1 or len(annotations[0]) < 2 or len(text) < 2 or (text[0], text[-1]) != ("BOS", "EOS"):
         raise UserError(

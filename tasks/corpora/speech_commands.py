@@ -23,23 +23,23 @@ _ARCHIVES = "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz an
 
 
 class SpeechCommandsData(Settings):
-    """Speech Commands v0.01, or one's own words laid out alike."""
+    """Speech Commands v0.01, or your own words in its layout."""
 
     layout: Literal["speech_commands"] = "speech_commands"
-    """A folder a word, with ``<speaker>_nohash_<n>.wav`` files."""
+    """One folder per word, with ``<speaker>_nohash_<n>.wav`` files."""
     root: Path
     """Training archive: folders of words, and ``_background_noise_``."""
     test_root: Path
-    """Test archive: its folders are the classes, ``_unknown_`` and ``_silence_`` among them."""
+    """Test archive. Its folders are the classes, including ``_unknown_`` and ``_silence_``."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 def read_speech_commands(data: SpeechCommandsData) -> dict[str, pd.DataFrame]:
     """Read the corpus into ``train``, ``dev`` and ``test``, with SUPERB's partition and classes.
 
-    The folders of the test archive are the classes; every other training folder is ``_unknown_``. Silence is cut into
-    1 s segments; the training archive's noise is silence in train and dev alike.
+    The folders of the test archive are the classes; every other training folder is ``_unknown_``. Noise files are cut
+    into 1 s segments of silence; train and dev share the training archive's noise.
 
     Returns:
         Tables with the columns id, wav_path, num_samples, label, start_sec and end_sec (NaN: the whole file).
@@ -76,7 +76,7 @@ def _folders(root: Path, key: str) -> list[Path]:
     folders = sorted(path for path in root.glob("*") if path.is_dir() and not _is_hidden(path.name))
     if not folders:
         raise UserError(
-            f"Expected Speech Commands v0.01, a folder a word, in {root}. "
+            f"Expected Speech Commands v0.01, one folder per word, in {root}. "
             f"Found {'no folders' if root.is_dir() else 'nothing'} there. "
             f"Unpack {_ARCHIVES}, or correct {key} in the data file."
         )
@@ -95,7 +95,7 @@ def _clips(folder: Path) -> list[Path]:
 
 
 def _check_classes(trained: set[str], tested: set[str], data: SpeechCommandsData) -> None:
-    """Refuse classes that only one of the two archives has."""
+    """Refuse classes that are missing in one of the two archives."""
     if untrained := sorted(tested - trained):
         source = {SILENCE: f"{data.root / NOISE_FOLDER}", UNKNOWN: f"further words in {data.root}"}
         label = untrained[0]
@@ -111,7 +111,7 @@ def _check_classes(trained: set[str], tested: set[str], data: SpeechCommandsData
 
 
 def partition(name: str) -> str:
-    """Assign a clip by its speaker: 10 % dev, 10 % unused, as the corpus' own rule tells."""
+    """Assign a clip by its speaker: 10 % dev, 10 % unused, by the corpus's own rule."""
     speaker = re.sub(r"_nohash_.*$", "", name)
     bins = 2**27
     percent = int(hashlib.sha1(speaker.encode(errors="surrogateescape")).hexdigest(), 16) % bins * (100.0 / (bins - 1))
@@ -121,7 +121,7 @@ def partition(name: str) -> str:
 def _table(clips: list[tuple[str, Path]], *, resample: bool) -> pd.DataFrame:
     files = read_headers([clip for _, clip in clips], resample=resample)
     rows = [row for (label, _), file in zip(clips, files, strict=True) for row in _rows(label, file)]
-    # s3prl draws its batches by position in the table that is sorted by id.
+    # s3prl draws batches by position in the table sorted by id.
     rows.sort(key=lambda row: str(row["id"]))
     return pd.DataFrame(rows)
 

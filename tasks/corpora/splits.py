@@ -13,7 +13,7 @@ SPLITS = ("train", "dev", "test")
 
 
 def split_sizes(splits: Mapping[str, pd.DataFrame]) -> dict[str, SplitSize]:
-    """Count utterances and sum up durations, by split."""
+    """Count utterances and add up durations, by split."""
     return {
         split: SplitSize(num_utterances=len(table), duration_s=int(table["num_samples"].sum()) / SAMPLE_RATE_HZ)
         for split, table in splits.items()

@@ -1,4 +1,4 @@
-"""Reads the text files of corpora."""
+"""Reads text files of corpora."""
 
 from bench.files.text import read_text
 

@@ -1,4 +1,4 @@
-"""VoxCeleb1's layout for speaker identification: videos of known speakers, split by a file of the corpus."""
+"""VoxCeleb1's layout for speaker identification, split by the corpus's ``iden_split.txt``."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PAGE = "robots.ox.ac.uk/~vgg/data/voxceleb"
 
 
 class VoxCeleb1Data(Settings):
-    """VoxCeleb1, or one's own speakers laid out alike."""
+    """VoxCeleb1, or your own speakers in its layout."""
 
     layout: Literal["voxceleb1"] = "voxceleb1"
-    """``<dev|test>/wav/id<number>/<video>/<n>.wav``; both folders hold speakers of all three splits."""
+    """``<dev|test>/wav/id<number>/<video>/<n>.wav``. Both folders hold speakers of all three splits."""
     root: Path
     """Folder with ``dev``, ``test`` and ``iden_split.txt``."""
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files with another rate to 16 kHz instead of refusing them."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class _Line:
 
 
 def read_voxceleb1(data: VoxCeleb1Data) -> dict[str, pd.DataFrame]:
-    """Read the corpus into ``train``, ``dev`` and ``test``, as its split file says.
+    """Read the corpus into ``train``, ``dev`` and ``test``, by its split file.
 
     Returns:
         Tables with the columns id (``<speaker>-<video>-<n>``), wav_path, num_samples, label (``speaker_0`` is
         id10001), speaker and video, sorted by id.
 
     Raises:
-        UserError: the split file is missing, malformed or leaves a split empty; audio is missing, there twice,
+        UserError: the split file is missing, malformed or leaves a split empty; or audio is missing, duplicated,
             unreadable or not 16 kHz.
     """
     lines = _read_split_file(data.root / SPLIT_FILE)
@@ -105,7 +105,7 @@ def _read_split_file(file: Path) -> list[_Line]:
 
 
 def _find(root: Path, lines: Sequence[_Line]) -> list[Path]:
-    """Find every line's audio in one of the two parts."""
+    """Find the audio of every line in one of the folders ``dev`` and ``test``."""
     folders = [root / part / "wav" for part in PARTS]
     listed = {folder: list(files_below(folder)) for folder in folders}
     there: dict[Path, list[Path]] = defaultdict(list)

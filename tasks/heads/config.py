@@ -1,4 +1,4 @@
-"""What the configurations of all tasks share: how a downstream head is trained, and on how much of a corpus.
+"""Settings that all tasks share: how a head is trained, and on how much of the corpus.
 
 Importing this module does not import torch.
 """
@@ -28,10 +28,10 @@ SMOKE: dict[str, Any] = {"total_steps": 20, "eval_interval_steps": 10, "save_int
 
 
 class HeadConfig(Settings):
-    """Training of a downstream head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
+    """Training of a head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
 
     features: ClassVar[Literal["means", "frames"]] = "frames"
-    """What the head needs of the hidden states, see `tasks.feature_cache.features.Kind`."""
+    """Which features the head trains on, see `tasks.feature_cache.features.Kind`."""
 
     total_steps: Steps
     """Optimizer steps."""
@@ -66,12 +66,12 @@ class HeadConfig(Settings):
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete settings that an earlier version kept with what it did without saying so."""
+        """Add defaults that an earlier version applied without storing them."""
         is_limited = settings.get("max_train_utterances") or settings.get("max_eval_utterances")
         return {"subset_draw": "shortest", **settings} if is_limited else dict(settings)
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words; tasks add their own."""
+        """Return the arguments of s3prl's recipe. Tasks add their own."""
         return {
             "num_workers": self.num_workers,
             "build_batch_sampler": {
@@ -91,7 +91,7 @@ class HeadConfig(Settings):
     def feature_store(
         self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
     ) -> tuple[Path, int]:
-        """Say where the features for this head are kept and how many bytes they take at most.
+        """Return the folder of this head's features and the most bytes they can take.
 
         See `bench.contracts.KeepsFeatures`.
         """
@@ -104,17 +104,17 @@ class HeadConfig(Settings):
             num_utterances = min(size.num_utterances, limits.get(split) or size.num_utterances)
             frames += num_utterances
             if self.features == "frames":
-                # One frame a stride begun, of utterances of the mean length.
+                # One frame per started stride, for utterances of mean length.
                 share = num_utterances / max(1, size.num_utterances)
                 frames += share * size.duration_s * SAMPLE_RATE_HZ / upstream.stride
         frame_bytes = (upstream.num_layers + 1) * upstream.dim * DTYPES[self.features].itemsize
         return store_folder(weights, self.features, context), round(frames * frame_bytes)
 
     def limited(self, splits: Mapping[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
-        """Cut the splits to the configured sizes, taking from each value of the column ``by``, if any, in turn.
+        """Limit the splits to the configured sizes, stratified by the column ``by`` if it exists.
 
         Raises:
-            UserError: ``max_duration_s`` leaves nothing of a split.
+            UserError: ``max_duration_s`` leaves a split empty.
         """
         return {
             name: _stratified(
@@ -137,18 +137,18 @@ class HeadConfig(Settings):
                 f"{shortest_s:.1f} s. Raise max_duration_s, or cut the recordings."
             )
         if len(short) < len(frame):
-            logger.info("%d of %d utterances of %s are left out: too long", len(frame) - len(short), len(frame), split)
+            logger.info("Left out %d of %d utterances of %s: too long", len(frame) - len(short), len(frame), split)
         return short.reset_index(drop=True)
 
 
 def _stratified(frame: pd.DataFrame, by: str, limit: int | None, draw: int | str) -> pd.DataFrame:
-    """Draw ``limit`` rows, as evenly as can be from the groups, and keep the frame's order."""
+    """Draw ``limit`` rows, as evenly as possible from the groups, and keep the frame's order."""
     if limit is None or len(frame) <= limit:
         return frame
     if draw == "shortest":
         ordered = frame.sort_values(["num_samples", "id"], kind="stable")
     else:
-        # By the name, so that a draw depends neither on the order of files nor on the machine.
+        # Ranked by the hash of the id, so the draw depends neither on the order of files nor on the machine.
         ordered = frame.sort_values("id", key=lambda names: names.map(lambda name: _rank(name, draw)), kind="stable")
     turn = ordered.groupby(by if by in frame else lambda _: 0).cumcount()
     chosen = turn.sort_values(kind="stable").index[:limit]

@@ -1,4 +1,4 @@
-"""The learning rate of a downstream head: as configured, or the one of a grid that does best on dev."""
+"""Trains and scores a head at the configured learning rate, or at the best one of a grid on dev."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tasks.heads.config import HeadConfig
 logger = logging.getLogger(__name__)
 
 SEARCH_SEED = 0
-"""Of the heads that are compared. The cell of this seed goes on with the winner's training instead of repeating it."""
+"""Seed of the searched heads. The cell with this seed continues the winner's training instead of repeating it."""
 
 Config = TypeVar("Config", bound=HeadConfig)
 
 TrainHead = Callable[[Config, Path, Context, Sequence[str]], Evaluation]
-"""Trains a head in a folder, and scores it on the splits named (``dev``, ``test``); the settings have ``loss`` by
-split."""
+"""Trains a head in a folder, and scores it on the given splits (``dev``, ``test``). The returned settings hold ``loss``
+by split."""
 
 
 def evaluate_head(
@@ -42,23 +42,22 @@ def evaluate_head(
     workdir: Path,
     context: Context,
 ) -> Evaluation:
-    """Train and score a head at the configured learning rate, or at the best of the grid on dev.
+    """Train and score a head at the configured learning rate, or at the best one of the grid on dev.
 
-    The search is done once for all seeds of a model and task; interrupted, it goes on where it was. Test is not
-    touched by it.
+    The search runs once for all seeds of a model and task, never touches test, and resumes after an interruption.
 
     Args:
-        train: the task's.
-        config: of the head.
-        metric: the one that decides.
-        upstream: frozen.
-        corpus: all that the task hears, by split or part.
-        workdir: of this head.
-        context: of this head.
+        train: trains and scores one head.
+        config: settings of the head.
+        metric: decides between learning rates.
+        upstream: the frozen model.
+        corpus: all tables of the corpus.
+        workdir: folder of this head.
+        context: seed, device, protocol and the folder shared by all seeds.
 
     Returns:
-        What ``train`` returns; the settings also have ``learning_rate`` and, after a search, ``learning_rate_search``
-        with the score of every candidate (null where its loss is not finite).
+        The result of ``train``. Its settings also hold ``learning_rate`` and, after a search,
+        ``learning_rate_search`` with the score of every candidate (null if its loss is not finite).
 
     Raises:
         UserError: no candidate has a finite loss.
@@ -77,7 +76,7 @@ def evaluate_head(
             "Give others with --set tasks.<name>.learning_rates=[...]."
         )
     if len(scores) > 1 and rate in (min(scores), max(scores)):
-        logger.warning("learning rate: %g is at the edge of the grid; a wider one may do better", rate)
+        logger.warning("learning rate: %g is at the edge of the grid; a wider grid may do better", rate)
     place = folder / str(rate) if context.seed == SEARCH_SEED else workdir
     evaluation = train(config.model_copy(update={"learning_rate": rate}), place, context, scored)
     search = {
@@ -92,7 +91,7 @@ def evaluate_head(
 def _search(
     train: TrainHead[Config], config: Config, metric: Metric, folder: Path, context: Context
 ) -> dict[float, float | None]:
-    """Score every candidate on dev, keeping the scores, and the training of the best so far."""
+    """Score every candidate on dev. Store all scores, and the training of the best candidate so far."""
     scores: dict[float, float | None] = {}
     for rate in sorted(config.learning_rates):
         result = folder / f"{rate}.json"
@@ -104,8 +103,8 @@ def _search(
             kept = {metric.name: evaluation.scores["dev"][metric.name] if is_finite else None}
             write_sealed_json(result, kept)
         scores[rate] = kept[metric.name]
-        told = "no finite loss" if scores[rate] is None else f"{metric.name} {scores[rate]:.4f} on dev"
-        logger.info("learning rate %g: %s", rate, told)
+        outcome = "no finite loss" if scores[rate] is None else f"{metric.name} {scores[rate]:.4f} on dev"
+        logger.info("learning rate %g: %s", rate, outcome)
         best = _best(scores, metric)
         for loser in scores.keys() - {best}:
             shutil.rmtree(folder / str(loser), ignore_errors=True)
@@ -113,7 +112,7 @@ def _search(
 
 
 def _best(scores: Mapping[float, float | None], metric: Metric) -> float | None:
-    """Choose among the candidates with a score; the smallest of equals."""
+    """Return the candidate with the best score, the smallest one on a tie, or None if no loss is finite."""
     finite = {rate: score for rate, score in sorted(scores.items()) if score is not None}
     if not finite:
         return None
@@ -121,7 +120,7 @@ def _best(scores: Mapping[float, float | None], metric: Metric) -> float | None:
 
 
 def _identity(config: HeadConfig, upstream: Upstream, corpus: Mapping[str, pd.DataFrame], context: Context) -> str:
-    """Name all that the candidates' scores depend on, but the grid."""
+    """Hash everything the candidates' scores depend on, except the grid itself."""
     from bench.upstream.checkpoint import weights_hash
     from tasks.bridge.interrupted_work import data_sha256
 

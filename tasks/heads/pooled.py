@@ -12,7 +12,7 @@ ACCURACY = Metric("accuracy", higher_is_better=True, primary=True)
 
 
 class PooledHeadConfig(HeadConfig):
-    """Training of SUPERB's utterance-level head. It has no activation, so that time means are all it needs.
+    """Training of SUPERB's utterance-level head. It has no activation, so time means of the features suffice.
 
     Source: s3prl 0.4.18, ``MeanPoolingLinear``.
     """
@@ -23,7 +23,7 @@ class PooledHeadConfig(HeadConfig):
     """Width between the two linear layers."""
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words."""
+        """Return the arguments of s3prl's recipe."""
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
 

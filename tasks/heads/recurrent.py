@@ -12,7 +12,7 @@ from tasks.heads.config import MINI, PAPER, SMOKE, HeadConfig
 
 
 class SpecAugment(Settings):
-    """Masks on the weighted sum of hidden states, in training only. Widths are drawn anew for every mask."""
+    """Masks on the weighted sum of hidden states, in training only. Each mask draws its own width."""
 
     max_frequency_mask: Width = 50
     """Widest mask, in feature dimensions."""
@@ -26,7 +26,7 @@ class SpecAugment(Settings):
     """Furthest shift of the point that time is warped around, in frames; 0 warps nothing."""
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the masks in s3prl's words."""
+        """Return s3prl's arguments of SpecAugment."""
         return {
             "apply_time_warp": self.time_warp_window > 0,
             "time_warp_window": self.time_warp_window,
@@ -57,7 +57,7 @@ class RecurrentHeadConfig(HeadConfig):
     """Augmentation of the features."""
 
     def recipe_arguments(self) -> dict[str, Any]:
-        """Spell the configuration in s3prl's words."""
+        """Return the arguments of s3prl's recipe."""
         layers = self.num_lstm_layers
         downstream = {
             "model_conf": {
@@ -73,7 +73,7 @@ class RecurrentHeadConfig(HeadConfig):
         return {**super().recipe_arguments(), "build_downstream": downstream}
 
 
-# SUPERB's masks would cover most of a narrow upstream, and a short training cannot make up for that.
+# SUPERB's masks would cover most of a narrow upstream, which a short training cannot compensate.
 _LIGHT_MASKS = SpecAugment(
     max_frequency_mask=10, num_frequency_masks=1, max_time_mask=10, num_time_masks=1, time_warp_window=0
 )

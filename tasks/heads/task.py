@@ -1,4 +1,4 @@
-"""What all tasks of the suite do alike: read, check, limit, train a head by s3prl's recipe, score."""
+"""The base class of the suite's tasks: read and check a corpus, train a head with s3prl's recipe, score it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ Data = TypeVar("Data", bound=Settings)
 
 
 class HeadTask(ABC, Generic[Config, Data]):
-    """A downstream head on a frozen upstream, trained by one of s3prl's recipes and scored on all of dev and test.
+    """A downstream head on a frozen upstream, trained with an s3prl recipe and scored on all of dev and test.
 
-    A task gives what it is (the class variables), its corpus (`read`) and an utterance's share of its metrics
-    (`counts`). This is one way to fulfil `bench.contracts.Task`; tasks of other packages have their own.
+    A subclass sets the class variables, reads its corpus (`read`) and computes each utterance's contribution to the
+    metrics (`counts`). Tasks of other packages may implement `bench.contracts.Task` without this class.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
-    """The first one decides between learning rates."""
+    """The learning-rate search uses the first one."""
     config_type: ClassVar[type[Settings]]
     layouts: ClassVar[Mapping[str, type[Settings]]]
     presets: ClassVar[Mapping[str, Settings]]
     recipe: ClassVar[tuple[str, str]]
     """Module and class in s3prl."""
     balance: ClassVar[str]
-    """The column whose values share a limited number of utterances."""
+    """Column by which subsets are stratified: class or speaker."""
 
     def __init__(self, config: Config) -> None:
         """Keep the configuration."""
@@ -50,33 +50,32 @@ class HeadTask(ABC, Generic[Config, Data]):
 
     @abstractmethod
     def read(self, data: Data) -> dict[str, pd.DataFrame]:
-        """Read the corpus, with all that can be wrong about it told.
+        """Read and check the corpus.
 
         Returns:
             Tables ``train``, ``dev`` and ``test``, see `tasks.bridge.recipe.Splits`.
 
         Raises:
-            UserError: what is missing, unreadable or contradictory, and where.
+            UserError: something is missing, unreadable or contradictory.
         """
 
     @staticmethod
     @abstractmethod
     def counts(reference: str, prediction: str) -> Counts:
-        """Count an utterance's share of every metric, see `tasks.metrics.counts`."""
+        """Compute an utterance's contribution to every metric, see `tasks.metrics.counts`."""
 
     def check(self, data: Data) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, contradictory, unreadable or not 16 kHz.
 
-        What was read is kept: listing a large corpus and reading its headers takes minutes, and every model and seed
-        would begin with it.
+        The tables are kept for `evaluate`: listing a large corpus and reading its headers takes minutes.
 
         Returns:
-            What there is of each table of `read`.
+            The size of each table of `read`.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: something is missing or unusable.
         """
-        # An installation on which no head can be trained is found here, before compression.
+        # Find a broken s3prl installation here, before compression.
         import tasks.bridge.run  # noqa: F401
 
         self._checked[data] = self.read(data)
@@ -87,14 +86,14 @@ class HeadTask(ABC, Generic[Config, Data]):
         return corpus_sha256(self.checked(data), {self.balance})
 
     def checked(self, data: Data) -> dict[str, pd.DataFrame]:
-        """Return what the last `check` has read of a corpus; without one, read it."""
+        """Return the tables that `check` has read, or read them now."""
         return self._checked[data] if data in self._checked else self.read(data)
 
     def evaluate(self, upstream: Upstream, data: Data, workdir: Path, context: Context) -> Evaluation:
         """Train the head and score it on the whole dev and test sets.
 
         Raises:
-            UserError: the corpus is unusable, or audio turned out to be torn or not finite.
+            UserError: the corpus is unusable, or an audio file is damaged or not finite.
         """
         corpus = self.checked(data)
         train = partial(self.train, upstream, corpus)
@@ -109,17 +108,17 @@ class HeadTask(ABC, Generic[Config, Data]):
         context: Context,
         scored: Sequence[str],
     ) -> Evaluation:
-        """Train a head whose learning rate is known, and score it on the splits named.
+        """Train a head at a given learning rate, and score it on some splits.
 
         Args:
-            upstream: frozen.
-            corpus: ``train``, ``dev`` and ``test``.
-            config: of the head.
-            workdir: for checkpoints.
+            upstream: the frozen model.
+            corpus: tables ``train``, ``dev`` and ``test``.
+            config: settings of the head.
+            workdir: folder for checkpoints.
             context: seed, device and protocol.
             scored: ``dev`` and ``test``, or ``dev`` alone.
         """
-        # It takes torch and s3prl with it, which those who only list tasks need not wait for.
+        # Imports torch and s3prl, which listing tasks does not need.
         from tasks.bridge.run import run_recipe
 
         result = run_recipe(
@@ -136,6 +135,6 @@ class HeadTask(ABC, Generic[Config, Data]):
         return self.score(result)
 
     def score(self, result: RecipeResult) -> Evaluation:
-        """Score what the head said: by default, by the sums of all utterances' counts."""
+        """Score the predictions: by default, each metric is the ratio of the summed counts."""
         scores = {split: ratios(rows) for split, rows in result.predictions_by_split().items()}
         return Evaluation(scores=scores, predictions=result.predictions, settings=result.settings)

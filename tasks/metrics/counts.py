@@ -1,6 +1,6 @@
-"""Each utterance's share of a metric: every metric here is a ratio of sums over utterances.
+"""Each utterance's contribution to a metric. Every metric here is a ratio of sums over utterances.
 
-Kept with every prediction, they let two models be compared utterance by utterance, see `bench.comparison.compare`.
+Stored with each prediction, so two models can be compared utterance by utterance, see `bench.comparison.compare`.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import Any
 from tasks.metrics.error_rates import character_counts, word_counts
 
 Counts = dict[str, list[float]]
-"""Metric to its numerator and denominator."""
+"""Maps each metric to its numerator and denominator."""
 
 
 def accuracy_counts(reference: object, prediction: object) -> Counts:
-    """Count a right answer: one of one, or none of one."""
+    """Count a correct answer."""
     return {"accuracy": [int(reference == prediction), 1]}
 
 
 def transcript_counts(reference: str, prediction: str) -> Counts:
-    """Count what makes up word and character error rate."""
+    """Count the edits and lengths of the word and character error rates."""
     return {"wer": word_counts(reference, prediction), "cer": character_counts(reference, prediction)}
 
 
 def phone_counts(reference: str, prediction: str) -> Counts:
-    """Count what makes up the phone error rate."""
+    """Count the edits and the length of the phone error rate."""
     return {"per": word_counts(reference, prediction)}
 
 
 def slot_counts(reference: str, prediction: str) -> Counts:
-    """Take s3prl's slot metrics apart.
+    """Split s3prl's slot metrics into numerators and denominators.
 
-    The slot-type F1 is a mean over utterances. The slot-value CER is edits by characters over the values of all
-    reference slots; values of a type that was not recognised count whole.
+    The slot-type F1 is a mean over utterances. The slot-value CER divides edits by characters, summed over the values
+    of all reference slots; every character of a missed slot counts as an edit.
 
     Source: s3prl 0.4.18, ``s3prl.metric.slot_filling``.
     """
-    # It takes torch with it, which those who only list tasks need not wait for.
+    # Imports torch, which listing tasks does not need.
     from tasks.bridge import s3prl_compat
 
     s3prl_compat.install()
     metric: Any = import_module("s3prl.metric.slot_filling")
     values_by_type, _ = metric.get_slot_dict(reference, reference)
     num_characters = sum(len(value) for values in values_by_type.values() for value in values)
-    # A whole number of edits, which the ratio of two floats may miss by a bit.
+    # Edits are whole numbers; the product of two floats may miss them by a rounding error.
     edits = round(metric.slot_value_cer([prediction], [reference]) * num_characters) if num_characters else 0
     return {
         "slot_type_f1": [metric.slot_type_f1([prediction], [reference]), 1],
@@ -55,7 +55,7 @@ def slot_counts(reference: str, prediction: str) -> Counts:
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Score predictions: of every metric, the sum of their numerators by the sum of their denominators."""
+    """Score predictions: for every metric, the sum of numerators divided by the sum of denominators."""
     return {
         metric: sum(row["counts"][metric][0] for row in rows) / sum(row["counts"][metric][1] for row in rows)
         for metric in rows[0]["counts"]
@@ -63,13 +63,13 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def with_unit_weight(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Scale the counts of a part (a fold) so that the ratio of sums over several parts is the mean of their scores.
+    """Scale the counts of a fold so that the ratio of sums over folds is the mean of the folds' scores.
 
     Args:
-        rows: predictions of one part, ``dev`` and ``test`` among each other.
+        rows: predictions of one fold, on ``dev`` and ``test``.
 
     Returns:
-        The same with counts whose denominators sum to 1 in each split and metric.
+        The rows, with counts whose denominators sum to 1 in each split and metric.
     """
     totals: Counter[tuple[str, str]] = Counter()
     for row in rows:

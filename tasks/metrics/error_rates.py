@@ -9,7 +9,7 @@ import jiwer
 
 
 class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
-    """Words as s3prl counts them: two spaces in a row have an empty word between them."""
+    """Splits words like s3prl: two spaces in a row have an empty word between them."""
 
     def process_string(self, s: str) -> list[str]:
         return s.split(" ")
@@ -19,14 +19,14 @@ class _SplitAtSpaces(jiwer.AbstractTransform):  # type: ignore[misc]
 
 
 class _Characters(_SplitAtSpaces):
-    """Every character counts, spaces too."""
+    """Splits into characters, including spaces."""
 
     def process_string(self, s: str) -> list[str]:
         return list(s)
 
 
 def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[str, int]:
-    """Count the substitutions, deletions and insertions that make up the word error rate, and the words said right."""
+    """Count the substitutions, deletions and insertions of the word error rate, and the correct words."""
     words = _SplitAtSpaces()
     found = jiwer.process_words(list(references), list(predictions), words, words)
     return {
@@ -38,12 +38,12 @@ def word_errors(references: Sequence[str], predictions: Sequence[str]) -> dict[s
 
 
 def word_counts(reference: str, prediction: str) -> list[float]:
-    """Count the edits and the reference's words: an utterance's share of a word error rate."""
+    """Count the edits and the reference's words: an utterance's contribution to the word error rate."""
     return _edits_by_length(reference, prediction, _SplitAtSpaces())
 
 
 def character_counts(reference: str, prediction: str) -> list[float]:
-    """Count the edits and the reference's characters: an utterance's share of a character error rate."""
+    """Count the edits and the reference's characters: an utterance's contribution to the character error rate."""
     return _edits_by_length(reference, prediction, _Characters())
 
 
@@ -54,5 +54,5 @@ def _edits_by_length(reference: str, prediction: str, split: _SplitAtSpaces) -> 
 
 
 def texts(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Part predictions into references and what was recognised."""
+    """Return the references and the predictions."""
     return [row["reference"] for row in rows], [row["prediction"] for row in rows]

@@ -79,7 +79,7 @@ class TestReading:
         rows[-1]["text"] = "Na!"
         with caplog.at_level(logging.WARNING):
             task_of("asr").check(entry_of("asr", write_manifest(rows)))
-        assert "signs that no training text has: ! a." in caplog.text
+        assert ": ! a." in caplog.text
 
     def test_sizes_are_told(self, rows_of: Callable[..., Any], write_manifest: Write) -> None:
         sizes = task_of("er").check(entry_of("er", write_manifest(rows_of("er"))))
