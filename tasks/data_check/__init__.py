@@ -1,1 +1,1 @@
-"""``bench data check``: what is there of every corpus, what is missing, and what is odd."""
+"""``bench data check``: the size of every corpus, missing files, and possible mistakes."""

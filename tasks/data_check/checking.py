@@ -1,4 +1,4 @@
-"""Checks the corpora of a data file, each by itself."""
+"""Checks the corpora of a data file one by one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AUDIO = "audio"
 
 @runtime_checkable
 class ReadsTables(Protocol):
-    """A task that shows its utterances; of another one no more is known than what its ``check`` says."""
+    """A task that shows its utterances. For other tasks, only the result of ``check`` is known."""
 
     def read(self, data: Any) -> Mapping[str, pd.DataFrame]:
         """Read the utterances by split, with at least the columns id, wav_path and num_samples."""
@@ -40,7 +40,7 @@ class ReadsTables(Protocol):
 
 @dataclass
 class _Corpus:
-    """A report, and the files that it is about."""
+    """A report and the files it covers."""
 
     report: CorpusReport
     paths: dict[str, set[Path]] = field(default_factory=dict)
@@ -53,17 +53,17 @@ def check_data(choice: str, tasks: Collection[str] | None, *, full: bool, progre
 
     Args:
         choice: the file.
-        tasks: those to be checked; None is all, and the audio that compression hears.
+        tasks: tasks to check. None: all tasks and the audio for compression.
         full: decode every file.
-        progress: shows what is done.
+        progress: shows the progress.
 
     Raises:
-        UserError: the file is none, or has no entry for a task that is asked for.
+        UserError: the file is unusable, or has no entry for one of ``tasks``.
     """
     if choice in registry.names("bench.corpora"):
         raise UserError(
-            f"Expected a YAML file. Found {choice}, which the suite makes and checks by itself. To look at it, make it "
-            f"with `bench data synth DIR`, and check DIR/data.yaml."
+            f"Expected a YAML file. Found {choice}, which the suite makes and checks itself. To see it, run "
+            f"`bench data synth DIR`, and check DIR/data.yaml."
         )
     named = named_tasks(choice)
     if unknown := [name for name in tasks or () if name not in named]:
@@ -93,8 +93,8 @@ def _step(progress: Progress, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_told() -> Iterator[list[LogRecord]]:
-    """Collect what readers warn of, which is a remark here."""
+def _collected_warnings() -> Iterator[list[LogRecord]]:
+    """Collect the warnings of readers, which become remarks."""
     logger = getLogger("tasks")
     collected = BufferingHandler(capacity=sys.maxsize)
     collected.setLevel(WARNING)
@@ -133,13 +133,13 @@ def _check_task(choice: str, name: str) -> _Corpus:
         _check_entry(plugin(next(iter(plugin.presets.values()))), entry, corpus)
     except UnusableFilesError as error:
         corpus.report.bad_files += error.reasons
-    except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and the other corpora are to be told
+    except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and the other corpora must still be reported
         corpus.report.errors.append(_one_line(error))
     return corpus
 
 
 def _check_entry(task: Any, entry: Any, corpus: _Corpus) -> None:
-    with _warnings_told() as warnings:
+    with _collected_warnings() as warnings:
         tables = task.read(entry) if isinstance(task, ReadsTables) else {}
         sizes = split_sizes(tables) if tables else task.check(entry)
     for split, size in sizes.items():
@@ -151,15 +151,14 @@ def _check_entry(task: Any, entry: Any, corpus: _Corpus) -> None:
 
 
 def _compare_with_tests(corpora: Collection[_Corpus]) -> None:
-    """Tell where compression hears what is scored."""
-    heard = [corpus for corpus in corpora if corpus.report.name == AUDIO]
-    for audio in heard:
+    """Report test recordings that compression trains on."""
+    for audio in [corpus for corpus in corpora if corpus.report.name == AUDIO]:
         for corpus in corpora:
             both = audio.paths.get("train", set()) & corpus.paths.get("test", set())
             if both:
                 audio.report.remarks.append(
-                    f"Compression hears {len(both):,} recordings that {corpus.report.name} is tested on, such as "
-                    f"{min(both)}. Name the training audio alone, e.g. by splits."
+                    f"Compression trains on {len(both):,} test recordings of {corpus.report.name}, such as "
+                    f"{min(both)}. Name only training audio, e.g. with splits."
                 )
 
 
@@ -178,9 +177,9 @@ def _decode(corpora: Collection[_Corpus], progress: Progress) -> None:
         corpus.report.bad_files += [file.error for file in files if file.error]
         corpus.report.remarks += decoding_remarks(files)
         if not files and corpus.report.usable:
-            corpus.report.remarks.append("The task does not say which files it reads: none was decoded.")
+            corpus.report.remarks.append("No file was decoded, because the task does not list its files.")
 
 
 def _one_line(error: Exception) -> str:
-    told = " ".join(str(error).split())
-    return told if isinstance(error, UserError) else f"{type(error).__name__}: {told}"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, UserError) else f"{type(error).__name__}: {message}"

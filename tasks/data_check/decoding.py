@@ -1,4 +1,4 @@
-"""``--full``: every file is decoded."""
+"""``--full``: decodes every file."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from bench.errors import UserError
 
 FULL_SCALE = 32767 / 32768
 CLIPPED_SHARE = 0.001
-"""Of the samples; more are told."""
+"""A larger share of clipped samples is reported."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What decoding a file has shown."""
+    """The result of decoding a file."""
 
     path: Path
     error: str = ""
-    """Why it cannot be used."""
+    """Why the file cannot be used; empty if it can."""
     is_silent: bool = False
     """All samples are zero."""
     clipped_share: float = 0.0
-    """Of the samples, those at full scale."""
+    """Share of the samples at full scale."""
 
 
 def decode_all(resample_of: Mapping[Path, bool]) -> Iterator[Decoded]:
-    """Decode files, in the order given, as many at once as there are processors.
+    """Decode files in order, one thread per processor.
 
     Args:
-        resample_of: the files, and whether each may have another rate than 16 kHz.
+        resample_of: maps each file to whether it may have another rate than 16 kHz.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(decode, resample_of, resample_of.values())
@@ -54,10 +54,10 @@ def decode(path: Path, resample: bool) -> Decoded:
 
 
 def decoding_remarks(decoded: Iterable[Decoded]) -> Iterator[str]:
-    """Tell of files that decode and hold little to learn from."""
+    """Report silent and clipped files."""
     files = list(decoded)
     if silent := [file for file in files if file.is_silent]:
-        yield f"{len(silent):,} of {len(files):,} files hold nothing but zeros, such as {silent[0].path}."
+        yield f"{len(silent):,} of {len(files):,} files contain only zeros, such as {silent[0].path}."
     if clipped := [file for file in files if file.clipped_share > CLIPPED_SHARE]:
         worst = max(clipped, key=lambda file: file.clipped_share)
         yield (

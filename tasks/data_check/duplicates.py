@@ -1,4 +1,4 @@
-"""Recordings that are in two splits."""
+"""Finds recordings that are in two splits."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class _Recording(NamedTuple):
 
 
 def shared_recordings(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], list[tuple[Path, Path]]]:
-    """Find files of equal content in two splits.
+    """Find files with the same content in two splits.
 
-    Only files of equal length are opened, and only those that are equal in the middle are read whole. Segments of a
-    longer file are left out: SUPERB's keyword spotting takes its silence from the same noises in train and dev.
+    Only files of equal length are opened, and only files with the same middle are read completely. Segments of longer
+    files are skipped: SUPERB's keyword spotting cuts silence from the same noises in train and dev.
 
     Returns:
-        For every two splits that share any: each such file of the second, with one of the first that equals it.
+        Maps two splits to pairs of equal files, one pair per such file of the second split.
     """
     alike: dict[Hashable, list[_Recording]] = {
         (): [_Recording(split, *row) for split, table in tables.items() for row in _files(table)]
     }
     keys: tuple[Callable[[_Recording], Hashable], ...] = (_length, _size, _middle, _content)
     for key in keys:
-        alike = _parted(alike, key)
+        alike = _regrouped(alike, key)
     shared: dict[tuple[str, str], list[tuple[Path, Path]]] = defaultdict(list)
     for group in alike.values():
         paths = {split: [recording.path for recording in group if recording.split == split] for split in tables}
@@ -52,10 +52,10 @@ def _files(table: pd.DataFrame) -> list[tuple[Path, int]]:
     return [(Path(path), int(length)) for path, length in zip(whole["wav_path"], whole["num_samples"], strict=True)]
 
 
-def _parted(
+def _regrouped(
     alike: Mapping[Hashable, Sequence[_Recording]], key: Callable[[_Recording], Hashable]
 ) -> dict[Hashable, list[_Recording]]:
-    """Part groups by a further key, and drop the parts that are of one split alone."""
+    """Divide groups by another key, and drop groups with recordings of one split only."""
     recordings = [(known, recording) for known, group in alike.items() for recording in group]
     keys = map_in_threads(lambda pair: key(pair[1]), recordings)
     parts = defaultdict(list)

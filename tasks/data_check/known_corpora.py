@@ -1,4 +1,4 @@
-"""How large the real corpora are."""
+"""The sizes of the real corpora."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pandas as pd
 
 from tasks.corpora.snips import SNIPSData
 
-# Fields that choose what is read; changed, the real corpus' counts say nothing.
+# Fields that select a part of the corpus. If they differ from the defaults, the real corpus's counts do not apply.
 _CHOICES = {SNIPSData: ("train_speakers", "dev_speakers", "test_speakers")}
 
 
 class KnownSize(NamedTuple):
-    """What the real corpus has of a split."""
+    """The size of a split of the real corpus."""
 
     num_utterances: int
     hours: float | None
 
 
 def known_size(entry: Any, split: str, table: pd.DataFrame) -> KnownSize | None:
-    """Say how large a split of the real corpus is.
+    """Return the size of a split of the real corpus.
 
     Args:
-        entry: of the task in the data file, one of its layouts.
+        entry: the task's entry in the data file, one of its layouts.
         split: the split's name.
-        table: what was read of it; a column ``corpus_split`` says which of the corpus' own parts these are.
+        table: the split as read; an optional column ``corpus_split`` names the corpus's own parts.
 
     Returns:
-        The size, or None where it is not known or other parts were chosen.
+        The size, or None if it is unknown or the entry selects other parts.
     """
     kind = type(entry)
     if any(getattr(entry, name) != kind.model_fields[name].default for name in _CHOICES.get(kind, ())):

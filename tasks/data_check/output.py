@@ -1,4 +1,4 @@
-"""What ``bench data check`` prints."""
+"""The output of ``bench data check``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bench.text import printable
 from tasks.data_check.report import CorpusReport
 
 SHOWN_KINDS = 20
-# Names may hold spaces; what ends them are the signs and words of the messages.
+# Paths may contain spaces, so they end at the punctuation and words of our messages.
 _PATH = re.compile(r"/.*?(?=\. |: | is | cannot |, as | \(|$)")
 _NUMBER = re.compile(r"\d[\d.,]*(?! Hz|[\d.,])")
 
 
 def json_report(choice: str, reports: Sequence[CorpusReport]) -> dict[str, Any]:
-    """Put all that was found out in plain values."""
+    """Return all results as plain values."""
     corpora = [{"usable": report.usable, **asdict(report)} for report in reports]
     return {"data": choice, "usable": all(report.usable for report in reports), "corpora": corpora}
 
 
 def print_reports(choice: str, reports: Sequence[CorpusReport]) -> None:
-    """Print a table of sizes, and below it what is wrong or odd, a line each."""
+    """Print a table of sizes, followed by one line per error and remark."""
     print_rendered(_sizes(f"Corpora of {Path(choice).name}", reports))
     for report in reports:
         lines = [f"unusable: {error}" for error in report.errors]
@@ -40,7 +40,7 @@ def print_reports(choice: str, reports: Sequence[CorpusReport]) -> None:
 
 
 def _folded(errors: Sequence[str]) -> list[str]:
-    """Write files with the same fault as one line: their number and the first of them."""
+    """Fold files with the same fault into one line with their number and the first file."""
     alike: dict[str, list[str]] = defaultdict(list)
     for error in errors:
         alike[_kind(error)].append(error)
@@ -54,7 +54,7 @@ def _folded(errors: Sequence[str]) -> list[str]:
 
 
 def _kind(error: str) -> str:
-    """Leave out of an error what differs from file to file: paths, and numbers but for sample rates."""
+    """Remove from an error what differs between files: paths, and numbers except sample rates."""
     return _NUMBER.sub("N", _PATH.sub("PATH", error))
 
 

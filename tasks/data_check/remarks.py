@@ -1,4 +1,4 @@
-"""What is odd about a corpus that can be used: each may be meant, and each has cost somebody a result."""
+"""Remarks on usable corpora: possible mistakes that have spoilt results before, but may be intended."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from tasks.ic import IC
 from tasks.sid import SID
 
 SHORTEST_SAMPLES = 400
-"""One frame of HuBERT and its kin.
+"""One frame of HuBERT and similar models.
 
 Source: the receptive field of the convolutions, wav2vec 2.0 (arXiv 2006.11477), section 4.2: 25 ms.
 """
 STRIDE_SAMPLES = 320
-"""Between two frames."""
+"""Samples between two frames."""
 FEW_IN_DEV = 30
-"""One utterance more or less is then over 3 % of the score."""
+"""In a smaller dev set, one utterance changes the score by over 3 %."""
 LONGEST_S = 30.0
-"""Longer utterances take memory that others do not need."""
+"""Longer utterances need much more memory than others."""
 FEW_UTTERANCES = 5
-"""A class with fewer of them in train is hardly learned."""
+"""A class with fewer training utterances is hardly learned."""
 _SHOWN = 3
 
 Tables = Mapping[str, pd.DataFrame]
 
 
 def remarks(task: str, entry: Any, splits: Sequence[SplitReport], tables: Tables) -> Iterator[str]:
-    """Tell what is odd.
+    """Run all checks.
 
     Args:
-        task: its name.
-        entry: of the task in the data file.
+        task: the task's name.
+        entry: the task's entry in the data file.
         splits: the sizes.
-        tables: the utterances by split: ``train``, ``dev`` and ``test``, or the parts that folds are made of.
+        tables: the utterances by split: ``train``, ``dev`` and ``test``, or the sessions of folds.
     """
     yield from other_size(splits)
     yield from same_recordings(tables)
@@ -55,7 +55,7 @@ def remarks(task: str, entry: Any, splits: Sequence[SplitReport], tables: Tables
     if set(SPLITS) <= set(tables):
         yield from classes(task, tables)
         yield from small_dev(tables)
-        if not isinstance(entry, ManifestData):  # Its reader has told.
+        if not isinstance(entry, ManifestData):  # The reader of manifests warns itself.
             yield from spelling(tables)
     yield from lost_words(tables)
     yield from long_transcripts(tables)
@@ -64,7 +64,7 @@ def remarks(task: str, entry: Any, splits: Sequence[SplitReport], tables: Tables
 
 
 def other_size(splits: Sequence[SplitReport]) -> Iterator[str]:
-    """Compare with the real corpus."""
+    """Compare the sizes with the real corpus."""
     others = [
         f"{split.num_utterances:,} of {split.known_num_utterances:,} utterances in {split.split}"
         for split in splits
@@ -72,8 +72,8 @@ def other_size(splits: Sequence[SplitReport]) -> Iterator[str]:
     ]
     if others:
         yield (
-            f"It is not the real corpus: {', '.join(others)}. That is right for data of your own in its layout; "
-            "otherwise unpack the archives again."
+            f"It is not the real corpus: {', '.join(others)}. Ignore this for your own data in its layout; otherwise "
+            "unpack the archives again."
         )
 
 
@@ -83,13 +83,13 @@ def same_recordings(tables: Tables) -> Iterator[str]:
         first, second = pairs[0]
         what = str(first) if first == second else f"{first} and {second}"
         yield (
-            f"{one} and {other} share {_count(len(pairs), 'recording')}, such as {what}: {other} would score what "
-            f"was learned by heart. Take them out of one of the two."
+            f"{one} and {other} share {_count(len(pairs), 'recording')}, such as {what}: scores on {other} would "
+            f"reward memorising. Remove them from one of the two."
         )
 
 
 def same_speakers(tables: Tables) -> Iterator[str]:
-    """Find speakers that are both learned from and scored."""
+    """Find speakers that are in both train and test."""
     pairs = [("train", "test")] if "train" in tables else list(combinations(tables, 2))
     for one, other in pairs:
         if "speaker" not in tables[one] or "speaker" not in tables[other]:
@@ -98,36 +98,37 @@ def same_speakers(tables: Tables) -> Iterator[str]:
         if both := sorted(speakers & set(tables[one]["speaker"])):
             yield (
                 f"{len(both)} of {_count(len(speakers), 'speaker')} of {other} "
-                f"{'is' if len(both) == 1 else 'are'} heard in {one} too ({_some(both)}): scores tell little about "
-                "voices that are new."
+                f"{'is' if len(both) == 1 else 'are'} in {one} too ({_some(both)}): scores say little about new "
+                "speakers."
             )
 
 
 def lengths(tables: Tables) -> Iterator[str]:
-    """Find utterances that are too short for a frame, or very long."""
+    """Find utterances that are shorter than a frame, or very long."""
     for split, table in tables.items():
         short = table[table["num_samples"] < SHORTEST_SAMPLES]
         if not short.empty:
             yield (
                 f"{_count(len(short), 'utterance')} of {split} shorter than one frame "
-                f"({1000 * SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} ms): {_some(short['id'])}. Take them out."
+                f"({1000 * SHORTEST_SAMPLES / SAMPLE_RATE_HZ:g} ms): {_some(short['id'])}. Remove them."
             )
         long = table[table["num_samples"] > LONGEST_S * SAMPLE_RATE_HZ]
         if not long.empty:
             longest_s = long["num_samples"].max() / SAMPLE_RATE_HZ
             yield (
                 f"{_count(len(long), 'utterance')} of {split} longer than {LONGEST_S:g} s, up to {longest_s:.0f} s: "
-                "memory follows the longest. Where it runs short, cut them, or set max_duration_s of the task."
+                "the longest one decides how much memory is needed. If memory is short, cut them, or set the task's "
+                "max_duration_s."
             )
 
 
 def classes(task: str, tables: Tables) -> Iterator[str]:
-    """Find classes that train has little of, and those that dev or test do not ask for."""
+    """Find classes that are rare in train, or missing in dev or test."""
     counts = {split: _classes(task, table) for split, table in tables.items()}
     if rare := sorted(name for name, count in counts["train"].items() if count < FEW_UTTERANCES):
         yield (
             f"{_count(len(rare), 'class', 'classes')} with fewer than {FEW_UTTERANCES} utterances in train: "
-            f"{_some(rare)}. Add some, or expect them to be missed."
+            f"{_some(rare)}. Add utterances, or expect errors on them."
         )
     for split in ("dev", "test"):
         if untested := sorted(set(counts["train"]) - set(counts[split])):
@@ -138,69 +139,69 @@ def classes(task: str, tables: Tables) -> Iterator[str]:
 
 
 def small_dev(tables: Tables) -> Iterator[str]:
-    """Find dev sets on which heads and learning rates differ by chance."""
+    """Find dev sets that are too small to select heads and learning rates."""
     count = len(tables["dev"])
     if count < FEW_IN_DEV:
         yield (
-            f"{_count(count, 'utterance')} in dev: too few to choose the best head or learning rate by, since one "
-            f"utterance is {1 / max(1, count):.1%} of the score. Use at least {FEW_IN_DEV}."
+            f"{_count(count, 'utterance')} in dev: too few to select the best head or learning rate. One utterance "
+            f"is {1 / max(1, count):.1%} of the score. Use at least {FEW_IN_DEV}."
         )
 
 
 def long_transcripts(tables: Tables) -> Iterator[str]:
-    """Find transcripts that CTC cannot align: it needs a frame a sign, and one between two equal signs."""
+    """Find transcripts that CTC cannot align: it needs a frame per symbol, and one between two equal symbols."""
     for split, table in tables.items():
         if not _is_transcribed(table):
             continue
-        # Phones are learned as they stand between spaces, words letter by letter.
+        # Phones are separated by spaces; words are split into letters.
         texts = [text.split() if "text" in table else text for text in table["transcription"]]
         frames = (table["num_samples"] - SHORTEST_SAMPLES) // STRIDE_SAMPLES + 1
-        signs = [len(text) + sum(one == other for one, other in pairwise(text)) for text in texts]
-        if not (long := table[frames < signs]).empty:
+        needed = [len(text) + sum(one == other for one, other in pairwise(text)) for text in texts]
+        if not (long := table[frames < needed]).empty:
             yield (
-                f"{_count(len(long), 'transcript')} of {split} longer than the audio can carry: {_some(long['id'])}. "
-                "CTC needs a frame of 20 ms for every sign, and the loss of these is left out. Correct the texts, or "
-                "check that they belong to the audio."
+                f"{_count(len(long), 'transcript')} of {split} too long for the audio: {_some(long['id'])}. CTC needs "
+                "a frame of 20 ms per symbol, and training ignores the loss of these. Correct the texts, or check that "
+                "they belong to the audio."
             )
 
 
 def spelling(tables: Tables) -> Iterator[str]:
-    """Find texts whose letters no training text has: other case, other language, punctuation."""
+    """Find characters that no training text has: other case, other language, punctuation."""
     texts = {split: "".join(table["transcription"]) for split, table in tables.items() if _is_transcribed(table)}
     if set(texts) != set(tables):
         return
     for split in ("dev", "test"):
         if unseen := sorted(set(texts[split]) - set(texts["train"])):
-            other_case = all(sign.swapcase() in texts["train"] for sign in unseen)
+            other_case = all(character.swapcase() in texts["train"] for character in unseen)
             yield (
-                f"Texts of {split} have signs that no text of train has: {' '.join(unseen)}. None of them will be "
+                f"Texts of {split} have characters that no text of train has: {' '.join(unseen)}. None of them will be "
                 f"recognised. Spell all splits {'in one case' if other_case else 'alike'}."
             )
 
 
 def lost_words(tables: Tables) -> Iterator[str]:
-    """Find texts and labels that tables commonly take for missing values, as s3prl's do."""
+    """Find texts and labels that pandas, and so s3prl, reads as missing values."""
     found = sorted({value for table in tables.values() for value in _taken_for_missing(table)})
     if found:
         yield (
-            f"Texts or labels that s3prl run by itself takes for missing values: {_some(found)}. Here they are the "
-            "words they are; nothing to do."
+            f"Plain s3prl reads these texts or labels as missing values: {_some(found)}. This suite reads them as "
+            "words; nothing to do."
         )
 
 
 def unterminated_transcripts(tables: Tables) -> Iterator[str]:
-    """Find transcripts whose last line has no end."""
+    """Find transcripts without a newline at the end."""
     chapters = {Path(path).parent for table in tables.values() for path in table["wav_path"]}
     files = sorted(file for chapter in chapters for file in chapter.glob("*.trans.txt"))
     if unterminated := [str(file) for file in files if not file.read_bytes().endswith(b"\n")]:
         yield (
-            f"{_count(len(unterminated), 'transcript')} without a newline at the end ({unterminated[0]}): s3prl run "
-            "by itself cuts off the last letter. Here they are read whole; nothing to do."
+            f"{_count(len(unterminated), 'transcript')} without a newline at the end ({unterminated[0]}): plain s3prl "
+            "cuts off the last letter. This suite reads them completely; nothing to do."
         )
 
 
 def _is_transcribed(table: pd.DataFrame) -> bool:
-    """Whether texts are what is learned, and not something that is known besides."""
+    """Return whether the task trains on the texts."""
     return "transcription" in table and not {"label", "labels"} & set(table.columns)
 
 

@@ -1,4 +1,4 @@
-"""What a check has found out."""
+"""The results of a check."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SplitReport:
-    """How much there is of a split, and how much the real corpus has of it."""
+    """The size of a split, and of the same split of the real corpus."""
 
     split: str
     num_utterances: int
     hours: float
     known_num_utterances: int | None = None
-    """Of the real corpus; None where the layout is none of a known one."""
+    """Size of the real corpus; None if the layout has no known corpus."""
     known_hours: float | None = None
 
 
 @dataclass
 class CorpusReport:
-    """One task's corpus, or the audio that compression hears."""
+    """One task's corpus, or the audio for compression."""
 
     name: str
     """The task's name, or ``audio``."""
     layout: str = ""
-    """As in the data file; empty where its entry could not be read."""
+    """As in the data file; empty if its entry is unreadable."""
     splits: list[SplitReport] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    """Why it cannot be used."""
+    """Why the corpus cannot be used."""
     remarks: list[str] = field(default_factory=list)
-    """What is odd about it, and may be meant."""
+    """Possible mistakes, which may be intended."""
     bad_files: list[str] = field(default_factory=list)
-    """What is wrong with each file that cannot be used."""
+    """The fault of each unusable file."""
 
     @property
     def usable(self) -> bool:
-        """Whether a run would take it."""
+        """Whether a run would accept the corpus."""
         return not self.errors and not self.bad_files

@@ -1,1 +1,1 @@
-"""Hidden states of frozen upstreams, computed once an utterance and kept on disk."""
+"""Hidden states of frozen upstreams, computed once per utterance and stored on disk."""

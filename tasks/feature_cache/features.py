@@ -1,4 +1,4 @@
-"""Features of one frozen upstream: taken from the store, computed where they are missing."""
+"""Features of one frozen upstream: read from the store, and computed if missing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tasks.feature_cache.store import PACK_BYTES, FeatureStore
 logger = logging.getLogger(__name__)
 
 Kind = Literal["means", "frames"]
-"""``means``: over time, of every hidden state, (1, states, dim) float32; exact for heads that are linear up to their
-mean pooling. ``frames``: (frames, states, dim) float16."""
+"""``means``: every hidden state averaged over time, (1, states, dim) float32. Exact for heads that are linear up to
+their mean pooling. ``frames``: (frames, states, dim) float16."""
 
 PACK_INTERVAL_S = 60.0
 DTYPES: Mapping[Kind, torch.dtype] = {"means": torch.float32, "frames": torch.float16}
@@ -35,18 +35,18 @@ HiddenStates = Callable[[Tensor], Tensor]
 
 
 class Features:
-    """What the cached protocol puts in an upstream's place: features of each utterance, computed alone, unpadded."""
+    """Replaces an upstream in the cached protocol: features of each utterance, computed alone and unpadded."""
 
     def __init__(
         self, hidden_states: HiddenStates, store: FeatureStore, kind: Kind, *, frame_bytes: int, limit_bytes: int | None
     ) -> None:
-        """Use what the store has.
+        """Use a store.
 
         Args:
-            hidden_states: computes what is missing.
-            store: of this upstream and kind.
-            kind: what is kept of the hidden states.
-            frame_bytes: size of one frame of all hidden states as stored.
+            hidden_states: computes missing features.
+            store: the store of this upstream and kind.
+            kind: which features to store.
+            frame_bytes: stored size of one frame of all hidden states.
             limit_bytes: see `room_to_grow`.
         """
         self._hidden_states = hidden_states
@@ -58,18 +58,18 @@ class Features:
     def prepare(
         self, hashes: Sequence[str], num_frames: Sequence[int], paths: Sequence[str], waveform: Callable[[int], Tensor]
     ) -> None:
-        """Compute what is missing; interrupted, the same call goes on where it was.
+        """Compute the missing features. The same call resumes after an interruption.
 
-        Processes that want the same utterances at once wait for the first of them, and find them in the store.
+        If several processes need the same utterances, one computes them and the others wait for it.
 
         Args:
-            hashes: of every utterance's waveform.
-            num_frames: of every utterance.
-            paths: of the audio of every utterance, for messages.
-            waveform: decodes an utterance, by its position.
+            hashes: hash of each utterance's waveform.
+            num_frames: number of frames of each utterance.
+            paths: audio file of each utterance, for messages.
+            waveform: decodes the utterance at a position.
 
         Raises:
-            UserError: the features would not fit on the disk, are not finite, or need more memory than there is.
+            UserError: the features do not fit on the disk, are not finite, or need too much memory.
         """
         positions = {name: index for index, name in enumerate(hashes)}
 
@@ -86,7 +86,7 @@ class Features:
         ):
             missing = self._store.find(positions)
             if missing:
-                logger.info("features: %d utterances to compute, %s to keep", len(missing), size_text(needed_bytes()))
+                logger.info("features: computing %d utterances, %s", len(missing), size_text(needed_bytes()))
                 self._compute(
                     {name: positions[name] for name in positions if name in missing}, paths, waveform, written
                 )
@@ -96,17 +96,17 @@ class Features:
             )
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return (frames or 1, states, dim), in the precision that is kept."""
+        """Return (frames or 1, states, dim), in the stored precision."""
         return self._store[name]
 
     def _claim(self, hashes: Collection[str]) -> Path:
-        """Name the lock file of these utterances in this store.
+        """Return the lock file of these utterances in this store.
 
-        Not of the whole store: tasks that share an upstream, on other corpora, need not wait for each other.
+        The lock covers these utterances only, so tasks on other corpora with the same upstream do not wait.
         """
         folder = self._store.folder
         wanted = hashlib.sha256("".join([folder.name, *sorted(hashes)]).encode()).hexdigest()[:40]
-        # Beside the store, for pruning that would free the claim.
+        # Next to the store, not inside: pruning the store must not free the claim.
         return folder.parent / f"features-{wanted}.lock"
 
     def _compute(
@@ -135,10 +135,10 @@ class Features:
         states = self._hidden_states(waveform)
         kept = states.mean(dim=0, keepdim=True) if self._kind == "means" else states
         kept = kept.to("cpu", DTYPES[self._kind]).contiguous()
-        # What is not finite shows in the sum, which takes a tenth of the time of looking at every number.
+        # The sum of values with NaN or infinity is not finite either, and takes a tenth of the time of a full check.
         if not torch.isfinite(kept.float().sum()):
             raise UserError(
-                f"Expected finite hidden states that fit {DTYPES[self._kind]}. Found others on speech of "
+                f"Expected finite hidden states within {DTYPES[self._kind]}. Found others in an utterance of "
                 f"{len(waveform) / SAMPLE_RATE_HZ:.2f} s. The upstream's weights are unusable for --protocol cached: "
                 "compress or convert it again, or use --protocol s3prl."
             )

@@ -1,4 +1,4 @@
-"""Room that running processes hold for features they are about to write, so that no two count on the same."""
+"""Disk space that running processes reserve for features, so that no two count on the same space."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.store.claims import claimed
 
 @dataclass(frozen=True)
 class Growth:
-    """Features that another process is writing."""
+    """Features that a process is writing."""
 
     lock: Path
-    """Held by that process for as long as it writes."""
+    """The process holds this lock while it writes."""
     folder: Path
     """The store that grows."""
     num_bytes: int
@@ -27,10 +27,10 @@ class Growth:
 
 @contextmanager
 def growing(folder: Path, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Hold room for a store for as long as the block runs; a killed process holds none.
+    """Reserve space for a store within the block. A killed process loses its reservation.
 
     Yields:
-        To be called with the size of whatever was written, which then is no longer held.
+        A function to call with the number of bytes written, which shrinks the reservation.
     """
     lock = folder.parent / f"growing-{uuid.uuid4().hex}.lock"
     note = lock.with_suffix(".json")
@@ -50,7 +50,7 @@ def growing(folder: Path, num_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 def growths(root: Path) -> list[Growth]:
-    """List what running processes hold below the folder of all stores, and forget what killed ones did."""
+    """List the reservations of running processes, and remove those of killed ones."""
     found = []
     for lock in sorted(root.glob("growing-*.lock")):
         with claimed(lock, wait=False) as is_abandoned:
@@ -59,7 +59,7 @@ def growths(root: Path) -> list[Growth]:
         try:
             note = json.loads(lock.with_suffix(".json").read_text(encoding="utf-8"))
         except FileNotFoundError:
-            # Abandoned, or its process has just ended.
+            # The process has ended.
             continue
         found.append(Growth(lock, root / note["folder"], note["num_bytes"]))
     return found

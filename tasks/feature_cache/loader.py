@@ -1,4 +1,4 @@
-"""Stands in for s3prl's ``LoadAudio``: gives features where that gives waveforms."""
+"""Replaces s3prl's ``LoadAudio``: returns features instead of waveforms."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AudioLoader(Protocol):
 class FeatureLoader:
     """Features of the utterances of one table, in its order.
 
-    Where the recipe crops utterances at random, each has one fixed crop here, at a place drawn by its samples: a crop
-    that moves could not be cached, and one drawn by the path would move with the corpus.
+    If the recipe crops utterances at random, each utterance has one fixed crop here, since a moving crop cannot be
+    cached. The samples decide its place: a crop that depends on the path would change if the corpus moved.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class FeatureLoader:
         num_samples: Sequence[int],
         stride: int,
     ) -> None:
-        """Compute what is missing, now.
+        """Compute missing features.
 
         Args:
-            loader: decodes an utterance whole, as the recipe prepares it.
-            options: all that the recipe asks of the loader, as plain values; ``max_secs`` is applied here.
-            features: of the upstream.
-            index: of waveforms.
-            num_samples: of every utterance, before cropping.
-            stride: of the upstream, in samples.
+            loader: decodes whole utterances, prepared as in the recipe.
+            options: the recipe's options of the loader, as plain values; ``max_secs`` is applied here.
+            features: the upstream's features.
+            index: the index of waveforms.
+            num_samples: length of each utterance before cropping.
+            stride: the upstream's stride in samples.
         """
         self._loader = loader
         self._features = features
@@ -65,12 +65,12 @@ class FeatureLoader:
         return len(self._hashes)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``wav``: features (frames, states, dim), and ``wav_len``: samples that give as many frames."""
+        """Return ``wav``: features (frames, states, dim), and ``wav_len``: samples that give this many frames."""
         features = self._features[self._hashes[index]]
         return {"wav": features, "wav_len": len(features) * self._stride, "wav_path": self._loader.filepaths[index]}
 
     def waveform(self, index: int) -> Tensor:
-        """Decode an utterance, (samples,) float32, cropped."""
+        """Decode and crop an utterance: (samples,) float32."""
         waveform: Tensor = self._loader[index]["wav"]
         excess = len(waveform) - self._max_samples if self._max_samples else 0
         if excess <= 0:

@@ -1,4 +1,4 @@
-"""How much the feature cache holds, and room for more."""
+"""The size of the feature cache, and space for more features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.feature_cache.store import ABOUT
 logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 200_000_000
-"""Left free on the disk."""
+"""Space to leave free on the disk."""
 
 
 def features_root() -> Path:
@@ -38,14 +38,14 @@ class Holding:
     last_used_s: float
     """Seconds since the epoch."""
     about: Mapping[str, str]
-    """What is kept in it; empty where nothing tells."""
+    """Description of the store; empty if it is missing or unreadable."""
 
 
 def holdings(root: Path) -> list[Holding]:
-    """List the stores, the one used longest ago first."""
+    """List the stores, least recently used first."""
     found = []
     for folder in (path for path in root.glob("*") if path.is_dir()):
-        # Another process may remove it meanwhile.
+        # Another process may have removed it.
         with contextlib.suppress(FileNotFoundError):
             about = folder / ABOUT
             last_used_s = (about if about.is_file() else folder).stat().st_mtime
@@ -54,14 +54,14 @@ def holdings(root: Path) -> list[Holding]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Sum up the sizes of all files below a folder; what another process removes meanwhile has none."""
+    """Add up the sizes of all files below a folder. Files that another process removes meanwhile count as empty."""
     return sum(_size(Path(top) / name) for top, _, names in os.walk(folder) for name in names)
 
 
 def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
-    """Remove the stores used longest ago until at most ``keep_bytes`` are left; those to ``spare`` are never removed.
+    """Remove the least recently used stores until at most ``keep_bytes`` are left, never those in ``spare``.
 
-    A store that this user may not remove stays, and the next one is removed in its place.
+    If this user may not remove a store, the next one is removed instead.
 
     Returns:
         Bytes freed.
@@ -80,25 +80,25 @@ def prune(root: Path, keep_bytes: int, spare: Collection[Path] = ()) -> int:
 def room_to_grow(
     folder: Path, still_needed_bytes: Callable[[], int], limit_bytes: int | None
 ) -> Iterator[Callable[[int], None]]:
-    """Hold room for a store, removing others where a limit asks for it, and waiting for those that grow just now.
+    """Reserve space for a store. Removes other stores if a limit requires it, and waits for stores that are growing.
 
-    Processes that compute features at once, on any machine whose file locks the file system shares, never count on
-    the same room. What else fills the disk meanwhile is not foreseen.
+    Processes that compute features at the same time, on all machines that share the file system's locks, never count
+    on the same space. Other programs may still fill the disk.
 
     Args:
-        folder: the store that is to grow; it need not exist, and may be pruned while this waits.
-        still_needed_bytes: tells by how much; asked again after waiting, for others may have written to the same store.
-        limit_bytes: the most that all stores may hold together; None is no limit but the disk's.
+        folder: the store to grow; it need not exist, and may be pruned while this waits.
+        still_needed_bytes: returns the space needed; called again after waiting, as others may have written features.
+        limit_bytes: the most that all stores together may hold. None: limited by the disk only.
 
     Yields:
-        To be called with the size of whatever was written.
+        A function to call with the number of bytes written.
 
     Raises:
         UserError: it does not fit.
     """
     with ExitStack() as held:
         while True:
-            # In this order, so that what another process adds between the two is not counted twice.
+            # In this order, so that features added between the two calls are not counted twice.
             kept_bytes = folder_bytes(folder)
             needed_bytes = still_needed_bytes()
             with claimed(folder.parent / "room.lock", wait=True):
@@ -106,7 +106,7 @@ def room_to_grow(
                 if not needed_bytes or _make_room(folder, kept_bytes, needed_bytes, limit_bytes, others):
                     written = held.enter_context(growing(folder, needed_bytes))
                     break
-            logger.info("features: no room within --cache-limit until another process has written its own")
+            logger.info("features: waiting for space within --cache-limit until another process has written its own")
             with claimed(others[0].lock, wait=True):
                 continue
         yield written
@@ -115,17 +115,17 @@ def room_to_grow(
 def _make_room(
     folder: Path, kept_bytes: int, needed_bytes: int, limit_bytes: int | None, others: Sequence[Growth]
 ) -> bool:
-    """Make sure that a store of ``kept_bytes`` can grow by ``needed_bytes``, beside others that do.
+    """Make space for a store of ``kept_bytes`` to grow by ``needed_bytes`` while others grow too.
 
     Returns:
-        Whether it can; if not, it can once the others are written, and may be removed.
+        True on success. False if the other stores must be complete first, so that they can be removed.
     """
     promised = sum(growth.num_bytes for growth in others)
     if limit_bytes is not None:
         if kept_bytes + needed_bytes > limit_bytes:
             raise UserError(
                 f"Expected features of at most {limit_bytes / 1e9:.3g} GB (--cache-limit). These need "
-                f"{(kept_bytes + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which keeps "
+                f"{(kept_bytes + needed_bytes) / 1e9:.3g} GB. Raise the limit, or use --protocol s3prl, which stores "
                 "none."
             )
         keep_bytes = limit_bytes - needed_bytes - promised
@@ -138,7 +138,7 @@ def _make_room(
     if needed_bytes > free:
         raise UserError(
             f"Expected {needed_bytes / 1e9:.3g} GB for features in {folder.parent}. Found {max(0, free) / 1e9:.3g} GB "
-            f"free{' beside what other processes are about to write' if promised else ''}. Delete some of its folders, "
+            f"free{', not counting what other processes will write' if promised else ''}. Delete some of its folders, "
             "set SUPERB_BENCH_CACHE to a larger disk, or use --protocol s3prl."
         )
     return True

@@ -1,4 +1,4 @@
-"""Features on disk, packed into files that are whole or absent, safe with many writers."""
+"""Features on disk in pack files. Packs are written atomically, and several processes may write at once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ABOUT = "about.json"
 class FeatureStore:
     """Tensors by name, for one upstream and one kind of features.
 
-    Every writer adds packs of its own, moved into place at once; packs are never changed. Two writers that add the
-    same tensor do no harm. A pack is verified by checksums before it is used, and again once its file was touched. One
-    that is torn or damaged is removed, and what it held is missing again.
+    Each writer adds its own packs, moved into place atomically; packs never change. Two writers may add the same
+    tensor. A pack's checksums are verified before its first use, and again if its file was touched. A damaged pack is
+    removed, and its tensors count as missing.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, object]) -> None:
         """Open the store, which need not exist yet.
 
         Args:
-            folder: of this store alone.
-            about: what is kept in it, for people; its file's time of change tells when the store was last used.
+            folder: a folder for this store alone.
+            about: description of the content for people. Its file's time stamp is the store's last use.
         """
         self.folder = folder
         self._about = json.dumps(dict(about), indent=1) + "\n"
@@ -45,10 +45,10 @@ class FeatureStore:
         self._found: dict[str, _Pack] = {}
 
     def find(self, wanted: Collection[str]) -> set[str]:
-        """Look for tensors, also in packs that others have added meanwhile, and verify them.
+        """Find and verify tensors, including those in packs that others have added.
 
         Returns:
-            The names that are missing.
+            The names of missing tensors.
         """
         for path in sorted(self.folder.glob("*.safetensors")):
             if path not in self._packs:
@@ -59,7 +59,7 @@ class FeatureStore:
             if held:
                 pack.verify()
             if pack.damage:
-                logger.warning("Features in %s are damaged (%s): computed again", path, pack.damage)
+                logger.warning("Computing the features in %s again: they are damaged (%s)", path, pack.damage)
                 path.unlink(missing_ok=True)
                 _note(path).unlink(missing_ok=True)
                 del self._packs[path]
@@ -69,7 +69,7 @@ class FeatureStore:
         return missing
 
     def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor that `find` has found, mapped from the disk."""
+        """Return a tensor that `find` has found, memory-mapped."""
         return self._found[name].tensor(name)
 
     def add(self, tensors: Mapping[str, Tensor]) -> None:
@@ -78,26 +78,26 @@ class FeatureStore:
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         with replacing(path) as draft:
             save_file(dict(tensors), draft, metadata={"crc32": json.dumps(checksums)})
-        # Open from now on, so that it can be read even where another process prunes the store; that would also have
-        # removed what names the store.
+        # Keep the file open, so that it stays readable if another process prunes the store. Pruning also removes the
+        # description, so write it again.
         self._packs[path] = _Pack(path)
         if not (self.folder / ABOUT).is_file():
             write_atomically(self.folder / ABOUT, self._about)
 
 
 def count_tensors(folder: Path) -> int:
-    """Count the tensors of a store, from the heads of its files; a damaged file has none."""
+    """Count the tensors of a store, from the headers of its files. A damaged file counts as empty."""
     packs = [_Pack(path) for path in folder.glob("*.safetensors")]
     return len({name for pack in packs for name in pack.checksums})
 
 
 class _Pack:
-    """One file of tensors, opened once; the tensors are mapped, not read."""
+    """One file of tensors, opened once and memory-mapped."""
 
     def __init__(self, path: Path) -> None:
         self.checksums: dict[str, int] = {}
         self.damage = ""
-        """What is wrong with the file; empty where nothing is known to be."""
+        """Why the file is unusable; empty if no damage is known."""
         self._path = path
         self._is_verified = False
         try:
@@ -105,8 +105,8 @@ class _Pack:
             self._tensors = tensors
             self.checksums = json.loads(tensors.metadata()["crc32"])
         except FileNotFoundError:
-            # Another process has just pruned it; or it is a link to a disk that is away, and no damage either.
-            logger.debug("No %s any more", path)
+            # Another process has pruned it, or it is a link to an unmounted disk. Neither is damage.
+            logger.debug("%s no longer exists", path)
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
             self.damage = str(error) or "no checksums"
 
@@ -115,10 +115,10 @@ class _Pack:
         return tensor
 
     def verify(self) -> None:
-        """Compare all tensors with their checksums: once, for as long as the file is not touched."""
+        """Compare all tensors with their checksums, once unless the file is touched."""
         if self._is_verified:
             return
-        # Before reading, so that no change meanwhile is missed.
+        # Taken before reading, so that a change during reading is noticed next time.
         state = _state(self._path)
         if state is None or _read_text(_note(self._path)) != state:
             wrong = next((name for name in self.checksums if not self._is_sound(name)), None)
@@ -133,17 +133,17 @@ class _Pack:
         try:
             return _checksum(self.tensor(name)) == self.checksums[name]
         except safetensors.SafetensorError:
-            # The file's head is damaged: no such tensor.
+            # The file's header is damaged and names no such tensor.
             return False
 
 
 def _note(pack: Path) -> Path:
-    """Name the file that tells the state of a pack when all of it was found sound."""
+    """Return the file that stores a pack's state when it was last verified."""
     return pack.with_suffix(".verified")
 
 
 def _state(path: Path) -> str | None:
-    """Describe a file so that every change shows, even one that sets the time of change back; None where it is gone."""
+    """Describe a file so that every change shows, even if mtime is reset. None if the file no longer exists."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The cached protocol in s3prl's terms: features in the place of audio, and a stand-in for the upstream."""
+"""Connects the feature cache to s3prl: features replace the audio, and a stand-in replaces the upstream."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ LENGTH_RULE = "s3prl: the last frame repeated up to one frame a stride begun"
 
 
 class CachedUpstream(nn.Module):
-    """Has s3prl's interface of an upstream, and takes apart what `FeatureLoader` has put in the audio's place."""
+    """An s3prl upstream that unpacks the features of `FeatureLoader`."""
 
     def __init__(self, upstream: Any) -> None:
-        """Take the shape of an s3prl upstream, not the upstream itself."""
+        """Copy the shape of an s3prl upstream, without keeping the upstream."""
         super().__init__()
         self.num_layers: int = upstream.num_layers
         self.hidden_sizes: list[int] = upstream.hidden_sizes
         self.downsample_rates: list[int] = upstream.downsample_rates
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Split (batch, frames, states, dim) into its states, float32; ``lengths`` (batch,) are in samples."""
+        """Split (batch, frames, states, dim) into its states, float32. ``lengths`` (batch,) are in samples."""
         frame_lengths = lengths // self.downsample_rates[0]
-        # Only here, since half precision is quicker to pad and to move to a device.
+        # Convert as late as this: half precision is faster to pad and to move to a device.
         return [states.float() for states in features.unbind(dim=2)], [frame_lengths] * self.num_layers
 
 
@@ -43,9 +43,9 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
     """Open the features of an upstream.
 
     Args:
-        upstream: in s3prl's interface, in eval mode on the context's device; computes what is missing.
-        weights: what identifies its weights and shape, see `bench.upstream.checkpoint.weights_hash`.
-        kind: what the head needs.
+        upstream: an s3prl upstream, in eval mode on the context's device; computes missing features.
+        weights: hash of its weights and shape, see `bench.upstream.checkpoint.weights_hash`.
+        kind: which features the head trains on.
         context: device and limit of the cache.
     """
 
@@ -55,7 +55,7 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
             states, _ = upstream(waveforms, torch.tensor([waveforms.shape[1]], device=context.device))
         return torch.stack([state[0] for state in states], dim=1)
 
-    # The name is for people only: the same weights may go by several.
+    # The name is for people only; the same weights may have several names.
     about = {**_identity(weights, kind, context), "model": context.model}
     return Features(
         hidden_states,
@@ -67,7 +67,7 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
 
 
 def store_folder(weights: str, kind: Kind, context: Context) -> Path:
-    """Name the folder of an upstream's features; arguments are those of `cached_features`."""
+    """Return the folder of an upstream's features. Arguments as in `cached_features`."""
     identity = repr(sorted(_identity(weights, kind, context).items()))
     return features_root() / hashlib.sha256(identity.encode()).hexdigest()[:40]
 
@@ -86,13 +86,13 @@ def _identity(weights: str, kind: Kind, context: Context) -> dict[str, str]:
 def feature_loader_class(
     audio_loader: Callable[..., AudioLoader], features: Features, num_samples: Sequence[int], stride: int
 ) -> Callable[..., FeatureLoader]:
-    """Make what takes the place of s3prl's class ``LoadAudio`` for one table.
+    """Return the replacement of s3prl's class ``LoadAudio`` for one table.
 
     Args:
         audio_loader: that class.
-        features: of the upstream.
-        num_samples: of every utterance of the table, at 16 kHz.
-        stride: of the upstream, in samples.
+        features: the upstream's features.
+        num_samples: length of each utterance of the table, at 16 kHz.
+        stride: the upstream's stride in samples.
     """
 
     def load(filepaths: list[str], *arguments: Any, max_secs: float | None = None, **options: Any) -> FeatureLoader:

@@ -1,4 +1,4 @@
-"""Which waveform each utterance of a table is, by a hash of its samples as the recipe prepares them."""
+"""Hashes of utterances' waveforms, as the recipe prepares them. Features are stored by these hashes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def waveform_sha256(waveform: Tensor) -> str:
 
 
 class WaveformIndex:
-    """Remembers the hashes, so that audio is decoded once and not at every run.
+    """Stores the hashes, so that audio is decoded once and not in every run.
 
-    They are written every minute while they are found: interrupted, the next call goes on from there.
+    Hashes are written every minute, so the next call resumes after an interruption.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,9 +36,9 @@ class WaveformIndex:
         """Return the hash of every utterance, in order.
 
         Args:
-            paths: of the audio of each utterance.
-            preparation: all that is done to the files, as text.
-            waveform: decodes and prepares an utterance, by its position, where the hashes are not known.
+            paths: audio file of each utterance.
+            preparation: everything the recipe does to the files, as text.
+            waveform: decodes and prepares the utterance at a position; called for unknown hashes only.
         """
         path = self._folder / f"{_identity(paths, preparation)}.json"
         hashes = _known(path, len(paths))
@@ -53,7 +53,7 @@ class WaveformIndex:
 
 
 def _known(path: Path, num_utterances: int) -> list[str]:
-    """Read the hashes of the first utterances, all of them once a call came to its end; none where they are damaged."""
+    """Read the stored hashes: of all utterances, or of the first ones after an interruption. None if damaged."""
     try:
         hashes = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -63,7 +63,7 @@ def _known(path: Path, num_utterances: int) -> list[str]:
 
 
 def _identity(paths: Sequence[str], preparation: str) -> str:
-    """Hash what the waveforms depend on; a changed file is noticed by its size and time of change."""
+    """Hash everything the waveforms depend on. A changed file shows in its size and time stamp."""
     digest = hashlib.sha256(preparation.encode())
     for path in paths:
         status = Path(path).stat()

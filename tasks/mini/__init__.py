@@ -1,1 +1,1 @@
-"""The embedded mini corpora: speech synthesised on the user's machine, in the layouts of the real corpora."""
+"""The embedded mini corpora: synthetic speech in the layouts of the real corpora, made on the user's machine."""

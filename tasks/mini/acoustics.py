@@ -1,4 +1,4 @@
-"""What happens to speech between a mouth and a file: vocal tract, room, noise, recording chain, level."""
+"""The acoustics of a recording: vocal tract, room, noise, recording chain, level."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tasks.mini.scenes import EQUALISER_HZ, Scene
 Waveform = NDArray[np.float64]
 
 SILENCE_DB = -40.0
-"""Relative to the loudest 10 ms: what counts as silence around an utterance."""
+"""Level of silence around an utterance, relative to its loudest 10 ms."""
 LARGEST_PEAK = 0.95
 _RATE_STEP_HZ = 50
 _EQUALISER_TAIL = 1024
 """Samples of silence that keep the end of a waveform from ringing into its beginning."""
 ROOM_TAIL_S = 0.15
-"""How long a room is heard after the last word."""
+"""Reverberation kept after the last word."""
 
 
 def played_rate_hz(sample_rate_hz: int, formant_scale: float) -> int:
-    """Say at what rate samples are played so that formants are multiplied by ``formant_scale``, to 50 Hz."""
+    """Return the playback rate that multiplies formants by ``formant_scale``, rounded to 50 Hz."""
     return round(sample_rate_hz * formant_scale / _RATE_STEP_HZ) * _RATE_STEP_HZ
 
 
 def speech_from_pcm(samples: NDArray[np.int16], sample_rate_hz: int, formant_scale: float) -> Waveform:
-    """Bring synthesised speech to 16 kHz, warped in frequency.
+    """Resample synthesised speech to 16 kHz, and scale its frequencies.
 
     Resampling to ``16 kHz / formant_scale`` and playing at 16 kHz multiplies formants and pitch by
-    ``formant_scale`` and divides the duration by it; ask the synthesiser for a rate that much slower.
+    ``formant_scale`` and divides the duration by it. Request slower speech to compensate.
     """
     rate_hz = played_rate_hz(sample_rate_hz, formant_scale)
     resampled: Waveform = resample_poly(samples / 32_768, SAMPLE_RATE_HZ // _RATE_STEP_HZ, rate_hz // _RATE_STEP_HZ)
@@ -61,8 +61,8 @@ def coloured_noise(random: RandomState, num_samples: int, slope: float) -> Wavef
 
 
 def fluctuating(noise: Waveform, random: RandomState, fluctuation_hz: float, fluctuation_db: float) -> Waveform:
-    """Let the level of noise wander by ``fluctuation_db`` (standard deviation), ``fluctuation_hz`` times a second."""
-    # A wave has two turning points.
+    """Vary the level of noise by ``fluctuation_db`` (standard deviation), ``fluctuation_hz`` times per second."""
+    # A period has two turning points.
     num_points = int(2 * fluctuation_hz * len(noise) / SAMPLE_RATE_HZ) + 3
     turning_points_db = fluctuation_db * random.standard_normal(num_points)
     position = np.arange(len(noise)) * (2 * fluctuation_hz / SAMPLE_RATE_HZ) + random.uniform()
@@ -71,7 +71,7 @@ def fluctuating(noise: Waveform, random: RandomState, fluctuation_hz: float, flu
 
 
 def equalised(waveform: Waveform, frequencies_hz: Sequence[float], gains_db: Sequence[float]) -> Waveform:
-    """Change a spectrum by gains at some frequencies, interpolated over the logarithm of frequency; no delay."""
+    """Apply gains at given frequencies, interpolated over the logarithm of frequency, without delay."""
     num_transformed = next_fast_len(len(waveform) + _EQUALISER_TAIL, real=True)
     bins_hz = np.maximum(rfftfreq(num_transformed, 1 / SAMPLE_RATE_HZ), frequencies_hz[0])
     spectrum = rfft(waveform, num_transformed)
@@ -101,11 +101,11 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
     """Record speech in a scene.
 
     Args:
-        speech: dry speech at 16 kHz; empty for noise alone.
+        speech: dry speech at 16 kHz; empty for pure noise.
         scene: the recording conditions.
-        random: where the noise and the room come from.
-        start: sample of the recording at which speech sets in.
-        num_samples: length of the recording; speech that does not fit is cut.
+        random: source of the noise and the room.
+        start: first sample of speech in the recording.
+        num_samples: length of the recording; excess speech is cut.
 
     Returns:
         The recording, int16 at 16 kHz, shape (num_samples,), never clipped.

@@ -1,4 +1,4 @@
-"""Builds one corpus on disk: beside its place, going on where a killed build stopped, then moved there whole."""
+"""Builds a corpus in a draft folder, resumes after a kill, and moves the complete corpus into place."""
 
 from __future__ import annotations
 
@@ -34,19 +34,18 @@ def build(
     num_processes: int,
     advance: Callable[[int], None],
 ) -> None:
-    """Make a corpus at ``place``, where nothing lies yet; hold `sole_builder` meanwhile.
+    """Build a corpus at ``place``, which must not exist. The caller must hold `sole_builder`.
 
-    Killed, the same call goes on: every recording that was finished is kept. At ``place`` the corpus is there whole
-    or not at all.
+    After a kill, the same call resumes with the finished recordings. ``place`` appears only once it is complete.
 
     Args:
-        corpus: what is made.
-        utterances: its plan.
-        place: the folder to be.
-        version: of the content, noted beside the audio.
-        seed: of the corpora.
+        corpus: the corpus to build.
+        utterances: the recordings to make.
+        place: the folder to create.
+        version: version of the content, stored with the audio.
+        seed: seed of the corpora.
         num_processes: see `generate`.
-        advance: told how many recordings have been added.
+        advance: called with the number of recordings added.
     """
     synthesizer = importlib.metadata.version("espeakng-loader")
     unfinished = place.with_name(f".{place.name}-{version}-{synthesizer}-unfinished")
@@ -82,13 +81,13 @@ def build(
 
 
 def audio_sha256(manifest: Sequence[ManifestRow]) -> str:
-    """Hash the audio of a corpus: the files' own hashes, in the manifest's order."""
+    """Hash the audio of a corpus: the hash of the files' hashes, in the manifest's order."""
     return hashlib.sha256("".join(row.sha256 for row in manifest).encode()).hexdigest()
 
 
 @contextmanager
 def sole_builder(place: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Keep other processes from building at ``place``; ``wait`` is called once if another one is at it."""
+    """Keep other processes from building at ``place``. Calls ``wait`` once if it must wait for another process."""
     lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         lock.acquire(blocking=False)
@@ -102,7 +101,7 @@ def sole_builder(place: Path, wait: Callable[[], None]) -> Iterator[None]:
 
 
 class _Journal:
-    """The finished recordings of an unfinished corpus, a line each, written when the audio is on disk."""
+    """Lists the finished recordings of an unfinished corpus, one per line, each added after its audio."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -113,7 +112,7 @@ class _Journal:
         path = self._folder / _JOURNAL
         if path.is_file():
             lines = path.read_bytes().split(b"\n")
-            # The last line may be torn.
+            # The last line may be incomplete.
             self.recordings = {
                 recording.row.path: recording
                 for recording in map(_recording, map(json.loads, lines[:-1]))

@@ -1,4 +1,4 @@
-"""The embedded corpora on disk: made once, whole or not at all."""
+"""The embedded corpora on disk: made once, each complete or absent."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 TRANSCRIPTS = Transcripts()
 CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, SpeakerIdentities(), Emotions(), Intents(), Slots())
 PHONEME_TASK = "pr"
-"""Has no corpus of its own: it hears what ASR hears, with a lexicon."""
-ELSEWHERE = "Mend that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
+"""Has no corpus of its own: it uses that of ASR with a lexicon."""
+ELSEWHERE = "Fix that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
 BYTES_PER_UTTERANCE = 120_000
-"""Generously, of the longest utterances."""
+"""A generous estimate, from the longest utterances."""
 
 
 def version_of(seed: int, scale: float = 1.0) -> str:
@@ -44,7 +44,7 @@ def version_of(seed: int, scale: float = 1.0) -> str:
 
 
 class MiniCorpora:
-    """Synthetic mini corpora (``--data mini``): a proving ground, not evidence about SUPERB."""
+    """Synthetic mini corpora (``--data mini``) for tests and examples. Their scores say nothing about SUPERB."""
 
     name: ClassVar[str] = "mini"
     version: ClassVar[str] = version_of(seed=0)
@@ -57,13 +57,13 @@ class MiniCorpora:
         scale: float = 1.0,
         num_processes: int | None = None,
     ):
-        """Say which corpora are meant; nothing is made yet.
+        """Choose corpora without making them.
 
         Args:
-            folder: where they lie; by default ``mini/<version>`` in the cache.
+            folder: their folder; by default ``mini/<version>`` in the cache.
             seed: another seed gives other speakers, sentences and noise.
             scale: multiplies the number of speakers; below 1 for tests.
-            num_processes: synthesiser processes, by default one a core; the audio does not depend on it.
+            num_processes: synthesiser processes, by default one per core. The audio does not depend on it.
         """
         self.identity = version_of(seed, scale)
         self.folder = folder.absolute() if folder else cache_root() / "mini" / self.identity
@@ -71,7 +71,7 @@ class MiniCorpora:
         self._num_processes = num_processes or os.cpu_count() or 1
 
     def data(self) -> Data:
-        """Say where the corpora are or will be; makes nothing."""
+        """Return the corpora's location, without making them."""
         return Data(
             name=self.name,
             embedded=self.name,
@@ -81,7 +81,7 @@ class MiniCorpora:
         )
 
     def _task_data(self, corpora: Iterable[MiniCorpus]) -> dict[str, dict[str, Any]]:
-        """Name the archives of these corpora by task."""
+        """Return the data entry of each task."""
         entries = {corpus.name: corpus.task_data(self.folder / corpus.name) for corpus in corpora}
         if TRANSCRIPTS.name in entries:
             entry = entries[TRANSCRIPTS.name]
@@ -89,13 +89,14 @@ class MiniCorpora:
         return entries
 
     def prepare(self, tasks: Collection[str] | None = None) -> Data:
-        """Make what is missing, with a progress bar on standard error, and say where it is.
+        """Make missing corpora, with a progress bar on standard error, and return their location.
 
         Args:
-            tasks: names of the tasks whose corpora are wanted, by default all; what compression hears is made too.
+            tasks: names of the tasks to make corpora for, by default all. The audio for compression is always made.
 
         Raises:
-            UserError: no synthesiser, no room or permission to write, or a damaged or foreign folder in the way.
+            UserError: there is no synthesiser, no space or no permission to write, or a damaged or foreign folder is
+                in the way.
         """
         wanted = [
             corpus for corpus in CORPORA if tasks is None or corpus.name in tasks or corpus.name == TRANSCRIPTS.name
@@ -105,8 +106,8 @@ class MiniCorpora:
         hashes = self._audio_sha256(wanted)
         for name in differs_from_reference(self.identity, hashes):
             logger.info(
-                "The mini %s corpus is the right one (version %s), but its audio differs in bits from the authors': "
-                "another processor or library. Scores may differ a little from published ones.",
+                "The mini %s corpus has the right content (version %s), but its audio differs in bits from the "
+                "authors', because of another processor or library. Scores may differ slightly from published ones.",
                 name,
                 self.identity,
             )
@@ -116,7 +117,7 @@ class MiniCorpora:
         """Make unlabelled speech for compression and pretraining, like `prepare`.
 
         Args:
-            hours: how much, to a few percent.
+            hours: amount of speech, accurate to a few percent.
         """
         held_out = {
             utterance.text.lower()
@@ -129,7 +130,7 @@ class MiniCorpora:
         return Unlabelled.training_audio(self.folder / corpus.name)
 
     def there(self) -> Data:
-        """Say what has been made so far; what compression hears is the unlabelled speech where there is some."""
+        """Return the corpora made so far. Unlabelled speech, if it exists, is the audio for compression."""
         made = [corpus for corpus in CORPORA if (self.folder / corpus.name / IDENTITY).is_file()]
         everything = self.data()
         audio = everything.audio if TRANSCRIPTS in made else None
@@ -139,7 +140,7 @@ class MiniCorpora:
         return everything.model_copy(update={"audio": audio, "tasks": tasks, "audio_sha256": self._audio_sha256(made)})
 
     def manifests(self) -> dict[str, list[dict[str, str]]]:
-        """Read the manifest of every corpus that is there, the unlabelled speech among them."""
+        """Read the manifest of every existing corpus, including the unlabelled speech."""
         names = [*(corpus.name for corpus in CORPORA), Unlabelled.name]
         return {name: read_manifest(self.folder / name) for name in names if (self.folder / name / IDENTITY).is_file()}
 
@@ -148,7 +149,7 @@ class MiniCorpora:
         return {**hashes, PHONEME_TASK: hashes[TRANSCRIPTS.name]} if TRANSCRIPTS.name in hashes else hashes
 
     def read_identity(self, name: str) -> dict[str, Any]:
-        """Read what ``corpus.json`` says of a corpus: version, hash of the audio, what made it."""
+        """Read ``corpus.json`` of a corpus: version, hash of the audio, software."""
         identity: dict[str, Any] = json.loads((self.folder / name / IDENTITY).read_text(encoding="utf-8"))
         return identity
 
@@ -164,10 +165,10 @@ class MiniCorpora:
             ) from error
 
     def _is_complete(self, corpus: MiniCorpus, version: str) -> bool:
-        """Tell a complete corpus from none at all.
+        """Return whether the corpus is complete (True) or absent (False).
 
         Raises:
-            UserError: something else is in its place.
+            UserError: its folder is damaged or holds something else.
         """
         folder = self.folder / corpus.name
         if not folder.exists():
@@ -183,7 +184,9 @@ class MiniCorpora:
         if found != version:
             raise UserError(f"Expected version {version} of the embedded corpora. {folder} holds {found!r}. {remedy}")
         if lost:
-            raise UserError(f"Expected a whole embedded corpus. {folder} lacks {len(lost)} files ({lost[0]}). {remedy}")
+            raise UserError(
+                f"Expected a complete embedded corpus. {folder} lacks {len(lost)} files ({lost[0]}). {remedy}"
+            )
         return True
 
     def _make(self, corpus: MiniCorpus, version: str) -> None:
@@ -194,7 +197,7 @@ class MiniCorpora:
         utterances = corpus.utterances(self._seed, self._scale)
         self._check_room(len(utterances) * BYTES_PER_UTTERANCE)
         place = self.folder / corpus.name
-        waiting = partial(logger.info, "waiting: another process makes the %s corpus", corpus.name)
+        waiting = partial(logger.info, "waiting: another process is making the %s corpus", corpus.name)
         with sole_builder(place, waiting):
             if self._is_complete(corpus, version):
                 return

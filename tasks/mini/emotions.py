@@ -1,4 +1,4 @@
-"""The ER corpus: remarks in four emotions that how they are said tells, in the layout of IEMOCAP."""
+"""The ER corpus: remarks in four emotions, expressed by the voice alone, in the layout of IEMOCAP."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tasks.mini.utterances import Utterance, scaled
 FOLDER = "IEMOCAP"
 NUM_SESSIONS = 5
 DIALOGS = tuple(name for number in range(1, 5) for name in (f"impro{number:02d}", f"script{number:02d}_1"))
-"""Of every session; improvised and scripted as in the real corpus."""
+"""Per session; improvised and scripted as in the real corpus."""
 ACTORS = ("F", "M")
-"""Of every dialog: no two dialogs have a speaker in common."""
+"""Per dialog. No two dialogs share a speaker."""
 UTTERANCES_PER_EMOTION = 4
-"""Of every actor."""
+"""Per actor."""
 UNDECIDED = {"F": "fru", "M": "xxx"}
-"""What an actor says once in scripted dialogs: frustrated, or raters disagree. SUPERB leaves both out."""
+"""Each actor says one of each in scripted dialogs: frustrated, or raters disagree. SUPERB leaves both out."""
 RATINGS = {
     "neu": ("Neutral", 3, 2),
     "hap": ("Happiness", 4, 3),
@@ -38,13 +38,13 @@ RATINGS = {
     "fru": ("Frustration", 2, 3),
     "xxx": ("Other", 3, 3),
 }
-"""A rater's word for an emotion, its valence and its activation from 1 to 5."""
+"""Maps an emotion to a rater's word for it, its valence and its activation from 1 to 5."""
 CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=2.0)
 
 
 @dataclass(frozen=True)
 class Expression:
-    """How an emotion is expressed, on average; speakers and their utterances scatter around it."""
+    """The mean expression of an emotion. Speakers and utterances vary around it."""
 
     rate: float = 1.0
     pitch: float = 0.0
@@ -77,7 +77,7 @@ SCATTER = Expression(
     breathiness=0.08,
     swell_db=3.0,
 )
-"""Standard deviations."""
+"""Standard deviations around the mean expression."""
 
 
 class Emotions:
@@ -86,7 +86,7 @@ class Emotions:
     name = "er"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every utterance; sessions share no speaker, no voice and no remark."""
+        """List every utterance. Sessions share no speaker, voice or remark."""
         said: set[str] = set()
         return [
             utterance
@@ -95,7 +95,7 @@ class Emotions:
         ]
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write each dialog's evaluation; every other happy utterance counts as excited there."""
+        """Write each dialog's evaluation. Every other happy utterance is labelled as excited."""
         tables: dict[Path, str] = defaultdict(lambda: "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
         clock_s: dict[Path, float] = defaultdict(float)
         num_happy = 0
@@ -111,12 +111,12 @@ class Emotions:
             table.write_text(lines, encoding="utf-8")
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the archive."""
+        """Return the data entry."""
         return {"layout": "iemocap", "root": folder / FOLDER}
 
 
 def _evaluation(name: str, emotion: str, start_s: float, end_s: float) -> str:
-    """Write an utterance's lines: what is agreed on, and a rater's own words."""
+    """Return an utterance's lines: the agreed emotion, and a rater's own."""
     category, valence, activation = RATINGS[emotion]
     return (
         f"[{start_s:.4f} - {end_s:.4f}]\t{name}\t{emotion}\t[{valence:.4f}, {activation:.4f}, 3.0000]\n"
@@ -126,11 +126,11 @@ def _evaluation(name: str, emotion: str, start_s: float, end_s: float) -> str:
 
 
 def _speakers(num_dialogs: int, seed: int) -> dict[tuple[int, str, str], Speaker]:
-    """Cast every session, dialog and actor; sessions have no voice in common."""
+    """Assign speakers to every session, dialog and actor. Sessions share no voice."""
     cast: dict[tuple[int, str, str], Speaker] = {}
     for actor in ACTORS:
         random = random_state(seed, "er", actor, "speakers")
-        # Compression and pretraining hear the voices of training only.
+        # Compression and pretraining use training voices only.
         voices = [voice for voice in voices_of("test", seed) if voice.sex == actor]
         for session in range(1, NUM_SESSIONS + 1):
             own = voices[session - 1 :: NUM_SESSIONS]
@@ -141,7 +141,7 @@ def _speakers(num_dialogs: int, seed: int) -> dict[tuple[int, str, str], Speaker
 
 
 def _part(session: int, dialog: str, actor: str, speaker: Speaker, said: set[str], seed: int) -> list[Utterance]:
-    """Let one actor of a dialog say every emotion, in a random order."""
+    """Return one actor's utterances in a dialog: every emotion, in random order."""
     random = random_state(seed, "er", speaker.name, "part")
     undecided = [UNDECIDED[actor]] if dialog.startswith("script") else []
     emotions = [str(one) for one in random.permutation(list(EXPRESSIONS) * UTTERANCES_PER_EMOTION + undecided)]
@@ -166,7 +166,7 @@ def _part(session: int, dialog: str, actor: str, speaker: Speaker, said: set[str
 
 
 def draw_expression(expression: Expression, random: RandomState) -> Delivery:
-    """Draw how one utterance of an emotion is said."""
+    """Draw the delivery of one utterance of an emotion."""
 
     def draw(field: str, low: float = -np.inf, high: float = np.inf) -> float:
         value = random.normal(getattr(expression, field), getattr(SCATTER, field))

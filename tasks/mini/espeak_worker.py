@@ -1,4 +1,4 @@
-"""The speech synthesiser, as a program of its own: requests in by standard input, 16-bit speech out.
+"""The speech synthesiser as a separate program: reads requests from standard input, writes 16-bit speech.
 
 espeak-ng is a GPL library. This file alone loads it, is started by path (see `synthesis`) and is never imported by
 the package.
@@ -41,7 +41,7 @@ EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
 
 
 class EventId(ctypes.Union):
-    """``espeak_EVENT.id``; a phoneme's name fills all eight bytes or ends with NUL."""
+    """``espeak_EVENT.id``. A phoneme's name fills all eight bytes or ends with NUL."""
 
     _fields_ = (("name", ctypes.c_void_p), ("characters", ctypes.c_ubyte * 8))
 
@@ -65,11 +65,11 @@ SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), c
 
 
 class SynthesisError(Exception):
-    """What the synthesiser could not do."""
+    """The synthesiser cannot handle a request."""
 
 
 class Espeak:
-    """The library, initialised; `synthesize` works once and well only in a fork."""
+    """The initialised library. Call `synthesize` once per fork only."""
 
     def __init__(self, library_path: str, data_path: Path):
         self._variants = data_path / "voices" / "!v"
@@ -78,9 +78,9 @@ class Espeak:
         rate = self._library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options)
         if rate <= 0:
             raise SynthesisError(f"espeak-ng cannot use its data folder {data_path} (code {rate})")
-        # Initialisation seeds the breath of voices such as f2 by the time of day.
+        # Initialisation seeds the breath of voices such as f2 with the time of day.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        # Read once what every fork would read again: the table of voices by language code.
+        # Read the table of voices once, instead of in every fork.
         self._library.espeak_ListVoices(None)
         self.sample_rate_hz: int = rate
         self._samples = bytearray()
@@ -100,9 +100,9 @@ class Espeak:
         return 0
 
     def synthesize(self, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
-        """Speak one request; returns little-endian int16 samples, and the onset and name of every phone."""
+        """Speak one request. Return little-endian int16 samples, and the onset and name of every phone."""
         voice, variant = request["voice"], request["variant"]
-        # An unknown variant would be accepted silently and spoken by the plain voice.
+        # The library silently replaces an unknown variant by the plain voice.
         if not (self._variants / variant).is_file():
             raise SynthesisError(f"espeak-ng has no voice variant {variant!r}")
         if self._library.espeak_SetVoiceByName(f"{voice}+{variant}".encode()) != 0:
@@ -126,11 +126,11 @@ class Espeak:
 
 @contextmanager
 def _short_path(data_path: Path) -> Iterator[Path]:
-    """Reach the data folder by a path that the library can hold."""
+    """Return a path of the data folder that is short enough for the library."""
     if len(os.fsencode(data_path)) <= LONGEST_DATA_PATH:
         yield data_path
         return
-    # Not the configured temporary folder: its own path may be too long.
+    # Not in the configured temporary folder, whose own path may be too long.
     with tempfile.TemporaryDirectory(prefix="espeak-", dir="/tmp") as folder:
         link = Path(folder, "espeak-ng-data")
         link.symlink_to(data_path)
@@ -143,7 +143,7 @@ def _write(header: dict[str, Any], payload: bytes = b"") -> None:
 
 
 def _answer(espeak: Espeak, line: str) -> None:
-    """Answer one request; the only thing that a fork does."""
+    """Answer one request. A fork does nothing else."""
     try:
         samples, phones = espeak.synthesize(json.loads(line))
     except (SynthesisError, KeyError, ValueError) as error:
@@ -153,7 +153,7 @@ def _answer(espeak: Espeak, line: str) -> None:
 
 
 def _serve(espeak: Espeak) -> None:
-    # Unbuffered: a fork must not inherit requests that were read ahead.
+    # Unbuffered, so that a fork inherits no requests that were read ahead.
     requests = os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0)
     buffered = b""
     while chunk := requests.read(65_536):
@@ -194,5 +194,5 @@ if __name__ == "__main__":
     try:
         main()
     except (KeyboardInterrupt, BrokenPipeError):
-        # The program that asked has gone; leave without flushing to a closed pipe.
+        # The calling program has gone. Exit without flushing to a closed pipe.
         os._exit(1)

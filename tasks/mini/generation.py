@@ -1,4 +1,4 @@
-"""From a plan to audio files: synthesis in other processes, acoustics in this one."""
+"""Makes audio files from a plan: synthesis in other processes, acoustics in this one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.mini.voice_quality import expressed
 
 @dataclass(frozen=True)
 class Recording:
-    """What was made of one utterance."""
+    """The recording of one utterance."""
 
     row: ManifestRow
     phones: Phones
@@ -41,14 +41,14 @@ def generate(
     num_processes: int,
     made: Callable[[Recording], None],
 ) -> None:
-    """Make every recording; the result does not depend on the number of processes.
+    """Make every recording. The result does not depend on the number of processes.
 
     Args:
-        utterances: what to record.
-        folder: where the corpus lies; made if needed.
-        seed: of the corpora.
-        num_processes: synthesiser processes, each fed by a thread that also does the acoustics.
-        made: called with each recording once its file is written, from any thread and in any order.
+        utterances: the recordings to make.
+        folder: folder of the corpus, created if needed.
+        seed: seed of the corpora.
+        num_processes: synthesiser processes; each has a thread that also does the acoustics.
+        made: called with each recording after its file is written, from any thread and in any order.
     """
     for parent in {folder / Path(utterance.path).parent for utterance in utterances}:
         parent.mkdir(parents=True, exist_ok=True)
@@ -76,11 +76,11 @@ def generate(
 
 
 def request_of(utterance: Utterance) -> Request:
-    """Ask the synthesiser for an utterance that somebody says."""
+    """Return the synthesiser's request for an utterance with a speaker."""
     speaker, delivery = utterance.speaker, utterance.delivery
     assert speaker is not None
     assert delivery is not None
-    # Warping the formants shortens the speech by the same factor.
+    # Scaling the formants shortens the speech by the same factor.
     rate_wpm = speaker.rate_wpm * delivery.rate / speaker.formant_scale
     return Request(
         text=utterance.text.lower(),
@@ -96,7 +96,7 @@ def request_of(utterance: Utterance) -> Request:
 def render(
     utterance: Utterance, speech: Speech | None, sample_rate_hz: int, seed: int
 ) -> tuple[NDArray[np.int16], Phones]:
-    """Turn synthesised speech into a recording at 16 kHz, int16, shape (samples,), and time its phones."""
+    """Make a recording of synthesised speech: int16 at 16 kHz, shape (samples,), and the times of its phones."""
     random = random_state(seed, utterance.path, "recording")
     if speech is None or utterance.speaker is None:
         start, num_samples = _placed(0, utterance.duration_s, random)
@@ -120,7 +120,7 @@ def render(
 
 
 def _placed(num_speech: int, duration_s: float | None, random: RandomState) -> tuple[int, int]:
-    """Say where in the recording speech sets in, and how long the recording is, in samples."""
+    """Return the start of speech and the length of the recording, in samples."""
     if duration_s is None:
         before, after = (int(random.uniform(0.05, 0.3) * SAMPLE_RATE_HZ) for _ in range(2))
         return before, before + num_speech + after

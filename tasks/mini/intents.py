@@ -17,7 +17,7 @@ from tasks.mini.scenes import Conditions, draw_scene
 from tasks.mini.speakers import Speaker, Split, draw_speakers
 from tasks.mini.utterances import Utterance, scaled
 
-# Every action has verbs of its own and shares others, after which only a particle tells.
+# Every action has its own verbs, and shares others that only a particle distinguishes.
 WORDINGS: dict[str, tuple[str, ...]] = {
     "activate": (
         "start {thing}",
@@ -56,7 +56,7 @@ CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6)
 
 
 class Intent(NamedTuple):
-    """What a command is meant to do; all three must be understood."""
+    """The intent of a command: all three parts must be recognised."""
 
     action: str
     object: str
@@ -67,12 +67,12 @@ INTENTS = tuple(Intent(*slots) for slots in product(WORDINGS, OBJECTS, PLACES))
 
 
 class Intents:
-    """Commands whose action, object and location are to be told."""
+    """Commands, labelled with action, object and location."""
 
     name = "ic"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every command; no speaker is in two splits, and none gives a command twice."""
+        """List every command. No speaker is in two splits or gives a command twice."""
         made: list[Utterance] = []
         for split, number in NUM_SPEAKERS.items():
             names = [f"{SPLIT_FILES[split]}{index:03d}" for index in range(scaled(number, scale))]
@@ -100,7 +100,7 @@ class Intents:
                     writer.writerow((index, row.path, row.speaker, row.text, *row.label.split("|")))
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the corpus; its splits are its own."""
+        """Return the data entry. The corpus has its own split files."""
         return {"layout": "fluent_speech_commands", "root": folder}
 
 
@@ -118,7 +118,7 @@ def _utterance(speaker: Speaker, split: Split, index: int, intent: Intent, rando
 
 
 def _worded(intent: Intent, random: RandomState) -> str:
-    """Put an intent into words."""
+    """Word an intent."""
     wordings = WORDINGS[intent.action]
     wording = wordings[random.randint(len(wordings))]
     somewhere = THINGS_SOMEWHERE[random.randint(len(THINGS_SOMEWHERE))]

@@ -16,7 +16,7 @@ from tasks.mini.speakers import Speaker, Split, draw_speakers
 from tasks.mini.utterances import Utterance, scaled
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-# Half of them sound like a keyword, so that a vowel alone does not tell.
+# Half of them sound like a keyword, so that a vowel alone does not identify one.
 OTHER_WORDS = (
     "snow",
     "yell",
@@ -45,20 +45,20 @@ CLIP_S = 1.0
 CONDITIONS = Conditions(snr_db=(-3.0, 15.0), reverberant_share=0.6)
 NUM_SPEAKERS: dict[Split, int] = {"train": 40, "dev": 8, "test": 20}
 CLIPS_PER_KEYWORD = 2
-"""Of every speaker."""
+"""Per speaker."""
 OTHER_CLIPS: dict[Split, int] = {"train": 5, "dev": 5, "test": 2}
-"""Of every speaker."""
+"""Per speaker."""
 NUM_SILENCES = 40
-"""Clips of noise alone in the test set."""
+"""Clips of pure noise in the test set."""
 NUM_NOISES, NOISE_S = 6, 14.0
-"""Long recordings of noise, from which training cuts its silences of one second."""
+"""Long recordings of noise. Training cuts its one-second silences from them."""
 
 Partition = Literal["validation", "testing", "training"]
 PARTITIONS: dict[Split, Partition] = {"train": "training", "dev": "validation"}
 
 
 def partition(speaker_name: str) -> Partition:
-    """Say in which part of the corpus Speech Commands puts a speaker: 10 % validation, 10 % testing.
+    """Return the part of the corpus that Speech Commands assigns a speaker to: 10 % validation, 10 % testing.
 
     SUPERB drops the testing part of the training archive and tests on the separate test set.
 
@@ -78,7 +78,7 @@ class Keywords:
     name = "ks"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every clip and the background noises."""
+        """List every clip and background noise."""
         made: list[Utterance] = []
         for split, number in NUM_SPEAKERS.items():
             names = _speaker_names(split, scaled(number, scale), seed)
@@ -92,10 +92,10 @@ class Keywords:
         return made
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write nothing: in this layout the folders are the labels."""
+        """Write nothing: the folders are the labels."""
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the training and the test archive."""
+        """Return the data entry with the training and the test archive."""
         return {
             "layout": "speech_commands",
             "root": folder / TRAINING_FOLDER,
@@ -104,7 +104,7 @@ class Keywords:
 
 
 def _speaker_names(split: Split, number: int, seed: int) -> list[str]:
-    """Name speakers, in the archive's eight hexadecimal digits, so that the partition is the split meant."""
+    """Name speakers by eight hexadecimal digits, as in the archive, such that the partition gives the wanted split."""
     random = random_state(seed, "ks", split, "names")
     names: list[str] = []
     while len(names) < number:

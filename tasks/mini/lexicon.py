@@ -1,10 +1,10 @@
-"""How the words of the ASR corpus are pronounced, in the notation of LibriSpeech's lexicon."""
+"""Pronunciations of the ASR corpus's words, in the notation of LibriSpeech's lexicon."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# General American; one pronunciation a word, ARPAbet with the stress after every vowel.
+# General American, one pronunciation per word, in ARPAbet with the stress after every vowel.
 PRONUNCIATIONS: dict[str, str] = {
     "anna": "AE1 N AH0",
     "are": "AA1 R",
@@ -87,6 +87,6 @@ PRONUNCIATIONS: dict[str, str] = {
 
 
 def write_lexicon(file: Path) -> None:
-    """Write a line for each word: ``WORD``, a tab and its phonemes."""
+    """Write one line per word: ``WORD``, a tab and its phonemes."""
     lines = (f"{word.upper()}\t{phonemes}\n" for word, phonemes in PRONUNCIATIONS.items())
     file.write_text("".join(lines), encoding="utf-8")

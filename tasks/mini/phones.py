@@ -1,4 +1,4 @@
-"""``phones.jsonl``: which phone is heard when, as the synthesiser itself placed it."""
+"""``phones.jsonl``: the time of every phone, as placed by the synthesiser."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tasks.mini.synthesis import Speech
 PHONES = "phones.jsonl"
 
 Phones = Sequence[tuple[float, float, str]]
-"""Onset and end in seconds of the recording, and the phone in IPA, stressed vowels marked; pauses are left out."""
+"""Onset and end in seconds of the recording, and the phone in IPA with marked stress. Pauses are left out."""
 
 
 def placed_phones(
     speech: Speech, sample_rate_hz: int, *, cut_s: float, kept_s: float, start_s: float, duration_s: float
 ) -> Phones:
-    """Say when the phones of a synthesised utterance are heard in its recording.
+    """Compute the times of phones in the recording of a synthesised utterance.
 
     Args:
-        speech: as synthesised.
-        sample_rate_hz: at which its samples are played, formant scale included.
-        cut_s: length of the silence that was cut off before it.
-        kept_s: length of the speech that was kept.
-        start_s: when the kept speech sets in.
+        speech: the synthesiser's output.
+        sample_rate_hz: playback rate of its samples, including the formant scale.
+        cut_s: length of the silence cut off at its beginning.
+        kept_s: length of the kept speech.
+        start_s: start of the kept speech in the recording.
         duration_s: length of the recording.
     """
     onsets = [onset for onset, _ in speech.phones]
@@ -40,7 +40,7 @@ def placed_phones(
 
 
 def write_phones(phones: Iterable[tuple[str, Phones]], folder: Path) -> None:
-    """Write a line for each recording: its path, relative to the folder, and its phones."""
+    """Write one line per recording: its path, relative to the folder, and its phones."""
     with (folder / PHONES).open("w", encoding="utf-8") as file:
         for path, spans in phones:
             file.write(json.dumps({"path": path, "phones": spans}, ensure_ascii=False) + "\n")

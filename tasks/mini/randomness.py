@@ -1,4 +1,4 @@
-"""Random streams that depend on what they are for, not on the order in which they are asked for."""
+"""Random streams that depend on their purpose, not on the order of their use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import hashlib
 import numpy as np
 
 GENERATOR_VERSION = "3"
-"""Identity of the corpora's content: any change to what is heard or written is another version."""
-# Apart from the version, so that a change to one corpus leaves the others as they are, bit for bit.
+"""Version of the corpora's content. Any change of audio or labels needs a new version."""
+# Separate from the version, so that a change to one corpus leaves the others bit-identical.
 _STREAMS = "2"
 
 
 def random_state(seed: int, *purpose: str) -> np.random.RandomState:
-    """Make the stream of one purpose, e.g. ``("asr", "train", "speakers")``.
+    """Return the random stream of one purpose, e.g. ``("asr", "train", "speakers")``.
 
     ``RandomState`` because its streams are frozen: numpy's newer generators may change between releases.
     """

@@ -1,7 +1,7 @@
-"""The audio of the embedded corpora as the authors' machine made it, for telling where another one differs.
+"""Hashes of the embedded corpora's audio on the authors' machine, to report differences.
 
-The plan of the corpora is the same everywhere. The samples may differ in their last bits, and with them the files'
-hashes, where another processor, mathematical library or release of the synthesiser made them.
+The content of the corpora is the same everywhere. The last bits of samples, and so the hashes, may differ with the
+processor, the mathematical library or the release of the synthesiser.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ AUDIO_SHA256: dict[str, dict[str, str]] = {
         "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
     },
 }
-"""Version, to corpus, to the hash of its audio."""
+"""Maps version and corpus to the hash of its audio."""
 
 
 def differs_from_reference(version: str, audio_sha256: Mapping[str, str]) -> list[str]:
-    """Name the corpora whose audio is not the authors'; none where theirs is not known."""
+    """Return the corpora whose audio differs from the authors'. Empty if the authors' is unknown."""
     known = AUDIO_SHA256.get(version, {})
     return [name for name, found in audio_sha256.items() if known.get(name, found) != found]

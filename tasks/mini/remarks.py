@@ -1,4 +1,4 @@
-"""Everyday remarks of four to eleven words: what is said where it does not matter what is said."""
+"""Everyday remarks of four to eleven words, for corpora where the words do not matter."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 
 def draw_remarks(number: int, random: RandomState, said: set[str]) -> list[str]:
-    """Draw remarks that nobody has made yet, and note them in ``said``."""
+    """Draw remarks that are not in ``said`` yet, and add them to it."""
     remarks: list[str] = []
     while len(remarks) < number:
         template = TEMPLATES[random.randint(len(TEMPLATES))]

@@ -1,4 +1,4 @@
-"""Recording conditions: how noisy, in what room, over what line, how loud."""
+"""Recording conditions: noise, room, recording chain and level."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from numpy.random import RandomState
 
 FLUCTUATING_SHARE = 0.5
-"""Share of the scenes whose noise comes and goes."""
+"""Share of the scenes with fluctuating noise."""
 EQUALISER_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
-"""Where an equaliser's gains are set; between them they are interpolated over the logarithm of frequency."""
+"""Frequencies of an equaliser's gains, which are interpolated over the logarithm of frequency."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Conditions:
 
     snr_db: tuple[float, float]
     reverberant_share: float
-    """Share of the utterances spoken in a room; the others are dry."""
+    """Share of the utterances with reverberation."""
     equaliser_db: float = 0.0
-    """Standard deviation of a recording chain's gains; 0 where every chain is flat."""
+    """Standard deviation of a recording chain's gains; 0 if every chain is flat."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Scene:
     """The recording conditions of one utterance."""
 
     snr_db: float
-    """Speech to noise, both measured while speech lasts, before the recording chain."""
+    """Speech-to-noise ratio during speech, before the recording chain."""
     reverberation_s: float
-    """Time for the room's sound to fall by 60 dB; 0 is no room."""
+    """Time for the reverberation to fall by 60 dB; 0 without a room."""
     noise_slope: float
-    """The noise's power falls with frequency to this power: 0 white, 1 pink, 2 brown."""
+    """Exponent of frequency by which the noise's power falls: 0 white, 1 pink, 2 brown."""
     level_dbfs: float
-    """Root mean square of the whole recording; lower where its peaks would clip."""
+    """Root mean square of the whole recording; lower if its peaks would clip."""
     fluctuation_hz: float = 0.0
-    """How often the noise comes and goes: passing cars below 1, babble at 4 and above."""
+    """Rate of the noise's fluctuation: passing cars below 1, babble at 4 and above."""
     fluctuation_db: float = 0.0
     """Standard deviation of the noise's level; 0 is steady."""
     equaliser_db: tuple[float, ...] = ()

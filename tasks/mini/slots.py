@@ -29,7 +29,7 @@ NAMES = (
 )
 CITIES = ("boston", "cape may", "dublin", "glasgow", "long beach", "madrid", "new haven", "oslo")
 HOURS = ("five", "half past seven", "nine", "seven", "ten", "twelve")
-# Many values fill more than one slot: only the words around them tell which.
+# Many values fit several slots; only the context decides.
 SLOTS: dict[str, tuple[str, ...]] = {
     "artist": PEOPLE,
     "contact": PEOPLE,
@@ -78,18 +78,18 @@ CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Utterance):
-    """An utterance, labelled with the slot of every word (``O`` where it fills none)."""
+    """An utterance, labelled with the slot of every word (``O`` for none)."""
 
     intent: str
 
 
 class Slots:
-    """Requests whose words and slots are to be told."""
+    """Requests, labelled with words and slots."""
 
     name = "sf"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every request; none is said twice, and no speaker is in two splits."""
+        """List every request. No request occurs twice, and no speaker is in two splits."""
         made: list[Utterance] = []
         said: set[str] = set()
         for split, number in NUM_SPEAKERS.items():
@@ -105,7 +105,7 @@ class Slots:
         utterances: Sequence[Utterance],
         manifest: Sequence[ManifestRow],  # noqa: ARG002 - the plan says it all
     ) -> None:
-        """Write ``all.iob.snips.txt``; its tags are the slots' bare names, as in Audio SNIPS itself."""
+        """Write ``all.iob.snips.txt``. Its tags are bare slot names, as in Audio SNIPS."""
         lines = ""
         for request in utterances:
             assert isinstance(request, Request)
@@ -114,7 +114,7 @@ class Slots:
         (folder / "all.iob.snips.txt").write_text(lines, encoding="utf-8")
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the corpus; the speakers of a split are those in its folder."""
+        """Return the data entry. Each split uses all speakers in its folder."""
         return {
             "layout": "snips",
             "root": folder,
@@ -125,7 +125,7 @@ class Slots:
 
 
 def _new_requests(speaker: Speaker, said: set[str], seed: int) -> list[tuple[str, str, str]]:
-    """Draw intents, sentences that nobody has said yet, and their tags; note the sentences in ``said``."""
+    """Draw intents, sentences that are not in ``said`` yet, and their tags. Add the sentences to ``said``."""
     random = random_state(seed, "sf", speaker.name, "requests")
     intents = tuple(TEMPLATES)
     requests: list[tuple[str, str, str]] = []
@@ -140,7 +140,7 @@ def _new_requests(speaker: Speaker, said: set[str], seed: int) -> list[tuple[str
 
 
 def _draw_values(random: RandomState) -> dict[str, str]:
-    """Draw a value for every slot, no two alike."""
+    """Draw a different value for every slot."""
     values: dict[str, str] = {}
     for slot, choices in SLOTS.items():
         free = [choice for choice in choices if choice not in values.values()]
@@ -149,7 +149,7 @@ def _draw_values(random: RandomState) -> dict[str, str]:
 
 
 def filled(template: str, values: Mapping[str, str]) -> tuple[str, str]:
-    """Put values into a template.
+    """Fill a template with values.
 
     Returns:
         The sentence, and the slot of each of its words.

@@ -21,21 +21,21 @@ SPLIT_CODES: dict[str, int] = {"train": 1, "dev": 2, "test": 3}
 FIRST_SPEAKER_ID = 10_001
 NUM_PAIRS = 16
 TEST_FOLDER_SHARE = 0.125
-"""Share of the pairs below ``test/wav``: VoxCeleb1's other use, verification, keeps those speakers for its test."""
+"""Share of the pairs below ``test/wav``, the test speakers of VoxCeleb1's other use, verification."""
 VIDEOS: dict[Split, int] = {"train": 8, "dev": 2, "test": 6}
 UTTERANCES_PER_VIDEO = 3
 LEAST_FORMANT_RATIO = 1.06
-"""Of the vocal tracts in a pair."""
+"""Formant scales of the two vocal tracts in a pair."""
 CONDITIONS = Conditions(snr_db=(0.0, 20.0), reverberant_share=0.6, equaliser_db=6.0)
 
 
 class SpeakerIdentities:
-    """Remarks by known speakers, each in several videos: a video is one room, one noise and one recording chain."""
+    """Remarks by known speakers in several videos. A video has one room, noise and recording chain."""
 
     name = "sid"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every utterance; no remark is made twice, and no video is in two splits."""
+        """List every utterance. No remark occurs twice, and no video is in two splits."""
         said: set[str] = set()
         num_pairs = scaled(NUM_PAIRS, scale)
         num_test_pairs = round(TEST_FOLDER_SHARE * num_pairs)
@@ -61,14 +61,14 @@ class SpeakerIdentities:
         (folder / FOLDER / SPLIT_FILE).write_text("".join(lines), encoding="utf-8")
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the archive, which holds its split file."""
+        """Return the data entry."""
         return {"layout": "voxceleb1", "root": folder / FOLDER}
 
 
 def _speakers(num_pairs: int, seed: int) -> list[Speaker]:
-    """Draw pairs whose vocal tracts differ audibly, though the voice is one."""
+    """Draw pairs of speakers with the same voice and audibly different vocal tracts."""
     random = random_state(seed, "sid", "speakers")
-    # Compression and pretraining hear the voices of training only.
+    # Compression and pretraining use training voices only.
     voices = voices_of("test", seed)
     speakers: list[Speaker] = []
     for index in random.permutation(len(voices))[:num_pairs]:

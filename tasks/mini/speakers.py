@@ -13,8 +13,8 @@ from tasks.mini.randomness import random_state
 
 Split = Literal["train", "dev", "test"]
 
-# Names that espeak-ng 1.52 really has (`en-gb`, for one, finds no voice) and that sound different (`en-us-nyc`
-# says nearly every word as `en-us` does).
+# Accents that espeak-ng 1.52 has (it finds no voice for `en-gb`) and that sound different (`en-us-nyc` is nearly
+# `en-us`).
 ACCENTS = (
     "gmw/en",
     "en-us",
@@ -24,7 +24,7 @@ ACCENTS = (
     "en-gb-x-gbcwmd",
     "en-029",
 )
-# The natural-sounding variants: no whisper, echo or robot, and one of each family that differs in name only.
+# Natural-sounding variants: no whisper, echo or robot, and only one of variants that sound alike.
 FEMALE_VARIANTS = (
     "Alicia",
     "Andrea",
@@ -91,36 +91,36 @@ MALE_VARIANTS = (
     "sandro",
     "victor",
 )
-# Shares of the voices; one voice speaks in one split only, the same in every corpus.
+# Shares of the voices. A voice belongs to one split, the same in every corpus.
 SHARES: dict[Split, float] = {"train": 0.7, "dev": 0.1, "test": 0.2}
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What espeak-ng itself can vary: an accent of English and a voice variant."""
+    """An espeak-ng voice: an accent of English and a voice variant."""
 
     accent: str
     variant: str
 
     @property
     def name(self) -> str:
-        """The name espeak-ng gives it, e.g. ``en-us+f1``."""
+        """espeak-ng's name of the voice, e.g. ``en-us+f1``."""
         return f"{self.accent}+{self.variant}"
 
     @property
     def sex(self) -> Literal["F", "M"]:
-        """As LibriSpeech's speaker table writes it."""
+        """The sex, as in LibriSpeech's speaker table."""
         return "F" if self.variant in FEMALE_VARIANTS else "M"
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """One synthetic person."""
+    """One synthetic speaker."""
 
     name: str
     voice: Voice
     formant_scale: float
-    """Formants are multiplied by this: over 1 is a shorter vocal tract."""
+    """Multiplies the formants. Above 1 means a shorter vocal tract."""
     pitch: int
     """espeak-ng's pitch, 0 to 99; 50 is the voice's own."""
     pitch_range: int
@@ -131,7 +131,7 @@ class Speaker:
 
 @cache
 def voices_of(split: Split, seed: int) -> tuple[Voice, ...]:
-    """List the voices that speak in a split of whatever corpus, in a random order, and in no other split."""
+    """List the voices of a split, in random order. They are the same in all corpora and in no other split."""
     voices = [Voice(accent, variant) for accent in ACCENTS for variant in (*FEMALE_VARIANTS, *MALE_VARIANTS)]
     order = random_state(seed, "voices").permutation(len(voices))
     num_train = round(SHARES["train"] * len(voices))
@@ -145,21 +145,21 @@ def voices_of(split: Split, seed: int) -> tuple[Voice, ...]:
 
 
 def draw_speakers(names: Sequence[str], *, split: Split, corpus: str, seed: int) -> list[Speaker]:
-    """Draw one speaker a name: different voices, and none that speaks in another split of any corpus.
+    """Draw one speaker per name, with different voices of the split.
 
     Raises:
-        ValueError: more names than the split has voices.
+        ValueError: there are more names than voices in the split.
     """
     voices = voices_of(split, seed)
     if len(names) > len(voices):
-        raise ValueError(f"{len(names)} {split} speakers asked for, {len(voices)} voices there")
+        raise ValueError(f"Expected at most {len(voices)} {split} speakers. Found {len(names)}.")
     random = random_state(seed, corpus, split, "speakers")
     chosen = random.permutation(len(voices))[: len(names)]
     return [draw_speaker(name, voices[index], random) for name, index in zip(names, chosen, strict=True)]
 
 
 def draw_speaker(name: str, voice: Voice, random: RandomState) -> Speaker:
-    """Draw what tells a speaker from others who share a voice."""
+    """Draw the traits that distinguish a speaker from others with the same voice."""
     return Speaker(
         name=name,
         voice=voice,

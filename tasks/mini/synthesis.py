@@ -1,4 +1,4 @@
-"""Talks to the synthesiser, a separate GPL program (`espeak_worker`), over pipes."""
+"""Controls the synthesiser, a separate GPL program (`espeak_worker`), over pipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.errors import UserError
 from bench.installation.requirements import command_for
 
 WORKER = Path(__file__).with_name("espeak_worker.py")
-# Requests sent ahead of the answers read: the worker never waits, and the pipe never fills.
+# Number of requests sent ahead: the worker never waits, and the pipe never fills.
 REQUESTS_AHEAD = 4
 
 
@@ -34,25 +34,25 @@ class Request:
     voice: str
     variant: str
     rate_wpm: int
-    """espeak-ng clamps it below 80 and above 450."""
+    """espeak-ng limits it to 80 to 450."""
     pitch: int
     pitch_range: int
     pause_ms: int = 0
-    """Between words, beyond the usual; in steps of 10."""
+    """Additional pause between words, in steps of 10."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """One utterance as synthesised."""
+    """One synthesised utterance."""
 
     samples: NDArray[np.int16]
     """At the synthesiser's rate, shape (samples,)."""
     phones: tuple[tuple[int, str], ...]
-    """Onset in samples and name in IPA of every phone; a pause has an empty name."""
+    """Onset in samples and IPA name of every phone. Pauses have an empty name."""
 
 
 def check_synthesizer() -> None:
-    """Refuse a machine on which nothing can be synthesised.
+    """Refuse a machine that cannot synthesise speech.
 
     Raises:
         UserError: the synthesiser is not installed, or the platform has no fork.
@@ -71,7 +71,7 @@ def _install() -> str:
 
 
 class Synthesizer:
-    """One synthesiser process, used as a context manager; call it from one thread at a time."""
+    """One synthesiser process, a context manager. Not safe for several threads."""
 
     def __init__(self) -> None:
         check_synthesizer()
@@ -99,7 +99,7 @@ class Synthesizer:
         """End the process, whatever it is doing."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # It ends by itself, and tidies up, once nobody asks and nobody listens.
+        # The worker cleans up and exits by itself once its pipes are closed.
         self._process.stdout.close()
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -110,13 +110,13 @@ class Synthesizer:
             self._process.wait()
 
     def synthesize(self, requests: Iterable[Request]) -> Iterator[Speech]:
-        """Speak the requests, in their order.
+        """Synthesise requests in order.
 
         Yields:
-            Speech at ``sample_rate_hz``; it depends on the request alone.
+            Speech at ``sample_rate_hz``. It depends on the request alone.
 
         Raises:
-            UserError: the synthesiser refuses a request, or has died.
+            UserError: the synthesiser refused a request or died.
         """
         pending: deque[Request] = deque()
         for request in requests:

@@ -54,12 +54,12 @@ CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
 
 
 class Transcripts:
-    """Sentences for speech recognition; its training part is also what compression hears."""
+    """Sentences for speech recognition. The training split is also the audio for compression."""
 
     name = "asr"
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every sentence; none is said twice, and no speaker is in two splits."""
+        """List every sentence. No sentence occurs twice, and no speaker is in two splits."""
         made: list[Utterance] = []
         said: set[str] = set()
         for split, number in NUM_SPEAKERS.items():
@@ -91,16 +91,16 @@ class Transcripts:
         write_lexicon(folder / FOLDER / LEXICON)
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name the archive; its splits are the standard ones."""
+        """Return the data entry, with the standard splits."""
         return {"layout": "librispeech", "root": folder / FOLDER}
 
     def training_audio(self, folder: Path) -> AudioSource:
-        """Name the audio that compression hears."""
+        """Return the audio for compression."""
         return AudioSource(layout="librispeech", root=folder / FOLDER, splits=(SUBSETS["train"],))
 
 
 def _new_sentences(speaker: Speaker, said: set[str], seed: int) -> list[str]:
-    """Draw sentences that nobody has said yet, and note them in ``said``."""
+    """Draw sentences that are not in ``said`` yet, and add them to it."""
     random = random_state(seed, "asr", speaker.name, "sentences")
     sentences: list[str] = []
     while len(sentences) < SENTENCES_PER_SPEAKER:

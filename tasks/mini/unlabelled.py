@@ -18,10 +18,10 @@ from tasks.mini.utterances import Utterance
 NAME = "unlabelled"
 SENTENCES_PER_SPEAKER = 10
 SPEAKERS_DRAWN_AT_ONCE = 200
-"""Of different voices; the next ones have the same voices with other vocal tracts, pitches and rates."""
+"""They have different voices. The next group has the same voices with other vocal tracts, pitches and rates."""
 CONDITIONS = Conditions(snr_db=(5.0, 30.0), reverberant_share=0.5)
 CHARACTERS_PER_S_AT_160_WPM = 15.6
-"""Measured over an hour of the audio, margins included."""
+"""Measured over an hour of audio, including margins."""
 
 
 class Unlabelled:
@@ -30,12 +30,12 @@ class Unlabelled:
     name = NAME
 
     def __init__(self, hours: float, held_out_sentences: Collection[str]):
-        """Plan about ``hours`` of speech that says nothing of ``held_out_sentences`` (lower case)."""
+        """Plan about ``hours`` of speech without any of ``held_out_sentences`` (lower case)."""
         self._hours = hours
         self._held_out = held_out_sentences
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List sentences, ten a speaker, until they are long enough together."""
+        """List sentences, ten per speaker, up to the total duration."""
         made: list[Utterance] = []
         remaining_s = self._hours * scale * 3600
         group = 0
@@ -50,16 +50,16 @@ class Unlabelled:
         return made
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write nothing: the manifest says it all."""
+        """Write nothing: the manifest suffices."""
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Name nothing: no task is evaluated on it."""
+        """Return nothing: no task uses this corpus."""
         del folder
         return {}
 
     @staticmethod
     def training_audio(folder: Path) -> AudioSource:
-        """Name the audio that compression hears."""
+        """Return the audio for compression."""
         return AudioSource(layout="manifest", manifest=folder / MANIFEST)
 
     def _spoken_by(self, speaker: Speaker, seed: int) -> list[Utterance]:

@@ -1,4 +1,4 @@
-"""What is said in the unlabelled audio: sentences of a wide vocabulary, and lines of invented words."""
+"""Texts of the unlabelled audio: sentences with a large vocabulary, and lines of invented words."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ TEMPLATES = (
 )
 SHARE_CLOSED_SYLLABLES = 0.6
 SHARE_INVENTED = 0.25
-"""Lines of invented words bring sounds together that the vocabulary does not."""
+"""Lines of invented words combine sounds in ways that the vocabulary does not."""
 
 
 @cache
 def vocabulary() -> dict[str, tuple[str, ...]]:
-    """Read what may fill each place of a sentence, and of an invented word."""
+    """Read the words for each place of a sentence, and the sounds of invented words."""
     content = read_yaml(Path(__file__).with_name("vocabulary.yaml"))
     return {place: tuple(word.strip() for word in words.split(",")) for place, words in content.items()}
 
@@ -56,7 +56,7 @@ def sentence(random: RandomState) -> str:
 
 
 def _invented_word(random: RandomState) -> str:
-    """Spell a word of one to three syllables that English could have; some syllables are open."""
+    """Make up an English-like word of one to three syllables."""
     sounds = vocabulary()
     word = ""
     for _ in range(random.randint(1, 4)):

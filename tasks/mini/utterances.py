@@ -1,4 +1,4 @@
-"""The plan of a corpus: which recordings are to be made. Light: nothing here makes sound."""
+"""The plan of a corpus: the recordings to make. Nothing here synthesises audio."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ class Utterance:
     """One recording to make. Its audio is a function of these fields and the corpora's seed."""
 
     path: str
-    """Below the corpus's folder, with forward slashes; its random streams are named by it."""
+    """Path in the corpus's folder, with forward slashes. It also names the random streams of the recording."""
     split: str
-    """``train``, ``dev`` or ``test``; ``session<n>`` where the corpus has folds."""
+    """``train``, ``dev`` or ``test``; ``session<n>`` in a corpus with folds."""
     text: str
-    """What is said; empty for noise alone."""
+    """The spoken text; empty for pure noise."""
     label: str
-    """The class, where the task has classes."""
+    """The class, if the task has classes."""
     speaker: Speaker | None
-    """None for noise alone."""
+    """None for pure noise."""
     delivery: Delivery | None
-    """None for noise alone."""
+    """None for pure noise."""
     scene: Scene
     duration_s: float | None = None
-    """Fixed length, with speech at a random place; by default as long as the speech, with short margins."""
+    """Fixed length, with speech at a random place. None: the length of the speech with short margins."""
 
 
 class MiniCorpus(Protocol):
-    """One embedded corpus: what is said in it, and how it lies on disk."""
+    """One embedded corpus: its utterances and its layout on disk."""
 
     name: str
-    """The task's name, and the folder's."""
+    """Name of the task and of the folder."""
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
-        """List every recording; ``scale`` multiplies the number of speakers."""
+        """List every recording. ``scale`` multiplies the number of speakers."""
         ...
 
     def write_tables(self, folder: Path, utterances: Sequence[Utterance], manifest: Sequence[ManifestRow]) -> None:
-        """Write the text files that the layout has beside the audio."""
+        """Write the layout's text files."""
         ...
 
     def task_data(self, folder: Path) -> dict[str, Any]:
-        """Say what the task's entry in a data file is."""
+        """Return the task's entry in a data file."""
         ...
 
 

