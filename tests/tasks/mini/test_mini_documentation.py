@@ -63,14 +63,14 @@ def test_keywords() -> None:
     assert speakers_by_split(clips) == numbers(told["speakers"])
     labels = {one.label for one in clips}
     other_words = {one.text for one in clips if one.label == "_unknown_"}
-    assert [len(labels - {"_unknown_", "_silence_"}), len(other_words)] == numbers(told["what"])[:2]
+    assert [len(labels - {"_unknown_", "_silence_"}), len(other_words)] == numbers(told["content"])[:2]
 
 
 def test_speaker_identities() -> None:
     utterances = plan("sid")
     told = documented()["sid"]
     assert by_split(utterances) == numbers(told["train / dev / test utterances"])
-    assert [len({one.label for one in utterances})] == numbers(told["speakers"]) == numbers(told["what"])
+    assert [len({one.label for one in utterances})] == numbers(told["speakers"]) == numbers(told["content"])
     assert set(speakers_by_split(utterances)) == {*numbers(told["speakers"])}
 
 
@@ -79,7 +79,7 @@ def test_emotions() -> None:
     kept = [one for one in utterances if one.label in {"neu", "hap", "ang", "sad"}]
     told = documented()["er"]
     assert [len(kept)] == numbers(told["train / dev / test utterances"])
-    assert [len(utterances) - len(kept)] == numbers(told["what"])
+    assert [len(utterances) - len(kept)] == numbers(told["content"])
     speakers = {(one.split, one.speaker.name) for one in utterances if one.speaker}
     assert {*Counter(split for split, _ in speakers).values()} == {*numbers(told["speakers"])}
     assert len({split for split, _ in speakers}) == 5
@@ -87,8 +87,8 @@ def test_emotions() -> None:
 
 def test_words_of_sentences() -> None:
     words = {word for one in plan("asr") for word in one.text.split()}
-    assert [len(words)] == numbers(documented()["asr"]["what"])
+    assert [len(words)] == numbers(documented()["asr"]["content"])
 
 
 def test_intents() -> None:
-    assert [len({one.label for one in plan("ic")})] == numbers(documented()["ic"]["what"])
+    assert [len({one.label for one in plan("ic")})] == numbers(documented()["ic"]["content"])
