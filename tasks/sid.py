@@ -27,7 +27,7 @@ class SIDConfig(PooledHeadConfig):
     """
 
     max_train_s: DurationS = 8.0
-    """Longer training utterances are cropped to this: at a random place, or, with cached features, at a fixed one."""
+    """Crop longer training utterances to this length: at a random place, or at a fixed one if features are cached."""
 
     def recipe_arguments(self) -> dict[str, Any]:
         """Return the arguments of s3prl's recipe."""

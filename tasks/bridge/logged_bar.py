@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class LoggedBar(Bar):
-    """Counts as tqdm does, and logs how far it is every half a minute."""
+    """Counts like tqdm, and logs its progress every half a minute."""
 
     left: TimeLeft | None = None
 

@@ -98,7 +98,7 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
         if split_label := [slot for slot in SLOTS if ";" in values[slot]]:
             raise UserError(
                 f"Expected {', '.join(SLOTS)} without a semicolon. Line {line} of {file} has one in "
-                f"{split_label[0]}. Use another sign."
+                f"{split_label[0]}. Use another character."
             )
         rows.append(values)
     if not rows:

@@ -109,7 +109,7 @@ def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
     if missing:
         chapter, name = missing[0]
         raise UserError(
-            f"Expected audio of every transcript. Found no {shortened(name)}.flac in {chapter} ({len(silent)} missing "
+            f"Expected audio of every transcript. Found no {shortened(name)}.flac in {chapter} ({len(missing)} missing "
             f"below {folder}). Restore it ({_PAGE}), or remove its line."
         )
     return rows

@@ -161,8 +161,8 @@ def _check_complete(
     found = {_speaker(name) for name in audio}
     if lacking := [speaker for speaker in speakers if speaker not in found]:
         raise UserError(
-            f"Expected audio of {shortened(silent[0])} in {folder}. Found that of "
-            f"{shortened(', '.join(sorted(heard)))}. Restore it, or name other speakers in the data file."
+            f"Expected audio of {shortened(lacking[0])} in {folder}. Found that of "
+            f"{shortened(', '.join(sorted(found)))}. Restore it, or name other speakers in the data file."
         )
     wanted = (name for name in lines if name.split("-")[1:-1] == ["snips", folder.name])
     if missing := [name for name in wanted if name not in audio and _speaker(name) in (speakers or found)]:

@@ -36,33 +36,33 @@ class HeadConfig(Settings):
     total_steps: Steps
     """Optimizer steps."""
     learning_rate: LearningRate | Literal["auto"]
-    """Adam's; constant. ``auto`` takes the one of ``learning_rates`` whose head, with seed 0, does best on dev."""
+    """Adam's constant learning rate. ``auto`` searches ``learning_rates`` for the best on dev, with seed 0."""
     learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1), min_length=1, max_length=100)
     """Candidates of ``learning_rate: auto``."""
     batch_size: BatchSize
-    """Utterances a forward and backward pass."""
+    """Utterances per forward and backward pass."""
     gradient_accumulation_steps: Batches = 1
-    """Such passes an optimizer step."""
+    """Passes per optimizer step."""
     eval_batch_size: BatchSize
-    """Utterances a forward pass on dev and test. Padding changes some upstreams' features, so it is part of the
-    protocol."""
+    """Utterances per forward pass on dev and test. Part of the protocol, because padding changes some upstreams'
+    features."""
     eval_interval_steps: Steps
-    """Steps between two evaluations on dev, each of which may find a new best head."""
+    """Steps between evaluations on dev, which select the best head."""
     save_interval_steps: Steps
-    """Steps between two checkpoints."""
+    """Steps between checkpoints."""
     num_workers: Processes
-    """Data-loading processes of their own; 0 reads in the training process."""
+    """Data-loading processes; 0 loads in the training process."""
     max_train_utterances: Utterances | None = None
-    """Train on a fixed, stratified subset of at most so many utterances; null takes all. See ``subset_draw``."""
+    """Train on a fixed, stratified subset of at most this many utterances; null uses all. See ``subset_draw``."""
     max_eval_utterances: Utterances | None = None
-    """Evaluate on fixed, stratified subsets of dev and test of at most so many utterances; null takes all. See
+    """Evaluate on fixed, stratified subsets of dev and test of at most this many utterances; null uses all. See
     ``subset_draw``."""
     subset_draw: Seed | Literal["shortest"] = 0
-    """Seed of such a subset. It is drawn at random from the ids alone, evenly over the classes or speakers, so that
-    all models and seeds of a run have the same one, and a smaller one is part of a larger one. ``shortest`` takes the
-    shortest utterances, which is quick and biased; earlier versions always did."""
+    """Seed of the subsets. They are drawn from the ids alone, evenly over classes or speakers: all models and seeds of
+    a run use the same subset, and a smaller one is part of a larger one. ``shortest`` takes the shortest utterances,
+    which is fast but biased; earlier versions always did so."""
     max_duration_s: DurationS | None = None
-    """Leave out longer utterances of train, dev and test, because memory follows the longest; null takes all."""
+    """Leave out longer utterances of train, dev and test, to limit memory; null uses all."""
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ class SpecAugment(Settings):
     max_frequency_mask: Width = 50
     """Widest mask, in feature dimensions."""
     num_frequency_masks: Depth = 4
-    """Masks an utterance."""
+    """Masks per utterance."""
     max_time_mask: Width = 40
     """Widest mask, in frames."""
     num_time_masks: Depth = 2
-    """Masks an utterance."""
+    """Masks per utterance."""
     time_warp_window: int = Field(default=5, ge=0, le=65_536)
-    """Furthest shift of the point that time is warped around, in frames; 0 warps nothing."""
+    """Largest shift of the warped point in time, in frames; 0 disables time warping."""
 
     def recipe_arguments(self) -> dict[str, Any]:
         """Return s3prl's arguments of SpecAugment."""
@@ -48,7 +48,7 @@ class RecurrentHeadConfig(HeadConfig):
     projection_size: Width = 1024
     """Width of the linear layer before the LSTM."""
     hidden_size: Width = 1024
-    """Units a direction in each LSTM layer."""
+    """Units per direction of each LSTM layer."""
     num_lstm_layers: Depth = 2
     """Bidirectional LSTM layers."""
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)

@@ -190,7 +190,7 @@ class TestNewcomers:
             ({"manifest": "latin1.csv"}, "latin1.csv. Found other bytes"),
             ({"manifest": "folder.csv"}, "Found no "),
             ({"manifest": "no_suffix.csv"}, "(1 of 16 missing). Did you mean 'train-0.wav'?"),
-            ({"manifest": "mac.csv"}, "Unicode NFC or NFD."),
+            ({"manifest": "mac.csv"}, "Unicode NFC or NFD"),
         ],
     )
     def test_tables(
@@ -308,9 +308,7 @@ class TestRemarks:
         from tasks.data_check.remarks import same_speakers
 
         tables = {f"session{number}": pd.DataFrame({"speaker": [f"{number}F", "5M"]}) for number in (1, 2)}
-        assert [remark[:47] for remark in same_speakers(tables)] == [
-            "1 of 2 speakers of session2 is in session1 too "
-        ]
+        assert [remark[:47] for remark in same_speakers(tables)] == ["1 of 2 speakers of session2 is in session1 too "]
 
     def test_lengths(
         self, check: Check, manifest: Callable[..., Path], tmp_path: Path, write_tone: Callable[..., None]
@@ -336,10 +334,7 @@ class TestRemarks:
         names = [line.split(" ")[0] for line in file.read_text().splitlines()]
         file.write_text("".join(f"{name} cab\n" for name in names))
         remarks = check({"asr": librispeech})["asr"]["remarks"]
-        assert any(
-            "test" in remark and ": a b c." in remark and "in one case" in remark
-            for remark in remarks
-        )
+        assert any("test" in remark and ": a b c." in remark and "in one case" in remark for remark in remarks)
 
     def test_what_a_reader_warns_of(self, check: Check, manifest: Callable[..., Path]) -> None:
         own = manifest(lambda rows: rows[-1].update(text="No!"))
