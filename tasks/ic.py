@@ -113,7 +113,8 @@ def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:
         if (unusable := table[table[column].str.contains(";", regex=False)]).size:
             raise UserError(
                 f"Expected {column} without a semicolon in {data.manifest}. Found "
-                f"{shortened(unusable[column].iloc[0])!r} at {shortened(unusable['path'].iloc[0])}. Use another character."
+                f"{shortened(unusable[column].iloc[0])!r} at {shortened(unusable['path'].iloc[0])}. Use "
+                "another character."
             )
     columns = [table[column].str.strip() for column in data.intent_columns]
     return table.assign(labels=[" ; ".join(values) for values in zip(*columns, strict=True)])

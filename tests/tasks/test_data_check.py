@@ -185,8 +185,8 @@ class TestNewcomers:
         [
             ({"manifest": "."}, "Found a folder at"),
             ({"root": "."}, "list recordings of your own in a table, and write manifest: FILE.csv"),
-            ({"manifest": "semicolons.csv"}, "its columns are parted by ';'"),
-            ({"manifest": "tabs.csv"}, r"its columns are parted by '\t'"),
+            ({"manifest": "semicolons.csv"}, "';'"),
+            ({"manifest": "tabs.csv"}, r"'\t'"),
             ({"manifest": "latin1.csv"}, "latin1.csv. Found other bytes"),
             ({"manifest": "folder.csv"}, "Found no "),
             ({"manifest": "no_suffix.csv"}, "(1 of 16 missing). Did you mean 'train-0.wav'?"),
