@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from bench.testing import tiny_teacher
 from bench.upstream import UpstreamModel, load_folder, save_upstream, weights_hash
 from bench.upstream.cost import count_parameters
 from tests.helpers.choices import config_of
+from tests.helpers.programs import PROCESSES
 
 PARTS = ("prune-only", "distill-only")
 NAME = "+".join(PARTS)
@@ -110,16 +108,16 @@ class TestInterrupted:
     ) -> None:
         """SIGKILL while the second part trains, in a process of its own."""
         workdir = tmp_path / "killed"
-        command = [sys.executable, "-c", _CHILD, json.dumps(SETTINGS), str(audio.root), str(workdir)]
-        child = subprocess.Popen(command)
+        child = PROCESSES.Process(target=compress, args=(SETTINGS, audio, workdir))
+        child.start()
         checkpoint = workdir / "checkpoints" / NAME / "distillation.ckpt"
         deadline = time.monotonic() + 300
         while not checkpoint.exists():
-            assert child.poll() is None, "the run ended before it could be killed"
+            assert child.is_alive(), "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        child.kill()
+        child.join()
         weights = workdir / "parts" / "prune-only" / "prune-only" / "model.safetensors"
         written = weights.stat().st_mtime_ns
         assert weights_hash(compress(SETTINGS, audio, workdir)[NAME]) == weights_hash(made[0])
@@ -148,16 +146,6 @@ class TestInterrupted:
         settings = {**SETTINGS, "prune-only": SETTINGS["prune-only"] | {"sparsity": 0.25}}
         with pytest.raises(UserError, match="configuration differ"):
             compress(settings, audio, made[1])
-
-
-_CHILD = """
-import json, sys
-from pathlib import Path
-from bench.contracts import AudioSource
-from tests.application.test_stacks import compress
-settings, audio, workdir = sys.argv[1:]
-compress(json.loads(settings), AudioSource(root=Path(audio)), Path(workdir))
-"""
 
 
 class TestRun:
