@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from bench.leaderboard.titles import in_order
+from bench.store.compressions import stored_compressions
+from bench.store.records import Cell
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
 FAILED = "failed"
 """In tables, in place of a score; also the column that lists the tasks that failed on a row."""
 SEPARATOR = ";"
 """Between the tasks of that column."""
-
-_CELL = re.compile(r"(.+)-seed\d+")
-_SEED = re.compile(r"-seed\d+$")
 
 
 def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -30,18 +29,28 @@ def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tupl
     Returns:
         Row to tasks; a row whose model could not be made or loaded has failed on every task without a record.
     """
+    tasks = list(config.get("tasks", ()))
     found: dict[str, set[str]] = {}
-    for note in sorted(folder.failures_folder.glob("*/*.txt")):
-        cell = _CELL.fullmatch(note.stem)
-        if cell and not (folder.records.folder / note.parent.name / f"{note.stem}.json").is_file():
-            found.setdefault(note.parent.name, set()).add(cell[1])
-    for note in sorted(folder.failures_folder.glob("*.txt")):
-        kind, _, name = note.stem.partition("-")
-        if kind in (COMPRESS, LOAD) and name:
-            row = _SEED.sub("", name) if config.get("training_budget") else name
+    made = [row for compression in stored_compressions(config) for row in compression.folders(folder).values()]
+    for row, task, seed in product(dict.fromkeys([*config["models"], *made]), tasks, config["seeds"]):
+        cell = Cell(model=row, task=task, seed=seed)
+        if folder.failure_path(cell.stem()).is_file() and not folder.records.path(cell).is_file():
+            found.setdefault(row, set()).add(task)
+    for what, row in _without_models(folder, config):
+        if folder.failure_path(what).is_file():
             scored = {record.cell.task for record in folder.records.of(row)}
-            found.setdefault(row, set()).update(set(config.get("tasks", ())) - scored)
-    return {row: tuple(in_order(tasks)) for row, tasks in found.items() if tasks}
+            found.setdefault(row, set()).update(set(tasks) - scored)
+    return {row: tuple(in_order(failed)) for row, failed in found.items() if failed}
+
+
+def _without_models(folder: RunFolder, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Pair all work without which a row has no model to evaluate with that row."""
+    for row in config["models"]:
+        yield f"{LOAD} {row}", row
+    for compression in stored_compressions(config):
+        yield f"{COMPRESS} {compression.name}", compression.row
+        for weights, row in (compression.folders(folder) or {compression.name: compression.row}).items():
+            yield f"{LOAD} {weights}", row
 
 
 def with_failures(table: pd.DataFrame, failed: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:

@@ -51,7 +51,7 @@ class TestFailedCells:
 
     def test_are_those_of_notes_without_a_record(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path)
-        for what in ("a/ks-seed0", "a/asr-seed1", "compress b", "load c-seed1"):
+        for what in ("a/ks-seed0", "a/asr-seed1", "compress b-seed0", "load c-seed1"):
             note = folder.failure_path(what)
             assert " " not in note.name
             note.parent.mkdir(parents=True, exist_ok=True)
@@ -59,5 +59,7 @@ class TestFailedCells:
         record = tmp_path / "cells" / "a" / "ks-seed0.json"
         record.parent.mkdir(parents=True)
         record.write_text(json.dumps({}))
-        found = failed_tasks(folder, {"tasks": {"ks": {}, "asr": {}}, "training_budget": "updates"})
+        models = {"a": {"reference": "fbank"}, **{row: {"compressor": "dphubert"} for row in ("b", "c")}}
+        config = {"tasks": {"ks": {}, "asr": {}}, "training_budget": "updates", "seeds": [0, 1], "models": models}
+        found = failed_tasks(folder, config)
         assert found == {"a": ("asr",), "b": ("asr", "ks"), "c": ("asr", "ks")}
