@@ -16,6 +16,7 @@ from bench.leaderboard.notes import preset_name, table_notes
 from bench.leaderboard.overall import scale_problems
 from bench.leaderboard.run_leaderboard import collated, run_context
 from bench.leaderboard.superb_deviations import deviations
+from bench.leaderboard.tidy import tidy_scores
 from bench.leaderboard.titles import in_order
 from bench.store.latency import MEASURED_ON
 from bench.store.records import Record, data_differences, weights_differences
@@ -174,8 +175,9 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
     if missing := [task for task in tasks if task not in there]:
         raise UserError(f"--tasks {missing[0]}: {path} has no such records. It has: {', '.join(there)}.")
     records = tuple(record for record in records if not tasks or record.cell.task in tasks)
-    table = collated(records, config, path, split)
-    problems = scale_problems(records, split, run_context(records, config))
+    scores = tidy_scores(records)
+    table = collated(scores, config, path, split)
+    problems = scale_problems(scores[scores["split"] == split], run_context(scores, config))
     failed = _only(failed_tasks(folder, config), tasks)
     return Board(path, name or path.resolve().name, table, records, config, split, tuple(problems), failed)
 

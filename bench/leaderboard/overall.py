@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot
 from statistics import fmean, stdev
@@ -13,8 +13,6 @@ import pandas as pd
 from bench.contracts import Metric
 from bench.leaderboard.sampling import standard_error
 from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS, Scores, relative_score, superb6_score, superb_score
-from bench.leaderboard.superb_deviations import deviations
-from bench.store.records import Record
 
 COLUMNS = ["relative_score", "relative_score_std", "superb6_score", "superb_score"]
 
@@ -43,7 +41,7 @@ class Scale(NamedTuple):
     """Of the teacher."""
 
 
-def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.DataFrame:
+def score_columns(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
     """Compute the columns ``COLUMNS``, one row per model, empty where a score has no meaning.
 
     The relative score lies between the means over seeds of the run's own filter banks (0) and of the row's teacher
@@ -52,51 +50,46 @@ def score_columns(records: Iterable[Record], split: str, run: RunContext) -> pd.
     `scale_problems`. SUPERB's scores exist on the test split alone.
 
     Args:
-        records: of one run.
-        split: whose scores.
+        scores: of one run and one split, as `bench.leaderboard.tidy.tidy_scores` returns them.
         run: its teacher, references and metrics.
     """
-    rows = _by_row(records)
+    rows = _by_row(scores)
     teachers = _teacher_rows(rows, run)
-    means = {model: _mean_scores(found, split) for model, found in rows.items()}
-    scales, _ = _scales(rows, teachers, split, run)
+    means = {model: _mean_scores(found) for model, found in rows.items()}
+    scales, _ = _scales(rows, teachers, run)
     table = {}
     for model, found in rows.items():
         scale = scales.get(teachers.get(model, ""))
         relative = None if scale is None else relative_score(means[model], *scale)
-        spread = None if scale is None or relative is None else _spread(found, split, scale)
-        table[model] = [relative, spread, *(_superb_scores(found, means[model]) if split == "test" else (None, None))]
+        spread = None if scale is None or relative is None else _spread(found, scale)
+        table[model] = [relative, spread, *_superb_scores(found, means[model])]
     return pd.DataFrame.from_dict(table, orient="index", columns=COLUMNS).astype("float64")
 
 
-def scale_problems(records: Iterable[Record], split: str, run: RunContext) -> list[str]:
+def scale_problems(scores: pd.DataFrame, run: RunContext) -> list[str]:
     """Say why rows of a run that has filter banks and a teacher have no relative score.
 
     A scale has no meaning if the teacher is not above filter banks on every primary metric, or if the gap between them
     is within its standard error: the relative score divides by that gap, so it would measure chance.
 
     Args:
-        records: of one run.
-        split: whose scores.
+        scores: of one run and one split, as `bench.leaderboard.tidy.tidy_scores` returns them.
         run: its teacher, references and metrics.
 
     Returns:
         One sentence per teacher without a scale.
     """
-    rows = _by_row(records)
-    _, problems = _scales(rows, _teacher_rows(rows, run), split, run)
+    rows = _by_row(scores)
+    _, problems = _scales(rows, _teacher_rows(rows, run), run)
     return problems
 
 
-def _by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
-    rows: dict[str, list[Record]] = {}
-    for record in records:
-        rows.setdefault(record.cell.model, []).append(record)
-    return rows
+def _by_row(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(model): found for model, found in scores.groupby("model", sort=False)}
 
 
 def _scales(
-    rows: Mapping[str, Sequence[Record]], teachers: Mapping[str, str], split: str, run: RunContext
+    rows: Mapping[str, pd.DataFrame], teachers: Mapping[str, str], run: RunContext
 ) -> tuple[dict[str, Scale], list[str]]:
     """Find the scale of every teacher that has one, and say why others have none."""
     fbank = next((row for row, reference in run.references.items() if reference == FBANK and row in rows), None)
@@ -104,7 +97,7 @@ def _scales(
         return {}, []
     scales, problems = {}, []
     for teacher in sorted(set(teachers.values())):
-        scale = _scale(rows[teacher], rows[fbank], split, run)
+        scale = _scale(rows[teacher], rows[fbank], run)
         if isinstance(scale, Scale):
             scales[teacher] = scale
         elif scale:
@@ -112,10 +105,10 @@ def _scales(
     return scales, problems
 
 
-def _teacher_rows(rows: Mapping[str, Sequence[Record]], run: RunContext) -> dict[str, str]:
+def _teacher_rows(rows: Mapping[str, pd.DataFrame], run: RunContext) -> dict[str, str]:
     """Map rows to the rows of their teachers, where the run has these; a teacher is its own."""
     row_of = {reference: row for row, reference in run.references.items() if row in rows}
-    named = {model: found[0].card.teacher for model, found in rows.items()}
+    named = {model: next(iter(found["teacher"].dropna()), None) for model, found in rows.items()}
     teachers = {row_of[reference] for reference in (run.teacher, *named.values()) if reference in row_of}
     default = row_of.get(run.teacher or "") or (next(iter(teachers)) if len(teachers) == 1 else None)
     found = {}
@@ -126,9 +119,9 @@ def _teacher_rows(rows: Mapping[str, Sequence[Record]], run: RunContext) -> dict
     return found
 
 
-def _scale(teacher: Sequence[Record], fbank: Sequence[Record], split: str, run: RunContext) -> Scale | str:
+def _scale(teacher: pd.DataFrame, fbank: pd.DataFrame, run: RunContext) -> Scale | str:
     """Make the scale of a teacher, or say what is wrong with it; nothing if a score is missing."""
-    high, low = _mean_scores(teacher, split), _mean_scores(fbank, split)
+    high, low = _mean_scores(teacher), _mean_scores(fbank)
     metrics = {task: run.metrics.get(task, ()) for task in high}
     for task, found in metrics.items():
         for metric in found:
@@ -138,37 +131,36 @@ def _scale(teacher: Sequence[Record], fbank: Sequence[Record], split: str, run: 
             values = f"{FBANK} on {task} {metric.name} ({here:.2f} and {there:.2f} %"
             if here == there or (here > there) != metric.higher_is_better:
                 return f"is not better than {values})"
-            errors = (
-                standard_error([one for one in records if one.cell.task == task], split, metric)
-                for records in (teacher, fbank)
-            )
-            error = 100 * hypot(*errors)
+            error = 100 * hypot(*(_standard_error(rows, task, metric) for rows in (teacher, fbank)))
             if abs(here - there) <= error:
                 return f"is within a standard error of {values}, standard error of the gap {error:.2f})"
     return Scale(low, {task: {metric.name: high[task][metric.name] for metric in metrics[task]} for task in high})
 
 
-def _spread(records: Iterable[Record], split: str, scale: Scale) -> float | None:
-    by_seed: dict[int, list[Record]] = {}
-    for record in records:
-        by_seed.setdefault(record.cell.seed, []).append(record)
-    scores = [relative_score(_mean_scores(found, split), *scale) for found in by_seed.values()]
-    whole = [score for score in scores if score is not None]
+def _standard_error(scores: pd.DataFrame, task: str, metric: Metric) -> float:
+    found = scores[(scores["task"] == task) & (scores["metric"] == metric.name)]
+    return standard_error(list(found["value"] / 100), list(found["num_utterances"].dropna()), metric)
+
+
+def _spread(scores: pd.DataFrame, scale: Scale) -> float | None:
+    found = [relative_score(_mean_scores(seed), *scale) for _, seed in scores.groupby("seed")]
+    whole = [score for score in found if score is not None]
     return stdev(whole) if len(whole) > 1 else None
 
 
-def _superb_scores(records: Sequence[Record], means: Scores) -> tuple[float | None, float | None]:
-    standard = {record.cell.task for record in records} - {record.cell.task for record in records if deviations(record)}
+def _superb_scores(scores: pd.DataFrame, means: Scores) -> tuple[float | None, float | None]:
+    by_task = (scores["is_superb"] & (scores["split"] == "test")).groupby(scores["task"]).all()
+    standard = set(by_task[by_task].index)
     return (
         superb6_score(means) if standard >= set(SIX_TASKS) else None,
         superb_score(means) if standard >= set(SUPERB_ANCHORS) else None,
     )
 
 
-def _mean_scores(records: Iterable[Record], split: str) -> Scores:
+def _mean_scores(scores: pd.DataFrame) -> Scores:
     """Average over seeds: task to metric to score in percent."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for record in records:
-        for metric, value in record.scores.get(split, {}).items():
-            values.setdefault(record.cell.task, {}).setdefault(metric, []).append(100 * value)
-    return {task: {metric: fmean(found) for metric, found in metrics.items()} for task, metrics in values.items()}
+    means: dict[str, dict[str, float]] = {}
+    for key, values in scores.groupby(["task", "metric"])["value"]:
+        task, metric = map(str, key)
+        means.setdefault(task, {})[metric] = fmean(values)
+    return means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import pandas as pd
 
 from bench import registry
 from bench.contracts import Metric
-from bench.leaderboard.collate import leaderboard
+from bench.leaderboard.collate import wide_table
 from bench.leaderboard.overall import RunContext
+from bench.leaderboard.tidy import tidy_scores
 from bench.store.latency import MEASURED_ON, latency_columns, read_latencies
-from bench.store.records import Record
 from bench.store.run_folder import RunFolder
 
 
@@ -30,38 +30,38 @@ def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[st
     """
     records = [record for record in folder.records if not tasks or record.cell.task in tasks]
     config = folder.read_config() or {}
-    return collated(records, config, folder.path, split)
+    return collated(tidy_scores(records), config, folder.path, split)
 
 
-def collated(records: Sequence[Record], config: Mapping[str, Any], path: Path, split: str) -> pd.DataFrame:
-    """Collate records that are read already.
+def collated(scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split: str) -> pd.DataFrame:
+    """Collate scores that are tabulated already.
 
     Args:
-        records: of one run.
+        scores: of one run, as `bench.leaderboard.tidy.tidy_scores` returns them.
         config: what its ``config.yaml`` holds.
         path: of the run's folder, for the latencies in it.
         split: whose scores.
     """
-    run = run_context(records, config)
+    run = run_context(scores, config)
     sources = config.get("models", {})
     rows = [*run.references, *(row for row in sources if row not in run.references)]
-    models = sorted({record.cell.model for record in records})
+    models = sorted(scores["model"].unique())
     order = [model for row in rows for model in models if model == row or model.startswith(f"{row}-")]
-    return _with_latency(leaderboard(records, split, list(dict.fromkeys(order)), run), path)
+    return _with_latency(wide_table(scores, split, list(dict.fromkeys(order)), run), path)
 
 
-def run_context(records: Iterable[Record], config: Mapping[str, Any]) -> RunContext:
+def run_context(scores: pd.DataFrame, config: Mapping[str, Any]) -> RunContext:
     """Collect what scores over many tasks need to know of a run.
 
     Args:
-        records: of the run.
+        scores: of the run, as `bench.leaderboard.tidy.tidy_scores` returns them.
         config: what its ``config.yaml`` holds.
     """
     sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
     return RunContext(
         teacher=config.get("teacher"),
         references={row: source["reference"] for row, source in sources.items() if source.get("reference")},
-        metrics=primary_metrics({record.cell.task for record in records}),
+        metrics=primary_metrics(scores["task"].unique()),
     )
 
 

@@ -26,7 +26,7 @@ def num_utterances(record: Record, split: str) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def standard_error(records: Sequence[Record], split: str, metric: Metric) -> float:
+def standard_error(scores: Sequence[float], counts: Sequence[int], metric: Metric) -> float:
     """Estimate the standard error of one model's score on one task, a fraction.
 
     Two independent sources add up. Another test set: a score is a mean over n utterances of values between 0 and 1, so
@@ -34,20 +34,18 @@ def standard_error(records: Sequence[Record], split: str, metric: Metric) -> flo
     has no upper bound of 1 and counts as 1/4. Other seeds: the sample variance over k seeds, divided by k; nothing for
     one seed, and nothing for utterances if their number is unknown.
 
-    The estimate needs records alone. It is too large rather than too small for the difference between two models, as
+    The estimate is too large rather than too small for the difference between two models, as
     both are scored on the same utterances.
 
     Args:
-        records: of one model and task, one per seed.
-        split: whose scores.
-        metric: of the task; at least one record has it.
+        scores: of one model and task, a fraction for each seed.
+        counts: the known numbers of utterances that they are from.
+        metric: of the task.
 
     Source: Miller, "Adding error bars to evals", 2024 (arXiv 2411.00640), equations 1 and 2 and section 3; Bhatia and
     Davis, "A better bound on the variance", American Mathematical Monthly 107(4), 2000.
     """
-    scores = [record.scores[split][metric.name] for record in records if metric.name in record.scores.get(split, {})]
     score = fmean(scores)
-    counts = [count for record in records if (count := num_utterances(record, split)) is not None]
     is_open_ended = not metric.higher_is_better and score > 0.5
     bound = LARGEST_VARIANCE if is_open_ended else max(0.0, score * (1 - score))
     from_utterances = bound / min(counts) if counts else 0.0

@@ -13,6 +13,7 @@ from bench.leaderboard.overall import RunContext, scale_problems
 from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.leaderboard.score import SIX_TASKS
 from bench.leaderboard.superb_deviations import deviations
+from bench.leaderboard.tidy import tidy_scores
 from bench.store.records import Record
 from tests.helpers.records import counts, record, standard_record
 
@@ -29,6 +30,11 @@ ENDS = [
 
 def scores(records: list[Record], run: RunContext = RUN) -> pd.DataFrame:
     return leaderboard(records, run=run).set_index("model")
+
+
+def problems(records: list[Record]) -> list[str]:
+    table = tidy_scores(records)
+    return scale_problems(table[table["split"] == "test"], RUN)
 
 
 class TestRelativeScore:
@@ -98,7 +104,7 @@ class TestGapWithinItsStandardError:
     def test_there_is_no_relative_score_and_a_reason(self) -> None:
         records = self.of(21 / 60, 20 / 60, num_test_utterances=60)
         assert scores(records)["relative_score"].isna().all()
-        (reason,) = scale_problems(records, "test", RUN)
+        (reason,) = problems(records)
         for part in ("teacher", "fbank", "ks accuracy", "35.00 and 33.33"):
             assert part in reason
         # The binomial formula: the root of (0.35 x 0.65 + 0.3333 x 0.6667) / 60.
@@ -107,16 +113,16 @@ class TestGapWithinItsStandardError:
     def test_a_gap_beyond_it_is_a_scale(self) -> None:
         records = self.of(0.9, 0.4, num_test_utterances=60)
         assert scores(records).loc["small", "relative_score"] == pytest.approx(20)
-        assert scale_problems(records, "test", RUN) == []
+        assert problems(records) == []
 
     def test_many_utterances_make_a_small_gap_real(self) -> None:
-        assert scale_problems(self.of(21 / 60, 20 / 60, num_test_utterances=6_000), "test", RUN) == []
+        assert problems(self.of(21 / 60, 20 / 60, num_test_utterances=6_000)) == []
 
     def test_folds_count_together(self) -> None:
         folds = {str(fold): {"num_test_utterances": 1_200} for fold in range(5)}
-        assert scale_problems(self.of(21 / 60, 20 / 60, folds=folds), "test", RUN) == []
+        assert problems(self.of(21 / 60, 20 / 60, folds=folds)) == []
         few = {"0": {"num_test_utterances": 60}}
-        assert scale_problems(self.of(21 / 60, 20 / 60, folds=few), "test", RUN) != []
+        assert problems(self.of(21 / 60, 20 / 60, folds=few)) != []
 
     def test_seeds_that_differ_more_than_the_gap(self) -> None:
         records = [
@@ -124,16 +130,16 @@ class TestGapWithinItsStandardError:
             for model, mean in (("teacher", 0.51), ("fbank", 0.5))
             for seed, spread in enumerate((-0.05, 0, 0.05))
         ]
-        assert len(scale_problems(records, "test", RUN)) == 1
+        assert len(problems(records)) == 1
         steady = [
             record(one.cell.model, "ks", 0, accuracy=0.51 - 0.01 * (one.cell.model == "fbank")) for one in records
         ]
-        assert scale_problems(steady[::3], "test", RUN) == []
+        assert problems(steady[::3]) == []
 
     def test_error_rates_above_one_have_a_standard_error_too(self) -> None:
         ends = [record("teacher", "asr", wer=1.2, cer=0.5), record("fbank", "asr", wer=1.25, cer=0.6)]
         few = [one.model_copy(update={"settings": {"num_test_utterances": 20}}) for one in ends]
-        assert len(scale_problems(few, "test", RUN)) == 1
+        assert len(problems(few)) == 1
 
 
 class TestSuperbScores:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bench.files.atomic import write_atomically
 from bench.files.csv_text import csv_text
-from bench.leaderboard.collate import IDENTITY
 from bench.leaderboard.comparable import Board
+from bench.leaderboard.tidy import IDENTITY
 from bench.report.tables import latex, markdown
 from bench.report.tables.leaderboards import Group
 
