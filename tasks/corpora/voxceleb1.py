@@ -134,7 +134,7 @@ def _what_is_missing(root: Path, missing: Sequence[_Line], found: Sequence[Path]
     lost = sorted({speaker for line in missing if (speaker := line.path.partition("/")[0]) not in heard})
     speakers = f", among them all of {len(lost)} speakers ({shortened(lost[0], 40)}, ...)" if lost else ""
     return (
-        f"Expected audio of every line of {SPLIT_FILE} in {root}/dev/wav or {root}/test/wav. Found none for "
+        f"Expected audio of every line of {SPLIT_FILE} below dev/wav or test/wav of {root}. Found none for "
         f"{shortened(missing[0].path, 60)} ({len(missing)} missing{speakers}). "
         f"Get both archives from {_PAGE}, or remove the lines."
     )
