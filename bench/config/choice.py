@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.contracts import FeatureProtocol, Settings
+from bench.contracts.bounds import Seed
 
 Preset = Literal["smoke", "mini", "paper"]
 
@@ -33,7 +34,7 @@ class Choice(Settings):
     """Preset of compressors and tasks."""
     protocol: FeatureProtocol | None = None
     """How features are computed; by default ``s3prl`` with the preset ``paper``, else ``cached``."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """Seeds of the downstream heads."""
     sparsities: tuple[float, ...] = ()
     """Of a sweep: every compressor makes a row for each. Empty: no sweep."""

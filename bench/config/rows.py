@@ -118,7 +118,8 @@ def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row
         from bench.config.warm_start import warm_started
 
         compressed = warm_started(compressed, choice.start, choice.teacher)
-    if choice.training_budget in ("updates", "macs"):
+    # The settings of a repeated sweep, which names no sparsities, are equal already.
+    if choice.sparsities and choice.training_budget in ("updates", "macs"):
         from bench.config.training_budget import equally_trained
 
         is_macs = choice.training_budget == "macs"

@@ -21,6 +21,7 @@ from bench.config.rows import ModelSource, Row, rows, stored_row
 from bench.contracts import Data, FeatureProtocol, Settings
 from bench.contracts.bounds import Seed
 from bench.errors import UserError
+from bench.store.names import Name
 
 __all__ = ["Choice", "ModelSource", "Preset", "RunConfig", "TrainingBudget", "resolve", "without_rows"]
 
@@ -46,9 +47,9 @@ class RunConfig(Settings):
     """Seeds of the downstream heads."""
     training_budget: TrainingBudget | None = None
     """Of a sweep, in which every seed also compresses; none: no sweep, and seed 0 compresses for all seeds."""
-    models: dict[str, ModelSource]
+    models: dict[Name, ModelSource]
     """Rows of the leaderboard, the teacher's first."""
-    tasks: dict[str, dict[str, Any]]
+    tasks: dict[Name, dict[str, Any]]
     """Each task's whole configuration."""
 
     def compressors(self) -> dict[str, ModelSource]:

@@ -78,6 +78,32 @@ def test_options_go_before_the_file(stored: Path, resolved: Any) -> None:
     assert after["models"]["small"] == before["models"]["small"]
 
 
+@pytest.mark.parametrize("row", ["../outside", "a/b", "", ".hidden"])
+def test_names_of_rows_cannot_lead_out_of_the_folder(
+    row: str, stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(stored.read_text(encoding="utf-8"))
+    content["models"][row] = {"compressor": "int8"}
+    stored.write_text(yaml.safe_dump(content), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["bench", "run", "--config", str(stored), "--dry-run"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert str(stored) in capsys.readouterr().err
+
+
+def test_a_sweep_of_stacks_is_repeated(stored: Path, resolved: Any) -> None:
+    config = resolved_run(
+        compressors="dphubert+int8",
+        teacher="random:mini-hubert",
+        tasks="ks",
+        sparsities="0.5",
+        training_budget="preset",
+    )
+    stored.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    repeated, _ = resolved("--config", str(stored))
+    assert list(repeated.models) == ["random-mini-hubert", "dphubert+int8-0.5"]
+
+
 def test_another_preset_brings_its_own_settings(stored: Path, resolved: Any) -> None:
     config, _ = resolved("--config", str(stored), "--preset", "mini")
     assert values(config)["models"]["dphubert"]["settings"]["sparsity"] == 0.75

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from bench.cli.choices import LARGEST_SEED, resolved_run
+from bench.cli.choices import resolved_run
+from bench.contracts.bounds import LARGEST_SEED
 from bench.errors import UserError
 from tests.fuzz.harness import PROFILES, ends_well, fuzz
 
