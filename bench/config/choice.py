@@ -21,7 +21,7 @@ class Choice(Settings):
     compressors: dict[str, str] = Field(default_factory=dict)
     """Row to compressor; the teacher's row is always there."""
     references: tuple[str, ...] = ()
-    """Model references that are evaluated as they are."""
+    """Model references of the reference rows, evaluated without compression."""
     teacher: str | None = None
     """Model reference of the teacher."""
     start: str | None = None

@@ -24,10 +24,10 @@ from bench.store.compressions import seed_suffix
 
 
 class ModelSource(Settings):
-    """A row as ``config.yaml`` stores it: a reference model as it is, or a compressor applied to the teacher."""
+    """A row as ``config.yaml`` stores it: a reference model, or a compressor applied to the teacher."""
 
     reference: str | None = None
-    """A model reference, evaluated as it is."""
+    """Model reference of a reference row, which is evaluated without compression."""
     compressor: str | None = None
     """Name of the compressor."""
     settings: dict[str, Any] = Field(default_factory=dict)
