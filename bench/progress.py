@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -15,6 +17,35 @@ SECONDS_BETWEEN_LINES = 30.0
 Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
+
+
+_reporter: ContextVar[Callable[[str], None] | None] = ContextVar("reporter", default=None)
+
+
+@contextmanager
+def reported_to(reporter: Callable[[str], None]) -> Iterator[None]:
+    """Let all work in the block report how far it is, in words such as ``features: 3 of 8 files``."""
+    token = _reporter.set(reporter)
+    try:
+        yield
+    finally:
+        _reporter.reset(token)
+
+
+def report(what: str, done: int, total: int | None, unit: str = "", left: str = "") -> str:
+    """Return in words how far work is, and give them to whoever wants to know.
+
+    Args:
+        what: the work.
+        done: parts that are done.
+        total: all parts; None if nobody knows.
+        unit: what the parts are.
+        left: the time left, as `TimeLeft.after` returns it.
+    """
+    text = f"{what}: {done} of {total or '?'}{f' {unit}' if unit else ''}{left}"
+    if reporter := _reporter.get():
+        reporter(text)
+    return text
 
 
 def bars_are_drawn() -> bool:
@@ -50,10 +81,10 @@ class Progress:
         """Show that so many parts are done, earlier calls' among them."""
         self.done = done
         self.bar.update(done - self.bar.n)
+        line = report(self.what, done, self.total, self.unit, self.left.after(done))
         if self.bar.disable and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
-            unit = f" {self.unit}" if self.unit else ""
-            logger.info("%s: %d of %d%s%s", self.what, done, self.total, unit, self.left.after(done))
+            logger.info(line)
 
     def add(self, count: int) -> None:
         """Show that so many further parts are done."""

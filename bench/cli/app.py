@@ -20,6 +20,7 @@ from bench.cli import (
     profile,
     report,
     run,
+    status,
     sweep,
 )
 from bench.cli.shared_options import add_shared_options
@@ -50,6 +51,7 @@ def application() -> typer.Typer:
     app.command()(compress.compress)
     app.command()(sweep.sweep)
     app.command()(evaluate.evaluate)
+    app.command()(status.status)
     app.command()(report.report)
     app.command()(plot.plot)
     app.command()(compare.compare)

@@ -103,12 +103,13 @@ def execute(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Show the plan or carry it out; the exit code says whether all of it is done."""
+    """Show the work list, or do it; the exit code says whether all of it is done."""
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
-    from bench.runs.plan import join_run, plan
+    from bench.runs.joining import join_run
     from bench.runs.run import Run
+    from bench.runs.work import WorkList
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
     from bench.terminal.choices import one_of
@@ -120,9 +121,10 @@ def execute(
     device = one_of(device, ("auto", "cpu", "cuda"), "--device")
     if dry_run:
         join_run(RunFolder(folder), config)
+        work = WorkList(RunFolder(folder), config)
         steps = [
-            {"step": step.what, "subject": step.subject, "state": "done" if step.done else "to do"}
-            for step in plan(RunFolder(folder), config)
+            {"step": item.step, "subject": item.subject, "state": "done" if item.is_done(work.folder) else "to do"}
+            for item in work.items()
         ]
         # A plan for another machine needs no GPU here.
         where = resolve_device("auto") if device == "auto" else device

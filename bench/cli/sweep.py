@@ -48,7 +48,7 @@ def sweep(
     from bench.cli.run import execute
     from bench.config.rows import stored_row
     from bench.config.run import without_rows
-    from bench.runs.plan import rows_there
+    from bench.runs.rows import rows_there
     from bench.store.run_folder import RunFolder
 
     assignments = set_ or []

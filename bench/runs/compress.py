@@ -1,4 +1,4 @@
-"""Runs one compressor and saves what it made."""
+"""Does one compression: calls the compressor and saves its models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import now, versions
 from bench.runs import checks
-from bench.runs.plan import Compression
 from bench.runs.time_spent import noting_time, time_spent
 from bench.runs.warm_start import load_start
+from bench.runs.work import Compress
 from bench.stacking import PartsMade, Stack, what_differs
 from bench.store.claims import claimed
 from bench.upstream import UpstreamModel, load_upstream
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 def compress(
     config: RunConfig,
-    compression: Compression,
+    item: Compress,
     teacher: UpstreamModel,
     workdir: Path,
     device: Literal["cpu", "cuda"],
@@ -52,28 +52,28 @@ def compress(
 
     Args:
         config: the run's configuration.
-        compression: which of its compressions.
-        teacher: what to compress.
-        workdir: for checkpoints; the same one goes on where an earlier call stopped.
+        item: which of its compressions.
+        teacher: the model to compress.
+        workdir: for checkpoints; an interrupted call resumes in the same folder.
         device: ``cpu`` or ``cuda``.
-        model_folder: where the model of a given row belongs.
-        start: what to go on from.
-        made: what there is of a stack's models.
+        model_folder: returns the folder of a row's model.
+        start: the model that compression goes on from.
+        made: models of a stack's leading parts that exist already.
 
     Returns:
-        The rows that its models are.
+        The rows of its models.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
-    context = Context(seed=compression.seed, device=device, start=start)
-    compressor = checks.compressor(config, compression.row)
+    context = Context(seed=item.seed, device=device, start=start)
+    compressor = checks.compressor(config, item.row)
     begins_with = {}
     if isinstance(compressor, Stack) and made and made.folders:
         compressor = compressor.beginning_with(made)
         begins_with = {"begins_with": [folder.name for folder in made.folders.values()]}
     with noting_time(workdir):
         upstreams = compressor.compress(teacher, audio, workdir, context)
-    own_identity = identity(config, compression, teacher, start)
+    own_identity = identity(config, item, teacher, start)
     provenance = {
         **own_identity,
         "audio_hours": _audio_hours(audio),
@@ -83,12 +83,12 @@ def compress(
         **begins_with,
         **time_spent(workdir),
     }
-    name = config.models[compression.row].compressor or ""
+    name = config.models[item.row].compressor or ""
     targets = compressor.target_sparsities()
     rows = []
     for called, upstream in upstreams.items():
         beside = workdir / "beside" / called
-        model = compression.row + what_differs(name, called)
+        model = item.row + what_differs(name, called)
         rows.append(model)
         folder = model_folder(model)
         if _make_way(folder, own_identity):
@@ -100,14 +100,14 @@ def compress(
 
 
 def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
-    """Clear the place of a model of what an interrupted call or damage has left there.
+    """Remove what an interrupted call or damage has left in a model's place.
 
     Args:
         folder: of the model.
         wanted: its identity.
 
     Returns:
-        Whether that very model is there and whole: its siblings were lost, or the note that all of them are there.
+        Whether the very model is there and whole. Then a sibling was lost, or the list of the models.
     """
     remove_killed_saves(folder)
     if not folder.exists():
@@ -127,10 +127,10 @@ def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu", "cuda"]) -> list[dict[str, Any]]:
-    """Make ``bench compress``'s model folder, or say what is there if it was made before.
+    """Make the model folder of ``bench compress``, unless it was made before.
 
     Returns:
-        One row a model: path, params, sparsity, macs.
+        One row per model: path, params, sparsity, macs.
 
     Raises:
         UserError: ``out`` holds something else, or a model of another configuration.
@@ -139,14 +139,15 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     teacher = checks.compressible(load_upstream(config.teacher or ""), config.teacher)
     start = load_start(config)
     workdir = out.with_name(f".{out.name}.work")
+    item = Compress(name, config.models[name].compressor or "")
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
-        models = _models_there(out, identity(config, Compression(name), teacher, start))
+        models = _models_there(out, identity(config, item, teacher, start))
         if not models or workdir.exists():
             checks.check_disk(out, teacher)
             checks.prepare_data(config.data)
             checks.check_compressors(config, teacher, Context(device=device, start=start))
             folder_of = partial(_model_folder, out, name)
-            made = compress(config, Compression(name), teacher, workdir, device, folder_of, start)
+            made = compress(config, item, teacher, workdir, device, folder_of, start)
             models = [_model_folder(out, name, model) for model in made]
             remove_folder(workdir)
     return [_row(path) for path in models]
@@ -186,19 +187,17 @@ def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
     return [found.name] if found else []
 
 
-def identity(
-    config: RunConfig, compression: Compression, teacher: UpstreamModel, start: WarmStart | None
-) -> dict[str, Any]:
-    """Say all that a compressed model depends on."""
+def identity(config: RunConfig, item: Compress, teacher: UpstreamModel, start: WarmStart | None) -> dict[str, Any]:
+    """Return everything that a compressed model depends on."""
     return {
-        "compressor": config.models[compression.row].compressor,
+        "compressor": config.models[item.row].compressor,
         "teacher": config.teacher,
         "teacher_weights_hash": weights_hash(teacher),
         "teacher_params": model_card(teacher, {}).params,
         "from": start and {"reference": config.start, "weights_hash": weights_hash(start.model)},
-        "recipe": config.models[compression.row].settings,
+        "recipe": config.models[item.row].settings,
         "preset": config.preset,
-        "seed": compression.seed,
+        "seed": item.seed,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
         # The version of embedded corpora says what they are.
         **({} if config.data.embedded else {AUDIO_SHA256: source_sha256(required_audio(config.data))}),

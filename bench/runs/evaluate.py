@@ -1,9 +1,10 @@
-"""Evaluates one model: loads it, measures its cost, runs its cells."""
+"""Does one cell: evaluates a model on a task and keeps the record."""
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,7 +14,7 @@ from bench.profiling import model_card
 from bench.profiling.machine import this_machine
 from bench.provenance import cpu_seconds, now, versions
 from bench.runs.checks import TaskOnData
-from bench.runs.plan import Subject
+from bench.runs.work import Model
 from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
@@ -24,18 +25,72 @@ logger = logging.getLogger(__name__)
 
 
 class LoadedModel:
-    """A row of the leaderboard in memory."""
+    """A model in memory.
 
-    def __init__(self, config: RunConfig, folder: RunFolder, subject: Subject, device: Literal["cpu", "cuda"]) -> None:
-        self.subject = subject
-        source = config.models.get(subject.model)
-        reference = source.reference if source and source.reference else str(folder.model_folder(subject.weights))
+    Args:
+        reference: of the model.
+        device: of the run.
+    """
+
+    def __init__(self, reference: str, device: Literal["cpu", "cuda"]) -> None:
+        self.reference = reference
         self.upstream: AnyUpstream = load_upstream(reference)
         self.device = usable_device(self.upstream, device)
-        """Where it is evaluated in a run on ``device``."""
-        provenance = read_manifest(Path(reference)).provenance if is_suite_folder(Path(reference)) else {}
-        self.card: ModelCard = model_card(self.upstream, provenance)
-        self.weights_hash = weights_hash(self.upstream)
+        """Where it is evaluated: int8 layers run on the CPU alone."""
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """Its size and cost."""
+        folder = Path(self.reference)
+        return model_card(self.upstream, read_manifest(folder).provenance if is_suite_folder(folder) else {})
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Hash of its weights."""
+        return weights_hash(self.upstream)
+
+
+class LoadedModels:
+    """The models of a run in memory: the teacher for as long as the process lives, and the one that was used last.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        device: of the run.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, device: Literal["cpu", "cuda"]) -> None:
+        self._config = config
+        self._folder = folder
+        self._device = device
+        self._last: LoadedModel | None = None
+
+    @cached_property
+    def teacher(self) -> LoadedModel | None:
+        """The teacher; None in a plain evaluation."""
+        return LoadedModel(self._config.teacher, self._device) if self._config.teacher else None
+
+    def load(self, model: Model) -> LoadedModel:
+        """Return a model, which is read only if it is not in memory.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        reference = self._reference(model)
+        if self.teacher is not None and reference == self.teacher.reference:
+            return self.teacher
+        if self._last is None or self._last.reference != reference:
+            self._last = None  # Two students at once may not fit into memory.
+            self._last = LoadedModel(reference, self._device)
+        return self._last
+
+    def forget(self) -> None:
+        """Drop the model that was used last: its folder may change."""
+        self._last = None
+
+    def _reference(self, model: Model) -> str:
+        source = self._config.models.get(model.row)
+        return source.reference if source and source.reference else str(self._folder.model_folder(model.weights))
 
 
 def evaluate(
@@ -53,12 +108,13 @@ def evaluate(
     started, cpu_started = time.monotonic(), cpu_seconds()
     workdir = folder.cell_workdir(cell.stem())
     workdir.mkdir(parents=True, exist_ok=True)
+    card = model.card  # Before the model moves to a GPU.
     upstream = cast(Upstream, model.upstream.to(context.device))
     evaluation: Evaluation = task.task.evaluate(upstream, task.data, workdir, context)
     seconds = time.monotonic() - started
     record = Record(
         cell=cell,
-        card=model.card,
+        card=card,
         preset=config.preset,
         data=config.data.identity,
         audio_sha256=audio_sha256,

@@ -1,4 +1,4 @@
-"""Keeps one failure from ending a run."""
+"""Keeps one failure from ending a run, and shares it with the other processes of the run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.errors import UserError
 from bench.files.atomic import write_atomically
 from bench.installation.broken import broken_dependency
 from bench.out_of_memory import is_out_of_memory, out_of_memory_line
+from bench.runs.work import Item
 from bench.store.run_folder import RunFolder, RunFolderGoneError
 
 logger = logging.getLogger(__name__)
@@ -20,22 +21,49 @@ Result = TypeVar("Result")
 
 
 class Failures:
-    """What failed so far: logged at once, kept in the run's folder, and tried again by the next call.
+    """What failed while this process was running, in this process or in another one.
 
-    Several processes share the notes in the folder. Only the holder of the claim on a piece of work clears its note.
+    Failures are logged at once and kept as notes in the run's folder. Notes from before this process began do not
+    count: a new call tries their items once more. Only the holder of the claim on an item writes or clears its note.
+
+    Args:
+        folder: of the run.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.reasons: dict[str, str] = {}
+        self._own: dict[str, str] = {}
+        self._noted_before = {path: path.stat().st_mtime_ns for path in folder.failures_folder.glob("**/*.txt")}
 
-    def guard(self, what: str, work: Callable[[], Result], note: str | None = None) -> Result | None:
-        """Return what ``work`` returns, or None where it fails; the caller holds the claim on it, if there is one.
+    def reason(self, item: Item) -> str | None:
+        """Return why an item failed while this process was running; None if it did not."""
+        for label, note in item.notes.items():
+            if label in self._own:
+                return self._own[label]
+            if self._is_new(note) and (why := noted_reason(self.folder, note)) is not None:
+                self._own[label] = why
+                logger.error("%s failed in another process: %s", label, why)
+                return why
+        return None
+
+    def label_of(self, item: Item) -> str:
+        """Return what of a failed item has failed, such as loading its model."""
+        return next((label for label in item.notes if label in self._own), item.label)
+
+    def _is_new(self, note: str) -> bool:
+        path = self.folder.failure_path(note)
+        try:
+            return self._noted_before.get(path) != path.stat().st_mtime_ns
+        except OSError:
+            return False
+
+    def guard(self, label: str, work: Callable[[], Result], note: str) -> Result | None:
+        """Return what ``work`` returns, or None if it fails.
 
         Args:
-            what: the work, in messages.
+            label: the work, in messages.
             work: is called.
-            note: the work in the name of its note, by default as in messages; see `RunFolder.failure_path`.
+            note: name of its note, see `RunFolder.failure_path`.
 
         Raises:
             RunFolderGoneError: the run's folder was deleted meanwhile.
@@ -46,16 +74,34 @@ class Failures:
             raise
         except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and finished cells must stand
             self.folder.require_present()
-            self.reasons[what] = _one_line(error)
-            logger.error("%s failed: %s", what, self.reasons[what])
-            # The disk may be what failed.
-            with contextlib.suppress(OSError):
-                write_atomically(self.folder.failure_path(note or what), traceback.format_exc())
+            self.keep(label, note, _one_line(error), traceback.format_exc())
             return None
 
+    def keep(self, label: str, note: str, reason: str, details: str = "") -> None:
+        """Log a failure and write its note, whose last line is the reason."""
+        self._own[label] = reason
+        logger.error("%s failed: %s", label, reason)
+        # The disk may be what failed.
+        with contextlib.suppress(OSError):
+            write_atomically(self.folder.failure_path(note), f"{details}\n{reason}\n".lstrip())
+
     def clear(self, note: str) -> None:
-        """Remove a note once its work has succeeded; the caller holds the claim on it."""
+        """Remove a note, because its work has succeeded."""
         self.folder.failure_path(note).unlink(missing_ok=True)
+
+
+def noted_reason(folder: RunFolder, note: str) -> str | None:
+    """Return why work failed, by its note in the run's folder; None if it has none.
+
+    Args:
+        folder: of the run.
+        note: name of the note, see `RunFolder.failure_path`.
+    """
+    try:
+        text = folder.failure_path(note).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _one_line(error: Exception) -> str:
@@ -63,5 +109,5 @@ def _one_line(error: Exception) -> str:
         return line
     if is_out_of_memory(error):
         return out_of_memory_line(error)
-    told = " ".join(str(error).split())
-    return told if isinstance(error, UserError) else f"{type(error).__name__}: {told}"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, UserError) else f"{type(error).__name__}: {message}"

@@ -8,35 +8,35 @@ from pathlib import Path
 from bench.config.compatibility import AUDIO_SHA256
 from bench.config.run import RunConfig
 from bench.errors import UserError
-from bench.runs.plan import Subject
+from bench.runs.work import Model
 from bench.store.records import Record
 from bench.store.run_folder import RunFolder
 from bench.upstream.checkpoint import read_manifest
 
 
-def refuse_other_weights(folder: RunFolder, config: RunConfig, subject: Subject, weights: str) -> None:
+def refuse_other_weights(folder: RunFolder, config: RunConfig, model: Model, weights: str) -> None:
     """Compare a model with the weights that its finished cells were scored with.
 
     Args:
         folder: of the run.
         config: of the run.
-        subject: the model.
-        weights: hash of what was loaded for it.
+        model: the model.
+        weights: hash of the weights that were read.
 
     Raises:
         UserError: a cell was scored with others.
     """
-    records = [record for record in folder.records.of(subject.model) if record.cell.seed in subject.seeds]
+    records = [record for record in folder.records.of(model.row) if record.cell.seed in model.seeds]
     stale = [record for record in records if record.weights_hash not in (None, weights)]
     if not stale:
         return
-    source = config.models.get(subject.model)
+    source = config.models.get(model.row)
     reference = source.reference if source else None
-    place = reference or f"models/{subject.weights}"
+    place = reference or f"models/{model.weights}"
     cells = _cells(stale)
     remade = "" if reference else f", or delete {place} to have it made again"
     raise UserError(
-        f"The weights of {place} have changed since {len(stale)} finished cells of {subject.weights} were scored in "
+        f"The weights of {place} have changed since {len(stale)} finished cells of {model.weights} were scored in "
         f"--out {folder.path}. Restore them{remade}, choose another --out, or delete {cells} to score it again."
     )
 

@@ -15,8 +15,8 @@ from bench.profiling import latency
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.runs.checks import check_kernels
-from bench.runs.evaluate import LoadedModel
-from bench.runs.plan import references
+from bench.runs.evaluate import LoadedModels
+from bench.runs.work import references
 from bench.store.run_folder import RunFolder
 from bench.testing import tiny_teacher
 from bench.upstream import save_upstream
@@ -38,8 +38,8 @@ def config(small: Path) -> RunConfig:
 def test_runs_evaluate_models_with_int8_layers_alone_on_the_cpu(config: RunConfig, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     for device, expected in (("cuda", ["cpu", "cuda", "cuda"]), ("cpu", ["cpu"] * 3)):
-        loaded = [LoadedModel(config, folder, subject, device) for subject in references(config)]  # type: ignore[arg-type]
-        assert [model.device for model in loaded] == expected
+        models = LoadedModels(config, folder, device)  # type: ignore[arg-type]
+        assert [models.load(model).device for model in references(config)] == expected
 
 
 def test_a_build_without_int8_kernels_is_told_before_any_work(

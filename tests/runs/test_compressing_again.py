@@ -14,8 +14,9 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.profiling import model_card
 from bench.runs.compress import compress_into
-from bench.runs.plan import join_run, plan
+from bench.runs.joining import join_run
 from bench.runs.run import Run
+from bench.runs.work import WorkList
 from bench.store.run_folder import RunFolder
 from bench.upstream import load_folder, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest
@@ -76,7 +77,7 @@ class TestSeveralSizes:
     def test_are_rows_of_the_plan(self, folder: Path) -> None:
         for compressor in ("dphubert", "dphubert+int8"):
             config = resolved(folder, "sparsity=[0.1, 0.3]", tasks="ks", compressor=compressor)
-            steps = [step.subject for step in plan(RunFolder(folder / "run"), config)]
+            steps = [item.subject for item in WorkList(RunFolder(folder / "run"), config).items()]
             rows = [f"{compressor}-0.1 ks seed 0", f"{compressor}-0.3 ks seed 0"]
             assert steps == [compressor, "teacher ks seed 0", *rows]
 

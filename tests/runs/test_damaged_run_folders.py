@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.report.plots.sources import read_sources
-from bench.runs.plan import plan
+from bench.runs.work import WorkList
 from bench.store.claims import claimed, require_locks
 from bench.store.run_folder import RunFolder, RunFolderGoneError
 from tests.helpers.tiny_runs import config_of, execute, write_data, write_teacher
@@ -49,6 +50,12 @@ def weights(run: Path) -> bytes:
     return (run / "models" / ROW / "model.safetensors").read_bytes()
 
 
+def done(run: Path, config: RunConfig) -> list[bool]:
+    """Say of every item of the work list whether it is done."""
+    folder = RunFolder(run)
+    return [item.is_done(folder) for item in WorkList(folder, config).items()]
+
+
 def remove_folder(run: Path) -> None:
     shutil.rmtree(run / "models" / ROW)
 
@@ -79,10 +86,10 @@ class TestLostModels:
         self, damage: Callable[[Path], None], config: RunConfig, finished: Path, out: Path
     ) -> None:
         damage(out)
-        assert [step.done for step in plan(RunFolder(out), config)] == [False, True, True]
+        assert done(out, config) == [False, True, True]
         assert not execute(config, out).failures
         assert weights(out) == weights(finished)
-        assert all(step.done for step in plan(RunFolder(out), config))
+        assert all(done(out, config))
 
     def test_are_named(self, config: RunConfig, out: Path, caplog: pytest.LogCaptureFixture) -> None:
         remove_folder(out)
@@ -189,7 +196,7 @@ class TestFolderThatGoesAway:
             evaluated.append(arguments)
             shutil.rmtree(out)
 
-        monkeypatch.setattr("bench.runs.run.evaluate", delete_and_evaluate)
+        monkeypatch.setattr("bench.runs.worker.evaluate", delete_and_evaluate)
         with pytest.raises(RunFolderGoneError, match="deleted or moved"):
             execute(config, out)
         assert len(evaluated) == 1
@@ -221,7 +228,7 @@ class TestFailureNotes:
         def fail(*arguments: Any) -> None:
             raise RuntimeError("no luck")
 
-        monkeypatch.setattr("bench.runs.run.evaluate", fail)
+        monkeypatch.setattr("bench.runs.worker.evaluate", fail)
 
     @pytest.mark.usefixtures("failing")
     def test_have_no_spaces_and_are_removed_after_success(
@@ -236,38 +243,24 @@ class TestFailureNotes:
         assert not list(out.glob("failures/**/*.txt"))
 
     def test_of_another_process_stay(self, config: RunConfig, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """That process holds the claim; this one finds the cell missing, cannot claim it, and waits in vain."""
-        (out / "cells" / ROW / "ks-seed0.json").unlink()
+        """That process holds the claim on the cell, and finishes it while this process waits."""
+        record = out / "cells" / ROW / "ks-seed0.json"
+        content = record.read_bytes()
+        record.unlink()
         folder = RunFolder(out)
         note = folder.failure_path(f"{ROW}/ks-seed0")
         note.parent.mkdir(parents=True)
         note.write_text("why")
-        seen = []
+        with contextlib.ExitStack() as other:
+            other.enter_context(claimed(folder.lock_path(f"{ROW} ks seed 0"), wait=False))
 
-        def look(*arguments: Any) -> None:
-            seen.append(note.is_file())
-            raise RuntimeError
+            def finish(_seconds: float) -> None:
+                record.write_bytes(content)
+                other.close()
 
-        monkeypatch.setattr("bench.runs.run.evaluate", look)
-        with claimed(folder.lock_path(f"{ROW} ks seed 0"), wait=False):
-            monkeypatch.setattr("bench.runs.run.claimed", _only_without_waiting)
-            execute(config, out)
+            monkeypatch.setattr("time.sleep", finish)
+            assert not execute(config, out).failures
         assert note.read_text() == "why"
-        assert not seen
-
-
-class _only_without_waiting:  # noqa: N801 - stands in for a function
-    """Claims as another process sees them that another one holds: at once or not at all."""
-
-    def __init__(self, path: Path, *, wait: bool) -> None:
-        del wait
-        self._claim = claimed(path, wait=False)
-
-    def __enter__(self) -> bool:
-        return self._claim.__enter__()
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._claim.__exit__(*error)
 
 
 class TestLocks:

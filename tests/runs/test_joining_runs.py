@@ -10,7 +10,7 @@ import pytest
 from bench.config.compatibility import difference_of_tasks
 from bench.config.run import RunConfig, resolve
 from bench.errors import UserError
-from bench.runs.plan import join_run
+from bench.runs.joining import join_run
 from bench.store.run_folder import RunFolder
 from tests.fuzz.harness import ends_well
 from tests.helpers.choices import choice_of

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench.errors import UserError
-from bench.runs.plan import compressions
+from bench.runs.work import compressions
 from bench.stacking import compressor_type
+from bench.store.run_folder import RunFolder
 from bench.testing import TEACHER_SHAPES
 from tests.helpers.choices import config_of, settings_of
 
@@ -104,10 +107,11 @@ class TestNames:
         with pytest.raises(UserError, match=message):
             config_of(name)
 
-    def test_stacks_come_after_the_rows_that_they_begin_with(self) -> None:
+    def test_stacks_come_after_the_rows_that_they_begin_with(self, tmp_path: Path) -> None:
         config = config_of("dphubert+low-rank+int8,dphubert+int8,dphubert")
-        rows = [compression.row for compression in compressions(config)]
-        assert rows == ["dphubert", "dphubert+int8", "dphubert+low-rank+int8"]
+        items = compressions(RunFolder(tmp_path / "run"), config)
+        assert [item.row for item in items] == ["dphubert", "dphubert+int8", "dphubert+low-rank+int8"]
+        assert [item.needs for item in items] == [(), (items[0],), (items[0],)]
         assert list(config.compressors()) == ["dphubert+low-rank+int8", "dphubert+int8", "dphubert"]
 
     def test_what_a_stack_aims_at_is_what_its_parts_leave(self) -> None:

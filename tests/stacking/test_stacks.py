@@ -13,6 +13,7 @@ from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.runs.run import Outcome, Run
 from bench.stacking import compressor_type
+from bench.store.run_folder import RunFolder
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamModel, load_folder, save_upstream, weights_hash
 from bench.upstream.cost import count_parameters
@@ -195,6 +196,10 @@ class TestRun:
         content = json.loads(manifest.read_text())
         del content["provenance"]["recipe"]["round_to"]
         manifest.write_text(json.dumps(content))
+        folder = RunFolder(teacher.with_name("run"))
+        stored = folder.read_config() or {}
+        del stored["models"]["prune-only"]["settings"]["round_to"]
+        folder.write_config(stored)
         assert not self.execute(teacher, audio, "prune-only+int8", "sparsity=0.2").failures
         assert "compress prune-only+int8: begins with prune-only" in caplog.messages
 
