@@ -1,0 +1,113 @@
+"""``bench status``: the work list of a run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cli import main
+from bench.config.run import RunConfig
+from bench.runs.run import Run
+from bench.store.holders import claimed_by_name
+from bench.store.run_folder import RunFolder
+from tests.helpers.tiny_runs import config_of, write_data, write_teacher
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    teacher = str(write_teacher(tmp_path / "teacher"))
+    settings = ("importance=l2", "recovery=null", "sparsity=0.2")
+    compressors = "prune-only,prune-only+int8"
+    return config_of(write_data(tmp_path / "data"), *settings, teacher=teacher, compressors=compressors)
+
+
+@pytest.fixture
+def begun(config: RunConfig, tmp_path: Path) -> RunFolder:
+    """A run of which nothing is done."""
+    folder = RunFolder(tmp_path / "run")
+    folder.write_config(config.model_dump(mode="json"))
+    return folder
+
+
+@pytest.fixture
+def status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str, exit_code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["bench", "status", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == exit_code
+        captured = capsys.readouterr()
+        return captured.err if exit_code else captured.out
+
+    return run
+
+
+def states(text: str) -> dict[str, str]:
+    return {f"{row['step']} {row['subject']}": row["state"] for row in json.loads(text)}
+
+
+def test_what_is_to_do(begun: RunFolder, status: Any) -> None:
+    assert states(status(str(begun.path), "--json")) == {
+        "compress prune-only": "ready",
+        "compress prune-only+int8": "blocked",
+        "evaluate teacher ks seed 0": "ready",
+        "evaluate prune-only ks seed 0": "blocked",
+        "evaluate prune-only+int8 ks seed 0": "blocked",
+    }
+    assert "2 ready, 3 blocked" in status(str(begun.path))
+
+
+def test_who_works_on_what_and_how_far(begun: RunFolder, status: Any) -> None:
+    with claimed_by_name(begun.lock_path("compress prune-only")) as claim:
+        assert claim
+        claim.note("stage recovery: 3 of 8 updates, 2 min left")
+        row = json.loads(status(str(begun.path), "--json"))[0]
+        assert row["state"] == "running"
+        assert row["pid"] == os.getpid()
+        assert row["host"]
+        assert row["since"]
+        shown = status(str(begun.path))
+        assert f"process {os.getpid()}" in shown
+        assert "3 of 8 updates" in shown
+    assert states(status(str(begun.path), "--json"))["compress prune-only"] == "ready"
+
+
+def test_what_failed_and_why(config: RunConfig, begun: RunFolder, status: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("no\nluck")
+
+    monkeypatch.setattr("bench.runs.worker.compress", fail)
+    Run(config, begun.path, "cpu").execute()
+    rows = {row["subject"]: row for row in json.loads(status(str(begun.path), "--json"))}
+    assert rows["prune-only"]["reason"] == "RuntimeError: no luck"
+    assert rows["prune-only+int8"]["state"] == "failed"
+    assert "prune-only" in rows["prune-only+int8"]["reason"]
+    assert rows["teacher ks seed 0"]["state"] == "done"
+    assert rows["prune-only ks seed 0"]["state"] == "blocked"
+    assert "no luck" in status(str(begun.path))
+    monkeypatch.undo()
+    Run(config, begun.path, "cpu").execute()
+
+
+def test_writes_nothing(begun: RunFolder, status: Any) -> None:
+    before = sorted(begun.path.rglob("*"))
+    status(str(begun.path))
+    assert sorted(begun.path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "content", [None, "a: 1", "[", "teacher: {}\ndata: 1\npreset: x\nmodels: 1\ntasks: 2\nseeds: 3"]
+)
+def test_other_folders_are_refused(content: str | None, tmp_path: Path, status: Any) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    if content is not None:
+        (folder / "config.yaml").write_text(content)
+    (line,) = status(str(folder), exit_code=2).splitlines()
+    assert "config.yaml" in line
+    assert len(line) <= 400
