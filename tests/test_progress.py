@@ -97,3 +97,13 @@ def test_bars_start_no_thread() -> None:
     assert threading.enumerate() == before
     bar.close()
     s3prl_bar.close()
+
+
+def test_work_reports_how_far_it_is_to_whoever_wants_to_know() -> None:
+    reported: list[str] = []
+    with progress.reported_to(reported.append):
+        assert list(tracked(range(3), "features", 3, "files")) == [0, 1, 2]
+    assert reported[0].startswith("features: 1 of 3 files")
+    assert reported[-1] == "features: 3 of 3 files"
+    list(tracked(range(2), "labels", 2, "files"))
+    assert len(reported) == 3

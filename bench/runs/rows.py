@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.config.overrides import validated
-from bench.config.run import ModelSource, RunConfig
-from bench.stacking import compressor_type, what_differs
+from bench.config.rows import ModelSource, stored_row
+from bench.config.run import RunConfig
 from bench.store.run_folder import RunFolder
 
 
@@ -17,7 +17,4 @@ def rows_there(folder: RunFolder) -> dict[str, ModelSource]:
 
 def rows_to_come(config: RunConfig, row: str) -> list[str]:
     """List the rows of a compression that is not finished: one for each model that its compressor will make."""
-    source = config.models[row]
-    plugin = compressor_type(source.compressor or "")
-    targets = plugin(plugin.config_type.model_validate(source.settings)).target_sparsities()
-    return [row + what_differs(plugin.name, model) for model in targets]
+    return list(stored_row(row, config.models[row]).target_sparsities())

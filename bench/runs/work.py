@@ -10,6 +10,7 @@ from bench.config.run import ModelSource, RunConfig
 from bench.runs.parts import rows_of_leading_parts
 from bench.runs.rows import rows_there, rows_to_come
 from bench.stacking import part_names
+from bench.store.compressions import seed_suffix
 from bench.store.records import Cell
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
@@ -177,7 +178,7 @@ def compressions(folder: RunFolder, config: RunConfig) -> list[Compress]:
     known = {**rows_there(folder), **sources} if is_stacked else sources
     seeds = [(COMPRESSION_SEED, "")]
     if config.training_budget is not None:
-        seeds = [(seed, f"-seed{seed}") for seed in config.seeds]
+        seeds = [(seed, seed_suffix(seed)) for seed in config.seeds]
     items: dict[tuple[str, int], Compress] = {}
     for row in rows:
         for seed, suffix in seeds:

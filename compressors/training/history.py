@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.errors import TrainingError
 from bench.files.atomic import replacing
-from bench.progress import TimeLeft
+from bench.progress import TimeLeft, report
 from compressors.settings import TrainingConfig
 from compressors.training.crops import CropBatch, HasCrops
 from compressors.training.divergence import ROWS, suspicious_rows
@@ -92,6 +92,7 @@ class History(Callback):
             self._skip(batch, trainer)
         else:
             self._add_update(list(logged), pl_module.gradient_norm, trainer)
+        report(f"stage {self.stage}", update, trainer.max_steps, "updates", self.time_left.after(update))
         if update % self.config.log_updates == 0 or update == trainer.max_steps:
             self._add_row(update, pl_module.last_learning_rate(), trainer)
             self._require_learning(is_last=update == trainer.max_steps)

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any
 
-from bench.progress import SECONDS_BETWEEN_LINES, Bar, TimeLeft
+from bench.progress import SECONDS_BETWEEN_LINES, Bar, TimeLeft, report
 
 logger = logging.getLogger(__name__)
 
@@ -33,4 +33,4 @@ class LoggedBar(Bar):
     def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002 - tqdm's signature
         """Log a line. tqdm calls this when one is due."""
         if msg is None and self.left is not None:
-            logger.info("%s: %d of %s%s", self.desc, self.n, self.total or "?", self.left.after(int(self.n)))
+            logger.info(report(self.desc, int(self.n), self.total, left=self.left.after(int(self.n))))
