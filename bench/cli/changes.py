@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INDEPENDENCE = (
+    "All figures are about these very models, not about other compressions. "
     "Intervals and p-values take utterances as independent. Those of one speaker may change together: groups of few "
     "speakers stand out too easily."
 )
