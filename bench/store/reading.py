@@ -43,6 +43,7 @@ def read_json_lines_as(kind: type[Content], path: Path, what: str, remedy: str) 
     Raises:
         UserError: the file and the line.
     """
+    _require_file(path, what, remedy)
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(partial(file.readline, LARGEST_BYTES + 1), b""), 1):
@@ -71,7 +72,15 @@ def check_as(kind: type[BaseModel], values: object, what: str, remedy: str) -> N
         raise UserError(f"Expected {what}. Found {_what_is_wrong(error)}. {remedy}") from error
 
 
+def _require_file(path: Path, what: str, remedy: str) -> None:
+    # Opening a pipe waits for somebody who writes into it.
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or device"
+        raise UserError(f"Expected {what} in {path}. It cannot be read: it is {kind}. {remedy}")
+
+
 def _bytes(path: Path, what: str, remedy: str) -> bytes:
+    _require_file(path, what, remedy)
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
