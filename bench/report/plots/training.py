@@ -85,15 +85,26 @@ def training_table(path: Path) -> pd.DataFrame:
     Raises:
         UserError: it has no stages, updates or losses, or a cell is no finite number; the line is named.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"Expected a table of training in {path}. Found a folder, pipe or device. {REMEDY}")
+    curves = [column for panel in PANELS for column in panel.curves]
+    read = {"stage", "update", "loss", *curves}
     try:
         # As text, since a damaged cell would turn its whole column into text.
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, nrows=MOST_LINES)
+        cells = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            nrows=MOST_LINES,
+            usecols=lambda name: name in read,
+        )
     except (OSError, ValueError) as error:  # Covers pandas' parser errors and bytes that are not UTF-8.
         why = shortened(str(error), 100)
         raise UserError(f"Expected a table of training in {path}. It cannot be read ({why}). {REMEDY}") from error
     if cells.empty or not {"stage", "update", "loss"} <= set(cells.columns):
         raise UserError(f"Expected the columns stage, update and loss in {path}. Found others or no rows. {REMEDY}")
-    drawn = [column for panel in PANELS for column in panel.curves if column in cells]
+    drawn = [column for column in curves if column in cells]
     history = cells[["stage"]].assign(**{column: _numbers(cells[column], path) for column in ("update", *drawn)})
     for column in ("update", "loss"):
         if history[column].isna().any():

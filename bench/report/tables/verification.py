@@ -9,8 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import UserError
+from bench.files.text import read_text
 from bench.leaderboard.collate import NOTE, SEEDS, UTTERANCES
 from bench.leaderboard.failed_cells import FAILED
+
+MAX_BYTES = 10**7
 
 # Another processor or library may sum in another order.
 RELATIVE_TOLERANCE = 1e-9
@@ -20,11 +23,12 @@ def read_csv_cells(path: Path) -> pd.DataFrame:
     """Read a CSV's cells as they stand.
 
     Raises:
-        UserError: no such file, or no leaderboard.
+        UserError: no such file, a file of another kind, or no leaderboard.
     """
+    text = read_text(path, max_bytes=MAX_BYTES)
     try:
-        table = _cells(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        table = _cells(text)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"Expected a leaderboard's CSV at {path}. Found none that can be read. Correct it.") from error
     if "model" not in table:
         raise UserError(f"Expected a leaderboard's CSV, with the column model, at {path}. Found none. Name another.")
