@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -46,18 +47,21 @@ def main(
     interrupts: Annotated[int, typer.Option(help="At least so many.")] = 300,
     minutes: Annotated[float, typer.Option(help="Stop after so long, whatever is done.")] = 120.0,
     preset: Annotated[str, typer.Option(help="Of methods and tasks.")] = "smoke",
+    only: Annotated[str | None, typer.Option(help="Tasks and methods, separated by commas.")] = None,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
     """Count how interrupted processes end, and fail unless all end with 130 and lose nothing."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for module in IMPORTED:
         importlib.import_module(module)
-    jobs = {job[-1]: job for job in _jobs(preset)}
+    jobs = {job[-1]: job for job in _jobs(preset) if only is None or job[-1] in only.split(",")}
     moments = random.Random(seed)
     ends: Counter[int | str] = Counter()
     changed = []
     deadline = time.monotonic() + 60 * minutes
-    with tempfile.TemporaryDirectory() as temporary:
+    # Not a TemporaryDirectory: the forked processes would remove it when they end.
+    temporary = tempfile.mkdtemp()
+    try:
         in_peace: dict[str, tuple[float, str]] = {}
         chains = 0
         while sum(ends.values()) < interrupts and time.monotonic() < deadline:
@@ -73,6 +77,8 @@ def main(
                     changed.append(folder.name)
                 console.print(f"{folder.name}: {len(codes)} interrupts, {dict(Counter(codes))}; so far {dict(ends)}")
             chains += 1
+    finally:
+        shutil.rmtree(temporary)
     console.print(f"{sum(ends.values())} interrupts ended with {dict(ends)}; {len(changed)} changed results: {changed}")
     raise typer.Exit(int(bool(changed) or set(ends) != {EXIT_INTERRUPTED}))
 

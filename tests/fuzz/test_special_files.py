@@ -32,11 +32,7 @@ def test_special_files(reader: Callable[[Path], object], kind: str, tmp_path: Pa
     assert str(path) in message
 
 
-def test_a_history_of_very_many_columns_is_read_soon(tmp_path: Path) -> None:
+def test_a_history_of_very_many_columns(tmp_path: Path) -> None:
     path = tmp_path / "training.csv"
-    path.write_text(
-        ",".join(["stage", "update", "loss", *map(str, range(20_000))]) + "\n" + "joint,1,0.5" + "," * 20_000 + "\n"
-    )
-    tables = []
-    assert ends_well(lambda file: tables.append(training_table(file)), path) is None
-    assert tables[0]["loss"].tolist() == [0.5]
+    path.write_text(",".join(["stage", "update", "loss", *map(str, range(20_000))]) + "\njoint,1,0.5\n")
+    assert "line 1" in (ends_well(training_table, path) or "")

@@ -22,6 +22,8 @@ FIRST_LINE = 2
 """Of a CSV's rows, below its head."""
 LARGEST = 1e30
 """Numbers beyond this are damage."""
+LONGEST_HEAD = 10_000
+"""Bytes of the names of all columns."""
 MOST_LINES = 1_000_000
 REMEDY = "Delete the file: the figure of this training is then left out."
 X = "update_in_all"
@@ -88,17 +90,12 @@ def training_table(path: Path) -> pd.DataFrame:
     if path.exists() and not path.is_file():
         raise UserError(f"Expected a table of training in {path}. Found a folder, pipe or device. {REMEDY}")
     curves = [column for panel in PANELS for column in panel.curves]
-    read = {"stage", "update", "loss", *curves}
     try:
+        with path.open("rb") as file:
+            if len(file.readline(LONGEST_HEAD + 1)) > LONGEST_HEAD:
+                raise UserError(f"Expected the columns of a training in line 1 of {path}. Found too many. {REMEDY}")
         # As text, since a damaged cell would turn its whole column into text.
-        cells = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            nrows=MOST_LINES,
-            usecols=lambda name: name in read,
-        )
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, nrows=MOST_LINES)
     except (OSError, ValueError) as error:  # Covers pandas' parser errors and bytes that are not UTF-8.
         why = shortened(str(error), 100)
         raise UserError(f"Expected a table of training in {path}. It cannot be read ({why}). {REMEDY}") from error
