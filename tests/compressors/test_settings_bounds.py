@@ -25,3 +25,8 @@ def test_lengths_without_a_sample(setting: str) -> None:
 def test_learning_rates(value: float) -> None:
     with pytest.raises(ValidationError, match="learning_rate"):
         StageConfig(updates=1, warmup_updates=0, learning_rate=value)
+
+
+def test_reading_processes() -> None:
+    with pytest.raises(ValidationError, match="num_workers"):
+        TrainingConfig(num_workers=100_000)

@@ -12,6 +12,7 @@ import huggingface_hub.errors
 import pytest
 import torch
 
+from bench.cli import main
 from bench.errors import UserError
 from bench.upstream import (
     FbankUpstream,
@@ -268,3 +269,17 @@ class TestNames:
         for name, description in known.items():
             assert re.fullmatch(r"[\w.-]+", model_name(name))
             assert description
+
+
+@pytest.mark.parametrize("reference", ["~nobody-of-this-name/model", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("command", [["profile"], ["evaluate", "--tasks", "ks", "--dry-run", "--model"]])
+def test_references_that_no_path_can_be(
+    reference: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", *command, reference])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert len(line) <= 400
