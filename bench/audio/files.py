@@ -1,4 +1,4 @@
-"""Speech files: checked by their headers, read as 16 kHz mono waveforms."""
+"""Speech files: checks headers, and reads 16 kHz mono waveforms."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ __all__ = [
 
 
 class UnusableFilesError(UserError):
-    """Some files cannot be used; the message tells of the first, and how many there are."""
+    """Some files cannot be used. The message names the first one and their number."""
 
     def __init__(self, reasons: Sequence[str], num_files: int) -> None:
         others = f" (And {len(reasons) - 1:,} more of {num_files:,} files.)" if len(reasons) > 1 else ""
         super().__init__(f"{reasons[0]}{others}")
         self.reasons = list(reasons)
-        """What is wrong with each."""
+        """The fault of each file."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class AudioFile:
 
     path: Path
     num_samples: int
-    """Samples a channel once at 16 kHz."""
+    """Samples per channel after resampling to 16 kHz."""
     sample_rate_hz: int
     """The file's own rate."""
     is_streamed: bool = False
-    """Whether its header does not say how long it is, because it was written to a pipe."""
+    """Whether its header lacks the length, because it was written to a pipe."""
 
     @property
     def duration_s(self) -> float:
@@ -108,10 +108,10 @@ def _check_format(path: Path, file: Unsought, *, resample: bool) -> None:
 
 
 def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:
-    """Read many headers, in the order given.
+    """Read many headers, in order.
 
     Raises:
-        UnusableFilesError: as `read_header`, with what is wrong with every file.
+        UnusableFilesError: as `read_header`, with the fault of every file.
     """
     headers = map_in_threads(lambda path: _header_or_error(path, resample=resample), paths)
     reasons = [str(header) for header in headers if isinstance(header, UserError)]
@@ -128,20 +128,20 @@ def _header_or_error(path: Path, *, resample: bool) -> AudioFile | UserError:
 
 
 def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:
-    """Read a stretch of a file as mono at 16 kHz, shape (samples,), full scale 1.0.
+    """Read a segment of a file as mono at 16 kHz, shape (samples,), full scale 1.0.
 
     Args:
-        file: what `read_header` returned.
+        file: the result of `read_header`.
         start: first sample, at 16 kHz.
-        num_samples: how many samples at 16 kHz; all that follow by default.
+        num_samples: number of samples at 16 kHz; by default all that follow.
 
     Raises:
-        UserError: the file is cut off, or holds NaN or infinite samples.
+        UserError: the file is truncated, or contains NaN or infinite samples.
     """
     stop = file.num_samples if num_samples is None else min(start + num_samples, file.num_samples)
     if file.sample_rate_hz == SAMPLE_RATE_HZ and not file.is_streamed:
         return _mono(file, start, max(0, stop - start))
-    # Neither a resampler nor a decoder without a known length can begin in the middle.
+    # Neither a resampler nor a decoder of unknown length can start in the middle.
     waveform = _mono(file, 0, None)
     if file.sample_rate_hz != SAMPLE_RATE_HZ:
         waveform = resampled(waveform, file.sample_rate_hz)
@@ -155,7 +155,7 @@ def _mono(file: AudioFile, start: int, num_frames: int | None) -> NDArray[np.flo
     with opened(file.path) as opened_file:
         if start:
             opened_file.seek(start)
-        # What overflows is refused below, with the file's name.
+        # Overflows are refused below, with the file's name.
         with np.errstate(over="ignore", invalid="ignore"):
             for samples in blocks(opened_file, num_frames):
                 parts.append(samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0])

@@ -1,4 +1,4 @@
-"""Opens audio files, and finds out how long they are where their headers do not say it, or lie."""
+"""Opens audio files, and finds their length if their headers lack it or are wrong."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import soundfile
 from bench.errors import UserError
 
 BLOCK_SAMPLES = 1 << 20
-"""Decoded at once, over all channels."""
+"""Number of samples to decode at once, over all channels."""
 MOST_CHANNELS = 64
 LONGEST_H = 24.0
-"""A longer recording does not fit in memory, or its header lies."""
+"""A longer recording does not fit in memory, or its header is wrong."""
 COMPLETE_SHARE = 0.95
-"""Of the declared length: lossy formats may only estimate it."""
+"""Share of the declared length that must be decodable: lossy formats may only estimate it."""
 
 _UNKNOWN = 2**63 - 1
 """How libsndfile reports a FLAC file that was written to a pipe."""
 _PLACEHOLDERS = (0x7FFFF000, 0x80001000, 0xFFFFF000)
 _LEAST_BYTES_PER_S = 400
-"""No codec for speech needs less (3.2 kbit/s); only silence does."""
+"""Every speech codec needs more (3.2 kbit/s), except for silence."""
 
 
 class Unsought(soundfile.SoundFile):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class Unsought(soundfile.SoundFile):  # type: ignore[misc]
     """
 
     def seekable(self) -> bool:
-        """Deny it."""
+        """Return False."""
         return False
 
 
@@ -68,7 +68,7 @@ def opened(path: Path) -> Iterator[Unsought]:
 def _decoder(raw: IO[bytes]) -> Iterator[Unsought]:
     position = _empty_data_size(raw)
     if position is None:
-        # By its number: libsndfile itself cannot open every name.
+        # By its descriptor: libsndfile itself cannot open every name.
         with Unsought(raw.fileno(), closefd=False) as file:
             yield file
         return
@@ -106,9 +106,9 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
 
 
 def _empty_data_size(raw: IO[bytes]) -> int | None:
-    """Find the size of a WAV file's samples where its writer, into a pipe, left 0 there; None elsewhere.
+    """Find the position of the data size of a WAV file that was written to a pipe and left it 0. None for other files.
 
-    libsndfile knows the other ways to leave it open.
+    libsndfile handles the other placeholders.
     """
     head = _start(raw, 12)
     size = os.fstat(raw.fileno()).st_size
@@ -126,16 +126,16 @@ def _empty_data_size(raw: IO[bytes]) -> int | None:
 
 
 def _is_placeholder(declared: int) -> bool:
-    """Whether a 32-bit size is what ffmpeg, flac, SoX or arecord write where they cannot know it."""
+    """Return whether a 32-bit size is a placeholder of ffmpeg, flac, SoX or arecord for an unknown size."""
     low, high, highest = _PLACEHOLDERS
     return declared == 0 or low <= declared <= high or declared >= highest
 
 
 def _check_not_cut_off(path: Path, raw: IO[bytes]) -> None:
-    """Refuse files that end before their containers say, which libsndfile reads as shorter ones."""
+    """Refuse files that are shorter than their containers declare, which libsndfile accepts."""
     size = os.fstat(raw.fileno()).st_size
     declared = max(_riff_bytes(raw), _xing_bytes(raw), _ogg_bytes(raw, size))
-    # One byte of padding is often left out.
+    # One byte of padding is often missing.
     if declared > size + 1:
         raise UserError(
             f"Expected {declared} bytes in {path}, as its header says. Found {size}: it is cut off. "
@@ -150,7 +150,7 @@ def _riff_bytes(raw: IO[bytes]) -> int:
 
 
 def _xing_bytes(raw: IO[bytes]) -> int:
-    """Read how long an MP3 file is by the table that encoders put into its first frame; 0 where there is none."""
+    """Read the length of an MP3 file from the table in its first frame. 0 without such a table."""
     head = _start(raw, 10)
     begin = 0
     if head[:3] == b"ID3" and len(head) == 10:
@@ -167,13 +167,13 @@ def _xing_bytes(raw: IO[bytes]) -> int:
 
 
 def _ogg_bytes(raw: IO[bytes], size: int) -> int:
-    """Add up where the last page of an Ogg file ends; 0 for other files."""
+    """Compute the end of the last page of an Ogg file. 0 for other files."""
     if _start(raw, 4) != b"OggS":
         return 0
     # No page is longer.
     begin = max(0, size - 65_307)
     tail = _at(raw, begin, 65_307)
-    # Followed by the version, and by flags of which there are three.
+    # Followed by the version, and by three flags.
     page = tail.rfind(b"OggS\0")
     table = tail[page + 27 : page + 27 + tail[page + 26]] if 0 <= page < len(tail) - 27 else b""
     return begin + page + 27 + len(table) + sum(table) if table else 0
@@ -188,13 +188,13 @@ def _at(raw: IO[bytes], position: int, count: int) -> bytes:
 
 
 def blocks(file: Unsought, num_frames: int | None = None) -> Iterator[Any]:
-    """Decode from the position on, as arrays (frames, channels) of float32.
+    """Decode from the current position, as arrays (frames, channels) of float32.
 
-    Memory follows what there is, whatever the header says.
+    Memory depends on the actual content, not on the header.
 
     Args:
         file: see `opened`.
-        num_frames: no more than so many; all that follow by default.
+        num_frames: largest number of frames; by default all that follow.
     """
     block = max(1, BLOCK_SAMPLES // file.channels)
     left = num_frames
@@ -209,15 +209,15 @@ def blocks(file: Unsought, num_frames: int | None = None) -> Iterator[Any]:
 
 
 def has_unknown_length(file: Unsought) -> bool:
-    """Whether the header does not say how long the file is."""
+    """Return whether the header lacks the length."""
     return bool(file.frames == _UNKNOWN)
 
 
 def true_length(path: Path, file: Unsought) -> int:
-    """Return how many samples a channel has: as declared where that is plausible, otherwise by decoding.
+    """Return the samples per channel: the declared number if it is plausible, otherwise counted by decoding.
 
     Raises:
-        UserError: the file ends before its header says, or is longer than a day.
+        UserError: the file is shorter than its header declares, or longer than a day.
     """
     num_frames = _true_length(path, file)
     _check_duration(path, num_frames, file.samplerate)
@@ -266,10 +266,10 @@ def _cut_off(path: Path, declared_s: float, found_s: float | None = None) -> Use
 
 
 def check_complete(path: Path, expected: int, found: int, sample_rate_hz: int) -> None:
-    """Refuse a file of which less could be decoded than its header declares.
+    """Refuse a file if less could be decoded than its header declares.
 
     Raises:
-        UserError: it is cut off.
+        UserError: it is truncated.
     """
     if found < COMPLETE_SHARE * expected:
         raise _cut_off(path, expected / sample_rate_hz, found / sample_rate_hz)

@@ -1,4 +1,4 @@
-"""Brings audio of any usual rate to 16 kHz."""
+"""Resamples audio of any usual rate to 16 kHz."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ HIGHEST_RATE_HZ = 384_000
 """Rates outside these limits come from damaged headers, not from recorders."""
 
 RESAMPLER = "soxr HQ"
-"""Names the filter, for caches of what was made with it."""
+"""Name of the filter, part of the key of caches."""
 
 
 def resampled_length(num_samples: int, sample_rate_hz: int) -> int:
-    """Return how many samples there are at 16 kHz."""
+    """Return the number of samples at 16 kHz."""
     return -(-num_samples * SAMPLE_RATE_HZ // sample_rate_hz)
 
 
 def resampled(waveform: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
     """Resample a waveform, shape (samples,), to 16 kHz.
 
-    Memory does not depend on the ratio of the rates, so 15,999 Hz costs what 8,000 Hz costs.
+    Memory does not depend on the ratio of the rates: 15,999 Hz costs as much as 8,000 Hz.
 
-    Source: librosa 0.11, ``load`` with its defaults, which is what s3prl's recipes call.
+    Source: librosa 0.11, ``load`` with its defaults, which s3prl's recipes call.
     """
-    # Takes a while to import, and most corpora have 16 kHz.
+    # Slow to import, and most corpora have 16 kHz.
     import soxr
 
     found: NDArray[np.float32] = soxr.resample(waveform, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")

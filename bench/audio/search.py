@@ -1,4 +1,4 @@
-"""Finds the audio files of a folder: none is left out in silence."""
+"""Finds the audio files of a folder, without skipping any silently."""
 
 from __future__ import annotations
 
@@ -31,25 +31,24 @@ def find_audio(root: Path) -> list[Path]:
 
 
 def audio_below(folder: Path) -> list[Path]:
-    """List the files with a suffix of audio, in any case, below a folder, sorted; see `files_below`."""
+    """List the audio files below a folder, by suffix in any case, sorted. See `files_below`."""
     return sorted(path for path in files_below(folder) if is_audio(path))
 
 
 def is_audio(path: Path) -> bool:
-    """Whether a name has a suffix of audio, in any case."""
+    """Return whether a name has an audio suffix, in any case."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def is_apple_twin(name: str) -> bool:
-    """Whether macOS gives such a name to files that hold attributes of another file, or to their folder in archives."""
+    """Return whether this is the name of a macOS attribute file, or of their folder in archives."""
     return name.startswith("._") or name == "__MACOSX"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """List what lies below a folder and is no folder, through links to other folders, each folder once.
+    """List everything but folders below a folder. Follows links to folders, and visits each folder once.
 
-    The attribute files of macOS are left out, see `is_apple_twin`. A name may turn out to be no regular file, or a link
-    to nothing, which whoever opens it notices.
+    Skips macOS attribute files, see `is_apple_twin`. Entries may be special files or broken links; opening them fails.
 
     Raises:
         UserError: a folder cannot be read, or a link leads nowhere.
@@ -60,7 +59,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
     try:
         status = folder.stat()
-        # Links may lead back to a folder above, or twice to the same one.
+        # Links may lead to a parent folder, or twice to the same one.
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
@@ -73,7 +72,7 @@ def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
         path = folder / entry.name
         if is_apple_twin(entry.name):
             continue
-        # Asks the file system about links alone.
+        # Only links need another system call.
         if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
             yield from _files_below(path, seen)
         elif entry.is_symlink() and not path.suffix and not entry.name.startswith(".") and not path.exists():
@@ -86,12 +85,12 @@ def _files_below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def not_read(folder: Path, read: Collection[Path], listed: Iterable[Path] | None = None) -> str:
-    """Say which audio below a folder is not among the files that were read; empty if all is.
+    """Describe the audio below a folder that was not read. Empty if there is none.
 
     Args:
-        folder: of a corpus, or of one of its splits.
-        read: the files that the corpus consists of, and those that it leaves out by its own rules.
-        listed: what `files_below` gave, if it was called already.
+        folder: folder of a corpus or of a split.
+        read: the files of the corpus, and those it leaves out by its own rules.
+        listed: the result of `files_below`, if already known.
     """
     read = set(read)
     suffixes = AUDIO_SUFFIXES | OTHER_AUDIO_SUFFIXES

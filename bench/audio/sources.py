@@ -17,10 +17,10 @@ from bench.errors import UserError
 
 
 def source_paths(source: AudioSource) -> list[Path]:
-    """List the files of a source; LibriSpeech's training splits where none is named.
+    """List the files of a source. LibriSpeech's training splits are the default.
 
     Raises:
-        UserError: nothing there.
+        UserError: there is no audio.
     """
     if source.layout == "manifest":
         return _manifest_paths(source)
@@ -39,7 +39,7 @@ def source_sha256(source: AudioSource) -> str:
 
 
 def audio_left_out(source: AudioSource) -> list[str]:
-    """Say which audio below a source's folders compression does not hear: an entry for every such folder."""
+    """Describe audio below a source's folders that compression does not use, one entry per folder."""
     if source.layout == "manifest" or source.root is None:
         return []
     named = [] if source.layout == "folder" else _splits(source, source.root)
@@ -54,7 +54,7 @@ def audio_left_out(source: AudioSource) -> list[str]:
 def _splits(source: AudioSource, root: Path) -> Sequence[str]:
     if source.splits:
         return source.splits
-    # A link whose disk is missing is a split too, which is told then.
+    # A link to an unmounted disk is a split too: reading it gives the error.
     found = sorted(path.name for path in root.glob("train-*") if path.is_dir() or path.is_symlink())
     if not found:
         raise UserError(f"Expected LibriSpeech's folders train-* in {root}. Found none. Name the splits.")
@@ -68,20 +68,20 @@ def _check_once(paths: Sequence[Path], remedy: str) -> None:
 
 
 def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioFile]:
-    """Take the share of a source's files that its ``hours`` allow: all where they do not say.
+    """Limit a source's files to its ``hours``. Without ``hours``, return all.
 
-    Files are taken in an order drawn at random until the hours are full, so that the audio of fewer hours is part of
-    that of more hours with the same ``hours_seed``.
+    Files are taken in random order until the hours are full. With the same ``hours_seed``, fewer hours are part of more
+    hours.
 
     Args:
-        files: of the source, in the order of `source_paths`.
-        source: says how many hours, and which draw.
+        files: the source's files, in the order of `source_paths`.
+        source: its ``hours`` and ``hours_seed`` are used.
 
     Returns:
-        The files drawn, in the order given.
+        The drawn files, in their original order.
 
     Raises:
-        UserError: there is less audio, or the first file drawn is too long already.
+        UserError: there is less audio, or the first drawn file is too long.
     """
     if source.hours is None:
         return list(files)
@@ -92,7 +92,7 @@ def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioF
         )
     drawn = np.random.default_rng(source.hours_seed).permutation(len(files))
     durations_h = np.array([files[index].duration_s for index in drawn]) / 3600
-    # Rounding must not cost the last file where all of the audio is wanted.
+    # Rounding must not drop the last file if all audio is requested.
     count = int(np.searchsorted(durations_h.cumsum(), source.hours * (1 + 1e-9), side="right"))
     if not count:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Small reads of many files at once, for disks that answer late."""
+"""Small reads of many files in parallel, for disks with high latency."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 NUM_THREADS = 8
-# Handing over one item costs as much as reading it.
+# Passing a single item to a thread costs as much as reading it.
 CHUNK_ITEMS = 64
 
 Item = TypeVar("Item")

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and errors that name the file."""
+"""Atomic writes, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import IO, Any, cast
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of ``path`` at once, when all of it is on the disk.
+    """Yield a temporary path that replaces ``path`` atomically once it is completely on the disk.
 
-    A reader, or a crash, never sees half of the file; folders above it are made. Who may read and write it follows the
-    umask, whatever writes it: safetensors alone would keep others of the group out of a shared cache.
+    Readers never see a partial file, even after a crash. Parent folders are created. Permissions follow the umask:
+    safetensors itself would lock out other users of a shared cache.
 
     Raises:
         OSError: the disk is full, or the like; its ``filename`` is ``path``.
     """
-    # Not by the process id, which two machines that share the disk may both have.
+    # Not the process id: two machines that share the disk may use the same one.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with naming(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, *aliases: Path) -> Iterator[None]:
-    """Name ``path`` in an `OSError` that names no file, as those of writing do, or that names one of ``aliases``."""
+    """Add ``path`` to an `OSError` that names no file, as those of writing, or that names one of ``aliases``."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def naming(path: Path, *aliases: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file for a writer that needs no more than ``write``, such as ``torch.save``.
+    """Open a new file for a writer that needs only ``write``, such as ``torch.save``.
 
     Raises:
         OSError: the disk is full, or the like, whatever the writer makes of it; its ``filename`` is ``path``.
@@ -66,7 +66,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Recording:
-    """A file that remembers why writing failed: torch ends with an error of its own."""
+    """A file that remembers why writing failed, because torch raises another error."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -84,26 +84,26 @@ class _Recording:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 file, in place of what may be there."""
+    """Write a UTF-8 file atomically, replacing an existing one."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what processes that were killed in `replacing` left; no other process may be writing ``path``."""
+    """Remove the temporary files of processes killed in `replacing`. No other process may be writing ``path``."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
 def hide(path: Path) -> Path:
-    """Rename a file or folder, at once, to a hidden name that nothing else has; return it."""
+    """Rename a file or folder to a unique hidden name, atomically, and return it."""
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}.removed")
     path.rename(hidden)
     return hidden
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, or a file in its place; whoever is killed meanwhile leaves nothing under its name."""
+    """Remove a folder or file. Its name disappears atomically, even if this process is killed."""
     if not (folder.exists() or folder.is_symlink()):
         return
     removed = hide(folder)

@@ -1,4 +1,4 @@
-"""Working files that notice damage: a SHA-256 follows the content, and a file that fails it is set aside."""
+"""Working files with a SHA-256 at their end. Damaged files are set aside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.files.atomic import replacing, writing
 MARK = b"\nsha256 "
 SEAL_BYTES = len(MARK) + 64 + 1
 DAMAGED = ".damaged"
-"""Ends the name of what is set aside."""
+"""Suffix of files that are set aside."""
 BLOCK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def sealing(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that replaces ``path`` with its seal, all or nothing.
+    """Yield a file that replaces ``path`` atomically, with its seal.
 
-    Formats that find their end by themselves, as torch's, can be read with the seal in place.
+    Formats that know their own length, such as torch's, can be read with the seal.
 
     Raises:
         OSError: the disk is full, or the like; its ``filename`` is ``path``.
@@ -38,13 +38,13 @@ def sealing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write a file with its seal, in place of what may be there."""
+    """Write a file with its seal, replacing an existing one."""
     with sealing(path) as file:
         file.write(content)
 
 
 def read_sealed(path: Path) -> bytes | None:
-    """Return the content without the seal; None where there is no file, or a damaged one, which is set aside."""
+    """Return the content without the seal. None if the file is missing or damaged; a damaged file is set aside."""
     return path.read_bytes()[:-SEAL_BYTES] if is_whole(path) else None
 
 
@@ -54,13 +54,13 @@ def write_sealed_json(path: Path, value: Any) -> None:
 
 
 def read_sealed_json(path: Path) -> Any:
-    """Return what `write_sealed_json` wrote; None where there is no file, or a damaged one, which is set aside."""
+    """Read what `write_sealed_json` wrote. None if the file is missing or damaged; a damaged file is set aside."""
     content = read_sealed(path)
     return None if content is None else json.loads(content)
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a sealed file is there; a damaged one is set aside."""
+    """Return whether an undamaged sealed file exists. A damaged one is set aside."""
     if not path.exists():
         return False
     if path.is_file() and _has_seal(path):
@@ -73,8 +73,8 @@ def set_aside(path: Path, folder: Path | None = None) -> None:
     """Rename a damaged file or folder, so that it is made again, and log its name.
 
     Args:
-        path: what is damaged.
-        folder: where to put it; by default it stays in its folder.
+        path: the damaged file or folder.
+        folder: where to move it; by default its own folder.
     """
     target = (folder or path.parent) / (path.name + DAMAGED)
     if target.is_dir():
@@ -82,12 +82,12 @@ def set_aside(path: Path, folder: Path | None = None) -> None:
     try:
         path.replace(target)
     except FileNotFoundError:
-        return  # A process that trains along has set it aside.
+        return  # Another process of the same training has set it aside.
     logger.warning("%s is damaged. It is set aside as %s, and made again.", path, target)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file in a folder, by its path in it."""
+    """Map the relative path of every file in a folder to its SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
@@ -115,7 +115,7 @@ def _has_seal(path: Path) -> bool:
 
 
 class _Hashing:
-    """As much of a file as formats need that write from beginning to end."""
+    """A file for formats that write from beginning to end, which hashes its content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file

@@ -1,1 +1,1 @@
-"""Whether the packages that the suite needs are there and work."""
+"""Checks that the required packages are installed and work."""

@@ -1,4 +1,4 @@
-"""Which errors come from a broken installation: a package that is missing, or that fails while it is imported."""
+"""Recognises errors of a broken installation: a package that is missing, or that fails to import."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ IMPORT_SYSTEM = "<frozen importlib"
 
 
 def broken_dependency(error: BaseException) -> str | None:
-    """Describe the import that failed, in one line that names the remedy; None if the error arose elsewhere.
+    """Describe a failed import in one line, with the remedy. None if the error arose elsewhere.
 
-    A package fails to import with an error of any type: a library built for another version of torch is an OSError,
-    a clash of versions often an AttributeError.
+    Failed imports raise any type of error: a library built for another version of torch gives an OSError, a clash of
+    versions often an AttributeError.
     """
     module = _failed_import(error)
     if module is None:
@@ -43,7 +43,7 @@ def _frames(traceback: TracebackType | None) -> Iterator[FrameType]:
 
 
 def _module_being_imported(frame: FrameType) -> str | None:
-    """Name the module of another project that this frame looks for or runs."""
+    """Return the name of another project's module that this frame imports or runs."""
     name: str | None = None
     if frame.f_code.co_filename.startswith(IMPORT_SYSTEM):
         name = frame.f_locals.get("name")

@@ -1,4 +1,4 @@
-"""What ``bench doctor`` looks at. Imports that may crash are tried in processes of their own."""
+"""The checks of ``bench doctor``. Imports that may crash are tried in separate processes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ LONGEST_REASON = 200
 ABSENT = "absent"
 IMPORTED = {
     "torch": "import torch",
-    # Importing loads its library, which fits only the versions of torch that it was built for.
+    # Importing loads its library, which works only with the version of torch it was built for.
     "torchaudio": "import torch, torchaudio.functional; torchaudio.functional.resample(torch.zeros(9), 3, 2)",
     **{name: f"import {name}" for name in ("s3prl", "lightning", "safetensors", "jiwer", "pandas", "soundfile")},
 }
-"""Package to the code that must run."""
+"""Maps packages to code that must run."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     found: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at everything; nothing here raises."""
+    """Run all checks. Never raises."""
     checks: list[Callable[[], list[Finding]]] = [
         _python,
         _imports,
@@ -59,7 +59,7 @@ def _python() -> list[Finding]:
 
 
 def _imports() -> list[Finding]:
-    # Each in a process of its own takes long, and is needed only to find out which one fails.
+    # Separate processes are slow, and needed only to find the failing package.
     all_work, _ = _in_process("\n".join(IMPORTED.values()))
     return [Finding(name, _version(name), ok=True) if all_work else _imported(name) for name in IMPORTED]
 
@@ -72,13 +72,13 @@ def _imported(package: str) -> Finding:
 
 
 def _reinstall(package: str) -> str:
-    # Both of a pair must come from one index: a CPU-only torch does not fit PyPI's torchaudio.
+    # Both must come from the same index: a CPU-only torch does not work with PyPI's torchaudio.
     names = ("torch", "torchaudio") if package.startswith("torch") else (package,)
     return f"{command_for(*names)} --force-reinstall"
 
 
 def _requirements() -> list[Finding]:
-    """Compare what is installed with what superb-bench declares."""
+    """Compare installed packages with superb-bench's requirements."""
     needed = requirements()
     unmet = [one for one in needed if not _is_met(one)]
     found = ", ".join(f"{one.name} {_version(one.name)}" for one in unmet) or f"all {len(needed)}"
@@ -127,7 +127,7 @@ def _version(package: str) -> str:
 
 
 def _in_process(code: str) -> tuple[bool, str]:
-    """Run code in a fresh interpreter; a crash of native libraries stays there."""
+    """Run code in a new interpreter, which confines crashes of native libraries."""
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     if result.returncode == 0:
         return True, result.stdout.strip()

@@ -1,4 +1,4 @@
-"""Whether `bench`, `compressors` and `tasks` are this project's packages: other projects use these names too."""
+"""Checks that `bench`, `compressors` and `tasks` are this project's packages: other projects use these names too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.errors import UserError
 
 OWN_PACKAGES = ("bench", "compressors", "tasks")
 MARK = "superb-bench"
-"""In the first line of every package's ``__init__.py``."""
+"""The first line of every package's ``__init__.py`` contains it."""
 
 
 def check_own_packages() -> None:

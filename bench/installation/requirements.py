@@ -1,4 +1,4 @@
-"""The packages that superb-bench declares to need, and the commands that install them."""
+"""superb-bench's required packages, and the commands that install them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DISTRIBUTION = "superb-bench"
 
 
 def requirements() -> list[Requirement]:
-    """List what is always needed, without the extras.
+    """List the required packages, without the extras.
 
     Raises:
         PackageNotFoundError: superb-bench itself is not installed.
@@ -21,10 +21,10 @@ def requirements() -> list[Requirement]:
 
 
 def install_command(packages: Sequence[Requirement]) -> str:
-    """Return the command that installs packages in the versions declared."""
+    """Return the command that installs packages in the declared versions."""
     return " ".join(["pip install", *(f'"{one.name}{one.specifier}"' for one in packages)])
 
 
 def command_for(*names: str) -> str:
-    """Return the command that installs some of the packages that are always needed."""
+    """Return the command that installs some of the required packages."""
     return install_command([one for one in requirements() if one.name in names])

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes and MACs, counted; latency and memory, measured."""
+"""The cost of a model: counted parameters, bytes and MACs; measured latency and memory."""
 
 from bench.profiling.cards import model_card
 

@@ -1,4 +1,4 @@
-"""What a leaderboard row says of a model."""
+"""A model's size and origin in a leaderboard row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's shape alone tells of its cost: parameters by part, bytes, MACs. No weight is ever allocated."""
+"""Costs that follow from a model's shape: parameters by part, bytes, MACs. No weight is allocated."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class Counts(Settings):
     model: str
     """Reference, or in a run's folder the name of the weights."""
     params: int
-    """All weights, with the fixed scale of the last convolution's channels: DPHuBERT's count."""
+    """All weights, including the fixed scale of the last convolution's channels: DPHuBERT's count."""
     params_trainable: int
     """Without that scale; the leaderboard's ``params``. int8 weights count, their scales do not."""
     params_by_part: dict[str, int]
     """``params`` by `PARTS`: the convolutional extractor; attention, with WavLM's position bias; feed-forward blocks;
     the rest, which is projection, positional convolution and LayerNorms."""
     size_bytes: int
-    """Of the weights as the suite stores them: float32, but for int8 layers."""
+    """Size of the weights as stored by the suite: float32, except int8 layers."""
     macs: int
     """Plain count over SUPERB's 32 utterances."""
     macs_superb: int
-    """What SUPERB's official profiler prints for them."""
+    """The output of SUPERB's official profiler for the same utterances."""
     macs_buckets: dict[str, int]
     """``macs_superb`` by bucket: ``short``, ``medium``, ``long`` and ``longer``."""
     macs_per_audio_s: float
-    """``macs`` by the seconds of audio in SUPERB's 32 utterances."""
+    """``macs`` per second of audio in SUPERB's 32 utterances."""
 
 
 def count(reference: str, name: str | None = None) -> Counts:
-    """Count what a model costs.
+    """Count the cost of a model.
 
     Args:
-        reference: of the model.
-        name: what to call it; the reference by default.
+        reference: the model.
+        name: its name; the reference by default.
 
     Raises:
         UserError: no such model.
@@ -74,7 +74,7 @@ def count(reference: str, name: str | None = None) -> Counts:
 
 
 def meta_model(config: UpstreamConfig) -> UpstreamModel:
-    """Build a model that has shapes but no weights, in evaluation mode."""
+    """Build a model with shapes but without weights, in evaluation mode."""
     with torch.device("meta"):
         return UpstreamModel(config).eval()
 

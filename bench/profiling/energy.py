@@ -1,4 +1,4 @@
-"""Energy counters of the machine, where they can be read; nothing is estimated."""
+"""Energy counters of the machine, if they are readable. Nothing is estimated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ POWERCAP = Path("/sys/class/powercap")
 
 @dataclass(frozen=True)
 class Counter:
-    """A count of joules that only grows, but for where it begins anew."""
+    """A counter of joules that only grows, until it wraps around."""
 
     read_joules: Callable[[], float]
     range_joules: float = float("inf")
-    """After so many it begins anew at 0."""
+    """The counter wraps around to 0 after this many joules."""
 
     def since(self, before_joules: float) -> float:
         """Return the joules used since an earlier reading, less than one range ago."""
@@ -26,7 +26,7 @@ class Counter:
 
 
 def cpu_counters(powercap: Path = POWERCAP) -> list[Counter]:
-    """Find the processor packages' counters; none where there are none or the user may not read them.
+    """Find the processor packages' counters. Empty if there are none or the user may not read them.
 
     Source: Linux's powercap interface (``Documentation/power/powercap``): RAPL's zones ``intel-rapl:<package>``, which
     AMD's processors have too.
@@ -35,7 +35,7 @@ def cpu_counters(powercap: Path = POWERCAP) -> list[Counter]:
 
 
 def gpu_counters() -> list[Counter]:
-    """Find the first card's counter; none without the package ``nvidia-ml-py`` or on cards that have none."""
+    """Find the first GPU's counter. Empty without the package ``nvidia-ml-py``, or if the GPU has none."""
     try:
         import pynvml
     except ImportError:
@@ -51,7 +51,7 @@ def gpu_counters() -> list[Counter]:
 
 def _is_package(zone: Path) -> bool:
     try:
-        # A package's parts are zones of their own, `intel-rapl:0:1`, and counted in it; `psys` is the whole machine.
+        # Parts of a package, `intel-rapl:0:1`, are separate zones included in it; `psys` is the whole machine.
         return zone.name.count(":") == 1 and _text(zone / "name").startswith("package") and _is_readable(zone)
     except OSError:
         return False

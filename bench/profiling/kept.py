@@ -1,4 +1,4 @@
-"""Which of a run's models need not be measured again."""
+"""Finds the models of a run that need no new measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def kept_records(run: Path, subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> dict[str, LatencyRecord]:
-    """Read what was measured on this machine, with the same settings, since the model was made.
+    """Read the measurements on this machine, with the same settings, since the model was made.
 
     Args:
         run: the run's folder.
@@ -39,7 +39,7 @@ def kept_records(run: Path, subjects: Sequence[Subject], effort: Effort, *, use_
     }
     if found:
         logger.info(
-            "measured before, with these settings on this machine: %s (--again measures anew)", ", ".join(found)
+            "already measured on this machine with these settings: %s (--again measures again)", ", ".join(found)
         )
     return found
 
@@ -50,7 +50,7 @@ def _is_of(record: LatencyRecord, subject: Subject, effort: Effort, *, use_gpu: 
         (record.machine.title, record.machine.num_cores) == (machine.title, machine.num_cores)
         and dict(record.lengths_samples) == dict(effort.lengths())
         and record.repeats == effort.repeats
-        # Earlier versions measured fewer where a run had many models.
+        # Earlier versions measured fewer repeats in runs with many models.
         and record.cpu.rtf.repeats >= effort.limits().least
         and record.teacher == subject.teacher
         and (record.gpu is not None or not use_gpu or _runs_on_the_cpu_alone(subject.reference))
@@ -63,6 +63,6 @@ def _runs_on_the_cpu_alone(reference: str) -> bool:
 
 
 def _is_older(record: Path, model: Path) -> bool:
-    """Say whether a model was made after its record; one that is no folder of ours does not change."""
+    """Return whether a model is newer than its record. Models that are no suite folders do not change."""
     manifest = model / "config.json"
     return manifest.is_file() and manifest.stat().st_mtime > record.stat().st_mtime

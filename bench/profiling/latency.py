@@ -1,4 +1,4 @@
-"""Latency of models: each timed in turn with its teacher, on the CPU and on a GPU if there is one."""
+"""Latency of models, each alternating with its teacher, on the CPU and on a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.upstream.reduced_linears import usable_device
 logger = logging.getLogger(__name__)
 
 BUSY = 1.0
-"""A load a core above which threads mostly wait for one another: how long says nothing of the model."""
+"""Load per core above which threads mostly wait for each other, so timings say nothing about the model."""
 
 
 def measure(subjects: Sequence[Subject], effort: Effort, *, use_gpu: bool) -> Iterator[LatencyRecord]:
-    """Measure the latency of models, each in a pair with its teacher; no more than two are loaded at once.
+    """Measure the latency of models, each in a pair with its teacher. At most two are loaded at once.
 
     Yields:
         One record for each subject, in their order, as soon as it is measured.
@@ -65,7 +65,7 @@ def _timings(subject: Subject, effort: Effort, *, use_gpu: bool) -> dict[str, Ti
         if section.num_threads > 1 and not _is_idle(effort):
             continue
         if any(usable_device(model, section.device) != section.device for model in models):
-            logger.info("int8 layers run on the CPU alone: %s is not timed on %s", subject.name, section)
+            logger.info("int8 layers run on the CPU only: %s is not timed on %s", subject.name, section)
             continue
         found[name] = measure_section(models, section, effort)[-1]
     return found
@@ -75,5 +75,5 @@ def _is_idle(effort: Effort) -> bool:
     current = load()
     if effort.repeats is not None or current is None or current <= BUSY:
         return True
-    logger.info("the machine is busy (a load of %.1f a core): nothing with several threads without --repeats", current)
+    logger.info("the machine is busy (load %.1f per core): --repeats measures several threads anyway", current)
     return False

@@ -1,4 +1,4 @@
-"""Cost of every layer, counted and measured, so that a layer slower than its MACs promise is seen."""
+"""Counted and measured cost of every layer, to find layers that are slower than their MACs suggest."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, referen
 logger = logging.getLogger(__name__)
 
 Repeated: TypeAlias = "NDArray[np.float64]"
-"""One figure a repeat."""
+"""One figure per repeat."""
 
 REST = "rest"
-"""What no layer of the table has: LayerNorms and residual sums of the transformer, WavLM's shared position bias."""
+"""Everything outside the table's layers: the transformer's LayerNorms and residual sums, WavLM's position bias."""
 ALL = "all"
 """The whole model."""
 
 
 class LayerCost(Settings):
-    """What one layer costs."""
+    """The cost of one layer."""
 
     params: int
     """Trainable."""
     macs: int
-    """Plain count over the lengths timed."""
+    """Plain count over the timed lengths."""
     ms: Spread
-    """Milliseconds over the lengths timed, at batch 1 on the CPU with one thread."""
+    """Milliseconds over the timed lengths, at batch 1 on the CPU with one thread."""
 
 
 class ComparedLayer(Settings):
@@ -52,25 +52,25 @@ class ComparedLayer(Settings):
     """``conv 1``, .., ``projection``, ``positional convolution``, ``1 attention``, ``1 feed-forward``, .., ``rest``,
     ``all``: layers count from 1, as in papers."""
     model: LayerCost | None
-    """None where compression removed it."""
+    """None if compression removed it."""
     teacher: LayerCost | None
-    """None where there is no teacher, or it has no such layer."""
+    """None if there is no teacher, or it has no such layer."""
 
     @property
     def promised_speedup(self) -> float | None:
-        """The teacher's MACs by the model's; None where either has none."""
+        """The teacher's MACs divided by the model's. None if either has none."""
         if self.model is None or self.teacher is None or not (self.model.macs and self.teacher.macs):
             return None
         return self.teacher.macs / self.model.macs
 
     @property
     def measured_speedup(self) -> float | None:
-        """The teacher's time by the model's."""
+        """The teacher's time divided by the model's."""
         return self.teacher.ms.median / self.model.ms.median if self.model and self.teacher else None
 
 
 class LayerComparison(Settings):
-    """All layers of a model beside its teacher's."""
+    """All layers of a model and its teacher."""
 
     model: str
     """Its name."""
@@ -81,10 +81,10 @@ class LayerComparison(Settings):
 
 
 def layers_of(subjects: Sequence[Subject], effort: Effort) -> dict[str, LayerComparison]:
-    """Measure models by layer, each in turn with its teacher; a model that is the teacher of another stands beside it.
+    """Measure models by layer, each alternating with its teacher. Teachers of other models get no entry of their own.
 
     Returns:
-        Name of the model to its layers.
+        Maps the model's name to its layers.
 
     Raises:
         UserError: none of the models has layers, or a teacher has none.
@@ -134,7 +134,7 @@ def layer_modules(model: UpstreamModel) -> dict[str, tuple[str, nn.Module]]:
 
 
 class _Stopwatch:
-    """Takes the time of every call of every layer."""
+    """Times every call of every layer."""
 
     def __init__(self, model: UpstreamModel) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -183,7 +183,7 @@ def _costs(
 def _macs(config: UpstreamConfig, lengths: Lengths) -> tuple[dict[str, int], int]:
     """Count the MACs of every layer, and of the whole model."""
     model = meta_model(config)
-    # On the meta device nothing is computed, and fused attention is counted as what it stands for.
+    # Nothing is computed on the meta device, and fused attention counts like its parts.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         for waveforms in utterances(lengths, "meta"):
             model(waveforms)

@@ -1,4 +1,4 @@
-"""The machine that a measurement was made on."""
+"""Describes the machine of a measurement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def num_cores() -> int:
 
 
 def load() -> float | None:
-    """Return the processes that wanted a core in the last minute, by cores; None where the system does not tell."""
+    """Return the load per core in the last minute. None if the system does not report it."""
     return os.getloadavg()[0] / num_cores() if hasattr(os, "getloadavg") else None
 
 

@@ -23,16 +23,15 @@ _CLEAR_PEAK = Path("/proc/self/clear_refs")
 
 
 def cpu_peak_memory_bytes(reference: str, num_samples: int) -> int | None:
-    """Measure in a process of its own what a model needs on the CPU, with one thread.
+    """Measure a model's memory on the CPU with one thread, in a separate process.
 
     Args:
-        reference: of the model.
-        num_samples: of the one utterance.
+        reference: the model.
+        num_samples: length of the utterance.
 
     Returns:
-        The largest resident memory while the model computed, less what the process held before it loaded the model:
-        what weights and one forward pass add to a process that has run the model before, so without libraries. None
-        where the kernel does not tell (other systems than Linux).
+        The peak resident memory of a forward pass minus the memory before loading the model. The process has run the
+        model before, so libraries do not count. None if the kernel does not report it (systems other than Linux).
 
     Raises:
         UserError: no such model, or the process was killed.
@@ -50,7 +49,7 @@ def cpu_peak_memory_bytes(reference: str, num_samples: int) -> int | None:
 
 
 def gpu_peak_memory_bytes(model: AnyUpstream, batch: Tensor) -> int:
-    """Measure what a model needs on the GPU that it is on, beside whatever else is there."""
+    """Measure a model's memory on its GPU, without that of other models there."""
     weights: int = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     torch.cuda.reset_peak_memory_stats(batch.device)
     before: int = torch.cuda.memory_allocated(batch.device)
@@ -63,13 +62,13 @@ def gpu_peak_memory_bytes(model: AnyUpstream, batch: Tensor) -> int:
 def _measure(reference: str, num_samples: int) -> int | None:
     with threads(1), torch.inference_mode():
         waveforms = torch.randn(1, num_samples)
-        # Libraries are imported and kernels set up by the first use, which is none of the model's memory.
+        # The first use imports libraries and sets up kernels, which are not the model's memory.
         load_upstream(reference)(torch.randn(1, WARM_UP_SAMPLES), torch.tensor([WARM_UP_SAMPLES]))
         _give_memory_back()
         before = _kilobytes("VmRSS")
         model = load_upstream(reference)
         try:
-            # What loading took at its peak is no part of it.
+            # Exclude the peak of loading.
             _CLEAR_PEAK.write_text("5", encoding="ascii")
         except OSError:
             return None
@@ -78,7 +77,7 @@ def _measure(reference: str, num_samples: int) -> int | None:
 
 
 def _give_memory_back() -> None:
-    """Return to the system what is free, as far as the C library can."""
+    """Return free memory to the system, as far as the C library can."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,4 +1,4 @@
-"""Measures models on one device in one way of use."""
+"""Measures models on one device with a number of threads."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from bench.upstream import AnyUpstream
 logger = logging.getLogger(__name__)
 
 ENERGY_S = 1.0
-"""At least so long a model runs for its energy: counters advance every millisecond or less often."""
+"""Shortest time to run a model for its energy: counters advance every millisecond or less often."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One device in one way of use."""
+    """One device and a number of threads."""
 
     device: Literal["cpu", "cuda"]
     num_threads: int
@@ -37,12 +37,12 @@ class Section:
         return "the GPU" if self.device == "cuda" else f"the CPU, threads: {self.num_threads}"
 
     def counters(self) -> list[Counter]:
-        """Find its counters of energy."""
+        """Find its energy counters."""
         return gpu_counters() if self.device == "cuda" else cpu_counters()
 
 
 def sections(*, use_gpu: bool) -> dict[str, Section]:
-    """List what there is to measure on, by the names of the fields of `LatencyRecord`."""
+    """List what to measure, named like the fields of `LatencyRecord`."""
     found = {"cpu": Section("cpu", 1)}
     if num_cores() > 1:
         found["cpu_all_threads"] = Section("cpu", num_cores())
@@ -55,9 +55,9 @@ def measure_section(models: Sequence[AnyUpstream], section: Section, effort: Eff
     """Time models in turn.
 
     Args:
-        models: the teacher first, whom the others are compared with; they end on the section's device.
+        models: the teacher first; the others are compared with it. All are moved to the section's device.
         section: where to run.
-        effort: how thoroughly.
+        effort: how thoroughly to measure.
     """
     for model in models:
         model.to(section.device)
@@ -100,7 +100,7 @@ def _duration_s(lengths: Lengths) -> float:
 def _throughput(
     models: Sequence[AnyUpstream], section: Section, effort: Effort, round_s: float
 ) -> list[dict[str, Spread]]:
-    """Time batches of clips, those that are affordable by what the workload before took."""
+    """Time batches of clips. Skip batches that would take too long, judged by the previous workload."""
     found: list[dict[str, Spread]] = [{} for _ in models]
     limits = effort.limits()
     audio_s = _duration_s(effort.lengths())

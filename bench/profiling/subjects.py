@@ -1,4 +1,4 @@
-"""Which models are profiled, and which one each is measured against."""
+"""The models to profile, and the teacher of each."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Subject:
     """One model to profile."""
 
     reference: str
-    """Of the model."""
+    """Reference of the model."""
     name: str
-    """In tables; in a run's folder that of its weights."""
+    """Name in tables; in a run's folder, the name of its weights."""
     row: str
-    """Of the leaderboard; the name elsewhere."""
+    """Row of the leaderboard; outside of runs, the name."""
     teacher: str | None = None
-    """Reference of what it is measured against; itself is no teacher."""
+    """Reference of the model to compare with. None for the teacher itself."""
 
 
 def find_subjects(references: Sequence[str], run: Path | None, teacher: str | None) -> list[Subject]:
-    """List what the user wants profiled.
+    """List the models to profile.
 
     Args:
         references: of models.

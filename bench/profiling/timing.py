@@ -1,4 +1,4 @@
-"""Times models in turn, call by call, so that whatever slows the machine slows all of them alike."""
+"""Times models in alternation, call by call, so that anything that slows the machine affects them equally."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Repeats:
     """How often to repeat a workload after its warm-up."""
 
     wanted: int
-    """At most."""
+    """Largest number of repeats."""
     limit_s: float
-    """The time that they may take, estimated from the warm-up, unless ``least`` take longer."""
+    """Time limit for all repeats, estimated from the warm-up, unless ``least`` take longer."""
     least: int = 1
-    """At least."""
+    """Smallest number of repeats."""
 
     def affordable(self, round_s: float) -> int:
         """Return how many rounds of this many seconds to measure."""
@@ -36,10 +36,10 @@ class Repeats:
 
 @dataclass(frozen=True)
 class Times:
-    """What one model took, by `clock`."""
+    """The times of one model, by `clock`."""
 
     first_call_s: float
-    """The warm-up's first call."""
+    """Time of the first call of the warm-up."""
     seconds: NDArray[np.float64]
     """(repeats, batches)."""
 
@@ -52,16 +52,16 @@ class Times:
 def time_in_turn(models: Sequence[AnyUpstream], batches: Sequence[Tensor], repeats: Repeats) -> list[Times]:
     """Time every model on every batch.
 
-    Calls alternate between the models within each batch, forth and back: what comes and goes on the machine meets all
-    of them. `torch.utils.benchmark` times one statement at a time and can't.
+    Within each batch, calls alternate between the models, in changing order, so that other load affects all of them.
+    `torch.utils.benchmark` cannot do this: it times one statement at a time.
 
     Args:
-        models: all on one device.
+        models: models on one device.
         batches: waveforms (batch, samples) on that device.
-        repeats: how often.
+        repeats: how often to repeat.
 
     Returns:
-        One of each model.
+        The times of each model.
     """
     with torch.inference_mode(), _no_garbage_collection():
         warm_up = np.array([[time_call(model, batch) for model in models] for batch in batches])
@@ -88,10 +88,10 @@ def time_call(model: AnyUpstream, batch: Tensor) -> float:
 
 
 def clock(device: torch.device) -> Callable[[], float]:
-    """Choose what measures seconds.
+    """Choose the clock.
 
-    With one thread on the CPU, it is that thread's processor time: what an idle core takes, without the slices of time
-    that other processes get meanwhile. With more threads, or on a GPU, it is the time of day.
+    With one thread on the CPU, it is that thread's processor time, which excludes the time of other processes. With
+    more threads, or on a GPU, it is wall-clock time.
     """
     return time.thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 

@@ -1,4 +1,4 @@
-"""What is timed: some of SUPERB's utterance lengths one by one, and batches of equal clips."""
+"""The timed workloads: single utterances with SUPERB's lengths, and batches of equal clips."""
 
 from __future__ import annotations
 
@@ -28,27 +28,26 @@ class Effort:
     """How thoroughly to measure."""
 
     repeats: int | None = None
-    """Exactly so many, whatever they take. None: as `QUICK` says, and batches whose one pass would take longer than
-    its limit are left out."""
+    """Exact number of repeats. None: as in `QUICK`, without batches whose single pass exceeds its time limit."""
     every_length: bool = False
-    """All 32 of SUPERB's utterance lengths, not one a bucket."""
+    """Use all 32 of SUPERB's utterance lengths instead of one per bucket."""
 
     def lengths(self) -> Lengths:
         """Choose the utterance lengths."""
         return SUPERB_LENGTHS if self.every_length else typical_lengths()
 
     def limits(self) -> Repeats:
-        """Say how often to repeat a workload."""
+        """Return how often to repeat a workload."""
         return QUICK if self.repeats is None else Repeats(self.repeats, float("inf"))
 
 
 def typical_lengths() -> Lengths:
-    """Take of each of SUPERB's buckets the length nearest to its mean."""
+    """Return the length nearest to the mean of each of SUPERB's buckets."""
     return {bucket: (_nearest(lengths, fmean(lengths)),) for bucket, lengths in SUPERB_LENGTHS.items()}
 
 
 def utterances(lengths: Lengths, device: str = "cpu") -> list[Tensor]:
-    """Make one utterance of each length, (1, samples), in the order of the buckets; noise, as time does not depend."""
+    """Make one utterance of noise per length, (1, samples), in the order of the buckets."""
     return [torch.randn(1, length, device=device) for bucket in lengths.values() for length in bucket]
 
 

@@ -1,1 +1,1 @@
-"""Worker processes that read audio: their errors, and how they send tensors."""
+"""Worker processes that read audio: their errors, and their transfer of tensors."""

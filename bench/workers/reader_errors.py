@@ -1,4 +1,4 @@
-"""Errors and signals of the processes that read audio, as if this process had read it."""
+"""Turns errors and signals of worker processes into those of this process."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from bench.errors import UserError
 
 
 def leave_signals_to_parent(_worker: int) -> None:
-    """Take a reader out of the process group: a signal to all of it would end readers before their parent.
+    """Take a worker out of the process group, because a signal to the group would end workers before their parent.
 
-    A reader ends with its parent all the same, or within seconds of its death.
+    A worker still ends with its parent, or within seconds of its death.
     """
     os.setpgrp()
 
 
 @contextmanager
 def plain_reader_errors() -> Iterator[None]:
-    """Undo what torch's data loader makes of errors and signals.
+    """Unwrap errors and signals that torch's data loader has wrapped.
 
     Raises:
-        UserError: a reader's own, in one line, or that a reader was killed.
-        KeyboardInterrupt: SIGTERM or Ctrl-C ended a reader before this process.
+        UserError: a worker's own error in one line, or the message that a worker was killed.
+        KeyboardInterrupt: SIGTERM or Ctrl-C ended a worker before this process.
     """
     try:
         yield
     except UserError as error:
-        # A reader wraps the message into its traceback, of which it is the last line.
+        # A worker wraps the message into its traceback, as the last line.
         raise type(error)(str(error).strip().splitlines()[-1].removeprefix("bench.errors.UserError: ")) from error
     except RuntimeError as error:
         told = " ".join(_messages(error))
@@ -43,7 +43,7 @@ def plain_reader_errors() -> Iterator[None]:
 
 
 def _messages(error: BaseException | None) -> Iterator[str]:
-    """Yield what an error says, and all that led to it."""
+    """Yield the messages of an error and of its causes."""
     while error is not None:
         yield str(error)
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""How data-loading workers send tensors where shared memory is too small for the batches in flight."""
+"""Lets data-loading workers send tensors if shared memory is too small for the batches in flight."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
 RESERVE_BYTES = 2**24
-"""Left free, at most half of all, for the locks of further workers."""
+"""Space to leave free for the locks of further workers; at most half of the total."""
 LOCKS_BYTES = 2**18
-"""What the locks of some workers take."""
+"""Space for the locks of some workers."""
 
 
 def prepare_workers(num_workers: int) -> None:
-    """Let data-loading workers send a tensor as bytes wherever it does not fit into shared memory.
+    """Let data-loading workers send a tensor as bytes if it does not fit into shared memory.
 
-    Torch's own way loses such a batch, and the main process waits for it for ever. Docker gives 64 MB.
+    Torch itself loses such a batch, and the main process waits for it forever. Docker gives 64 MB.
 
     Raises:
-        UserError: there is not even room for their locks.
+        UserError: there is no space even for their locks.
     """
     if num_workers and not _fits(LOCKS_BYTES, reserve_bytes=0):
         raise UserError(
@@ -54,14 +54,14 @@ def _reduce(storage: torch.UntypedStorage) -> Any:
         try:
             return torchs_own(storage)
         except RuntimeError:
-            # Another process was quicker.
+            # Another process has filled shared memory since the check.
             if storage.device.type != "cpu":
                 raise
     return _storage, (torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes(),)
 
 
 def _storage(content: bytes) -> torch.UntypedStorage:
-    # Here, in the process that receives, because epochs and splits start workers of their own.
+    # Report in the receiving process, because epochs and splits start new workers.
     _report_once()
     return torch.frombuffer(bytearray(content), dtype=torch.uint8).untyped_storage()
 

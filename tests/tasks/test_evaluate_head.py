@@ -12,7 +12,7 @@ import pytest
 from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from tasks.corpora.speech_commands import SpeechCommandsData
-from tasks.ks import KS, KSConfig
+from tasks.ks import KS
 
 CONFIG = KS.presets["smoke"].model_copy(
     update={"total_steps": 12, "eval_interval_steps": 4, "save_interval_steps": 4, "learning_rate": "auto"}
@@ -24,7 +24,8 @@ RATES = (1e-6, 1e-2, 1e4)
 @pytest.fixture
 def evaluate(speech_commands: SpeechCommandsData, log_mel: Any, tmp_path: Path) -> Callable[..., Evaluation]:
     def evaluate_seed(seed: int = 0, **changes: Any) -> Evaluation:
-        config = KSConfig.model_validate(CONFIG.model_dump() | {"learning_rates": RATES} | changes)
+        # Without validation: the rates that fail are beyond what a user may set.
+        config = CONFIG.model_copy(update={"learning_rates": RATES, **changes})
         context = Context(seed=seed, shared_workdir=tmp_path / "shared")
         return KS(config).evaluate(log_mel, speech_commands, tmp_path / f"seed{seed}", context)
 
