@@ -211,7 +211,7 @@ class UpstreamConfig(_Shape):
                 )
 
     def with_reduced_linears(self, reduced: Mapping[str, ReducedLinear]) -> UpstreamConfig:
-        """Return this shape with these linear layers reduced, by path of module, beside those that are already.
+        """Return this shape with these linear layers reduced, by module path, in addition to those already reduced.
 
         Raises:
             ValueError: no such layer, or a rank above the layer's.
@@ -257,7 +257,7 @@ class UpstreamConfig(_Shape):
 
     @property
     def window(self) -> int:
-        """Samples that one frame hears: the fewest that the model takes."""
+        """Receptive field of one frame in samples: the shortest input of the model."""
         samples = 1
         for layer in reversed(self.conv_layers):
             samples = (samples - 1) * layer.stride + layer.kernel

@@ -29,7 +29,7 @@ class LowRankLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer of int8 weights, symmetric about zero, and of inputs that are quantised anew at every call.
+    """A linear layer with int8 weights, symmetric about zero, that quantises its inputs at every call.
 
     torch's own kernels multiply: they find one scale and zero point for all inputs of a call, and on x86 use 7 bits of
     them, without which sums would overflow on processors without VNNI. There is no gradient.

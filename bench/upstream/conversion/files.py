@@ -1,4 +1,4 @@
-"""Files of models, read without trusting them: no pickle is ever executed, and what is torn is told in one line."""
+"""Reads untrusted model files: no pickle is ever executed, and damaged files give a one-line error."""
 
 from __future__ import annotations
 
