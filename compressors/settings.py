@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 from typing_extensions import Self
 
 from bench.contracts import Settings
-from bench.contracts.bounds import Batches, DurationS, LearningRate, Processes, Seed, Steps, Width
+from bench.contracts.bounds import Batches, BatchS, DurationS, LearningRate, Processes, Seed, Steps, Width
 from bench.upstream.config import DropoutRates
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -69,13 +69,13 @@ class StageConfig(Settings):
 class TrainingConfig(Settings):
     """Settings of all training stages: audio, precision, checkpoints, logging."""
 
-    seconds_per_batch: DurationS = 160.0
+    seconds_per_batch: BatchS = 160.0
     """Most speech in one batch, in seconds, before cropping to the batch's shortest utterance."""
     accumulate_batches: Batches = 1
     """Batches per update; their gradients are averaged. 4 batches replace 4 GPUs."""
     min_duration_s: DurationS = 1.0
     """Leave out shorter utterances."""
-    max_duration_s: DurationS = 15.625
+    max_duration_s: BatchS = 15.625
     """Crop longer utterances to this length, at a new random place each time, or leave them out (``drop_longer``)."""
     drop_longer: bool = False
     """Leave out utterances longer than ``max_duration_s`` instead of cropping them, as DPHuBERT's recipe does."""

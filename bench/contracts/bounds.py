@@ -26,7 +26,9 @@ Processes = Annotated[int, Field(ge=0, le=1_024)]
 """That read audio."""
 LearningRate = Annotated[float, Field(gt=0, le=1_000)]
 """Of an optimiser."""
-DurationS = Annotated[float, Field(ge=0.025, le=86_400)]
-"""Of speech that is in memory at once: one frame at least, a day at most."""
+DurationS = Annotated[float, Field(gt=0, le=86_400)]
+"""Of speech that is in memory at once: a day at most."""
+BatchS = Annotated[float, Field(ge=0.025, le=86_400)]
+"""Of speech in a batch: one frame at least."""
 Hours = Annotated[float, Field(gt=0, le=10_000_000)]
 """Of audio."""

@@ -136,4 +136,4 @@ class TestLimits:
         assert short["num_samples"].max() == 102
         assert len(short) == 9
         with pytest.raises(UserError, match=r"train.*max_duration_s"):
-            self.limited(frame, max_duration_s=0.025)
+            self.limited(frame, max_duration_s=0.001)
