@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, end_process, ignore_further, raise_on_sigterm
+from bench.errors import UserError
 from bench.installation.broken import broken_dependency
 from bench.installation.environment import check_environment
 from bench.installation.own_packages import check_own_packages
@@ -50,12 +52,21 @@ def _run(arguments: list[str]) -> int:
 
     # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
     quiet_libraries()
+    _require_current_folder()
     check_own_packages()
     check_environment()
     try:
         return command()(arguments, standalone_mode=False) or 0
     except typer.Abort:
         return EXIT_INTERRUPTED
+
+
+def _require_current_folder() -> None:
+    # Native libraries end the process with a line of their own where it is gone.
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("Expected a current folder. It was deleted. Go to another one with cd.") from error
 
 
 def _explained(error: Exception) -> tuple[str | None, int]:
