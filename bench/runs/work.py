@@ -64,7 +64,7 @@ class Compress:
         Raises:
             UserError: its list of models is damaged.
         """
-        finished = folder.finished_compression(self.name)
+        finished = folder.finished_compression(self.name, self.suffix)
         return () if finished is None or folder.lost_models(self.name, self.suffix) else finished.models
 
     def is_done(self, folder: RunFolder) -> bool:

@@ -29,7 +29,7 @@ class StoredCompression:
         Raises:
             UserError: its list of models is damaged.
         """
-        finished = run.finished_compression(self.name)
+        finished = run.finished_compression(self.name, self.suffix)
         return {model + self.suffix: model for model in finished.models} if finished else {}
 
 

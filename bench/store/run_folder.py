@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,6 @@ from bench.store.records import RecordStore
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
 """Of every ``config.yaml``."""
-
-_SEED = re.compile(r"-seed\d+$")
-"""What a compression's name adds to its row in a sweep."""
 
 COMPRESS, LOAD = "compress", "load"
 """What else than a cell may fail."""
@@ -131,14 +127,22 @@ class RunFolder:
         """Working files that the cells of one set of weights and task share."""
         return inside(self.path, "work", "cells", weights, task)
 
-    def finished_compression(self, compressor: str) -> FinishedCompression | None:
-        """Say what a compressor made, or None where it is not finished."""
+    def finished_compression(self, compressor: str, suffix: str = "") -> FinishedCompression | None:
+        """Return what a compression has made, or None if it is not finished.
+
+        Args:
+            compressor: name of the compression.
+            suffix: what that name adds to the name of its row.
+
+        Raises:
+            UserError: its list of models is damaged, or names models of another row.
+        """
         path = self.finished_path(compressor)
         if not path.is_file():
             return None
         remedy = "Delete it, and the compressor is run again."
         finished = read_json_as(FinishedCompression, path, "a list of models", remedy)
-        row = _SEED.sub("", compressor)
+        row = compressor.removesuffix(suffix)
         for model in finished.models:
             if model != row and not model.startswith(f"{row}-"):
                 raise UserError(f"Expected models of the row {row} in {path}. Found {model!r}. {remedy}")
@@ -149,9 +153,9 @@ class RunFolder:
 
         Args:
             compressor: name of the compression.
-            suffix: of its models' folders.
+            suffix: what that name, and those of its models' folders, add to the names of rows.
         """
-        finished = self.finished_compression(compressor)
+        finished = self.finished_compression(compressor, suffix)
         folders = [self.model_folder(model + suffix) for model in finished.models] if finished else []
         return [folder for folder in folders if not all((folder / name).is_file() for name in MODEL_FILES)]
 
