@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, end_process, ignore_further, raise_on_sigterm
-from bench.errors import UserError
+from bench.errors import UserError, hides_interrupt
 from bench.installation.broken import broken_dependency
 from bench.installation.environment import check_environment
 from bench.installation.own_packages import check_own_packages
@@ -23,10 +23,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except Exception as error:
-        message, code = _explained(error)
-        if message is None or "--debug" in sys.argv:
+        message, code = (None, EXIT_INTERRUPTED) if hides_interrupt(error) else _explained(error)
+        if code != EXIT_INTERRUPTED and (message is None or "--debug" in sys.argv):
             raise
-        streams.say(f"error: {message}")
+        if message is not None:
+            streams.say(f"error: {message}")
     if code == EXIT_INTERRUPTED:
         ignore_further()
         streams.say(MESSAGE)

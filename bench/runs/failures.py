@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from bench.errors import UserError
+from bench.errors import UserError, hides_interrupt
 from bench.files.atomic import write_atomically
 from bench.installation.broken import broken_dependency
 from bench.out_of_memory import is_out_of_memory, out_of_memory_line
@@ -67,12 +67,15 @@ class Failures:
 
         Raises:
             RunFolderGoneError: the run's folder was deleted meanwhile.
+            KeyboardInterrupt: the user interrupted the work, whatever error that ended in.
         """
         try:
             return work()
         except RunFolderGoneError:
             raise
-        except Exception as error:  # noqa: BLE001 - plug-ins may raise anything, and finished cells must stand
+        except Exception as error:
+            if hides_interrupt(error):
+                raise KeyboardInterrupt from error
             self.folder.require_present()
             self.keep(label, note, _one_line(error), traceback.format_exc())
             return None
