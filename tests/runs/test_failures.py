@@ -20,6 +20,7 @@ def raise_in_cleanup(original: type[BaseException]) -> None:
 
 @pytest.fixture
 def failures(tmp_path: Path) -> Failures:
+    (tmp_path / "config.yaml").touch()
     return Failures(RunFolder(tmp_path))
 
 
