@@ -1,1 +1,1 @@
-"""What records say beyond the leaderboard."""
+"""Reports from a run's records: tables, plots and the page."""

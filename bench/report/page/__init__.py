@@ -1,1 +1,1 @@
-"""The report as one page that works from disk, without any network."""
+"""The report as one HTML page that works from disk, without a network."""

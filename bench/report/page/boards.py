@@ -1,4 +1,4 @@
-"""The leaderboard as the page's script reads it: figures of every row, and the Pareto front of every pair of them."""
+"""The leaderboard as plain values for the page's script: every row's figures, and a Pareto front per cost and score."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from bench.store.latency import MEASURED_ON
 COSTS = frozenset(column.key for column in (PARAMS, SIZE, MACS, MACS_SUPERB, RTF))
 
 Scale = tuple[str, str]
-"""Machine of a real-time factor, and scale of a relative score; empty where neither is drawn."""
+"""Machine of a real-time factor, and scale of a relative score. Each is empty if that column is not drawn."""
 
 
 def board_data(group: Group) -> dict[str, Any]:
     """Turn a group of rows into plain values.
 
     Returns:
-        ``rows`` with the figures as shown (None where there is none); ``costs`` and ``scores``, the columns that can be
-        drawn against each other, those to begin with first; and ``fronts``: ``<cost> <score>`` to the Pareto fronts,
-        one for each set of rows on one scale, with its ``name`` (empty where it is the only one) and the positions of
-        its ``rows`` that no other one beats, cheapest first.
+        ``rows`` with the figures as shown (None where a row has none); ``costs`` and ``scores``, the columns that can
+        be plotted against each other, with the default choice first; and ``fronts``, which maps ``<cost> <score>`` to
+        its Pareto fronts. There is one front per set of rows on one scale. Each has a ``name`` (empty if it is the only
+        one) and ``rows``, the positions of the rows on the front, cheapest first.
     """
     costs = [column for column in group.columns if column.key in COSTS]
     scores = _overall_first([column for column in group.columns if column.higher_is_better is not None], group.table)
@@ -57,7 +57,7 @@ def board_data(group: Group) -> dict[str, Any]:
 
 
 def _overall_first(columns: Sequence[Column], table: pd.DataFrame) -> list[Column]:
-    """Put scores over many tasks before those of one, and of them first what most rows have."""
+    """Put scores over many tasks before scores of one task; among them, those that most rows have come first."""
     overall = [column for column in reversed(columns) if column.key in OVERALL_TITLES]
     overall.sort(key=lambda column: int(table[column.key].isna().sum()))
     return [*overall, *(column for column in columns if column.key not in COSTS and column not in overall)]
@@ -85,7 +85,7 @@ def _axis(column: Column) -> dict[str, Any]:
 def _fronts(
     table: pd.DataFrame, figures: Mapping[str, Sequence[float | None]], cost: Column, score: Column
 ) -> list[dict[str, Any]]:
-    """Find the Pareto front of all rows, or, where these are of several machines or scales, of each of them."""
+    """Find the Pareto front of all rows, or one front per scale if the rows have several machines or scales."""
     scales = _scales(table, cost, score)
     fronts = []
     for scale in dict.fromkeys(scales):
@@ -97,7 +97,7 @@ def _fronts(
 
 
 def _scales(table: pd.DataFrame, cost: Column, score: Column) -> list[Scale]:
-    """Name of every row the machine and the relative scale that its figures are of, as far as these columns are."""
+    """Return each row's machine and relative scale; a part is empty if its column is not drawn."""
     nothing = pd.Series("", index=table.index)
     machines = table[MEASURED_ON].fillna("") if cost == RTF and MEASURED_ON in table else nothing
     is_relative = score.key == "relative_score" and RELATIVE_SCALE in table
@@ -117,7 +117,7 @@ def _front(
     known = [
         (position, cost, gain)
         for position in positions
-        # Filter banks have no parameters: no compression gets there.
+        # Filter banks have no parameters, and no compression can reach that.
         if (cost := costs[position]) is not None and (gain := scores[position]) is not None and cost > 0
     ]
     if not known:

@@ -1,4 +1,4 @@
-"""What the page tells of one model: its records, what is left of its layers, and what compression broke."""
+"""What the page shows about one model: its records, the size of its layers, and what compression broke."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from bench.store.records import Record
 logger = logging.getLogger(__name__)
 
 MAX_UTTERANCES = 100
-"""Broken ones listed of each task."""
+"""At most so many broken utterances are listed per task."""
 RECIPE = "arguments"
-"""The part of a record's settings that most records share."""
+"""The key of a record's settings whose value most records share."""
 
 
 class SharedValues:
-    """Large values that many records share, each kept once."""
+    """Large values that many records share, each stored once."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
 
     def place(self, value: Any) -> int:
-        """Return the value's position, which it gets where it is new."""
+        """Return the value's position; a new value is added."""
         if value not in self.values:
             self.values.append(value)
         return self.values.index(value)
 
 
 def model_details(board: Board, split: str, shared: SharedValues) -> dict[str, dict[str, Any]]:
-    """Collect what is known of every model of a run.
+    """Collect what is known about every model of a run.
 
     Args:
-        board: of the run.
-        split: whose utterances are compared with the teacher's.
-        shared: takes the run's configuration and the recipes' arguments; the details hold their positions.
+        board: the run's leaderboard and records.
+        split: the split on which utterances are compared with the teacher's.
+        shared: collects the run's configuration and the recipes' arguments; the details hold their positions.
 
     Returns:
         Row of the leaderboard to plain values.
@@ -87,7 +87,7 @@ def _layers(source: Source) -> dict[str, list[dict[str, Any]]]:
 
 
 def _changes(board: Board, source: Source, split: str) -> dict[str, dict[str, Any]]:
-    """Compare every compressed model with the run's teacher; where that cannot be done, say why."""
+    """Compare every compressed model with the run's teacher. If that is impossible, give the reason instead."""
     compressed = [str(row) for row in board.table.loc[board.table["compressor"] != "none", "model"]]
     if not compressed:
         return {}
@@ -100,14 +100,14 @@ def _changes(board: Board, source: Source, split: str) -> dict[str, dict[str, An
 
 
 def _changes_from(teacher: Row, row: Row, split: str, board: Board) -> list[dict[str, Any]]:
-    """Compare one model with its teacher, task by task; a task that cannot be compared says why."""
+    """Compare one model with its teacher, task by task. A task that cannot be compared gets the reason."""
     logger.info("comparing the utterances of %s with its teacher's", row.name)
     found = []
     for task in in_order(set(teacher.records) & set(row.records)):
         try:
             found += [_change(one) for one in find_changes([teacher, row], split, tasks=[task])]
         except UserError as error:
-            # Where the run lay when the page was written is nobody's business.
+            # The page must not reveal where the run was stored.
             reason = str(error).replace(f"{board.path}/", "")
             found.append({"title": task_title(task), "not_compared": reason})
     return found

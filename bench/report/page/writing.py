@@ -1,4 +1,4 @@
-"""Renders the page: one file with all that it needs inside, which a browser opens from disk."""
+"""Renders the page: one self-contained file that a browser opens from disk."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SCRIPTS = ("leaderboard.js", "pareto.js", "model.js", "start.js")
 
 
 def report_page(groups: Sequence[Group], boards: Sequence[Board], split: str = "test") -> str:
-    """Render the page with all that is known of the runs' models.
+    """Render the page with everything known about the runs' models.
 
     Args:
         groups: of rows that may be ranked together.
         boards: the runs behind them.
-        split: whose scores these are, and whose utterances are compared with the teacher's.
+        split: the split of the scores, also used to compare utterances with the teacher's.
 
     Raises:
         UserError: a run or a model's folder is damaged.
@@ -44,13 +44,13 @@ def report_page(groups: Sequence[Group], boards: Sequence[Board], split: str = "
 def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]], shared: Sequence[Any] = ()) -> str:
     """Render the page.
 
-    Nothing in it is loaded from elsewhere, and its policy lets no other script run than those that came with it,
-    whatever names and texts the results hold.
+    The page loads nothing from elsewhere. Its content security policy allows only the page's own scripts, whatever
+    names and texts the results contain.
 
     Args:
         groups: of rows that may be ranked together.
-        details: run to row to what `bench.report.page.details.model_details` says of it.
-        shared: values that details refer to by position.
+        details: run to row to the result of `bench.report.page.details.model_details`.
+        shared: values that the details refer to by position.
     """
     templates = Environment(
         loader=PackageLoader(__package__, TEMPLATES),
@@ -77,7 +77,7 @@ def page_html(groups: Sequence[Group], details: Mapping[str, Mapping[str, Any]],
 
 
 def _finalized(value: Any) -> Any:
-    """Escape control characters of plain text, which HTML does not allow; markup of our own stays as it is."""
+    """Escape control characters of plain text, which HTML does not allow; the page's own markup is left unchanged."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -95,7 +95,7 @@ def _warning(group: Group) -> str:
 
 
 def _links(group: Group, details: Mapping[str, Mapping[str, Any]]) -> list[list[str] | None]:
-    """Find of every row the run and the model that its details are kept by; none of published rows."""
+    """Return the run and model under which each row's details are stored; None for published rows."""
     found: list[list[str] | None] = []
     for source, model in zip(group.table["source"], group.table["model"], strict=True):
         own = str(model).removesuffix(f" ({source})")

@@ -1,1 +1,1 @@
-"""Figures for papers, drawn from a run's records and models alone; one file a kind of figure."""
+"""Figures for papers, drawn from a run's records and models; one file per kind of figure."""

@@ -1,4 +1,4 @@
-"""What compression left of each layer: channels, heads, feed-forward widths and ranks beside the teacher's."""
+"""What compression left of each layer: channels, heads, feed-forward widths and ranks, next to the teacher's."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ HEADS = "attention heads"
 FEED_FORWARD = "feed-forward width"
 PARTS = (CONVOLUTION, HEADS, FEED_FORWARD)
 RANKS = {"attention ranks": "attention", "feed-forward ranks": "feed_forward"}
-"""Parts that only low-rank models have, to the block of a layer whose linear layers' ranks they sum."""
+"""Parts that only low-rank models have: name of the part to the block whose linear layers' ranks are summed."""
 PANELS_A_ROW = 3
-"""In a figure as wide as the page."""
+"""Panels in a row of a page-wide figure."""
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure a compressed model.
+    """Make one figure per compressed model.
 
     Raises:
         NothingToDrawError: no model is saved in the folders.
@@ -50,16 +50,16 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def kept_units_table(shape: UpstreamConfig, teacher: UpstreamConfig | None) -> pd.DataFrame:
-    """List what each layer has.
+    """List the units of each layer.
 
     Args:
         shape: of the model.
-        teacher: its teacher's shape; where it is not known, columns about it are empty.
+        teacher: its teacher's shape; if None, the teacher's columns are empty.
 
     Returns:
-        One row a layer that either has: ``part`` (of `PARTS`, and of `RANKS` for low-rank models), ``layer`` from 1,
-        ``kept`` and ``teacher`` units, and of heads their indices from 0, as ``kept_heads`` and ``teacher_heads``,
-        parted by spaces.
+        One row per layer that the model or the teacher has: ``part`` (of `PARTS`, and of `RANKS` for low-rank models),
+            ``layer`` from 1, numbers of units ``kept`` and ``teacher``, and for heads their indices from 0, separated
+            by spaces, in ``kept_heads`` and ``teacher_heads``.
     """
     rows = []
     for part in (*PARTS, *(RANKS if _is_low_rank(shape) else ())):
@@ -81,10 +81,10 @@ def kept_units_table(shape: UpstreamConfig, teacher: UpstreamConfig | None) -> p
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a panel for each part, layers from left to right.
+    """Draw one panel per part, with layers from left to right.
 
     Args:
-        table: as `kept_units_table` makes it, with ``model`` and ``teacher_model``.
+        table: from `kept_units_table`, with ``model`` and ``teacher_model``.
         width_in: of the figure.
     """
     is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
@@ -160,7 +160,7 @@ def _is_low_rank(shape: UpstreamConfig) -> bool:
 
 
 def _ranks(shape: UpstreamConfig, block: str) -> list[int]:
-    """Sum the ranks of each layer's linear layers; a dense one has as many as it can have."""
+    """Sum the ranks of each layer's linear layers; a dense layer counts with its full rank."""
     reduced = dict(shape.reduced_linears)
     ranks = [0] * len(shape.layers)
     for module, size in shape.linear_sizes.items():
@@ -188,7 +188,7 @@ def _draw_widths(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _draw_heads(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw a box a head: the teacher's empty, those kept filled."""
+    """Draw one box per head: the teacher's outlined, the kept ones filled."""
     _draw_boxes(axes, rows, "teacher_heads", "none", QUIET_COLOR, 0.7)
     _draw_boxes(axes, rows, "kept_heads", COLORS[0], "black", 0.4)
     heads = [int(head) for heads in [*rows["kept_heads"], *rows["teacher_heads"]] for head in heads.split()]

@@ -1,4 +1,4 @@
-"""What each task keeps of the teacher's score, as bars."""
+"""How much of the teacher's score each task keeps, as bars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.report.plots.writing import NothingToDrawError, Plot
 logger = logging.getLogger(__name__)
 
 NUMBERED_AT_MOST = {"column": 10, "page": 28}
-"""Bars of a row that have their value written above, on a column and a page; more of them leave no room."""
+"""Values are written above bars only up to so many bars per row, in a column and on a page; more do not fit."""
 BARS_IN_A_ROW = {"column": 32, "page": 80}
 EDGE = "#202020"
 Group = tuple[str, str]
@@ -33,10 +33,10 @@ WIDEST_BAR = 0.3
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure of all tasks.
+    """Make one figure for all tasks.
 
     Raises:
-        NothingToDrawError: no run has the scores of a model and of its teacher.
+        NothingToDrawError: no run has the scores of both a model and its teacher.
     """
     relative = relative_to_teacher(without_filter_banks(task_scores(sources)))
     if relative.empty:
@@ -48,19 +48,21 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def relative_to_teacher(scores: pd.DataFrame) -> pd.DataFrame:
-    """Relate every model's score to that of its run's teacher.
+    """Relate every model's score to the score of its run's teacher.
 
-    An error rate e counts as 100 - e, so that higher is better everywhere, as accuracies do.
+    An error rate e counts as 100 - e, so that higher is always better.
 
     Args:
-        scores: as `task_scores` lists them.
+        scores: from `task_scores`.
 
     Returns:
-        The models' rows with ``teacher_score``, ``relative`` (the teacher has 100) and ``relative_std``, the spread
-        over the model's seeds on the same scale. Rows without a teacher's score above 0 are left out.
+        The models' rows with ``teacher_score``, ``relative`` (the teacher has 100) and ``relative_std``, the standard
+        deviation over the model's seeds on the same scale. Rows whose teacher's score is missing or not above 0 are
+        left out.
     """
     key = ["run", "setting", "task", "metric"]
-    # Of one teacher in several runs, `task_scores` keeps the first: others are found without their run.
+    # If several runs have the same teacher, `task_scores` keeps only the first; so fall back to a lookup without the
+    # run.
     teachers = scores[scores["is_teacher"]]
     own = teachers.drop_duplicates(key).set_index(key)["score"]
     shared = teachers.drop_duplicates(key[1:]).set_index(key[1:])["score"]
@@ -77,10 +79,10 @@ def relative_to_teacher(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a group of bars for each score, in as many rows as they need.
+    """Draw one group of bars per score, in as many rows as needed.
 
     Args:
-        table: as `relative_to_teacher` makes it, of one setting.
+        table: from `relative_to_teacher`, of one setting.
         width_in: of the figure.
     """
     is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
@@ -102,7 +104,7 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
         shown = groups[place * in_a_row : (place + 1) * in_a_row]
         _draw_row(panel, table, shown, looks, is_numbered=len(shown) * len(looks) <= NUMBERED_AT_MOST[width])
         panel.set_xlim(-0.6, in_a_row - 0.4)
-    # Above the panels, for many models' legend leaves less height than the words take.
+    # Above the panels, because a legend of many models leaves too little height for this text.
     axes[0].set_title("relative to the teacher ↑")
     handles: list[Artist] = [Line2D([], [], color="black", linewidth=0.8, linestyle="--")]
     handles += [Patch(facecolor=look.color, hatch=look.hatch, edgecolor=EDGE, linewidth=0.5) for look in looks.values()]

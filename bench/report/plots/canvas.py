@@ -1,4 +1,4 @@
-"""What all figures share: the style sheet, the widths, a grid of panels, and text that is only text."""
+"""What all figures share: style sheet, widths, a grid of panels, and text without markup."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
 WIDTHS_IN = {"column": 3.35, "page": 7.0}
-"""Of a column and of the text, in inches, as Interspeech and IEEE set them, to the nearest that fits both.
+"""Widths of a column and of the text, in inches; the nearest values that fit both Interspeech and IEEE.
 
-Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches)."""
+Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches).
+"""
 
 FONT = "DejaVu Sans"
-"""That of the style sheet."""
+"""The style sheet's font."""
 MARK_LETTERS_AN_INCH = 24
 LEGEND_LINE_IN = 0.13
-"""Height of a line of a legend."""
+"""Height of a line of a legend, in inches."""
 LONGEST_NAME = 30
 LONGEST_LABEL = 24
-"""Beside a point: more does not fit between the axes of a panel."""
+"""Longest label next to a point, in characters; more does not fit inside a panel."""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw and write figures in the suite's style, whatever the user's own settings of matplotlib are."""
+    """Draw and write figures in the suite's style, independent of the user's matplotlib settings."""
     sheet = files("bench.report.plots") / "superb.mplstyle"
     with as_file(sheet) as path, matplotlib.rc_context(fname=str(path)):
         yield
@@ -46,11 +47,11 @@ def panels(
     """Make a figure with a grid of panels.
 
     Args:
-        count: how many panels.
+        count: number of panels.
         width_in: of the figure.
-        columns: panels in a row, at most.
-        aspect: height of a panel by its width.
-        extra_in: of the figure's height, for legends and marks.
+        columns: at most so many panels per row.
+        aspect: height of a panel divided by its width.
+        extra_in: additional height of the figure, for legends and marks.
         options: of matplotlib's ``subplots``.
 
     Returns:
@@ -68,9 +69,10 @@ def panels(
 
 
 def name(text: str, longest: int = LONGEST_NAME) -> str:
-    """Make a name fit to be drawn: one line, only what the font has, not endless.
+    """Make a name drawable: one line, limited length, only characters that the font has.
 
-    What is too long loses its middle: a run's name comes first in a label and a model's last, and both are needed.
+    Names that are too long are cut in the middle: a label starts with the run's name and ends with the model's, and
+    both are needed.
     """
     line = one_line(text)
     if len(line) <= longest:
@@ -79,7 +81,7 @@ def name(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 def one_line(text: str) -> str:
-    """Make a text fit to be drawn, however long; what the font lacks is shown as its code point, as [U+4E2D]."""
+    """Make a text of any length drawable; characters that the font lacks become code points, such as [U+4E2D]."""
     known = _font_letters()
     line = "".join(sign if unicodedata.category(sign)[0] != "C" else " " for sign in text)
     return "".join(sign if ord(sign) in known else f"[U+{ord(sign):04X}]" for sign in " ".join(line.split()))
@@ -87,18 +89,18 @@ def one_line(text: str) -> str:
 
 @cache
 def _font_letters() -> frozenset[int]:
-    """List the code points of the font of all figures, which comes with matplotlib."""
+    """List the code points of the figures' font, which comes with matplotlib."""
     return frozenset(get_font(findfont(FONT)).get_charmap())
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """Put a legend above all panels; labels are drawn as they are, also those that matplotlib would hide.
+    """Put a legend above all panels; labels are drawn unchanged, including those that matplotlib would hide.
 
     Args:
-        figure: becomes higher where the legend needs more lines than in so many columns.
+        figure: grows in height if the legend needs more lines.
         handles: what is explained.
-        labels: one each.
-        columns: at most; as many as fit the figure's width.
+        labels: one per handle.
+        columns: at most; fewer if the figure's width requires it.
     """
     if not handles:
         return
@@ -114,7 +116,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
 
 
 def mark(figure: Figure, text: str) -> None:
-    """Say below the figure where its scores come from."""
+    """Write the origin of the scores below the figure."""
     lines = textwrap.wrap(one_line(text), round(MARK_LETTERS_AN_INCH * figure.get_figwidth()))
     figure.supxlabel("\n".join(lines), x=0.995, ha="right", color="#606060")
 

@@ -1,4 +1,4 @@
-"""Score against the hours of audio that compression heard (``--set data.hours=``)."""
+"""Score against the hours of audio that compression trained on (``--set data.hours=``)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.text import shortened
 
 MOST_HOURS = 1e9
-"""Of audio that a model can have been made with; more is damage."""
+"""Most hours of audio that a model can have been trained on; more means a damaged file."""
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure of all runs.
+    """Make one figure for all runs.
 
     Raises:
-        NothingToDrawError: the models of a setting did not hear different hours.
+        NothingToDrawError: no setting has models trained on different numbers of hours.
     """
     table = with_hours(overall_or_task_scores(sources), sources)
     found = [
@@ -44,7 +44,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def with_hours(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """Add ``audio_hours`` to scores, as models' provenance says; of the models without it, teachers alone stay."""
+    """Add ``audio_hours`` to scores, from the models' provenance; models without it are dropped, except teachers."""
     by_name = {source.name: source for source in sources}
     hours = [_hours(by_name[run], model) for run, model in zip(scores["run"], scores["model"], strict=True)]
     table = scores.assign(audio_hours=pd.Series(hours, index=scores.index, dtype="float64"))
@@ -52,10 +52,10 @@ def with_hours(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a panel a score, with a line a row of the leaderboards.
+    """Draw one panel per score, with one line per row of the leaderboards.
 
     Args:
-        table: as `with_hours` makes it, of one setting.
+        table: from `with_hours`, of one setting.
         width_in: of the figure.
     """
     groups = list(table.groupby(["task", "metric"], sort=False))
@@ -94,7 +94,7 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
 
 
 def _hours(source: Source, row: str) -> float | None:
-    """Average over the seeds of a sweep, all of which were given as much."""
+    """Average over the seeds of a sweep, which all had the same amount of audio."""
     found = [hours for model in source.saved(row) if (hours := _audio_hours(model))]
     return sum(found) / len(found) if found else None
 

@@ -1,4 +1,4 @@
-"""The kinds of figures that there are, drawn on demand."""
+"""The available kinds of figures, drawn on demand."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def draw_plots(
         kinds: keys of `KINDS`.
         out: folder to write to.
         width_in: of every figure.
-        skip_absent: log what there is nothing to draw of, instead of refusing it.
+        skip_absent: log kinds that have nothing to draw, instead of raising an error.
         with_published: draw published models too.
-        tasks: those to show and to score over; all where none is named.
+        tasks: the tasks to show and to average over; all if empty.
 
     Returns:
-        Suffix to file, of each figure.
+        For each figure, suffix to file.
 
     Raises:
         UserError: a folder holds neither run nor model, its files are torn, or there is nothing to draw.
@@ -71,12 +71,12 @@ def draw_plots(
 
 
 def _distinct_names(plots: Sequence[Plot]) -> list[str]:
-    """Name the files of all figures; names that differ only in what file systems refuse get a number."""
+    """Name the files of all figures; names that become equal once made safe for file systems get a number."""
     taken: dict[str, int] = {}
     names = []
     for plot in plots:
         name = file_name(plot.name)
-        # In lower case, since some file systems ignore case.
+        # Compare in lower case, because some file systems ignore case.
         taken[name.lower()] = taken.get(name.lower(), 0) + 1
         number = taken[name.lower()]
         names.append(name if number == 1 else f"{name}-name{number}")

@@ -1,4 +1,4 @@
-"""Labels beside points, placed where they cover neither each other nor points."""
+"""Labels next to points, placed so that they cover neither each other nor points."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POINT_SIZE_PT = 5.0
 FONT_SIZE_PT = 6
 OUTSIDE_PX2 = 1e-6
 ALWAYS_LABELLED = 5
-"""Points of a panel: so few have room."""
+"""Number of points in a panel up to which every point gets a label."""
 HORIZONTAL = {1: "left", 0: "center", -1: "right"}
 _PLACES = tuple(product(DISTANCES_PT, DIRECTIONS))
 _NEAR = tuple((distance, direction) for distance, direction in _PLACES if distance <= NEAR_PT)
@@ -36,21 +36,21 @@ VERTICAL = {1: "bottom", 0: "center", -1: "top"}
 
 @dataclass(frozen=True)
 class Search:
-    """How a label looks for its place."""
+    """How to search for the place of a label."""
 
     is_far: bool
-    """Whether it may be further from its point, at the end of a line."""
+    """Whether the label may be further from its point, connected by a line."""
     must_place: bool
-    """Whether the best place is taken, where none is free."""
+    """Whether to take the best place if none is free."""
 
     @property
     def is_modest(self) -> bool:
-        """Whether the label is left out rather than taken for that of another point."""
+        """Whether to leave the label out if it could be read as another point's."""
         return not (self.is_far or self.must_place)
 
     @property
     def places(self) -> Sequence[Place]:
-        """Those to try, in order."""
+        """Places to try, in order."""
         return _NEAR if self.is_modest else _PLACES
 
 
@@ -62,19 +62,19 @@ def place_labels(
     corners: Sequence[Point] = (),
     num_important: int = 0,
 ) -> list[Annotation]:
-    """Write a label beside each point, the nearest place first that is free.
+    """Write a label next to each point, at the nearest place that is free.
 
-    Call it when all else is drawn and the axes' limits are final: places are looked for in pixels. Of more than
-    `ALWAYS_LABELLED` points, those stay without a label that have no free place near by, or none that is nearer to
-    them than to another; earlier ones choose first.
+    Call it when everything else is drawn and the axes' limits are final, because places are searched in pixels. If
+    there are more than `ALWAYS_LABELLED` points, a point stays without a label if no place near it is free, or if every
+    free place is nearer to another point. Earlier points choose first.
 
     Args:
         figure: that holds the axes.
-        axes: where.
-        points: in data coordinates; those with an empty label are kept free alone.
-        labels: one a point.
-        num_important: of them, the first ones, which may look for a place further off.
-        corners: of a line that labels are kept off too; its parts run along the axes.
+        axes: where to write.
+        points: in data coordinates; a point with an empty label is only kept uncovered.
+        labels: one per point.
+        num_important: so many of the first points may also use places further away.
+        corners: of a line that labels must not cover; its segments are parallel to the axes.
     """
     figure.draw_without_rendering()
     centers = _in_pixels(axes, points)
@@ -97,7 +97,7 @@ def place_labels(
 
 
 class _Taken:
-    """What labels are kept off: points, a line, and labels that have their place."""
+    """What labels must not cover: points, a line, and labels placed before."""
 
     def __init__(self, centers: Floats, line: Floats, radius: float) -> None:
         self._centers = centers
@@ -110,15 +110,15 @@ class _Taken:
         self._boxes = np.concatenate([self._boxes, box[None]])
 
     def covered(self, boxes: Floats) -> Floats:
-        """Measure how many square pixels each box covers."""
-        # Few are within reach, so that the sum over all pairs stays small however many points there are.
+        """Measure how many square pixels of each box are already taken."""
+        # Few are within reach, so the sum over all pairs stays small with any number of points.
         reach = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
         near = self._boxes[(self._boxes[:, :2] < reach[2:]).all(axis=1) & (self._boxes[:, 2:] > reach[:2]).all(axis=1)]
         covered: Floats = _overlaps(boxes, near).sum(axis=1)
         return covered
 
     def is_nearer_to_another(self, boxes: Floats, own: Floats) -> NDArray[np.bool_]:
-        """Say of each box whether another point is nearer to it than its own."""
+        """Return for each box whether another point is nearer to it than its own."""
         result: NDArray[np.bool_] = _distances(boxes, self._centers).min(axis=1) < _distances(boxes, own[None])[:, 0]
         return result
 
@@ -137,7 +137,7 @@ def _size(axes: Axes, label: str) -> Point:
 
 
 def _boxes(center: Floats, size: Point, places: Sequence[Place], dpi: float) -> Floats:
-    """Find where a label would lie at each place."""
+    """Return the box of a label at each place."""
     directions = np.array([direction for _, direction in places])
     steps = np.array([_step_pt(*place) for place in places])[:, None] * directions * dpi / 72
     # Text to the right of its point begins there, text to the left ends there, text above or below is centred.
@@ -163,7 +163,7 @@ def _write(axes: Axes, point: Point, label: str, place: Place) -> Annotation:
         horizontalalignment=HORIZONTAL[direction[0]],
         verticalalignment=VERTICAL[direction[1]],
     )
-    # It would move the axes that its place was found for.
+    # Including it in the layout would move the axes, and its place was computed for their current position.
     annotation.set_in_layout(False)
     if distance > DISTANCES_PT[0]:
         _point_at(axes, point, offset_pt)
@@ -177,7 +177,7 @@ def _point_at(axes: Axes, point: Point, offset_pt: Point) -> None:
 
 
 def _overlaps(boxes: Floats, others: Floats) -> Floats:
-    """Measure the common areas of all pairs of boxes: (boxes, others)."""
+    """Measure the overlap of all pairs of boxes: (boxes, others)."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     areas: Floats = np.clip(high - low, 0, None).prod(axis=2)
@@ -187,12 +187,12 @@ def _overlaps(boxes: Floats, others: Floats) -> Floats:
 def _outside(boxes: Floats, limits: Floats) -> Floats:
     inside: Floats = _overlaps(boxes, limits[None])[:, 0]
     outside: Floats = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - inside
-    # Rounding must not make a box that lies inside look as if it did not.
+    # Rounding errors must not make a box inside the limits look as if it were outside.
     return np.where(outside < OUTSIDE_PX2, 0.0, outside)
 
 
 def _distances(boxes: Floats, points: Floats) -> Floats:
-    """Measure how far each point is from each box: (boxes, points)."""
+    """Measure the distance of each point from each box: (boxes, points)."""
     gaps = np.maximum(np.maximum(boxes[:, None, :2] - points, points - boxes[:, None, 2:]), 0)
     distances: Floats = np.hypot(gaps[..., 0], gaps[..., 1])
     return distances

@@ -1,4 +1,4 @@
-"""Which hidden states each task listens to: the layer weights that its heads learned, the teacher's above."""
+"""Which hidden states each task uses: the layer weights that its heads learned, below the teacher's."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 
 SETTINGS_KEY = "layer_weights"
-"""Of a record's settings."""
+"""Key in a record's settings."""
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure a model, its teacher above it.
+    """Make one figure per model, with its teacher above it.
 
     Raises:
-        NothingToDrawError: no record keeps layer weights.
+        NothingToDrawError: no record has layer weights.
     """
     table = layer_weights_table(sources)
     if table.empty:
@@ -38,7 +38,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
-    """List the weights: one row a model, task and hidden state, means over the seeds.
+    """List the weights: one row per model, task and hidden state, averaged over the seeds.
 
     Returns:
         Columns ``run``, ``is_teacher``, ``label`` (of the model), ``setting``, `SETTING`, ``task``, ``hidden_state``
@@ -75,7 +75,7 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
-    """Part a table into one a student, with its teacher's rows; a teacher alone is no student's."""
+    """Split a table into one per student, each with its teacher's rows; without students, keep the teachers."""
     teachers, students = table[table["is_teacher"]], table[~table["is_teacher"]]
     if students.empty:
         return [(None, teachers)]
@@ -86,10 +86,10 @@ def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a panel for each model, with a row a task and a column a hidden state.
+    """Draw one panel per model, with one row per task and one column per hidden state.
 
     Args:
-        table: as `layer_weights_table` makes it, of one setting.
+        table: from `layer_weights_table`, of one setting.
         width_in: of the figure.
     """
     models = list(dict.fromkeys(table["label"]))

@@ -34,16 +34,16 @@ from bench.store.latency import MEASURED_ON
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs, on the horizontal axis."""
+    """A cost of a model, on the horizontal axis."""
 
     column: str
-    """Of the leaderboard."""
+    """Column of the leaderboard."""
     name: str
-    """In the names of files."""
+    """Name in file names."""
     label: str
-    """Of the axis."""
+    """Label of the axis."""
     unit: float
-    """By which values are divided."""
+    """Values are divided by this."""
 
 
 COSTS = (
@@ -55,7 +55,7 @@ COSTS = (
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make a figure for each cost that was measured.
+    """Make one figure per cost that was measured.
 
     Raises:
         NothingToDrawError: no run has scores of models whose cost is known.
@@ -70,14 +70,14 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def published_plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make the figures of published models, with those of the runs that were evaluated on SUPERB's own corpora."""
+    """Make the figures of published models, together with runs that were evaluated on SUPERB's own corpora."""
     return _plots(published_scores(sources), "published")
 
 
 def pareto_front(
     costs: NDArray[np.float64], scores: NDArray[np.float64], *, higher_is_better: bool
 ) -> NDArray[np.bool_]:
-    """Say which points no other one beats: none is as cheap and as good, and cheaper or better.
+    """Find the points that no other point dominates (as cheap and as good, and cheaper or better).
 
     Args:
         costs: (points,), lower is better.
@@ -99,7 +99,7 @@ def pareto_front(
 
 
 def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
-    """Draw one panel a score.
+    """Draw one panel per score.
 
     Args:
         table: as `plots` makes it, of one setting.
@@ -140,11 +140,11 @@ def _plots(scores: pd.DataFrame, name: str) -> list[Plot]:
 
 
 def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.DataFrame]]:
-    """Make a table for each setting, and for latency each machine."""
+    """Make one table per setting; for latency, one per setting and machine."""
     known = without_filter_banks(scores)
     known = known[known[cost.column] > 0]
     if cost.column == SIZE.key and not has_reduced_weights(known):
-        # It would be the picture of the parameters again.
+        # The figure would look the same as that of the parameters.
         return []
     if known.empty:
         return []
@@ -211,7 +211,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, cost: Cost, looks: dict[str, S
 
 
 def _front_corners(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
-    """List the corners of the front: the best score to be had for each cost, as steps."""
+    """List the corners of the front, a step function: the best score available at each cost."""
     front = points[points["on_front"]].sort_values(cost.column)
     corners: list[tuple[float, float]] = []
     for place in _places(front, cost):

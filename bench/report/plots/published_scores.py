@@ -1,4 +1,4 @@
-"""Published results on SUPERB as points of a Pareto plot, beside runs on SUPERB's own corpora alone."""
+"""Published results on SUPERB as points of a Pareto plot, together with runs on SUPERB's own corpora only."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from bench.report.plots.scores import COLUMNS, KINDS_OF_VALUES, overall_scores
 from bench.report.plots.sources import Source
 
 SCORES = ("superb_score", "superb6_score")
-"""Of the leaderboard, which leaves them empty for all but SUPERB's corpora; the one over all ten tasks first."""
+"""Columns of the leaderboard, empty except on SUPERB's own corpora; the score over all ten tasks comes first."""
 
 
 def published_scores(sources: Sequence[Source]) -> pd.DataFrame:
-    """List published models, and those models of the runs that have the same score.
+    """List published models, and the runs' models that have the same score.
 
     Args:
-        sources: runs; what was not done on SUPERB's corpora by its recipes has no such score and stays out.
+        sources: runs; only those on SUPERB's corpora with its recipes have such a score, others are left out.
 
     Returns:
-        Columns as of `bench.report.plots.scores.task_scores`, of one setting.
+        Columns as in `bench.report.plots.scores.task_scores`, of one setting.
     """
     mine = {name: overall_scores(sources, Metric(name, higher_is_better=True)) for name in SCORES}
     name = next((name for name, table in mine.items() if not table.empty), SCORES[0])
     table = published_table()
-    # By definition filter banks have 0, and they are nothing that one would compress.
+    # Filter banks score 0 by definition, and nobody would compress them.
     table = table[table["model"] != FBANK].assign(
         run=PUBLISHED,
         label=table["model"],

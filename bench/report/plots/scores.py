@@ -1,4 +1,4 @@
-"""The scores that figures show, one row a model and score, parted where they cannot be compared."""
+"""The scores that figures show: one row per model and score, split into settings that cannot be compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.leaderboard.titles import in_order, score_title
 from bench.report.plots.sources import Source
 
 SETTING = ["data", "preset", "protocol"]
-"""Where scores come from; rows that differ in these are never in one figure."""
+"""Where scores come from; rows that differ in these columns never share a figure."""
 COLUMNS = [
     "run",
     "model",
@@ -40,9 +40,9 @@ KINDS_OF_VALUES = {
     **dict.fromkeys(("params", "size_bytes", "macs_superb", "rtf", "score", "score_std"), "float64"),
     **dict.fromkeys(("is_teacher", "is_published", "higher_is_better"), "bool"),
 }
-"""Of the columns that are no text, also where a table is empty."""
+"""Types of the columns that are not text; they also apply to an empty table."""
 RELATIVE = Metric("relative_score", higher_is_better=True)
-"""The leaderboard's score over all tasks of a run: its filter banks have 0, its teacher 100."""
+"""The leaderboard's score over all tasks of a run: its filter banks have 0, its teacher has 100."""
 
 
 def task_scores(sources: Sequence[Source]) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def task_scores(sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def overall_scores(sources: Sequence[Source], score: Metric = RELATIVE) -> pd.DataFrame:
-    """List a score over many tasks, where runs have it: columns ``COLUMNS``, with no task.
+    """List a score over many tasks, for the runs that have it: columns ``COLUMNS``, without a task.
 
     Args:
         sources: of the rows.
@@ -75,7 +75,7 @@ def overall_scores(sources: Sequence[Source], score: Metric = RELATIVE) -> pd.Da
 
 
 def overall_or_task_scores(sources: Sequence[Source]) -> pd.DataFrame:
-    """List the relative score where all runs have it, on one scale with those beside them; else every task's."""
+    """List the relative score if all runs have it, on one scale per setting; otherwise every task's scores."""
     groups = comparable([board for _, board in _boards(sources)])
     is_overall = all(
         group.has_one_scale and all(board.has_relative_scores for board in group.boards) for group in groups
@@ -84,7 +84,7 @@ def overall_or_task_scores(sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def without_filter_banks(scores: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what has no parameters: nobody compresses it, and beside it the models would be one heap of points."""
+    """Leave out filter banks: nobody compresses them, and at zero parameters they would squeeze the models together."""
     return scores[scores["params"] > 0]
 
 
@@ -96,7 +96,7 @@ def panel_title(rows: pd.DataFrame) -> str:
 
 
 def setting_label(table: pd.DataFrame) -> str:
-    """Say where the scores of a table of one setting come from."""
+    """Describe where the scores of a table of one setting come from."""
     own = table[~table["is_published"]] if "is_published" in table else table
     if own.empty:
         return "published results on SUPERB's corpora, not of this suite"
@@ -106,7 +106,7 @@ def setting_label(table: pd.DataFrame) -> str:
 
 
 def by_setting(table: pd.DataFrame, name: str) -> list[tuple[str, pd.DataFrame]]:
-    """Part a table into those whose scores may be compared, by its column ``setting``, each with its figure's name."""
+    """Split a table by ``setting``, so that scores within a part may be compared; each part has a figure name."""
     groups = [(key, group.reset_index(drop=True)) for key, group in table.groupby("setting", sort=False)]
     return [(name if len(groups) == 1 else f"{name}-{key}", group) for key, group in groups]
 
@@ -153,7 +153,7 @@ def _row(source: Source, row: dict[str, Any], task: str, metric: Metric) -> dict
 
 
 def _table(rows: list[dict[str, Any]], settings: Mapping[str, int]) -> pd.DataFrame:
-    """Drop what several runs share, such as their teacher, and label what they do not."""
+    """Drop rows that several runs share, such as their teacher, and add the run to labels that would be equal."""
     table = pd.DataFrame(rows, columns=COLUMNS).astype(KINDS_OF_VALUES)
     table = table.assign(setting=table["run"].map(settings))
     table = table[~_told_before(table)]
@@ -163,6 +163,6 @@ def _table(rows: list[dict[str, Any]], settings: Mapping[str, int]) -> pd.DataFr
 
 
 def _told_before(table: pd.DataFrame) -> pd.Series[bool]:
-    """Mark the models of which earlier runs have every row; one score that happens to be the same is no copy."""
+    """Mark models whose every row is already in an earlier run. A single equal score may be chance and is no copy."""
     repeated = table.duplicated([column for column in COLUMNS if column not in ("run", "label")])
     return repeated.groupby([table["run"], table["model"]]).transform("all")

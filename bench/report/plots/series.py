@@ -1,4 +1,4 @@
-"""How one series is told from another: by lightness and sign, so that neither colour vision nor colour is needed."""
+"""How series differ in figures: by lightness and marker, so that readers need no colour vision."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Literal
 LineStyle = Literal["-", "--", "-.", ":"]
 
 COLORS = ("#0067A8", "#F2B134", "#12263F", "#DE6A1F", "#BDE3FA")
-"""After Okabe and Ito's hues, which the colour-blind tell apart, moved to even steps of lightness: the order puts the
-most different first."""
+"""After Okabe and Ito's palette for colour-blind readers, moved to even steps of lightness. The most different colours
+come first.
+"""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "d")
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
 LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
@@ -17,12 +18,12 @@ LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", "-.", ":")
 TEACHER_COLOR = "black"
 TEACHER_MARKER = "*"
 QUIET_COLOR = "#8a8a8a"
-"""Of what stands for comparison: outlines, fronts, marks."""
+"""Colour of references: outlines, fronts, marks."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """How one series looks."""
+    """The look of one series."""
 
     color: str
     marker: str

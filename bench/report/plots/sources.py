@@ -25,17 +25,17 @@ class SavedModel:
     """A model's folder."""
 
     name: str
-    """Of the folder, which in a sweep ends with the seed."""
+    """Name of the folder; in a sweep, it ends with the seed."""
     path: Path
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What its ``config.json`` says.
+        """Content of its ``config.json``.
 
         Raises:
             UserError: the file is torn or of another version.
         """
-        from bench.upstream.checkpoint import read_manifest  # Here, for it takes torch with it.
+        from bench.upstream.checkpoint import read_manifest  # A local import, because this loads torch.
 
         return read_manifest(self.path)
 
@@ -46,43 +46,43 @@ class Source:
 
     path: Path
     name: str
-    """Tells it from the other sources."""
+    """Distinguishes it from the other sources."""
     models: Sequence[SavedModel]
     """Models saved in it."""
     teacher: str | None = None
     """Reference of a run's teacher."""
     references: Mapping[str, str] = field(default_factory=dict)
-    """Rows of a run that are models evaluated as they are."""
+    """Rows of a run whose models are evaluated without compression, to their references."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """Row of each of a run's models, by the name of the model's folder."""
     tasks: Sequence[str] = ()
-    """What of a run is shown; all where none is named."""
+    """Tasks of a run to show; all if empty."""
 
     @cached_property
     def board(self) -> Board | None:
-        """A run's leaderboard and records; none of a model's folder, nor before the first cell is finished."""
+        """A run's leaderboard and records; None for a model's folder, and before a run's first cell is finished."""
         has_records = any((self.path / "cells").glob("*/*.json"))
         return read_board(self.path, tasks=self.tasks) if has_records else None
 
     @property
     def teacher_row(self) -> str | None:
-        """Row of the leaderboard that is the teacher's."""
+        """The teacher's row of the leaderboard."""
         return next((row for row, reference in self.references.items() if reference == self.teacher), None)
 
     def saved(self, row: str) -> list[SavedModel]:
-        """List the models of a row: one, or in a sweep one a seed."""
+        """List the models of a row: one, or in a sweep one per seed."""
         return [model for model in self.models if self.rows.get(model.name, model.name) == row]
 
 
 def read_sources(folders: Sequence[Path], tasks: Sequence[str] = ()) -> list[Source]:
-    """Read what the user named.
+    """Read the folders that the user named.
 
     Args:
         folders: of runs, or of single models.
-        tasks: what of the runs is shown; all where none is named.
+        tasks: the runs' tasks to show; all if empty.
 
     Raises:
-        UserError: one is neither.
+        UserError: a folder is neither a run nor a model.
     """
     names = [folder.resolve().name for folder in folders]
     return [
@@ -113,7 +113,7 @@ def _models(folder: Path) -> list[SavedModel]:
 def _rows(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     rows: dict[str, str] = {}
     for compression in stored_compressions(config):
-        # The first model of an unfinished compression may be there.
+        # An unfinished compression may already have saved its first model.
         rows |= compression.folders(RunFolder(folder)) or {compression.name: compression.row}
     return rows
 

@@ -1,4 +1,4 @@
-"""Logarithmic axes whose numbers are written plainly."""
+"""Logarithmic axes with plainly written numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 
 def plain_log_scale(axes: Axes, low: float, high: float) -> None:
-    """Make the horizontal axis logarithmic, with as many plain ticks around the values as there is room for."""
+    """Make the horizontal axis logarithmic, with as many plain ticks around the values as fit."""
     axes.set_xscale("log")
     decades = math.log10(high / low)
     factors = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 2.5 else (1,)

@@ -1,4 +1,4 @@
-"""How compression went: loss, sparsity, multipliers and learning rate over the updates."""
+"""Training curves of compression: loss, sparsity, multipliers and learning rate over the updates."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.text import shortened
 
 FIRST_LINE = 2
-"""Of a CSV's rows, below its head."""
+"""Line number of a CSV's first row below the header."""
 LARGEST = 1e30
-"""Numbers beyond this are damage."""
+"""Larger numbers mean a damaged file."""
 LONGEST_HEAD = 10_000
-"""Bytes of the names of all columns."""
+"""Largest size of a CSV's header, in bytes."""
 MOST_LINES = 1_000_000
 REMEDY = "Delete the file: the figure of this training is then left out."
 X = "update_in_all"
 """Updates counted over all stages."""
 MOST_NAMED_STAGES = 2
-"""Names of more have no room above a panel: they get numbers."""
+"""Up to so many stages are named above a panel; more get numbers, because their names do not fit."""
 LEGEND_LINE = 0.15
-"""Height of one entry of a legend, as a share of a panel's."""
+"""Height of one legend entry, as a share of a panel's."""
 
 
 class Panel(NamedTuple):
-    """Curves that share an axis: column of ``training.csv`` to its name."""
+    """Curves that share an axis: column of ``training.csv`` to its label."""
 
     title: str
     curves: dict[str, str]
     is_crowded: bool = False
-    """Curves leave no place for a legend, which gets one above them."""
+    """Whether the curves leave no room for a legend inside the panel, so that it goes above."""
 
 
 PANELS = (
@@ -60,10 +60,10 @@ PANELS = (
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
-    """Make one figure a model that was trained.
+    """Make one figure per trained model.
 
     Raises:
-        NothingToDrawError: no model has a history beside its weights.
+        NothingToDrawError: no model has a history next to its weights.
         UserError: a history is torn.
     """
     found = []
@@ -82,10 +82,10 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 
 def training_table(path: Path) -> pd.DataFrame:
-    """Read a history: its columns that are drawn, and the updates counted over all stages.
+    """Read a history: the columns to draw, and the updates counted over all stages.
 
     Raises:
-        UserError: it has no stages, updates or losses, or a cell is no finite number; the line is named.
+        UserError: stages, updates or losses are missing, or a cell is not a finite number; the message names the line.
     """
     if path.exists() and not path.is_file():
         raise UserError(f"Expected a table of training in {path}. Found a folder, pipe or device. {REMEDY}")
@@ -94,7 +94,7 @@ def training_table(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             if len(file.readline(LONGEST_HEAD + 1)) > LONGEST_HEAD:
                 raise UserError(f"Expected the columns of a training in line 1 of {path}. Found too many. {REMEDY}")
-        # As text, since a damaged cell would turn its whole column into text.
+        # As text, because one damaged cell would turn its whole column into text.
         cells = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, nrows=MOST_LINES)
     except (OSError, ValueError) as error:  # Covers pandas' parser errors and bytes that are not UTF-8.
         why = shortened(str(error), 100)
@@ -128,10 +128,10 @@ def _numbers(cells: pd.Series[str], path: Path) -> pd.Series[float]:
 
 
 def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw a panel for each group of curves that the history has.
+    """Draw one panel per group of curves that the history has.
 
     Args:
-        table: as `training_table` makes it.
+        table: from `training_table`.
         width_in: of the figure.
     """
     shown = [panel for panel in PANELS if any(column in table for column in panel.curves)]
@@ -174,12 +174,12 @@ def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
 
 
 def _mark_stages(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw a line where a stage begins, and its name or number above its share of the axis."""
+    """Draw a line where each stage begins, with its name or number above its part of the axis."""
     stages = table.groupby("stage", sort=False)[X].agg(["min", "max"])
     ends = [0.0, *stages["max"]]
     axes.set_xlim(0, ends[-1])
     for end in ends[1:-1]:
-        # Legends seek a place that no line crosses, and a collection of lines is none: they may cover this one.
+        # Legends avoid single lines but not a line collection: the legend may cover these.
         axes.vlines(
             end, 0, 1, color="#8a8a8a", linewidth=0.6, linestyle=":", transform=axes.get_xaxis_transform(), zorder=1
         )

@@ -1,4 +1,4 @@
-"""A figure on disk: PDF, PNG, and the data it shows as CSV beside them."""
+"""A figure on disk: PDF, PNG, and the data it shows as CSV."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Plot:
     """One figure, not yet drawn."""
 
     name: str
-    """Of its files, without suffix."""
+    """Name of its files, without suffix."""
     data: pd.DataFrame
-    """Exactly what it shows."""
+    """Exactly the data that it shows."""
     draw: Callable[[pd.DataFrame, float], Figure]
     """Draws the data at a width in inches."""
 
 
 def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
-    """Draw a figure and write it; one with scores of the preset ``smoke`` says across it that they are meaningless.
+    """Draw a figure and write it. Scores of the preset ``smoke`` get a stamp that they are meaningless.
 
     Args:
-        plot: what.
-        out: folder, made where it is missing.
+        plot: the figure.
+        out: folder, created if missing.
         width_in: of the figure.
 
     Returns:
@@ -57,12 +57,12 @@ def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
             stamp(figure, warning)
         for suffix in FORMATS:
             with replacing(paths[suffix]) as temporary:
-                # No date: the same records give the same file.
+                # No date, so that the same records give the same file.
                 figure.savefig(temporary, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
     write_atomically(paths["csv"], csv_text(plot.data if warning is None else plot.data.assign(**{NOTE: warning})))
     return paths
 
 
 def file_name(text: str) -> str:
-    """Turn any name into one of a file, which file systems take."""
+    """Turn any name into a file name that file systems accept."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:LONGEST_FILE_NAME].strip("-.") or "plot"

@@ -1,4 +1,4 @@
-"""The columns of a report: what they are called, in which unit, and which way is better."""
+"""The columns of a report: names, units, and which direction is better."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.leaderboard.failed_cells import tasks_that_failed
 from bench.leaderboard.titles import OVERALL_TITLES, in_order, score_title
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
-"""By ``higher_is_better``."""
+"""Arrow by ``higher_is_better``."""
 FLOAT32_BYTES = 4
 
 
@@ -21,31 +21,31 @@ class Column:
     """One column of a report."""
 
     key: str
-    """Its name in the table that it shows; ``<key>_std`` beside it is its standard deviation."""
+    """Name in the table; ``<key>_std`` is the column of its standard deviation."""
     title: str
     unit: str = ""
-    """Of the figures as shown."""
+    """Unit of the figures as shown."""
     scale: float = 1.0
-    """What the table's figures are divided by to be shown."""
+    """The table's figures are divided by this before they are shown."""
     decimals: int | None = 2
     """None for a column of text."""
     higher_is_better: bool | None = None
-    """None where neither way is better by itself."""
+    """None if neither direction is better by itself."""
     task: str = ""
-    """Of a task's score."""
+    """The task, for the column of a task's score."""
     marks_best: bool = False
-    """Whether the best of comparable rows stands out; sizes are what one has chosen."""
+    """Whether the best of comparable rows is highlighted; not for sizes, which are chosen and not achieved."""
 
     @property
     def title_with_unit(self) -> str:
-        """What it is, and in which unit."""
+        """Title, with the unit."""
         if not self.unit:
             return self.title
         return f"{self.title[:-1]}, {self.unit})" if self.title.endswith(")") else f"{self.title} ({self.unit})"
 
     @property
     def heading(self) -> str:
-        """As in the head of a table, with an arrow to where it is better."""
+        """Text in the head of a table, with an arrow in the better direction."""
         return f"{self.title_with_unit}{ARROWS[self.higher_is_better]}"
 
     @property
@@ -73,13 +73,13 @@ SCORES = tuple(
 def columns_of(
     table: pd.DataFrame, metrics: Mapping[str, Sequence[Metric]], *, by_superb: bool, ranks_relative: bool = True
 ) -> tuple[Column, ...]:
-    """Choose what a report shows of a leaderboard; columns without any figure are left out.
+    """Choose the columns that a report shows; columns without any figure are left out.
 
     Args:
         table: the leaderboard.
         metrics: each task's primary metrics.
         by_superb: whether MACs are those of SUPERB's official profiler, as for published rows, or the plain count.
-        ranks_relative: whether relative scores have one scale, so that one of them can be the best.
+        ranks_relative: whether relative scores are all on one scale, so that one of them can be the best.
     """
     bytes_on_disk = (SIZE,) if has_reduced_weights(table) else ()
     size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
@@ -94,7 +94,7 @@ def columns_of(
 
 
 def has_reduced_weights(table: pd.DataFrame) -> bool:
-    """Tell whether bytes say what parameters do not: some weights have fewer than float32's four."""
+    """Return whether the bytes add information to the parameters: some weights take fewer than float32's four bytes."""
     if "size_bytes" not in table:
         return False
     parameters = table["params"].where(table["params"] > 0)

@@ -19,7 +19,7 @@ Writer = Callable[[Sequence[Group]], str]
 
 
 def report_csv(groups: Sequence[Group]) -> str:
-    """Write all rows with all figures in full precision; rows of one ``ranking`` may be ranked."""
+    """Write all rows with all figures in full precision; rows with the same ``ranking`` may be ranked."""
     table = pd.concat([group.table.dropna(axis=1, how="all") for group in groups], ignore_index=True)
     first = ["source", "ranking", "split", *IDENTITY]
     return csv_text(table[[*(name for name in first if name in table), *(name for name in table if name not in first)]])
@@ -30,7 +30,7 @@ FORMATS: Mapping[str, tuple[str, Writer]] = {
     "md": ("report.md", markdown.markdown),
     "latex": ("report.tex", latex.document),
 }
-"""Name to file and writer, of those that groups alone are enough for."""
+"""Name to file and writer, for the formats that need only groups."""
 
 PAGE = "report.html"
 
@@ -42,10 +42,10 @@ def write_report(
 
     Args:
         groups: of rows that may be ranked together.
-        boards: the runs behind them, which the page tells of in detail.
+        boards: the runs behind them, which the page shows in detail.
         formats: some of `FORMATS`, or ``html``.
         folder: of the files.
-        split: whose scores these are.
+        split: of the scores.
 
     Returns:
         The files.
@@ -59,8 +59,8 @@ def write_report(
 
 
 def page_writer(boards: Sequence[Board], split: str) -> Writer:
-    """Return the writer of the page about these runs."""
-    # Here, for it takes plotly and matplotlib with it.
+    """Return the writer of the page for these runs."""
+    # A local import, because this loads plotly and matplotlib.
     from bench.report.page.writing import report_page
 
     return partial(report_page, boards=boards, split=split)

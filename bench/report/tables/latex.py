@@ -1,4 +1,4 @@
-r"""Reports as LaTeX: booktabs rules, siunitx columns, a document that compiles as it stands.
+r"""Reports as LaTeX: booktabs rules, siunitx columns, a complete document that compiles.
 
 The tables need the packages of `PREAMBLE`, which every TeX distribution since 2021 has (siunitx 3).
 """
@@ -22,7 +22,7 @@ PREAMBLE = r"""\usepackage[utf8]{inputenc}
 """
 
 ROWS_OF_A_PAGE = 45
-"""Of more rows, a table becomes several."""
+"""Rows per table; longer tables are split."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,17 +31,17 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    # No ligatures (-- is a dash, ?` a letter), and nothing that the end of the row above takes for its option.
+    # No ligatures (-- is a dash, ?` a letter), and nothing that the end of the previous row would read as its option.
     **{character: f"{{{character}}}" for character in "-`'\"[]*"},
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 _ARROWS = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
 _ACCENTED = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ")
-"""What every TeX font has beside ASCII."""
+"""Characters beyond ASCII that every TeX font has."""
 
 
 def document(groups: Sequence[Group]) -> str:
-    """Write a whole document: a page in landscape for each group."""
+    """Write a complete document: one landscape page per group."""
     pages = "\n\\clearpage\n".join(table(group) for group in groups)
     return (
         "\\documentclass[a4paper]{article}\n"
@@ -51,10 +51,10 @@ def document(groups: Sequence[Group]) -> str:
 
 
 def table(group: Group) -> str:
-    r"""Write one group as a ``table`` no larger than the page, or as several where it has many rows.
+    r"""Write one group as a ``table`` no larger than the page, or as several if it has many rows.
 
-    The best of the rows that compression made smaller is in bold. Not as a ``longtable``, which papers in two columns
-    refuse and nothing scales.
+    The best of the compressed rows is in bold. It is no ``longtable``, because two-column papers do not allow one and
+    it cannot be scaled.
     """
     best = {column.key: group.best(column) for column in group.columns}
     rows = group.rows()
@@ -85,7 +85,7 @@ def _part(group: Group, cells: pd.DataFrame, formats: str, name: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Make text mean itself; what a plain TeX font lacks is shown as its code point, such as [U+4E2D]."""
+    """Escape text to print literally; characters that a plain TeX font lacks become code points, as in [U+4E2D]."""
     return "".join(_SPECIAL.get(character) or _printable(character) for character in " ".join(text.split()))
 
 
@@ -99,7 +99,7 @@ def _title(column: Column) -> str:
 
 
 def _format(column: Column, cells: Sequence[Cell]) -> str:
-    """Say how wide the figures of a column are; siunitx aligns them at the decimal point."""
+    """Return the siunitx format that fits a column's figures, so that they align at the decimal point."""
     if column.is_text:
         return "l"
     figures = [cell for cell in cells if isinstance(cell, Figure)]
@@ -122,5 +122,5 @@ def _cell(cell: Cell, column: Column, *, is_best: bool) -> str:
 
 
 def _uncertainty(figure: Figure, column: Column) -> str:
-    """Write a deviation as siunitx reads it: in units of the last digit."""
+    """Write a standard deviation as siunitx reads it: in units of the last digit."""
     return str(round((figure.std or 0.0) * 10 ** (column.decimals or 0)))

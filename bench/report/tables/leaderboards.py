@@ -1,4 +1,4 @@
-"""What a report shows: leaderboards in groups of rows that may be ranked together, and published rows beside them."""
+"""The content of a report: leaderboards in groups of rows that may be ranked together, with published rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ RELATIVE_SCALE = "relative_scale"
 """Column: the teacher and the tasks of a row's relative score."""
 
 PRINTED_SIZES = frozenset(column.key for column in (PARAMS, MACS_SUPERB))
-"""What published rows have from print, rounded to as many digits as its authors liked."""
+"""Columns that published rows take from print, with as many digits as the authors gave."""
 
 SMALLER = 0.9
-"""Share of its teacher's size that a compressed model may have to compete for the best score: a supernet of the
-teacher's size has compressed nothing."""
+"""A compressed model competes for the best score only up to this share of its teacher's size. A supernet of the
+teacher's size has compressed nothing.
+"""
 
 BYTES_A_WEIGHT = 4
-"""Of a teacher, in float32."""
+"""Bytes per weight of a teacher, in float32."""
 
 
 class Figure(NamedTuple):
@@ -36,17 +37,17 @@ class Figure(NamedTuple):
 
     mean: float
     std: float | None = None
-    """Sample standard deviation over seeds; None for one seed, or where there is no such thing."""
+    """Sample standard deviation over seeds; None for one seed, or if undefined."""
     decimals: int | None = None
-    """Known of a published figure, where these are fewer than its column shows."""
+    """Decimals of a published figure, if fewer than its column shows."""
 
     def mean_text(self, column: Column) -> str:
-        """Write the mean for the eye."""
+        """Format the mean for readers."""
         return f"{self.mean:.{column.decimals if self.decimals is None else self.decimals}f}"
 
 
 Cell = str | Figure | None
-"""Text; of a column of figures also `FAILED`, or None where there is nothing."""
+"""Text; in a column of figures also `FAILED`, or None if there is no figure."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,32 @@ class Group:
     heading: str
     """Data, preset and protocol."""
     table: pd.DataFrame
-    """As ``leaderboard.csv``, with ``source``: the run's name, or letters of the publication; ``ranking``: the same for
-    all rows of the group, the first of its runs by name; and ``split``."""
+    """As ``leaderboard.csv``, with three more columns. ``source`` is the run's name, or letters of the publication.
+    ``ranking`` is the same for all rows of the group: the first of its runs by name. ``split`` is the scores' split.
+    """
     columns: tuple[Column, ...]
-    """What of it to show."""
+    """The columns to show."""
     notes: tuple[str, ...] = ()
-    """What a reader must know of these rows."""
+    """What a reader must know about these rows."""
 
     @property
     def is_published(self) -> list[bool]:
-        """Which rows are published ones."""
+        """Whether each row is a published one."""
         return [bool(preset == PUBLISHED) for preset in self.table["preset"]]
 
     def rows(self) -> list[dict[str, Cell]]:
-        """Read all cells, by the key of their column."""
+        """Return all cells, by the key of their column."""
         return [{column.key: _cell(row, column) for column in self.columns} for _, row in self.table.iterrows()]
 
     def texts(self) -> list[dict[str, str]]:
-        """Write all cells for the eye, by the title of their column."""
+        """Format all cells for readers, by the title of their column."""
         return [{column.heading: text(row[column.key], column) for column in self.columns} for row in self.rows()]
 
     def best(self, column: Column) -> frozenset[int]:
-        """Find the rows that are best in a column, as printed, of those that compression made smaller.
+        """Find the rows that are best in a column, as printed, among those that compression made smaller.
 
-        Empty if fewer than two rows compete, or if scores are meaningless (preset ``smoke``). Where no row was
-        compressed, all rows compete.
+        Empty if fewer than two rows compete, or if scores are meaningless (preset ``smoke``). If no row was compressed,
+        all rows compete.
         """
         if not column.marks_best or column.decimals is None or (self.table["preset"] == SMOKE).any():
             return frozenset()
@@ -97,7 +99,7 @@ class Group:
 
 
 def text(cell: Cell, column: Column) -> str:
-    """Write a cell for the eye, nothing for an empty one."""
+    """Format a cell for readers; an empty cell gives an empty text."""
     if not isinstance(cell, Figure):
         return cell or ""
     spread = "" if cell.std is None else f" ± {cell.std:.{column.decimals}f}"
@@ -105,9 +107,9 @@ def text(cell: Cell, column: Column) -> str:
 
 
 def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> list[Group]:
-    """Put the rows of runs into groups that may be ranked, and published ones where they belong.
+    """Group the runs' rows into sets that may be ranked, and add published rows where they belong.
 
-    Published rows join runs on SUPERB's own corpora by its recipes; beside others they are a group of their own.
+    Published rows join runs on SUPERB's own corpora with its recipes; otherwise they are a group of their own.
 
     Args:
         boards: the runs' leaderboards.
@@ -135,7 +137,7 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
 
 
 def _known_failed_tasks(boards: Sequence[Board]) -> set[str]:
-    """List the tasks that failed on some row, of those that are installed."""
+    """List the installed tasks that failed on some row."""
     failed = {task for board in boards for tasks in board.failed.values() for task in tasks}
     return failed & set(registry.names("bench.tasks"))
 
@@ -154,10 +156,10 @@ def published_group() -> Group:
 
 
 def _is_smaller(row: pd.Series) -> bool:
-    """Say whether compression left at most `SMALLER` of the teacher's bytes.
+    """Return whether compression left at most `SMALLER` of the teacher's bytes.
 
-    Of published rows their parameters tell it, beside those of HuBERT Base: all were made from models of its size. A
-    compressor that tells no sparsity is taken at its word.
+    Published rows are compared by parameters with HuBERT Base: all were made from models of its size. If a compressor
+    reports no sparsity, the model counts as smaller.
     """
     if row["compressor"] == "none":
         return False
@@ -166,7 +168,7 @@ def _is_smaller(row: pd.Series) -> bool:
     sparsity, size_bytes = row.get("sparsity"), row.get("size_bytes")
     if pd.isna(sparsity) or pd.isna(size_bytes):
         return True
-    # 1 - sparsity is what is left of the teacher's parameters.
+    # 1 - sparsity is the share of the teacher's parameters that is left.
     return bool(size_bytes * (1 - sparsity) <= SMALLER * BYTES_A_WEIGHT * row["params"])
 
 
@@ -190,7 +192,7 @@ def _cell(row: pd.Series, column: Column) -> Cell:
 
 
 def _decimals(value: float) -> int:
-    """Count the decimals of a number that was read from print."""
+    """Count the decimals of a printed number."""
     return len(f"{value:.9g}".partition(".")[2])
 
 
@@ -200,7 +202,7 @@ def _model(row: pd.Series) -> str:
 
 
 def _distinct(table: pd.DataFrame, boards: Sequence[Board]) -> pd.DataFrame:
-    """Name the run behind models that several runs have."""
+    """Add the run's name to models that several runs have."""
     if len(boards) < 2:
         return table
     is_own = table["preset"] != PUBLISHED

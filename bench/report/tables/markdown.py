@@ -1,4 +1,4 @@
-"""Reports as Markdown, with tables as GitHub has them."""
+"""Reports as Markdown, with tables in GitHub's syntax."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bench.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$!@:#])")
 _BLOCK_START = re.compile(r"^(\d*)([-+=.)])")
-"""What would make a list, a rule or a heading of the beginning of a line."""
+"""Line starts that Markdown would read as a list, a rule or a heading."""
 
 
 def markdown(groups: Sequence[Group]) -> str:
-    """Write groups as tables, each below its heading, the best of compressed rows in bold."""
+    """Write groups as tables, each below its heading, with the best of the compressed rows in bold."""
     return "\n".join(_section(group) for group in groups)
 
 
 def escaped(plain: str) -> str:
-    """Make text mean itself: no markup, no HTML, no link, one line."""
+    """Escape text so that it prints literally: no markup, HTML or links, on one line."""
     return _SPECIAL.sub(r"\\\1", printable(" ".join(plain.split())))
 
 

@@ -1,4 +1,4 @@
-"""Whether a given CSV says what the records say."""
+"""Checks a given CSV against the records."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RELATIVE_TOLERANCE = 1e-9
 
 
 def read_csv_cells(path: Path) -> pd.DataFrame:
-    """Read a CSV's cells as they stand.
+    """Read a CSV's cells unchanged.
 
     Raises:
-        UserError: no such file, a file of another kind, or no leaderboard.
+        UserError: the file is missing, is not a CSV, or is no leaderboard.
     """
     text = read_text(path, max_bytes=MAX_BYTES)
     try:
@@ -36,13 +36,13 @@ def read_csv_cells(path: Path) -> pd.DataFrame:
 
 
 def differences(given: pd.DataFrame, rebuilt_csv: str) -> list[str]:
-    """Compare a CSV with what the records give, cell by cell.
+    """Compare a CSV with the records' values, cell by cell.
 
-    Numbers agree where they do to nine digits and order does not matter. A column without any figure may be missing,
-    and so may those that say how many utterances and seeds scores are from, which CSVs of earlier versions lack.
+    Numbers may differ beyond the ninth digit, and order does not matter. A column without any figure may be missing. So
+    may the numbers of utterances and seeds behind scores, which CSVs of earlier versions lack.
 
     Args:
-        given: as `read_csv_cells` returns it.
+        given: from `read_csv_cells`.
         rebuilt_csv: the text that the suite would write today.
 
     Returns:
