@@ -1,4 +1,4 @@
-"""The speech SSL model: shape, network, gates, pruning, files, conversion, and its cost."""
+"""The speech SSL model: its shape, network, gates, pruning, files, conversion and cost."""
 
 from bench.upstream.checkpoint import load_folder, save_upstream, weights_hash
 from bench.upstream.config import UpstreamConfig

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class SelfAttention(nn.Module):
-    """Scaled dot-product self-attention, fused; HuBERT's and wav2vec 2.0's."""
+    """Fused scaled dot-product self-attention, as in HuBERT and wav2vec 2.0."""
 
     def __init__(self, dim: int, heads: tuple[int, ...], head_dim: int, dropout: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
 
         Args:
             hidden: (batch, frames, dim).
-            key_mask: (batch, 1, 1, frames) bool, True where a frame is valid; None where all are.
+            key_mask: (batch, 1, 1, frames) bool, True where a frame is valid. None if all are valid.
             position_bias: (total_heads, frames, frames), or None.
 
         Returns:
@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
         return output
 
     def scores_bias(self, hidden: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:  # noqa: ARG002 - WavLM's needs all
-        """Return what masks the attention scores or is added to them."""
+        """Return the mask of the attention scores, or the bias to add to them."""
         return key_mask
 
     def _split(self, projected: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An upstream on disk: a folder of ``model.safetensors`` and ``config.json``, whole or not there at all."""
+"""An upstream on disk: a folder with ``model.safetensors`` and ``config.json``, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _BLOCK_BYTES = 1 << 20
 
 
 class ParameterCounts(BaseModel):
-    """How large the model is, by each count that the field uses."""
+    """The model's size, by each count that the field uses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     trainable: Annotated[int, Field(strict=True, ge=0)]
-    """Every trainable weight; what our tables show."""
+    """Number of trainable weights. Our tables show this count."""
     dphubert: Annotated[int, Field(strict=True, ge=0)]
-    """DPHuBERT's count: ``trainable`` and the fixed scale of the last convolution's channels (``dummy_weight``)."""
+    """DPHuBERT's count: ``trainable`` plus the fixed scale of the last convolution's channels (``dummy_weight``)."""
 
 
 class _Start(BaseModel):
@@ -60,7 +60,7 @@ class _Start(BaseModel):
 
 
 class _Provenance(BaseModel):
-    """Entries of a provenance that the suite reads again; all others are free."""
+    """The provenance entries that the suite reads. Others are allowed and unchecked."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -90,21 +90,22 @@ def _readable(provenance: dict[str, Any]) -> dict[str, Any]:
 
 
 class Manifest(BaseModel):
-    """What ``config.json`` holds."""
+    """The content of ``config.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     schema_version: int
-    """Of this file."""
+    """Schema version of this file."""
     shape: UpstreamConfig
-    """The whole shape; with the weights, all there is to know to build the model. Its ``reduced_linears``, rank and
-    dtype of linear layers that are not dense float32, stand beside it in the file."""
+    """The full shape: with the weights, enough to build the model. The file stores ``reduced_linears`` (rank and
+    dtype of linear layers that are not dense float32) under its own key next to ``shape``.
+    """
     parameters: ParameterCounts
     """Derived from ``shape``."""
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of ``model.safetensors``. Absent in folders of earlier versions, whose weights are not compared."""
+    """SHA-256 of ``model.safetensors``. Folders of earlier versions lack it, so their weights are not verified."""
     provenance: Annotated[dict[str, Any], AfterValidator(_readable)]
-    """Where the model comes from: teacher, compressor, recipe, seed, code version, data; or what was converted."""
+    """Origin of the model: teacher, compressor, recipe, seed, code version and data, or the converted source."""
 
     @model_validator(mode="before")
     @classmethod
@@ -131,16 +132,16 @@ class Manifest(BaseModel):
 def save_upstream(
     model: UpstreamModel, folder: Path, provenance: Mapping[str, object], beside: Iterable[Path] = ()
 ) -> None:
-    """Write an upstream to a new folder, atomically: it appears complete, on disk, or not at all.
+    """Write an upstream to a new folder atomically: the complete folder appears, or nothing does.
 
     Args:
-        model: stays as it is; weights are written in their own dtype.
-        folder: must not exist, or be empty. Nothing is ever overwritten.
-        provenance: plain values, kept in ``config.json``.
+        model: not changed. Weights keep their dtype.
+        folder: must be absent or empty. Nothing is ever overwritten.
+        provenance: plain values, stored in ``config.json``.
         beside: files to copy into the folder, such as a training log.
 
     Raises:
-        UserError: the folder holds something already, or cannot be written.
+        UserError: the folder is not empty, or cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
@@ -164,7 +165,7 @@ def save_upstream(
         (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         for file in beside:
             shutil.copy2(file, temporary)
-        # `mkdtemp` and safetensors make what the owner alone can read.
+        # `mkdtemp` and safetensors create files that only their owner can read.
         umask = _umask()
         for path in (*temporary.iterdir(), temporary):
             path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
@@ -180,7 +181,7 @@ def save_upstream(
 
 
 def remove_killed_saves(folder: Path) -> None:
-    """Remove what `save_upstream` left of a model where it was killed; nobody else may be saving there."""
+    """Remove the temporary files of killed `save_upstream` calls. No other process may be saving to this folder."""
     left = re.compile(rf"\.{re.escape(folder.name)}\.[a-z0-9_]{{8}}")
     for path in folder.parent.iterdir() if folder.parent.is_dir() else ():
         if left.fullmatch(path.name) and path.is_dir():
@@ -188,7 +189,7 @@ def remove_killed_saves(folder: Path) -> None:
 
 
 def is_suite_folder(folder: Path) -> bool:
-    """Say whether a folder is (or was meant to be) one of `save_upstream`'s."""
+    """Return whether `save_upstream` wrote this folder, completely or in part."""
     try:
         return "schema_version" in read_json_object(folder / MANIFEST)
     except UserError:
@@ -199,7 +200,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a suite folder's ``config.json``.
 
     Raises:
-        UserError: missing, torn, of another schema version or an unknown architecture.
+        UserError: the file is missing, truncated, of another schema version or of an unknown architecture.
     """
     path = folder / MANIFEST
     content = read_json_object(path)
@@ -216,7 +217,8 @@ def read_folder(folder: Path) -> Checkpoint:
     """Read a suite folder without building the model.
 
     Raises:
-        UserError: as in `read_manifest`; weights missing, torn, changed since they were written, NaN or infinite.
+        UserError: see `read_manifest`; or the weights are missing, truncated, changed since they were written, NaN or
+            infinite.
     """
     manifest = read_manifest(folder)
     path = folder / WEIGHTS
@@ -224,7 +226,7 @@ def read_folder(folder: Path) -> Checkpoint:
     checkpoint = Checkpoint(manifest.shape, weights, str(folder))
     require_finite(weights, path)
     if manifest.weights_sha256 not in (None, _sha256(path)):
-        # Weights of another model are better described by what differs.
+        # If the weights belong to another model, the names of the differing weights explain more than a wrong hash.
         checkpoint.check()
         raise UserError(
             f"Expected the weights that were written to {path}. Found others: their SHA-256 differs from "
@@ -238,17 +240,17 @@ def load_folder(folder: Path) -> UpstreamModel:
     """Load a suite folder, in evaluation mode.
 
     Raises:
-        UserError: as in `read_folder`; weights that do not fit the shape.
+        UserError: see `read_folder`; or the weights do not fit the shape.
     """
     return read_folder(folder).build()
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Identify what a module computes in evaluation mode: SHA-256 over its shape and weights, in hexadecimal."""
+    """Identify what a module computes in evaluation mode: the hexadecimal SHA-256 of its shape and weights."""
     digest = hashlib.sha256(type(module).__qualname__.encode())
     config = getattr(module, "config", None)
     if isinstance(config, UpstreamConfig):
-        # Equal weights may still be another model: normalisation, epsilon and the indices of heads are not in them.
+        # Models with equal weights can still differ in normalisation, epsilon and head indices: hash the shape too.
         dense = set() if config.reduced_linears else {"reduced_linears"}
         digest.update(config.model_dump_json(exclude={"dropout", "schema_version"} | dense).encode())
     for key, value in sorted(module.state_dict().items()):

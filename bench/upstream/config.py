@@ -1,4 +1,4 @@
-"""The shape of an upstream as data: sizes of every layer, so that a pruned model is an ordinary model."""
+"""The shape of an upstream as data: the sizes of every layer, so that a pruned model is an ordinary model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SCHEMA_VERSION = 1
 Architecture = Literal["hubert", "wav2vec2", "wavlm"]
 
 # A shape read from a file decides how much memory and time a model takes. Each bound is several times the largest
-# published value (XLS-R 2B: 48 layers of 1,920).
+# published value (XLS-R 2B: 48 layers of width 1,920).
 MAX_LAYERS = 256
 MAX_CONV_LAYERS = 16
 MAX_HEADS = 1024
 MAX_WIDTH = 65_536
 MAX_FEED_FORWARD = 2**18
-"""Students of few layers at little sparsity make up for their depth here: 138,760 for half of wav2vec 2.0 Large."""
+"""Shallow students at low sparsity need wide feed-forward blocks: 138,760 for half of wav2vec 2.0 Large."""
 STRIDE_RANGE = (40, 16_000)
-"""Samples between two frames, 2.5 ms to 1 s; published models have 320."""
+"""Samples between two frames: 2.5 ms to 1 s. Published models use 320."""
 MAX_WINDOW = 16_000
-"""Samples that one frame sees; published models have 400."""
+"""Largest receptive field of one frame, in samples. Published models use 400."""
 
 Width = Annotated[int, Field(strict=True, gt=0, le=MAX_WIDTH)]
 """Features or channels of one layer."""
@@ -39,11 +39,11 @@ NumLayers = Annotated[int, Field(strict=True, gt=0, le=MAX_LAYERS)]
 Heads = Annotated[tuple[Annotated[int, Field(strict=True, ge=0, lt=MAX_HEADS)], ...], Field(max_length=MAX_HEADS)]
 """Indices of attention heads."""
 UpToWidth = Annotated[int, Field(strict=True, ge=0, le=MAX_WIDTH)]
-"""As `Width`, or 0 for none."""
+"""Like `Width`, but may be 0."""
 Kernel = Annotated[int, Field(strict=True, gt=0, le=4096)]
-"""Kernel or stride of a convolution."""
+"""Kernel size or stride of a convolution."""
 NumBuckets = Annotated[int, Field(strict=True, ge=4, le=MAX_WIDTH)]
-"""Of WavLM's relative distances: half for each direction, half of those for exact distances."""
+"""Buckets of WavLM's relative distances: half for each direction, and half of those for exact distances."""
 Distance = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
 Probability = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Epsilon = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
@@ -60,22 +60,22 @@ class ConvLayerShape(_Shape):
     channels: Width
     """Output channels."""
     kernel: Kernel
-    """Kernel size, in frames of the layer below (samples for the first)."""
+    """Kernel size, in frames of the layer below (in samples for the first layer)."""
     stride: Kernel
-    """Hop, in frames of the layer below."""
+    """Hop, in frames of the layer below (in samples for the first layer)."""
 
 
 class TransformerLayerShape(_Shape):
-    """One transformer layer; an absent part leaves its residual connection and LayerNorms."""
+    """One transformer layer. If a block is absent, its residual connection and the LayerNorms remain."""
 
     heads: Heads
-    """Indices, among the teacher's ``total_heads``, of the attention heads kept. Empty: no attention at all."""
+    """Indices of the kept attention heads, among the teacher's ``total_heads``. Empty: no attention block."""
     feed_forward: Annotated[int, Field(strict=True, ge=0, le=MAX_FEED_FORWARD)]
-    """Width of the feed-forward block. 0: no feed-forward block at all."""
+    """Width of the feed-forward block. 0: no feed-forward block."""
 
 
 class DropoutRates(_Shape):
-    """Dropout in training mode; they do not touch evaluation."""
+    """Dropout rates in training mode. They have no effect in evaluation."""
 
     projection: Probability = 0.1
     """After the feature projection."""
@@ -86,7 +86,7 @@ class DropoutRates(_Shape):
     hidden: Probability = 0.1
     """On the residual branches and after the positional convolution."""
     layer: Probability = 0.0
-    """Share of whole transformer layers that are skipped (``layerdrop`` elsewhere)."""
+    """Probability of skipping a whole transformer layer (``layerdrop`` elsewhere)."""
 
 
 class RelativePosition(_Shape):
@@ -95,25 +95,25 @@ class RelativePosition(_Shape):
     num_buckets: NumBuckets = 320
     """Buckets of relative distances, half of them for each direction."""
     max_distance: Distance = 800
-    """Distance in frames from which all share the last bucket."""
+    """Distance in frames from which all distances share the last bucket."""
     has_embedding: Flag = True
-    """False where the embedding went with layer 0's attention, as in DPHuBERT: no layer has a bias then."""
+    """False if the embedding was removed with layer 0's attention, as in DPHuBERT. No layer has a bias then."""
 
     @model_validator(mode="after")
     def _has_logarithmic_buckets(self) -> RelativePosition:
-        # Beyond a quarter of the buckets, distances share buckets by their logarithm up to max_distance.
+        # Beyond a quarter of the buckets, distances up to max_distance share buckets on a logarithmic scale.
         if self.max_distance <= self.num_buckets // 4:
             raise ValueError(f"max_distance {self.max_distance} is not above a quarter of num_buckets")
         return self
 
 
 class ReducedLinear(_Shape):
-    """A linear layer in another form than one dense float32 weight."""
+    """The form of a linear layer that is not one dense float32 weight."""
 
     rank: Width | None = None
-    """Two layers in its place: down to so many features, without a bias, and up from them. None: one layer."""
+    """Number of features between the two layers that replace it; the first has no bias. None: one layer."""
     dtype: Literal["float32", "int8"] = "float32"
-    """Of its weights. ``int8`` has one float32 scale an output, and a float32 bias."""
+    """Type of its weights. ``int8`` adds one float32 scale per output and a float32 bias."""
 
     @model_validator(mode="after")
     def _reduces(self) -> ReducedLinear:
@@ -132,26 +132,26 @@ ReducedLinears = Annotated[
     AfterValidator(_sorted_by_path),
     PlainSerializer(lambda pairs: {module: reduced.model_dump() for module, reduced in pairs}),
 ]
-"""Path of a module and how it is reduced, sorted by path; a mapping where it is written."""
+"""Module path and how that module is reduced, sorted by path. Files write it as a mapping."""
 
 
 class UpstreamConfig(_Shape):
-    """The whole shape of a HuBERT, wav2vec 2.0 or WavLM upstream."""
+    """The full shape of a HuBERT, wav2vec 2.0 or WavLM upstream."""
 
     schema_version: Annotated[int, Field(strict=True)] = SCHEMA_VERSION
-    """Of ``config.json``."""
+    """Schema version of ``config.json``."""
     architecture: Architecture
-    """HuBERT and wav2vec 2.0 share one network; the name is kept for the tables."""
+    """HuBERT and wav2vec 2.0 share one network. Tables show the name."""
     extractor_norm: Literal["group_norm", "layer_norm"]
-    """``group_norm``: after the first convolution only (Base). ``layer_norm``: after each (Large)."""
+    """``group_norm``: after the first convolution only (Base). ``layer_norm``: after every convolution (Large)."""
     conv_layers: Annotated[tuple[ConvLayerShape, ...], Field(max_length=MAX_CONV_LAYERS)]
     """The convolutional feature extractor, in order."""
     conv_bias: Flag = False
-    """Whether its convolutions have a bias."""
+    """Whether the extractor's convolutions have a bias."""
     dim: Width
     """Width of the transformer's residual stream (``encoder_embed_dim``, ``hidden_size``)."""
     projection_layer_norm: Flag = True
-    """LayerNorm before the feature projection; DistilHuBERT has none."""
+    """LayerNorm before the feature projection. DistilHuBERT has none."""
     positional_kernel: Kernel = 128
     """Kernel of the positional convolution, in frames."""
     positional_groups: Width = 16
@@ -159,9 +159,9 @@ class UpstreamConfig(_Shape):
     layer_norm_first: Flag = False
     """Pre-norm (Large) instead of post-norm (Base)."""
     layer_norm_eps: Epsilon = 1e-5
-    """Epsilon of every LayerNorm but the feature extractor's."""
+    """Epsilon of every LayerNorm outside the feature extractor."""
     total_heads: NumHeads
-    """Attention heads of the unpruned model; head indices refer to these."""
+    """Attention heads per layer of the unpruned model. Head indices refer to these."""
     head_dim: Width
     """Width of one head."""
     layers: Annotated[tuple[TransformerLayerShape, ...], Field(max_length=MAX_LAYERS)]
@@ -169,11 +169,11 @@ class UpstreamConfig(_Shape):
     relative_position: RelativePosition | None = None
     """WavLM only."""
     normalize_waveform: Flag = False
-    """Scale each utterance to zero mean and unit variance first (Large)."""
+    """Scale each utterance to zero mean and unit variance before the first convolution (Large)."""
     dropout: DropoutRates = DropoutRates()
     """Training only."""
     reduced_linears: ReducedLinears = ()
-    """Linear layers that are low-rank or int8; all others are dense float32."""
+    """Linear layers that are low-rank or int8. All others are dense float32."""
 
     @model_validator(mode="after")
     def _consistent(self) -> UpstreamConfig:
@@ -211,10 +211,10 @@ class UpstreamConfig(_Shape):
                 )
 
     def with_reduced_linears(self, reduced: Mapping[str, ReducedLinear]) -> UpstreamConfig:
-        """Return this shape with these linear layers reduced, by module path, in addition to those already reduced.
+        """Return this shape with further linear layers reduced, keyed by module path.
 
         Raises:
-            ValueError: no such layer, or a rank above the layer's.
+            ValueError: there is no such layer, or a rank exceeds the layer's.
         """
         changed = self.model_copy(
             update={"reduced_linears": _sorted_by_path({**dict(self.reduced_linears), **reduced}.items())}
@@ -224,7 +224,7 @@ class UpstreamConfig(_Shape):
 
     @property
     def linear_sizes(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of every linear layer by path of module, but for the gate of WavLM's position bias."""
+        """Map each linear layer's module path to its inputs and outputs, without the gates of WavLM's position bias."""
         sizes = {"feature_projection.projection": (self.conv_layers[-1].channels, self.dim)}
         for index, layer in enumerate(self.layers):
             width = len(layer.heads) * self.head_dim
@@ -239,12 +239,12 @@ class UpstreamConfig(_Shape):
 
     @property
     def has_int8(self) -> bool:
-        """Whether some linear layers are int8: such a model runs on the CPU alone, and no gradients go through it."""
+        """Whether any linear layer is int8. Such a model runs only on the CPU and has no gradients."""
         return any(reduced.dtype == "int8" for _, reduced in self.reduced_linears)
 
     @property
     def num_layers(self) -> int:
-        """Transformer layers."""
+        """Number of transformer layers."""
         return len(self.layers)
 
     @property
@@ -257,14 +257,14 @@ class UpstreamConfig(_Shape):
 
     @property
     def window(self) -> int:
-        """Receptive field of one frame in samples: the shortest input of the model."""
+        """Receptive field of one frame in samples, which is also the shortest possible input."""
         samples = 1
         for layer in reversed(self.conv_layers):
             samples = (samples - 1) * layer.stride + layer.kernel
         return samples
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames that the feature extractor yields for ``num_samples`` samples; 0 where they are too few."""
+        """Return the number of frames for ``num_samples`` samples. 0 if the input is too short."""
         frames = num_samples
         for layer in self.conv_layers:
             frames = max((frames - layer.kernel) // layer.stride + 1, 0)
@@ -290,11 +290,11 @@ def uniform_config(
 
     Args:
         architecture: ``hubert``, ``wav2vec2`` or ``wavlm``.
-        dim: width of the residual stream; heads are ``dim // total_heads`` wide.
-        num_layers: transformer layers.
+        dim: width of the residual stream. Each head is ``dim // total_heads`` wide.
+        num_layers: number of transformer layers.
         total_heads: attention heads of each layer.
         feed_forward: width of each feed-forward block.
-        conv_channels: channels of each of the seven convolutions, or of all.
+        conv_channels: channels of each of the seven convolutions, or one number for all of them.
         large: layer-norm extractor with bias, pre-norm transformer, normalised waveforms.
         changes: further fields of `UpstreamConfig`.
 

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulate operations (MACs) as functions of a model's shape alone."""
+"""Parameters and multiply-accumulate operations (MACs), computed from a model's shape alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from torch import Tensor
 from bench.upstream.config import UpstreamConfig
 
 UNITS = ("conv", "head", "interm", "attlayer", "ffnlayer")
-"""What can be pruned, by DPHuBERT's names: channels of a convolution, attention heads, feed-forward units,
-a whole attention block, a whole feed-forward block."""
+"""The prunable units, by DPHuBERT's names: channels of a convolution, attention heads, feed-forward units,
+whole attention blocks, whole feed-forward blocks.
+"""
 
 Count: TypeAlias = "int | Tensor"
-"""How many there are: an integer, or a scalar tensor where gates expect that many."""
+"""A number of units: an integer, or a scalar tensor for an expected number under gates."""
 
 Units: TypeAlias = "Mapping[str, Sequence[int] | Tensor]"
-"""How many of each of `UNITS` there are by layer: integers, or tensors (layers,) where gates expect that many."""
+"""Number of units of each kind in `UNITS` by layer: integers, or tensors (layers,) for expected numbers under gates."""
 
 SUPERB_LENGTHS = {
     "short": (20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120),
@@ -27,7 +28,7 @@ SUPERB_LENGTHS = {
     "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
-"""Samples of the 32 LibriSpeech test-clean utterances that SUPERB profiles, in its four buckets.
+"""Lengths in samples of the 32 LibriSpeech test-clean utterances that SUPERB profiles, in its four buckets.
 
 Source: B06901052/DeepSpeed, branch ``superb-challenge``, the official profiler of SUPERB (arXiv 2210.08634).
 """
@@ -44,13 +45,13 @@ class SuperbMacs:
     macs: int
     """The plain count: matrix products and convolutions, without biases."""
     macs_superb: int
-    """What SUPERB's official profiler prints; compare this with its leaderboard."""
+    """The number that SUPERB's official profiler prints. Compare this one with SUPERB's leaderboard."""
     buckets: dict[str, int]
-    """``macs_superb`` of the 8 ``short``, ``medium``, ``long`` and ``longer`` utterances."""
+    """``macs_superb`` of each bucket of 8 utterances: ``short``, ``medium``, ``long`` and ``longer``."""
 
 
 def kept_units(config: UpstreamConfig) -> dict[str, list[int]]:
-    """Return how many of each of `UNITS` a model has, by layer (a present block counts 1)."""
+    """Return the number of units of each kind in `UNITS` by layer. A present block counts as 1."""
     return {
         "conv": [layer.channels for layer in config.conv_layers],
         "head": [len(layer.heads) for layer in config.layers],
@@ -66,7 +67,7 @@ def count_parameters(config: UpstreamConfig) -> int:
 
 
 def count_dphubert_parameters(config: UpstreamConfig) -> int:
-    """Count as DPHuBERT does: with the scale of the last convolution's channels, its ``dummy_weight``."""
+    """Count as DPHuBERT does, including the scale of the last convolution's channels, its ``dummy_weight``."""
     units = kept_units(config)
     gateable = gateable_parameters(config, units)
     bias = position_bias_parameters(config, units["attlayer"], _position_embeddings(config))
@@ -74,9 +75,9 @@ def count_dphubert_parameters(config: UpstreamConfig) -> int:
 
 
 def low_rank_weights(config: UpstreamConfig) -> int:
-    """Count the weights of low-rank layers beyond those of dense ones in their place: none, or fewer than none.
+    """Return the weights of low-rank layers minus those of the dense layers that they replace: zero or negative.
 
-    So many MACs more a frame takes the model, too. int8 changes neither count.
+    The MACs per frame change by the same number. int8 changes neither count.
     """
     more = 0
     for path, reduced in config.reduced_linears:
@@ -87,11 +88,11 @@ def low_rank_weights(config: UpstreamConfig) -> int:
 
 
 def gateable_parameters(config: UpstreamConfig, units: Units) -> Tensor:
-    """Count parameters with ``units`` in place of ``config``'s own, but for WavLM's position bias; all layers dense.
+    """Count parameters with ``units`` in place of ``config``'s own, without WavLM's position bias, all layers dense.
 
     Args:
-        config: everything but the number of units.
-        units: as `kept_units` returns them, or expectations of them; differentiable.
+        config: shape of everything except the number of units.
+        units: as returned by `kept_units`, or their expected values. Differentiable.
 
     Source: the counting of DPHuBERT's reference implementation.
     """
@@ -129,12 +130,12 @@ def _transformer(units: Units) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def position_bias_parameters(
     config: UpstreamConfig, attention_blocks: Sequence[int] | Tensor, embeddings: Count
 ) -> Count:
-    """Count what WavLM adds: one bias a bucket and head, and a gate in each layer with attention.
+    """Count WavLM's additional parameters: one bias per bucket and head, and a gate in each layer with attention.
 
     Args:
-        config: everything but how much of it is there.
-        attention_blocks: 1 where a layer has attention, 0 where not, or the probability that it has.
-        embeddings: 1 where the model has the biases, 0 where not, or the probability that it has.
+        config: shape of the model, apart from which attention blocks and embeddings it has.
+        attention_blocks: for each layer, 1 with attention, 0 without, or the probability of having it.
+        embeddings: 1 if the model has the biases, 0 if not, or the probability of having them.
     """
     if config.relative_position is None:
         return 0
@@ -146,8 +147,8 @@ def position_bias_parameters(
 def count_macs(config: UpstreamConfig, num_samples: int) -> int:
     """Count the MACs of matrix products and convolutions for one utterance (the plain count).
 
-    Norms, activations, additions, softmax and biases are free, as they are for SUPERB's profiler. A product of int8
-    numbers counts like one of floating-point numbers.
+    Norms, activations, additions, softmax and biases are free, as in SUPERB's profiler. An int8 product counts as
+    much as a floating-point one.
     """
     return _count_macs(config, [num_samples])
 
@@ -158,13 +159,13 @@ def macs_of_units(
     embeddings: Count,
     lengths: Sequence[int] = ALL_SUPERB_LENGTHS,
 ) -> Tensor:
-    """Count MACs as `count_macs` does, with ``units`` in place of ``config``'s own, and all linear layers dense.
+    """Count MACs like `count_macs`, with ``units`` in place of ``config``'s own. All linear layers are dense.
 
     Args:
-        config: everything but the number of units.
-        units: as `kept_units` returns them, or expectations of them; differentiable.
-        embeddings: as `position_bias_parameters` takes it.
-        lengths: samples of each utterance; their MACs are added up.
+        config: shape of everything except the number of units.
+        units: as returned by `kept_units`, or their expected values. Differentiable.
+        embeddings: see `position_bias_parameters`.
+        lengths: samples of each utterance. Returns the sum over all of them.
     """
     channels, inputs = _channels(units)
     frames, multiplied = list(lengths), []
@@ -173,7 +174,7 @@ def macs_of_units(
         multiplied.append(sum(frames) * conv.kernel)
     num_frames, num_scores = sum(frames), sum(count**2 for count in frames)
     macs = (channels.new_tensor(multiplied) * inputs * channels).sum() + num_frames * config.dim * channels[-1]
-    # An even kernel computes one frame an utterance that is then cut off.
+    # An even kernel computes one frame too many per utterance, which is then cut off.
     positional_frames = num_frames + len(frames) * ((config.positional_kernel + 1) % 2)
     macs = macs + positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel
     bias_gate = num_frames * config.dim * WAVLM_GATE_WIDTH * embeddings
@@ -184,7 +185,7 @@ def macs_of_units(
 
 
 def count_superb_macs(config: UpstreamConfig) -> int:
-    """Count MACs over SUPERB's 32 utterances, plainly."""
+    """Count MACs over SUPERB's 32 utterances (the plain count)."""
     return _count_macs(config, ALL_SUPERB_LENGTHS)
 
 
@@ -194,13 +195,13 @@ def _count_macs(config: UpstreamConfig, lengths: Sequence[int]) -> int:
 
 
 def superb_macs(config: UpstreamConfig) -> SuperbMacs:
-    """Count MACs over SUPERB's 32 utterances, plainly and as its official profiler does.
+    """Count MACs over SUPERB's 32 utterances, by the plain count and by that of its official profiler.
 
-    The profiler takes fused attention for ``4 * frames * dim + 4 * heads * frames ** 2`` operations more than
-    its matrix products; 3 instead of the second 4 where attention has no dropout. The published pre-norm models
-    (Large) were trained without dropout, the post-norm ones (Base) with it, and this decides here:
-    ``config.dropout`` does not, as the formats of checkpoints disagree on it. A pruned model is counted by the
-    same rule with the heads and attention blocks that it keeps, as fused attention would be.
+    For fused attention, the profiler adds ``4 * frames * dim + 4 * heads * frames ** 2`` operations to its matrix
+    products. Without attention dropout, the second 4 is a 3. The published pre-norm models
+    (Large) were trained without dropout, the post-norm ones (Base) with it, so the norm decides here.
+    ``config.dropout`` does not decide, because checkpoint formats disagree on it. A pruned model is counted by the
+    same rule, with its kept heads and attention blocks, as if attention were fused.
 
     Source: the profiler named at `SUPERB_LENGTHS`; fairseq's pre-training recipes for the dropout.
     """

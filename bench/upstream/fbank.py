@@ -1,4 +1,4 @@
-"""The baseline that every upstream must beat: log mel filter banks with their deltas, no parameters."""
+"""The baseline that every upstream must beat: log mel filter banks with their deltas. It has no parameters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FRAME_SHIFT = 160
 NUM_MEL_BINS = 80
 DELTA_WINDOW = 5
 NUM_SPECTRUM_BINS = 257
-"""Of the Fourier transform of a window, padded to 512 samples."""
+"""Bins of the Fourier transform of one window, padded to 512 samples."""
 
 
 class FbankUpstream(nn.Module):
-    """Filter banks in an upstream's place: one hidden state, a frame each 10 ms.
+    """Filter banks in place of an upstream: one hidden state, with one frame every 10 ms.
 
     80 log mel bands of 25 ms windows, with their first and second differences. Utterances are not normalised: their
-    mean would be zero, and a mean-pooling head would see nothing.
+    mean would be zero, so a mean-pooling head would get no signal.
 
     Source: s3prl's upstream ``fbank_no_cmvn``.
     """
@@ -35,10 +35,10 @@ class FbankUpstream(nn.Module):
 
         Args:
             waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
-            lengths: (batch,) valid samples of each utterance; all of them by default.
+            lengths: (batch,) valid samples of each utterance. Default: all samples.
 
         Returns:
-            One tensor (batch, frames, 240), zero where an utterance has ended, and the valid frames of each (batch,).
+            One tensor (batch, frames, 240), zero after the end of an utterance, and the valid frames of each (batch,).
 
         Raises:
             ValueError: an utterance is too short for a single frame (400 samples).
@@ -53,22 +53,22 @@ class FbankUpstream(nn.Module):
         return [pad_sequence(features, batch_first=True)], self.frame_lengths(lengths)
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Count the frames of utterances of ``lengths`` samples, (batch,) each."""
+        """Map lengths in samples (batch,) to lengths in frames (batch,)."""
         return ((lengths - FRAME_LENGTH).div(FRAME_SHIFT, rounding_mode="floor") + 1).clamp(min=0)
 
 
 def count_fbank_macs(num_samples: int) -> int:
-    """Count the MACs of filter banks by the rules of models: matrix products and convolutions alone.
+    """Count the MACs of filter banks like those of models: only matrix products and convolutions.
 
-    They are the mel filters on the power spectrum and the two convolutions of the differences. The Fourier transform
-    and the logarithm are free, as they are for SUPERB's profiler.
+    These are the mel filters on the power spectrum and the two convolutions of the differences. The Fourier transform
+    and the logarithm are free, as in SUPERB's profiler.
     """
     num_frames = max((num_samples - FRAME_LENGTH) // FRAME_SHIFT + 1, 0)
     return num_frames * NUM_MEL_BINS * (NUM_SPECTRUM_BINS + 2 * DELTA_WINDOW)
 
 
 def superb_fbank_macs() -> SuperbMacs:
-    """Count the MACs of filter banks over SUPERB's 32 utterances; the profiler's count is the plain one here."""
+    """Count the MACs of filter banks over SUPERB's 32 utterances. The profiler's count equals the plain one here."""
     buckets = {
         bucket: sum(count_fbank_macs(length) for length in lengths) for bucket, lengths in SUPERB_LENGTHS.items()
     }
@@ -78,7 +78,7 @@ def superb_fbank_macs() -> SuperbMacs:
 
 def _filter_banks(waveform: Tensor) -> Tensor:
     """Map (samples,) to (frames, 240)."""
-    # Counting costs and converting models must work where torchaudio does not.
+    # Imported here so that counting costs and converting models work without torchaudio.
     from torchaudio.compliance import kaldi
     from torchaudio.functional import compute_deltas
 

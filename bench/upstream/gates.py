@@ -1,4 +1,4 @@
-"""Hard-concrete gates that attach to an upstream from outside; the model itself has no pruning code.
+"""Hard-concrete gates that attach to an upstream from outside. The model itself has no pruning code.
 
 Source: Louizos et al., L0 regularization (arXiv 1712.01312) section 2.2; DPHuBERT (arXiv 2305.17651)
 section 3.3, and its reference implementation for the constants and the deterministic mask.
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 __all__ = ["UNITS", "Gates", "HardConcrete"]
 
 INITIAL_CLOSED = {"conv": 0.01, "head": 0.01, "interm": 0.5, "attlayer": 0.01, "ffnlayer": 0.01}
-"""How closed new gates are, in (0, 1); the reference implementation starts feed-forward units halfway."""
+"""How closed new gates are, in (0, 1). The reference implementation starts feed-forward units half closed."""
 INITIAL_NOISE_STD = 0.01
 
 TEMPERATURE = 2 / 3
 STRETCH = 0.1
 NOISE_MARGIN = 1e-6
 HARDENED_SLOPE = 0.8
-"""Sharpens what the deterministic mask keeps; a constant of the reference implementation."""
+"""Sharpens the kept entries of the deterministic mask. A constant of the reference implementation."""
 
 
 def open_probability(log_alpha: Tensor) -> Tensor:
-    """Return the probabilities that entries of a sample are not zero, of the shape of ``log_alpha``."""
+    """Return the probability that each entry of a sample is non-zero, with the shape of ``log_alpha``."""
     return torch.sigmoid(log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH)))
 
 
 def log_closed_probability(log_alpha: Tensor) -> Tensor:
-    """Return the logarithms of the probabilities that entries of a sample are zero, of the shape of ``log_alpha``."""
+    """Return the log-probability that each entry of a sample is zero, with the shape of ``log_alpha``."""
     return F.logsigmoid(TEMPERATURE * math.log(STRETCH / (1 + STRETCH)) - log_alpha)
 
 
@@ -62,7 +62,7 @@ class HardConcrete(nn.Module):
         return self.sample(torch.empty_like(self.log_alpha).uniform_(NOISE_MARGIN, 1 - NOISE_MARGIN))
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Return the mask (size,) that uniform noise (size,) in (0, 1) leads to."""
+        """Return the mask (size,) for uniform noise (size,) in (0, 1)."""
         concrete = torch.sigmoid((noise.logit() + self.log_alpha) / TEMPERATURE)
         return (concrete * (1 + 2 * STRETCH) - STRETCH).clamp(0.0, 1.0)
 
@@ -71,28 +71,28 @@ class HardConcrete(nn.Module):
         return open_probability(self.log_alpha).sum()
 
     def hardened(self) -> Tensor:
-        """Return the deterministic mask (size,): as many zeros as are expected, the others soft.
+        """Return the deterministic mask (size,): the expected number of entries is zero, the others are soft.
 
-        It follows ``log_alpha`` at every call, and gradients flow through it.
+        It is computed from ``log_alpha`` at every call, and gradients flow through it.
         """
         soft = torch.sigmoid(self.log_alpha / TEMPERATURE * HARDENED_SLOPE)
-        # `round` goes half to even, as the reference implementation does.
+        # `round` rounds half to even, like the reference implementation.
         num_zeros = round(soft.numel() - self.expected_open().item())
         return soft.index_fill(0, soft.topk(num_zeros, largest=False).indices, 0.0)
 
 
 class ChannelGate(HardConcrete):
-    """A convolution's gate: where all its channels would close, the one with the highest ``log_alpha`` stays open.
+    """A convolution's gate. If all channels would close, the one with the highest ``log_alpha`` stays open.
 
-    The reference implementation lets the signal vanish in training, and refuses such a convolution when it prunes.
+    The reference implementation lets the signal vanish in training, and refuses to prune such a convolution.
     """
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Return a mask (size,) as `HardConcrete.sample` does, with a channel open."""
+        """Return a mask (size,) like `HardConcrete.sample`, with at least one open channel."""
         return self._with_a_channel(super().sample(noise))
 
     def hardened(self) -> Tensor:
-        """Return a mask (size,) as `HardConcrete.hardened` does, with a channel open."""
+        """Return a mask (size,) like `HardConcrete.hardened`, with at least one open channel."""
         return self._with_a_channel(super().hardened())
 
     def _with_a_channel(self, mask: Tensor) -> Tensor:
@@ -103,16 +103,16 @@ class ChannelGate(HardConcrete):
 class Gates(nn.ModuleDict):
     """The gates of one upstream, keyed ``<unit>/<layer index>``: ``conv/0``, ``head/3``.
 
-    Hooks tie them to that very model, so do not `copy.deepcopy` a model with gates attached: build gates for
-    the copy and load their ``state_dict``. The model's parameters and the gates' stay apart, and so do their
-    training modes.
+    Hooks tie the gates to this model object, so do not `copy.deepcopy` a model with attached gates: build gates for
+    the copy and load their ``state_dict``. The gates have their own parameters and training mode, separate from the
+    model's.
     """
 
     def __init__(self, model: UpstreamModel, units: Collection[str]) -> None:
-        """Create the gates of ``units`` wherever ``model`` still has such units; `attach` puts them to work.
+        """Create gates of ``units`` wherever ``model`` still has such units. Call `attach` to activate them.
 
         Raises:
-            UserError: a unit is none of `cost.UNITS`.
+            UserError: a unit is not in `cost.UNITS`.
         """
         unknown = sorted(set(units) - set(UNITS))
         if unknown:
@@ -125,25 +125,25 @@ class Gates(nn.ModuleDict):
                 if unit in units and count
             }
         )
-        # A tuple hides the model from `nn.Module`, or it would become a part of the gates and of their state.
+        # The tuple hides the model from `nn.Module`. Otherwise it would become a submodule and part of the state.
         self._gated = (model,)
         self._hooks: list[RemovableHandle | _OtherForward] = []
 
     @property
     def shape(self) -> UpstreamConfig:
-        """Of the model that the gates belong to."""
+        """Shape of the gated model."""
         return self._gated[0].config
 
     def attach(self) -> None:
-        """Let every forward pass of the model go through the gates, with one mask a gate and pass.
+        """Apply the gates in every forward pass of the model, with one mask per gate and pass.
 
-        Under autocast masks stay float32, and so do the weights and activations that they scale, until they are used.
+        Under autocast, masks and the weights and activations that they scale stay float32 until they are used.
         """
         self.detach()
         self._hooks = [_attach(self._gated[0], key, gate) for key, gate in self._gates()]
 
     def detach(self) -> None:
-        """Leave the model as it was before `attach`."""
+        """Restore the model to its state before `attach`."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -161,16 +161,16 @@ class Gates(nn.ModuleDict):
         return gateable_parameters(self.shape, units)
 
     def expected_structure(self, *, keep_position_bias: bool) -> tuple[dict[str, Tensor], Count]:
-        """Return what a pruned model is expected to have, blocks gone with their last unit being gone as a whole.
+        """Return the expected structure of the pruned model. A block that loses all its units is removed entirely.
 
-        Where every gate is certain, this is what `pruning.pruned_config` leads to.
+        If every gate is certain, this equals the structure of `pruning.pruned_config`.
 
         Args:
-            keep_position_bias: as `pruning.prune` takes it.
+            keep_position_bias: see `pruning.prune`.
 
         Returns:
-            The units, as `cost.kept_units` counts them (heads and feed-forward units on condition that some are left),
-            and the probability that WavLM's position bias is left: differentiable where gates decide.
+            The units, as in `cost.kept_units` (heads and feed-forward units given that at least one remains), and the
+            probability that WavLM's position bias remains. Differentiable where gates decide.
         """
         log_alphas = self._log_alphas()
         opened = self._sums(open_probability(log_alphas))
@@ -197,11 +197,11 @@ class Gates(nn.ModuleDict):
         return 1 - (1 - attention_blocks).prod()
 
     def _log_alphas(self) -> Tensor:
-        """Return the entries of all gates in one vector, of which the size is expected in a few operations."""
+        """Return the entries of all gates as one vector, so that the expected size takes only a few operations."""
         return torch.cat([gate.log_alpha for _, gate in self._gates()]) if len(self) else torch.zeros(0)
 
     def _sums(self, entries: Tensor) -> dict[str, Tensor]:
-        """Add up, over each gate, what belongs to its entries: (gates of the unit,) by unit."""
+        """Sum values per entry over each gate. Returns (gates of the unit,) by unit."""
         parts = torch.split(entries, [gate.log_alpha.numel() for _, gate in self._gates()])
         sums: dict[str, list[Tensor]] = {unit: [] for unit in UNITS}
         for key, part in zip(self, parts, strict=True):
@@ -209,13 +209,13 @@ class Gates(nn.ModuleDict):
         return {unit: torch.stack(parts) if parts else entries.new_zeros(0) for unit, parts in sums.items()}
 
     def _over_layers(self, unit: str, of_gates: Tensor, others: Sequence[int]) -> Tensor:
-        """Put what gates of a unit tell, and what layers without a gate have, into the order of the layers."""
+        """Combine values of gated layers and of layers without a gate, in layer order."""
         indices = [int(key.removeprefix(f"{unit}/")) for key in self if key.startswith(f"{unit}/")]
         layers = torch.tensor(indices, dtype=torch.long, device=of_gates.device)
         return of_gates.new_tensor(others).index_copy(0, layers, of_gates)
 
     def hardened_masks(self) -> dict[str, Tensor]:
-        """Return every gate's deterministic mask, without gradients: what `pruning.prune` takes."""
+        """Return every gate's deterministic mask without gradients, as `pruning.prune` takes them."""
         with torch.no_grad():
             return {key: gate.hardened() for key, gate in self._gates()}
 
@@ -224,7 +224,7 @@ class Gates(nn.ModuleDict):
 
 
 class _OtherForward:
-    """A module's forward pass replaced by another, until `remove`, as hooks do it."""
+    """Replaces a module's forward pass until `remove` is called, like a hook."""
 
     def __init__(self, module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
         self._module = module
@@ -237,7 +237,7 @@ class _OtherForward:
 def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHandle | _OtherForward:
     """Let a gate scale its units.
 
-    Where a linear map reads them it scales the map's weights, of which there are fewer than activations.
+    If a linear map reads the units, the gate scales its weights, because there are fewer weights than activations.
     """
     unit, index = key.split("/")
     if unit == "conv":
@@ -257,7 +257,7 @@ def _attach_to_convolution(
     extractor: FeatureExtractor, index: int, gate: HardConcrete
 ) -> RemovableHandle | _OtherForward:
     if index + 1 == len(extractor.conv_layers):
-        # A LayerNorm reads the last one.
+        # The last convolution is read by a LayerNorm, so its gate scales the output instead.
         return extractor.conv_layers[index].register_forward_hook(_scale_output(lambda: gate()[:, None]))
     reader = cast("ConvLayer", extractor.conv_layers[index + 1]).conv
 

@@ -1,4 +1,4 @@
-"""A model without the cost of random weights, for whoever fills them all anyway."""
+"""Builds models without random weights, for callers that fill in all weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.upstream.model import UpstreamModel
 
 
 class _SkipInitialisation(TorchFunctionMode):
-    """Leave parameters uninitialised: it saves the seconds that random numbers take, and the caller's generator."""
+    """Leaves parameters uninitialised. This saves seconds of random numbers and keeps the caller's random state."""
 
     def __torch_function__(
         self,
@@ -27,6 +27,6 @@ class _SkipInitialisation(TorchFunctionMode):
 
 
 def uninitialised(config: UpstreamConfig) -> UpstreamModel:
-    """Build a model whose parameters hold whatever the memory held; the caller fills every one of them."""
+    """Build a model with uninitialised parameters. The caller must fill in every one of them."""
     with _SkipInitialisation():
         return UpstreamModel(config)

@@ -1,6 +1,6 @@
-"""HuBERT, wav2vec 2.0 and WavLM as one network, read from top to bottom.
+"""HuBERT, wav2vec 2.0 and WavLM as one network. Read it from top to bottom.
 
-Letters in shape comments: B utterances of a batch, T frames, C channels of a convolution, D the model's ``dim``.
+Letters in shape comments: B utterances in a batch, T frames, C channels of a convolution, D the model's ``dim``.
 
 Source: wav2vec 2.0 (arXiv 2006.11477) section 2; HuBERT (arXiv 2106.07447) section II; WavLM (arXiv 2110.13900).
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class UpstreamModel(nn.Module):
-    """A speech upstream whose every size is data.
+    """A speech upstream whose sizes are all given by data.
 
-    Modules bear the names that Hugging Face's checkpoints use, where those have one.
+    Modules have the names of Hugging Face's checkpoints where those exist.
     """
 
     def __init__(self, config: UpstreamConfig) -> None:
@@ -51,7 +51,7 @@ class UpstreamModel(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Transformer layers."""
+        """Number of transformer layers."""
         return self.config.num_layers
 
     @property
@@ -62,11 +62,11 @@ class UpstreamModel(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Compute SUPERB's hidden states.
 
-        State 0 is what enters the first transformer layer; the last has the final LayerNorm of a pre-norm model.
+        State 0 is the input of the first transformer layer. A pre-norm model applies its final LayerNorm to the last.
 
         Args:
             waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
-            lengths: (batch,) valid samples of each utterance; all of them by default.
+            lengths: (batch,) valid samples of each utterance. Default: all samples.
 
         Returns:
             ``num_layers + 1`` tensors (batch, frames, dim), and the valid frames of each utterance (batch,).
@@ -78,9 +78,9 @@ class UpstreamModel(nn.Module):
         return self.contextualise(self.project(features, frame_lengths), frame_lengths), frame_lengths
 
     def distillation_states(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Compute DPHuBERT's hidden states: arguments and shapes as in `forward`.
+        """Compute DPHuBERT's hidden states, with arguments and shapes as in `forward`.
 
-        State 0 is the feature projection, before the positional convolution; the others are the raw residual
+        State 0 is the feature projection, before the positional convolution. The others are the raw residual
         stream, without the final LayerNorm of a pre-norm model.
 
         Source: DPHuBERT (arXiv 2305.17651) section 3.1, and its reference implementation.
@@ -89,20 +89,20 @@ class UpstreamModel(nn.Module):
         return self.distillation_states_of(features, frame_lengths), frame_lengths
 
     def distillation_states_of(self, features: Tensor, frame_lengths: Tensor) -> list[Tensor]:
-        """Compute the states of `distillation_states` from what `extract` returns."""
+        """Compute the states of `distillation_states` from the output of `extract`."""
         projected = self.project(features, frame_lengths)
         return [projected, *self._transform(projected, frame_lengths)[1:]]
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Count the frames of utterances of ``lengths`` samples, (batch,) each."""
+        """Map lengths in samples (batch,) to lengths in frames (batch,)."""
         for layer in self.config.conv_layers:
             lengths = ((lengths - layer.kernel).div(layer.stride, rounding_mode="floor") + 1).clamp(min=0)
         return lengths
 
     def extract(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Compute the extractor's features (batch, frames, channels): the first of the three steps of `forward`.
+        """Compute the extractor's features (batch, frames, channels), the first of the three steps of `forward`.
 
-        Arguments, frame lengths and errors are those of `forward`.
+        Arguments, frame lengths and errors are as in `forward`.
         """
         if lengths is None:
             lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
@@ -115,9 +115,9 @@ class UpstreamModel(nn.Module):
         return features, frame_lengths
 
     def project(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
-        """Project features to the transformer's width, (batch, frames, dim): the second step, zero in the padding.
+        """Project features to (batch, frames, dim), the second step of `forward`. Padding is zero.
 
-        What masks frames, as masked prediction does, replaces them in the result.
+        Masked prediction replaces frames of this result.
         """
         projected: Tensor = self.feature_projection(features)  # (B, T, D)
         mask = valid_frames(frame_lengths, projected.shape[1])
@@ -126,7 +126,7 @@ class UpstreamModel(nn.Module):
         return projected
 
     def contextualise(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
-        """Compute SUPERB's hidden states of projected features: the last step of `forward`."""
+        """Compute SUPERB's hidden states of projected features, the last step of `forward`."""
         states = self._transform(projected, frame_lengths)
         if self.config.layer_norm_first:
             states[-1] = self.layer_norm(states[-1])
@@ -162,7 +162,7 @@ def normalized(waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 
 def valid_frames(frame_lengths: Tensor, num_frames: int) -> Tensor | None:
-    """Mark valid frames, (batch, num_frames) bool; None where all are, for which kernels are faster."""
+    """Mark valid frames, (batch, num_frames) bool. None if all frames are valid, because kernels are then faster."""
     if frame_lengths.device.type == "meta" or int(frame_lengths.min()) >= num_frames:
         return None
     return torch.arange(num_frames, device=frame_lengths.device) < frame_lengths[:, None]
@@ -180,7 +180,7 @@ class FeatureExtractor(nn.Module):
             ConvLayer(inputs[index], shape, config, is_first=index == 0)
             for index, shape in enumerate(config.conv_layers)
         )
-        # The last convolution's gates cannot be folded into a neighbour's weights: a LayerNorm follows.
+        # A LayerNorm follows the last convolution, so its gates cannot be folded into a neighbour's weights.
         self.register_buffer("channel_scale", torch.ones(inputs[-1]))
 
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class FeatureExtractor(nn.Module):
 
 
 class ConvLayer(nn.Module):
-    """Convolution, normalisation where the model type has one, GELU."""
+    """Convolution, normalisation if the model type has one, and GELU."""
 
     def __init__(self, in_channels: int, shape: ConvLayerShape, config: UpstreamConfig, *, is_first: bool) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class FeatureProjection(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A wide grouped convolution, weight-normalised over the kernel, in place of position embeddings."""
+    """A wide grouped convolution in place of position embeddings, weight-normalised over the kernel."""
 
     def __init__(self, config: UpstreamConfig) -> None:
         super().__init__()
@@ -243,13 +243,13 @@ class PositionalConvolution(nn.Module):
         """Map (batch, frames, dim) to the same shape."""
         frames = hidden.shape[1]
         convolved = self._convolved(hidden.transpose(1, 2))
-        # An even kernel yields one frame too many.
+        # An even kernel gives one frame too many.
         return F.gelu(convolved[:, :, :frames]).transpose(1, 2)
 
     def _convolved(self, hidden: Tensor) -> Tensor:
         convolved: Tensor
         if hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # In bf16, oneDNN gets even kernels with few channels a group wrong on some CPUs, without a word.
+            # In bf16, oneDNN silently gives wrong results on some CPUs for even kernels with few channels per group.
             with torch.autocast("cpu", enabled=False):
                 convolved = self.conv(hidden.float())
         else:
@@ -258,7 +258,7 @@ class PositionalConvolution(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and feed-forward, each on a residual branch, either of them possibly absent."""
+    """Attention and feed-forward blocks, each on a residual branch. Either may be absent."""
 
     def __init__(self, config: UpstreamConfig, shape: TransformerLayerShape) -> None:
         super().__init__()
@@ -270,7 +270,7 @@ class TransformerLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
 
     def forward(self, hidden: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor:
-        """Map (batch, frames, dim) to the same shape; masks as in `SelfAttention`."""
+        """Map (batch, frames, dim) to the same shape. For the masks see `SelfAttention`."""
         if self.attention is not None:
             normed = self.layer_norm(hidden) if self.layer_norm_first else hidden
             hidden = hidden + self.dropout(self.attention(normed, key_mask, position_bias))

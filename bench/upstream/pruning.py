@@ -1,10 +1,10 @@
-"""Structural pruning: an ordinary smaller model from a model and the masks of its gates.
+"""Structural pruning: builds an ordinary smaller model from a model and the masks of its gates.
 
-Masks are soft where they are not zero. What they keep is selected, and their values are multiplied into the
-weights that read the units, so that pruning heads, feed-forward units and blocks leaves the function as it was.
-Pruning channels of a convolution changes it, as the normalisation that follows then sees the kept channels alone;
-so does dropping a block whose units are all masked, as its output bias goes too, unless it is kept. DPHuBERT's second
-distillation stage repairs both.
+Non-zero mask values may be soft. Pruning keeps these units and multiplies the values into the weights that read
+them, so pruning heads, feed-forward units and blocks does not change the model's function. Two cases do change it.
+Pruning a convolution's channels does, because the following normalisation then covers only the kept channels.
+Dropping a block whose units are all masked does too, because its output bias is dropped unless ``keep_output_bias``
+is set. DPHuBERT's second distillation stage repairs both.
 
 Source: DPHuBERT (arXiv 2305.17651) section 3.3, and its reference implementation for the weights that take masks.
 """
@@ -33,17 +33,17 @@ _FEED_FORWARD_BIAS = "layers.{}.feed_forward.output_dense.bias"
 def pruned_config(
     config: UpstreamConfig, masks: Mapping[str, Tensor], *, keep_position_bias: bool = True
 ) -> UpstreamConfig:
-    """Return the shape that pruning by ``masks`` leads to, without touching any weight.
+    """Return the shape that pruning by ``masks`` gives, without touching any weight.
 
     Args:
-        config: of the model to prune, itself pruned or not.
-        masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`; what is not zero (or False) is kept. Units
-            without a mask are kept whole.
-        keep_position_bias: as in `prune`.
+        config: shape of the model to prune, which may be pruned already.
+        masks: keyed ``<unit>/<layer index>`` as in `gates.Gates`. Non-zero (or True) entries are kept. Units without
+            a mask are kept whole.
+        keep_position_bias: see `prune`.
 
     Raises:
         UserError: a convolution would keep no channel.
-        ValueError: a mask has no place in ``config`` or another size, or linear layers are reduced.
+        ValueError: a mask has another size or no counterpart in ``config``, or linear layers are reduced.
     """
     _check_masks(config, masks)
     kept = {key: mask.nonzero().flatten().tolist() for key, mask in masks.items()}
@@ -65,21 +65,22 @@ def prune(
     keep_position_bias: bool = True,
     keep_output_bias: bool = False,
 ) -> UpstreamModel:
-    """Return a new, smaller model in which ``masks`` are part of the weights; ``model`` stays as it is.
+    """Return a new, smaller model whose weights include ``masks``. ``model`` is not changed.
 
     Args:
-        model: any upstream, itself pruned or not; gates attached to it play no part.
-        masks: as in `pruned_config`, with the soft values to be multiplied into the weights.
+        model: any upstream, which may be pruned already. Gates attached to it are ignored.
+        masks: as in `pruned_config`. Soft values are multiplied into the weights.
         keep_position_bias: whether WavLM's relative position bias stays while any layer has attention. Otherwise it
-            goes with layer 0's, as in DPHuBERT's reference implementation, where it belongs to that layer.
-        keep_output_bias: whether the output bias of a block that goes with its last unit is added to the bias of what
-            feeds the residual stream before it. All hidden states are then those of the masked model, but for the
-            constant in a block's input where another layer feeds it; of a pre-norm model whose first blocks all go, it
-            is lost. Otherwise it goes too, as in DPHuBERT's reference implementation.
+            is removed with layer 0's attention, as in DPHuBERT's reference implementation, where it belongs to that
+            layer.
+        keep_output_bias: whether the output bias of a removed block is added to the previous bias of the residual
+            stream. All hidden states then equal those of the masked model, except for the constant in a block's input
+            if another layer feeds it. If all first blocks of a pre-norm model are removed, this bias is lost. False
+            removes the bias too, as in DPHuBERT's reference implementation.
 
     Raises:
         UserError: a convolution would keep no channel.
-        ValueError: a mask has no place in ``model`` or another size.
+        ValueError: a mask has another size or no counterpart in ``model``.
     """
     config = pruned_config(model.config, masks, keep_position_bias=keep_position_bias)
     if _has_bias(model.config) and not _has_bias(config) and any(layer.heads for layer in config.layers):
@@ -151,7 +152,7 @@ def _prune_conv(state: _State, index: int, mask: Tensor, *, is_last: bool) -> No
         _select(state, reader, kept, dim=1)
         state[reader] = state[reader] * mask[kept][:, None]
         return
-    # A LayerNorm reads the last convolution, so that its mask has no weight to go into.
+    # A LayerNorm reads the last convolution, so there is no weight to multiply its mask into.
     _select(state, "feature_extractor.channel_scale", kept)
     state["feature_extractor.channel_scale"] = state["feature_extractor.channel_scale"] * mask[kept]
     _select(state, "feature_projection.layer_norm.weight", kept)
@@ -162,7 +163,7 @@ def _prune_conv(state: _State, index: int, mask: Tensor, *, is_last: bool) -> No
 def _keep_output_bias(
     state: _State, config: UpstreamConfig, index: int, block: str, masks: Mapping[str, Tensor]
 ) -> None:
-    """Add the output bias of a block that is lost to the bias before it."""
+    """Add the output bias of a removed block to the previous bias."""
     shape = config.layers[index]
     is_kept, key = (shape.heads, _ATTENTION_BIAS) if block == "attlayer" else (shape.feed_forward, _FEED_FORWARD_BIAS)
     lost, before = state.get(key.format(index)), _bias_before(config, index, block)
@@ -171,7 +172,7 @@ def _keep_output_bias(
 
 
 def _bias_before(config: UpstreamConfig, index: int, block: str) -> str | None:
-    """Name the last bias added to the residual stream before a block, if there is one."""
+    """Name the last bias added to the residual stream before a block. None if there is none."""
     if not config.layer_norm_first:
         if block == "ffnlayer":
             return f"layers.{index}.layer_norm.bias"
@@ -214,7 +215,7 @@ def _prune_feed_forward(state: _State, index: int, masks: Mapping[str, Tensor], 
 
 
 def _select(state: _State, key: str, kept: Tensor, dim: int = 0) -> None:
-    """Keep some rows or columns of a weight, where the model type has that weight."""
+    """Keep some rows or columns of a weight, if the model type has that weight."""
     if key in state:
         state[key] = state[key].index_select(dim, kept)
 

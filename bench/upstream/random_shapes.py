@@ -34,9 +34,9 @@ SEED = 0
 
 
 def random_model(config: UpstreamConfig, seed: int = SEED) -> UpstreamModel:
-    """Build a model whose weights are random but the same for the same seed, in evaluation mode.
+    """Build a model with random weights in evaluation mode. The same seed gives the same weights.
 
-    The caller's random state stays as it was.
+    The caller's random state is not changed.
 
     Source: initialisation of wav2vec 2.0's original implementation: convolutions by Kaiming's normal distribution,
     linear layers by N(0, 0.02), biases zero, the positional convolution by its fan-in.
@@ -55,6 +55,6 @@ def random_model(config: UpstreamConfig, seed: int = SEED) -> UpstreamModel:
             nn.init.zeros_(module.bias)
     std = 2 / math.sqrt(config.positional_kernel * config.dim)
     with torch.no_grad():
-        # Assigning goes through the weight norm, which takes direction and length apart.
+        # Assigning goes through the weight norm, which splits the weight into direction and length.
         positional.weight = torch.empty_like(positional.weight).normal_(std=std, generator=generator)
     return model.eval()

@@ -1,4 +1,4 @@
-"""Linear layers in another form than one dense float32 weight: low-rank, int8, or both."""
+"""Linear layers that are not one dense float32 weight: low-rank, int8, or both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.upstream.config import ReducedLinear, UpstreamConfig
 
 
 class LowRankLinear(nn.Module):
-    """Two linear layers in place of one, with fewer features between them than would make all of its weights."""
+    """Two linear layers that replace one, with ``rank`` features between them."""
 
     def __init__(self, down: nn.Module, up: nn.Module) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class LowRankLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer with int8 weights, symmetric about zero, that quantises its inputs at every call.
 
-    torch's own kernels multiply: they find one scale and zero point for all inputs of a call, and on x86 use 7 bits of
-    them, without which sums would overflow on processors without VNNI. There is no gradient.
+    It uses torch's own kernels, which choose one scale and zero point for all inputs of a call. On x86 they use 7 bits
+    of the inputs, because sums of 8 bits would overflow on processors without VNNI. There is no gradient.
 
     Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
     (arXiv 1712.05877) section 2; torch's dynamically quantised linear layer for the kernels.
@@ -42,7 +42,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__()
-        # A parameter, so that it counts as one: integers need no gradient to be one.
+        # A parameter, so that it is counted as one. Integer parameters need no gradient.
         self.weight = nn.Parameter(torch.zeros((outputs, inputs), dtype=torch.int8), requires_grad=False)
         self.register_buffer("scale", torch.ones(outputs))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -55,7 +55,7 @@ class Int8Linear(nn.Module):
             return F.linear(inputs, self.weight.to(inputs.dtype), self.bias)
         if self._packed is None:
             self._packed = self._pack()
-        # QNNPACK sums 8 bits without overflow, and would warn of being asked for 7.
+        # QNNPACK sums 8 bits without overflow, and warns when asked for 7.
         uses_7_bits = torch.backends.quantized.engine != "qnnpack"
         outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, uses_7_bits)
         return outputs
@@ -72,22 +72,22 @@ class Int8Linear(nn.Module):
         self._packed = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast, as `torch.nn.Module` does, but to no device that lacks the kernels."""
+        """Move or cast like `torch.nn.Module`, but refuse devices without int8 kernels."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._forget_packed()
         require_int8_kernels(self.weight.device.type)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave packed weights, which are no tensors, out of copies."""
+        """Leave the packed weights out of copies, because they are not tensors."""
         return self.__dict__ | {"_packed": None}
 
 
 def usable_device(model: nn.Module, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """Return the device, or ``cpu`` for a model whose int8 layers run there alone.
+    """Return the device, or ``cpu`` if the model has int8 layers, which run only there.
 
     Raises:
-        UserError: the model has int8 layers, and this build of torch no kernels for them.
+        UserError: the model has int8 layers, and this build of torch has no kernels for them.
     """
     if not any(isinstance(module, Int8Linear) for module in model.modules()):
         return device
@@ -96,10 +96,10 @@ def usable_device(model: nn.Module, device: Literal["cpu", "cuda"]) -> Literal["
 
 
 def require_runnable(shape: UpstreamConfig) -> None:
-    """Refuse a model of a shape that runs on no device here.
+    """Refuse a shape that runs on no device of this machine.
 
     Raises:
-        UserError: it has int8 layers, and this build of torch no kernels for them.
+        UserError: it has int8 layers, and this build of torch has no kernels for them.
     """
     if shape.has_int8:
         require_int8_kernels("cpu")
@@ -109,10 +109,10 @@ def require_int8_kernels(device: str) -> None:
     """Refuse a device on which int8 layers cannot run.
 
     Args:
-        device: type of it; anything runs on ``meta``.
+        device: type of the device. ``meta`` is always accepted.
 
     Raises:
-        UserError: it has no kernels for them.
+        UserError: the device has no kernels for them.
     """
     if device not in ("cpu", "meta"):
         raise UserError(
@@ -127,7 +127,7 @@ def require_int8_kernels(device: str) -> None:
 
 
 def reduced_linear(inputs: int, outputs: int, reduced: ReducedLinear) -> nn.Module:
-    """Build a reduced linear layer with a bias, whose weights are yet to be filled."""
+    """Build a reduced linear layer with a bias. The caller fills in its weights."""
     if reduced.rank is None:
         return _linear(inputs, outputs, reduced, bias=True)
     return LowRankLinear(
@@ -142,13 +142,13 @@ def _linear(inputs: int, outputs: int, reduced: ReducedLinear, *, bias: bool) ->
 
 
 def quantised_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Round a weight (outputs, inputs) to int8, symmetrically by the largest of each output.
+    """Round a weight (outputs, inputs) to int8, symmetrically, with one scale per output from its largest value.
 
     Returns:
-        int8 of the same shape from -127 to 127, and the scale of each output, (outputs,) float32.
+        The int8 weight of the same shape, from -127 to 127, and the scale of each output, (outputs,) float32.
     """
     weight = weight.detach().float()
-    # Of an output of zeros any scale will do.
+    # For an output whose weights are all zero, any scale is right.
     scale = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
     zero_points = torch.zeros_like(scale, dtype=torch.long)
     rounded: Tensor = torch.quantize_per_channel(weight, scale, zero_points, 0, torch.qint8).int_repr()

@@ -1,4 +1,4 @@
-"""Models with reduced linear layers from models with dense ones; the models they come from stay as they are."""
+"""Replaces dense linear layers by reduced ones, in a new model. The original model is not changed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bench.upstream.reduced_linears import quantised_weight
 
 
 def factorised(model: UpstreamModel, factors: Mapping[str, tuple[Tensor, Tensor]]) -> UpstreamModel:
-    """Return a model in which dense linear layers are low-rank ones.
+    """Return a model in which some dense linear layers are low-rank.
 
     Args:
-        model: with any linear layers.
-        factors: of the weights of dense ones, by path of module: (rank, inputs), and (outputs, rank) to be multiplied
-            with it from the left.
+        model: may have any linear layers.
+        factors: for each dense layer, by module path, the two factors of its weight: (rank, inputs) and
+            (outputs, rank). The weight is the second times the first.
     """
     state = model.state_dict()
     for path, (down, up) in factors.items():
@@ -28,11 +28,11 @@ def factorised(model: UpstreamModel, factors: Mapping[str, tuple[Tensor, Tensor]
 
 
 def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
-    """Return, on the CPU, a model in which linear layers, dense or low-rank, have int8 weights.
+    """Return a model on the CPU in which some linear layers, dense or low-rank, have int8 weights.
 
     Args:
-        model: with any linear layers.
-        modules: paths of those in float32 that are to be quantised.
+        model: may have any linear layers.
+        modules: paths of the float32 layers to quantise.
     """
     before = dict(model.config.reduced_linears)
     reduced = {

@@ -23,7 +23,7 @@ from bench.upstream.random_shapes import SHAPES, random_model
 from bench.upstream.reference_names import FBANK, MINI_HUBERT, RANDOM, meanings, spelled_name
 
 HUB = "hub:"
-"""Before a hub id that could be a mistyped path."""
+"""Prefix of a hub id that could be mistaken for a path."""
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
 _FORMS = (
@@ -41,42 +41,42 @@ def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
     """Load any model reference, in evaluation mode.
 
     Args:
-        reference: ``hub:`` and a Hugging Face hub id; or one of, in this order: a suite folder; a Hugging Face folder;
-            a DPHuBERT file, pruned by its gates where it has them; the name of a torchaudio bundle; ``fbank``;
-            ``random:<shape>``; ``mini-hubert``, the embedded teacher; a hub id.
+        reference: ``hub:`` and a Hugging Face hub id; or one of these, tried in this order: a suite folder; a Hugging
+            Face folder; a DPHuBERT file, pruned by its gates if it has any; the name of a torchaudio bundle;
+            ``fbank``; ``random:<shape>``; ``mini-hubert``, the embedded teacher; a hub id.
 
     Raises:
-        UserError: no such model (it suggests the nearest name), or its files are torn, unsafe, of another architecture
-            or hold weights that are not finite.
+        UserError: there is no such model (the error suggests the nearest name), or its files are truncated, unsafe, of
+            another architecture, or have NaN or infinite weights.
     """
     return _find(str(reference)).build()
 
 
 def check_reference(reference: str | Path) -> None:
-    """Refuse a reference that `load_upstream` would refuse, as cheaply as can be, before any long work.
+    """Refuse a reference that `load_upstream` would refuse, before any long work and as cheaply as possible.
 
-    Files are opened, and the names and shapes of their weights compared, without building the model. Models of a hub
-    are downloaded.
+    Files are opened, and the names and shapes of their weights compared, without building the model. Hub models are
+    downloaded.
 
     Raises:
-        UserError: as in `load_upstream`.
+        UserError: see `load_upstream`.
     """
     _find(str(reference)).check()
 
 
 def reference_config(reference: str | Path) -> UpstreamConfig | None:
-    """Tell the shape of a model without building it, and of ``random:`` without making weights; None for ``fbank``.
+    """Return the shape of a model without building it. None for ``fbank``.
 
-    Weights are read where the shape follows from them alone. Models of a hub are downloaded.
+    ``random:`` makes no weights. Weights are read only if the shape depends on them. Hub models are downloaded.
 
     Raises:
-        UserError: no such model, or its files are torn, unsafe or of another architecture.
+        UserError: there is no such model, or its files are truncated, unsafe or of another architecture.
     """
     return _find(str(reference)).shape()
 
 
 def model_name(reference: str | Path) -> str:
-    """Name a model in tables and files: the last part of a path or hub id, of letters, digits and ``._-`` alone."""
+    """Name a model in tables and files: the last part of its path or hub id, with only letters, digits and ``._-``."""
     name = spelled_reference(str(reference))
     path = expanded(name)
     if path.exists():
@@ -88,16 +88,16 @@ def model_name(reference: str | Path) -> str:
 
 
 def spelled_reference(reference: str) -> str:
-    """Return a reference with the name of a model in its own case: ``Hubert_Base`` is ``HUBERT_BASE``.
+    """Return a reference with the model name in its official case: ``Hubert_Base`` becomes ``HUBERT_BASE``.
 
-    What is there as a file or folder stays as it is.
+    A reference to an existing file or folder is not changed.
     """
     name = spelled_name(reference)
     return reference if name == reference or Path(reference).exists() else name
 
 
 def known_references() -> list[tuple[str, str]]:
-    """List the references that have a name of their own, each with a description."""
+    """List the references with fixed names, each with a description."""
     return [
         (MINI_HUBERT, "the embedded teacher: a small HuBERT trained on synthetic speech, with its phones"),
         (FBANK, "log mel filter banks with deltas, the baseline"),
@@ -107,7 +107,7 @@ def known_references() -> list[tuple[str, str]]:
 
 
 class _Found(Protocol):
-    """What a reference leads to, before it is built."""
+    """What a reference points to, before the model is built."""
 
     def check(self) -> None: ...
 
@@ -124,7 +124,7 @@ class _Made:
     config: UpstreamConfig | None = None
 
     def check(self) -> None:
-        """Nothing can be wrong."""
+        """Do nothing: there is no file to check."""
 
     def shape(self) -> UpstreamConfig | None:
         return self.config
@@ -162,10 +162,10 @@ def _find_by_name(reference: str) -> _Found:
 
 
 def _path(reference: str) -> Path:
-    """Read a reference as a path, whether something is there or not.
+    """Read a reference as a path, which need not exist.
 
     Raises:
-        UserError: it can be none: too long, or with characters that no path has.
+        UserError: it cannot be a path, because it is too long or has characters that no path can have.
     """
     try:
         path = expanded(reference)
@@ -190,7 +190,7 @@ def _find_on_hub(repository: str) -> _Found:
 
 
 def _folder_meant(reference: str) -> str | None:
-    """Name the folder here that a reference like a hub id may have meant to be in; None where there is none."""
+    """Name the local folder that a reference in the form of a hub id may have meant. None if there is none."""
     owner = reference.split("/", maxsplit=1)[0]
     if Path(owner).exists():
         return owner

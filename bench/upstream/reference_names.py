@@ -1,4 +1,4 @@
-"""Names of models in any case, and names that could mean several."""
+"""Model names in any case, and names with several possible meanings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PUBLISHED = {
     "wavlm_large": ("WAVLM_LARGE", "microsoft/wavlm-large"),
     "distilhubert": ("ntu-spml/distilhubert",),
 }
-"""Shape to the references of the published weights of this shape: torchaudio's bundle and the hub's id."""
+"""Shape to the references of published weights of this shape: torchaudio's bundle and the hub id."""
 
 
 def spelled_name(name: str) -> str:
-    """Return the name of a model in its own case; what is no such name, or could mean several, stays as it is."""
+    """Return a model name in its official case. Other text and ambiguous names are not changed."""
     if name.lower().startswith(RANDOM):
         shape = name[len(RANDOM) :]
         return RANDOM + (shape.lower() if shape.lower() in SHAPES else shape)
@@ -34,6 +34,6 @@ def spelled_name(name: str) -> str:
 
 
 def meanings(name: str) -> list[str]:
-    """List the references that the bare name of a shape could mean: published weights, then random ones."""
+    """List the references that the bare name of a shape could mean: published weights first, then random ones."""
     shape = name.lower()
     return [*PUBLISHED[shape], RANDOM + shape] if shape in PUBLISHED else []

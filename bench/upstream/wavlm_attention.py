@@ -1,6 +1,6 @@
-"""The one difference of WavLM: self-attention with a gated relative position bias.
+"""WavLM's one difference from HuBERT: self-attention with a gated relative position bias.
 
-Source: WavLM (arXiv 2110.13900) section III-A; the parameters bear the names of the published checkpoints.
+Source: WavLM (arXiv 2110.13900) section III-A. The parameters have the names of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bench.upstream.config import RelativePosition
 
 
 def relative_position_buckets(num_frames: int, shape: RelativePosition, device: torch.device) -> Tensor:
-    """Sort every pair of frames by distance, exactly where near and logarithmically where far.
+    """Assign every pair of frames to a bucket by distance: exact if near, logarithmic if far.
 
     Returns:
-        (num_frames, num_frames) int64: the bucket of key minus query, later keys in the upper half.
+        (num_frames, num_frames) int64: the bucket of key minus query. Later keys are in the upper half.
     """
     position = torch.arange(num_frames, device=device)
     distance = position[None, :] - position[:, None]
@@ -31,7 +31,7 @@ def relative_position_buckets(num_frames: int, shape: RelativePosition, device: 
 
 
 class RelativePositionBias(nn.Module):
-    """One learned bias a bucket and head, shared by all layers (layer 0 owns it in other implementations)."""
+    """One learned bias per bucket and head, shared by all layers (layer 0 owns it in other implementations)."""
 
     def __init__(self, shape: RelativePosition, total_heads: int) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ class RelativePositionBias(nn.Module):
         """Return the bias of every head, (total_heads, num_frames, num_frames)."""
         buckets = relative_position_buckets(num_frames, self.shape, self.embedding.weight.device)
         bias: Tensor = self.embedding(buckets)
-        # Every layer reads it: strided reads would cost more than this one copy.
+        # Every layer reads the bias. Strided reads would cost more than this one copy.
         return bias.permute(2, 0, 1).contiguous()
 
 
 class GatedSelfAttention(SelfAttention):
-    """Self-attention whose position bias each query scales by a gate of its own.
+    """Self-attention in which each query scales the position bias by its own gate.
 
-    Gates are computed for all of the teacher's heads from the layer's whole input, as pruning leaves them alone.
+    Gates are computed for all of the teacher's heads from the layer's whole input: pruning does not remove them.
     """
 
     kept_heads: Tensor
@@ -63,7 +63,7 @@ class GatedSelfAttention(SelfAttention):
         self.keeps_all_heads = len(heads) == total_heads
 
     def scores_bias(self, hidden: Tensor, key_mask: Tensor | None, position_bias: Tensor | None) -> Tensor | None:
-        """Combine padding and the gated position bias into what is added to the attention scores."""
+        """Combine the padding mask and the gated position bias into one bias for the attention scores."""
         if position_bias is None:
             return key_mask
         bias = self._gate(hidden)

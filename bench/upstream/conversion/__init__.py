@@ -1,4 +1,4 @@
-"""Other projects' models as ours: one converter (`weights`), and one module a source that feeds it."""
+"""Converts other projects' models to ours: one converter (`weights`), and one module per source."""
 
 from bench.upstream.conversion.dphubert import read_distillation_projections, read_dphubert
 from bench.upstream.conversion.huggingface import download_from_hub, read_huggingface

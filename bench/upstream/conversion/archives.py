@@ -1,4 +1,4 @@
-"""What ``torch.save`` writes, checked before torch reads it: torch verifies no checksum and trusts every size."""
+"""Checks files of ``torch.save`` before torch reads them: torch verifies no checksum and trusts every size."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.errors import UserError
 logger = logging.getLogger(__name__)
 
 MAX_PICKLE_BYTES = 8_000_000
-"""Of names, shapes and settings, which are read value by value; those of a model of 48 layers take 0.2 MB."""
+"""Pickles hold names, shapes and settings, and are read value by value. Those of a model of 48 layers take 0.2 MB."""
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
-"""What `zipfile` raises for damaged archives, depending on the field that is damaged."""
+"""Errors that `zipfile` raises for damaged archives, depending on which field is damaged."""
 
 
 def check_archive(path: Path) -> None:
@@ -41,7 +41,7 @@ def check_archive(path: Path) -> None:
 
 
 def check_pickle(path: Path) -> None:
-    """Say that a file in torch's format before version 1.6 has no checksum."""
+    """Log that a file in torch's format before version 1.6 has no checksum."""
     logger.info("%s is in torch's old format, which has no checksum: damage to it may go unnoticed", path)
 
 
@@ -51,7 +51,7 @@ def _check_sizes(path: Path, parts: list[zipfile.ZipInfo]) -> None:
             f"Expected a file written by torch.save. {path} is a compressed archive. Unpack it, and name what was "
             "inside."
         )
-    # Parts that overlap make a small file an endless read.
+    # Overlapping parts can make a small file expand to an endless read.
     if sum(part.file_size for part in parts) > path.stat().st_size:
         raise UserError(f"Expected a file written by torch.save. The parts of {path} are larger than it is.")
     largest = max((part.file_size for part in parts if part.filename.endswith(".pkl")), default=0)

@@ -1,4 +1,4 @@
-"""DPHuBERT's checkpoints: published ``.pth`` files, and Lightning's ``.ckpt`` with the gates still in them.
+"""DPHuBERT's checkpoints: published ``.pth`` files, and Lightning's ``.ckpt`` files that still contain the gates.
 
 Source: the file format of DPHuBERT's reference implementation (arXiv 2305.17651).
 """
@@ -111,7 +111,7 @@ class _Config(BaseModel):
         is_wavlm = self.encoder_remaining_heads is not None
         heads = self._heads()
         total_heads = self._total_heads()
-        # A removed block keeps whatever count its other gate says, so that the count alone tells nothing.
+        # A removed block keeps the count of its other gate, so the count alone does not show that it is gone.
         layers = tuple(
             TransformerLayerShape(
                 heads=heads[index] if self.encoder_use_attention[index] else (),
@@ -137,7 +137,7 @@ class _Config(BaseModel):
             "relative_position": {
                 "num_buckets": self.encoder_num_buckets,
                 "max_distance": self.encoder_max_distance,
-                # Its embedding belongs to layer 0's attention there, and goes with it.
+                # There, the embedding belongs to layer 0's attention and is removed with it.
                 "has_embedding": bool(layers[0].heads),
             }
             if is_wavlm
@@ -154,7 +154,7 @@ class _Config(BaseModel):
     def _heads(self) -> tuple[tuple[int, ...], ...]:
         if self.encoder_remaining_heads is not None:
             return self.encoder_remaining_heads
-        # Which heads were kept is lost there, and has no effect without a position bias.
+        # These files do not store which heads were kept. Without a position bias it makes no difference.
         return tuple(tuple(range(count)) for count in self.encoder_num_heads)
 
     def _total_heads(self) -> int:
@@ -164,12 +164,12 @@ class _Config(BaseModel):
 
 
 def read_dphubert(path: Path) -> Checkpoint:
-    """Read a checkpoint of DPHuBERT; one with gates (stage 1) comes with them, and is pruned by them when built.
+    """Read a checkpoint of DPHuBERT. One with gates (stage 1) keeps them, and `Checkpoint.build` prunes by them.
 
-    Its files do not tell wav2vec 2.0 from HuBERT: both count as ``hubert``, whose network they share.
+    The files do not distinguish wav2vec 2.0 from HuBERT. Both are read as ``hubert``, because they share one network.
 
     Raises:
-        UserError: torn, a pickle with code in it, another format or architecture.
+        UserError: truncated, a pickle with code in it, or another format or architecture.
     """
     content = read_torch(path)
     if not isinstance(content.get("state_dict"), Mapping) or not isinstance(content.get("config"), Mapping):
@@ -184,20 +184,20 @@ def read_dphubert(path: Path) -> Checkpoint:
     gates, weights = _gates_apart(_student(only_tensors(content["state_dict"], path)))
     require_finite(gates, path)
     renamed = KEYS.apply(weights, path)
-    # Checkpoints of models that never were pruned may lack it.
+    # Checkpoints of models that were never pruned may lack it.
     renamed.setdefault(CHANNEL_SCALE, ones(config.extractor_conv_layer_config[-1][0]))
     return Checkpoint(validated(UpstreamConfig, config.shape(), path), renamed, str(path), gates)
 
 
 def read_distillation_projections(path: Path) -> dict[str, Tensor]:
-    """Read the linear layers between student and teacher that such a checkpoint keeps, which are no part of it.
+    """Read the linear layers between student and teacher that such a checkpoint stores next to the student.
 
     Returns:
-        ``<index>.weight`` (dim, dim) and ``<index>.bias`` (dim,), one index a distilled layer, in float32. Empty where
-        the checkpoint has none.
+        ``<index>.weight`` (dim, dim) and ``<index>.bias`` (dim,) in float32, with one index per distilled layer. Empty
+        if the checkpoint has none.
 
     Raises:
-        UserError: as in `read_dphubert`.
+        UserError: see `read_dphubert`.
     """
     content = read_torch(path)
     found = content.get("distill_linear_projs")
@@ -210,7 +210,7 @@ def read_distillation_projections(path: Path) -> dict[str, Tensor]:
 
 
 def _student(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the student out of Lightning's state, which also holds the teacher, the projections and the multipliers."""
+    """Extract the student from Lightning's state, which also holds the teacher, the projections and the multipliers."""
     student = {key.removeprefix(_STUDENT): value for key, value in state.items() if key.startswith(_STUDENT)}
     return student or dict(state)
 

@@ -36,7 +36,7 @@ UNREADABLE = (
     RecursionError,
     zipfile.BadZipFile,
 )
-"""What unpickling garbage or half a file raises, depending on where it was cut."""
+"""Errors of unpickling random bytes or a truncated file, depending on where it was cut."""
 
 _PLAIN_TYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -44,11 +44,11 @@ _PLAIN_TYPES = {
 }
 
 _FORBIDDEN = re.compile(r"\bGLOBAL\b|unrecognized function|unsupported class|operand 149")
-"""In torch's refusals to unpickle: anything but tensors and plain values; 149 is the mark of newer pickles of them."""
+"""Marks torch's refusals to unpickle anything but tensors and plain values. 149 is an opcode of newer pickles."""
 
 
 def require_file(path: Path, what: str) -> None:
-    """Refuse what is there but no regular file: reading a pipe may never end.
+    """Refuse a path that exists but is no regular file: reading a pipe may never end.
 
     Raises:
         UserError: a folder, a pipe or a device.
@@ -59,10 +59,10 @@ def require_file(path: Path, what: str) -> None:
 
 
 def validated(model: type[_Settings], content: object, where: object) -> _Settings:
-    """Check what a file says of a model's shape against its typed description.
+    """Validate a file's description of a model's shape.
 
     Raises:
-        UserError: the first field that is wrong, and where.
+        UserError: names the first wrong field, and where it is.
     """
     try:
         return model.model_validate(content)
@@ -79,7 +79,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file, on the CPU.
 
     Raises:
-        UserError: the file is missing, torn, or something else.
+        UserError: the file is missing, truncated, or of another format.
     """
     require_file(path, "weights in the safetensors format")
     try:
@@ -93,11 +93,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_torch(path: Path) -> dict[str, Any]:
-    """Read a file that ``torch.save`` wrote, on the CPU: tensors and plain values alone, never code.
+    """Read a file of ``torch.save`` on the CPU: only tensors and plain values, never code.
 
     Raises:
-        UserError: the file is missing, damaged, of a format that is not PyTorch's, no dictionary, or a pickle that
-            would run code.
+        UserError: the file is missing, damaged, not in PyTorch's format, not a dictionary, or a pickle that would run
+            code.
     """
     if not path.exists():
         raise UserError(f"Expected a checkpoint. Found nothing at {path}. Correct the path.")
@@ -108,7 +108,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     is_archive = zipfile.is_zipfile(path)
     check_archive(path) if is_archive else check_pickle(path)
     try:
-        # Mapped storages are not read before they are used, which makes looking at a file cheap.
+        # Mapped storages are read only when they are used, so inspecting a file is cheap.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except UNREADABLE as error:
         known = recognised_checkpoint(path)
@@ -131,10 +131,10 @@ def read_torch(path: Path) -> dict[str, Any]:
 
 
 def only_tensors(content: object, where: object) -> dict[str, Tensor]:
-    """Check that something read is a state dict.
+    """Return the content if it is a state dict.
 
     Raises:
-        UserError: it holds anything but named tensors, or one that is larger than the numbers stored for it.
+        UserError: it holds anything but named tensors, or a tensor that is larger than its stored data.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"Expected a state dict in {where}. Found a {type(content).__name__}. Save the weights alone.")
@@ -153,10 +153,10 @@ def only_tensors(content: object, where: object) -> dict[str, Tensor]:
 
 
 def require_finite(weights: Mapping[str, Tensor], where: object) -> None:
-    """Refuse weights that are not numbers.
+    """Refuse weights that are NaN or infinite.
 
     Raises:
-        UserError: the first tensor with NaN or infinity.
+        UserError: names the first such tensor.
     """
     for key, value in weights.items():
         if value.is_floating_point() and value.numel() and not _is_finite(value):
@@ -168,7 +168,7 @@ def require_finite(weights: Mapping[str, Tensor], where: object) -> None:
 
 
 def _is_finite(value: Tensor) -> bool:
-    # Both extremes are NaN where any number is; this takes no memory beyond the tensor.
+    # Both extremes are NaN if any value is. This takes no memory beyond the tensor.
     low, high = (value.float() if value.element_size() < 4 else value).aminmax()
     return bool(low.isfinite() and high.isfinite())
 
@@ -187,11 +187,11 @@ def _found(value: object) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    # Other messages than torch's own say little, or advise to switch this safeguard off.
+    # Other messages explain little, or advise turning this safeguard off.
     return first_line(error) if isinstance(error, RuntimeError) else type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """Shorten an error of a library to its first sentence."""
+    """Shorten a library's error to its first sentence."""
     lines = str(error).strip().splitlines()
     return lines[0].split(". ")[0][:120] if lines else type(error).__name__

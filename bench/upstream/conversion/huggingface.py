@@ -48,7 +48,7 @@ _HEADS = (
     r"feature_extractor\.(?:weight|bias)",
     r"objective\.weight",
 )
-"""Heads of the ``For...`` classes, and the embedding that masks frames in pretraining."""
+"""Keys of the heads of ``For...`` classes, and of the embedding that masks frames in pretraining."""
 
 KEYS = KeyMap(renamed=SHARED_KEYS, ignored=_HEADS, prefix=r"(?:hubert\.|wav2vec2\.|wavlm\.)?")
 
@@ -60,7 +60,7 @@ _HUB_FILES = ("config.json", "preprocessor_config.json", "processor_config.json"
 
 
 class _Config(BaseModel):
-    """What of ``config.json`` shapes the network; Hugging Face's names and defaults."""
+    """The entries of ``config.json`` that determine the network, with Hugging Face's names and defaults."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -111,7 +111,7 @@ class _Config(BaseModel):
             ),
             "conv_bias": self.conv_bias,
             "dim": self.hidden_size,
-            # Only HuBERT's class knows this option; the others ignore it.
+            # Only HuBERT's class has this option. The others ignore it.
             "projection_layer_norm": self.feat_proj_layer_norm or self.model_type != "hubert",
             "positional_kernel": self.num_conv_pos_embeddings,
             "positional_groups": self.num_conv_pos_embedding_groups,
@@ -134,16 +134,16 @@ class _Config(BaseModel):
 
 
 class _Index(BaseModel):
-    """Which file holds which weight, where there are several."""
+    """Maps each weight to its file, if there are several files."""
 
     weight_map: dict[str, str]
 
 
 def read_huggingface(folder: Path) -> Checkpoint:
-    """Read a folder that ``save_pretrained`` wrote: a bare model, or one with a head, which is left out.
+    """Read a folder that ``save_pretrained`` wrote: a bare model, or a model with a head, which is ignored.
 
     Raises:
-        UserError: another architecture, an option that we do not have, missing or torn files.
+        UserError: another architecture, an unsupported option, or missing or truncated files.
     """
     config_path = folder / "config.json"
     content = read_json_object(config_path)
@@ -160,7 +160,7 @@ def read_huggingface(folder: Path) -> Checkpoint:
 
 
 def download_from_hub(repository: str) -> Path:
-    """Fetch a model of Hugging Face's hub, or find it in the local cache: its configuration and its weights alone.
+    """Download a model's configuration and weights from Hugging Face's hub, or find them in the local cache.
 
     With ``HF_HUB_OFFLINE=1``, only the local cache is searched.
 
@@ -223,7 +223,7 @@ def _shards(index: Path) -> list[str]:
     """List the files that an index names.
 
     Raises:
-        UserError: the index is torn, or names a file outside its folder.
+        UserError: the index is truncated, or names a file outside its folder.
     """
     shards = sorted(set(validated(_Index, read_json_object(index), index).weight_map.values()))
     outside = next((shard for shard in shards if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", shard)), None)
@@ -242,11 +242,10 @@ def _quoted(value: object) -> str:
 
 
 def _normalizes(folder: Path, config: _Config) -> bool:
-    """Say whether the waveform is to be scaled to zero mean and unit variance."""
+    """Return whether the waveform must be scaled to zero mean and unit variance."""
     wanted = _preprocessor_normalizes(folder)
     if config.feat_extract_norm == "group":
-        # The original Base models were trained on waveforms as they are, although Hugging Face's processors say
-        # otherwise.
+        # The original Base models were trained on unscaled waveforms, although Hugging Face's processors say otherwise.
         if wanted:
             logger.warning(
                 "%s: do_normalize is ignored, as models with group normalisation were trained on waveforms as they "
@@ -260,15 +259,15 @@ def _normalizes(folder: Path, config: _Config) -> bool:
 
 
 def _preprocessor_normalizes(folder: Path) -> bool | None:
-    """Read ``do_normalize``; None where no file has it.
+    """Read ``do_normalize``. None if no file has it.
 
     Raises:
-        UserError: it is neither true nor false, or a file is torn.
+        UserError: it is neither true nor false, or a file is truncated.
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).exists():
             content = read_json_object(folder / name)
-            # Newer processors keep what was a file of its own as an entry.
+            # Newer processors store the content of the former separate file as an entry.
             extractor = content.get("feature_extractor")
             found = (extractor if isinstance(extractor, dict) else content).get("do_normalize")
             if isinstance(found, bool):

@@ -1,4 +1,4 @@
-"""Formats of speech models that cannot be read as they are: what a file is, and a way to use its model."""
+"""Recognises unsupported formats of speech models, and says how to use their models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _PICKLE_BYTES = 1_000_000
-"""Of a pickle that are looked through: names of settings stand in front."""
+"""Bytes of a pickle to search. The names of settings are at its beginning."""
 
 _WAY = (
     "Use the same model by its Hugging Face id (such as {ids}), or convert it with transformers 4 "
@@ -27,11 +27,11 @@ class _Format:
 
     title: str
     needs: frozenset[str]
-    """Names that its files contain, all of them."""
+    """Names that all its files contain."""
     way: str
     """What the user can do."""
     any_of: frozenset[str] = frozenset()
-    """Names of which its files contain at least one, where there are any."""
+    """If not empty, its files contain at least one of these names."""
 
     def fits(self, names: Collection[str]) -> bool:
         return self.needs <= set(names) and (not self.any_of or not self.any_of.isdisjoint(names))
@@ -110,10 +110,10 @@ _OTHER_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "saved_model.pb", "model.
 
 
 def recognised_file(path: Path) -> str | None:
-    """Say what a file is, by its first bytes and suffix, where it is no checkpoint of PyTorch.
+    """Describe a file that is no checkpoint of PyTorch, by its first bytes and suffix.
 
     Returns:
-        A clause that begins with "is" and a way to use the model; None for what may be a checkpoint.
+        A clause that begins with "is", and a way to use the model. None if the file may be a checkpoint.
     """
     with path.open("rb") as file:
         start = file.read(9)
@@ -128,14 +128,14 @@ def recognised_file(path: Path) -> str | None:
 
 
 def recognised_checkpoint(path: Path, content: Mapping[str, object] | None = None) -> str | None:
-    """Say what a checkpoint of PyTorch is that is none of DPHuBERT's; no code in it is executed.
+    """Describe a PyTorch checkpoint that is not DPHuBERT's. No code in it is executed.
 
     Args:
-        path: of the file.
-        content: what is in it; None where it cannot be loaded, for which its names are looked through.
+        path: path of the file.
+        content: content of the file. None if it cannot be loaded; its pickle is then searched for names.
 
     Returns:
-        As in `recognised_file`; None for an unknown format.
+        As in `recognised_file`. None for an unknown format.
     """
     names = _names_in(content) if content is not None else _names_in_pickle(path)
     found = next((one for one in _CHECKPOINTS if one.fits(names)), None)
@@ -154,7 +154,7 @@ def recognised_checkpoint(path: Path, content: Mapping[str, object] | None = Non
 
 
 def recognised_folder(folder: Path) -> str:
-    """Say how to use the model of a folder without a ``config.json``."""
+    """Explain how to use the model of a folder without a ``config.json``."""
     for pattern in ("*/config.json", "snapshots/*/config.json"):
         inner = next(folder.glob(pattern), None)
         if inner is not None:
@@ -169,7 +169,7 @@ def recognised_folder(folder: Path) -> str:
 
 
 def recognised_weights(folder: Path) -> str | None:
-    """Say what a folder without PyTorch's weights holds instead; None for nothing known."""
+    """Describe what a folder without PyTorch weights holds instead. None if it is not recognised."""
     others = [name for name in _OTHER_WEIGHTS if (folder / name).exists()]
     others += sorted(path.name for path in folder.glob("*") if path.suffix in (".gguf", ".onnx"))[:1]
     return f"Found {others[0][:60]}. {_PYTORCH}." if others else None
@@ -228,7 +228,7 @@ def _strings(pickled: bytes) -> list[str]:
     found: list[str] = []
     stream = io.BytesIO(pickled)
     try:
-        # torch's old format has several pickles, one after the other.
+        # torch's old format stores several pickles one after the other.
         while stream.tell() < len(pickled):
             found += [value for _, value, _ in pickletools.genops(stream) if isinstance(value, str)]
     except (ValueError, OverflowError) as error:

@@ -21,7 +21,7 @@ from bench.upstream.model import UpstreamModel
 
 KEYS = KeyMap(
     renamed=(
-        # WavLM's projections live in a `nn.MultiheadAttention`.
+        # WavLM's projections are stored in a `nn.MultiheadAttention`.
         (
             r"encoder\.transformer\.(layers\.\d+\.attention\.)attention\.((?:[qkv]|out)_proj\.(?:weight|bias))",
             r"\1\2",
@@ -64,22 +64,22 @@ BUNDLES = (
     "WAVLM_BASE_PLUS",
     "WAVLM_LARGE",
 )
-"""The bundles of ``torchaudio.pipelines`` that hold a model of this family, with an ASR head or not.
+"""The bundles of ``torchaudio.pipelines`` that hold a model of this family, with or without an ASR head.
 
-A list of our own, so that a reference is recognised without importing torchaudio.
+Listed here so that a reference is recognised without importing torchaudio.
 """
 
 
 def bundle_names() -> tuple[str, ...]:
-    """Name torchaudio's pretrained bundles that `read_bundle` reads."""
+    """Return the names of the pretrained bundles that `read_bundle` reads."""
     return BUNDLES
 
 
 def read_bundle(name: str) -> Checkpoint:
-    """Fetch a pretrained bundle, or find it in torch hub's cache.
+    """Download a pretrained bundle, or find it in torch hub's cache.
 
     Raises:
-        UserError: offline and not cached, or the cached file is torn.
+        UserError: offline and not cached, or the cached file is truncated.
     """
     import torchaudio
 
@@ -92,7 +92,7 @@ def read_bundle(name: str) -> Checkpoint:
             f"({first_line(error)}). Check the network, delete a torn file, or name a local model."
         ) from error
     architecture: Literal["hubert", "wav2vec2"] = "hubert" if name.startswith("HUBERT") else "wav2vec2"
-    # Bundles of Large models wrap the model proper, to normalise the waveform.
+    # Bundles of Large models wrap the actual model in one that normalises the waveform.
     normalize = bool(getattr(model, "normalize_waveform", False))
     inner = getattr(model, "model", model)
     return _checkpoint(inner, normalize_waveform=normalize, architecture=architecture, where=f"torchaudio's {name}")
@@ -101,12 +101,12 @@ def read_bundle(name: str) -> Checkpoint:
 def from_torchaudio(
     model: nn.Module, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"] = "hubert"
 ) -> UpstreamModel:
-    """Convert a ``torchaudio.models.Wav2Vec2Model``; a head (``aux``) is left out.
+    """Convert a ``torchaudio.models.Wav2Vec2Model``. A head (``aux``) is ignored.
 
     Args:
-        model: as ``wav2vec2_model``, ``wavlm_model`` and their kin build it; it stays as it is.
-        normalize_waveform: whether utterances were normalised before it (Large types).
-        architecture: the name for the tables; WavLM is recognised by its attention.
+        model: a model of ``wav2vec2_model``, ``wavlm_model`` or a similar function. It is not changed.
+        normalize_waveform: whether the model expects normalised utterances (Large models).
+        architecture: the name for the tables. WavLM is recognised by its attention.
 
     Raises:
         UserError: another kind of model.
@@ -130,7 +130,7 @@ def _checkpoint(
 
 
 def _with_split_projections(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the query, key and value projections of a `nn.MultiheadAttention` apart."""
+    """Split a `nn.MultiheadAttention`'s weights into the query, key and value projections."""
     result: dict[str, Tensor] = {}
     for key, value in weights.items():
         head, separator, kind = key.partition("in_proj_")
@@ -142,7 +142,7 @@ def _with_split_projections(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _shape(model: Any, *, normalize_waveform: bool, architecture: Literal["hubert", "wav2vec2"]) -> UpstreamConfig:
-    """Read the shape off the modules: torchaudio's models keep no configuration."""
+    """Derive the shape from the modules, because torchaudio's models keep no configuration."""
     convolutions = model.feature_extractor.conv_layers
     projection = model.encoder.feature_projection
     transformer = model.encoder.transformer

@@ -1,4 +1,4 @@
-"""The one converter: every source key renamed or listed as ignored, every weight of ours filled, shapes equal."""
+"""The converter: renames or explicitly ignores every source key, fills every weight of ours, and checks shapes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARED_KEYS = (
     (r"(feature_extractor\.conv_layers\.\d+\.(?:conv|layer_norm)\.(?:weight|bias))", r"\1"),
     (r"(?:encoder\.)?(feature_projection\.(?:layer_norm|projection)\.(?:weight|bias))", r"\1"),
     (r"encoder\.(?:transformer\.)?pos_conv_embed\.conv\.bias", _POSITIONAL + "bias"),
-    # Weight norm, in torch's old spelling and its new one.
+    # Weight norm, in torch's old and new naming.
     (
         r"encoder\.(?:transformer\.)?pos_conv_embed\.conv\.(?:weight_g|parametrizations\.weight\.original0)",
         _POSITIONAL + "parametrizations.weight.original0",
@@ -40,7 +40,7 @@ SHARED_KEYS = (
         r"\1",
     ),
 )
-"""What Hugging Face, torchaudio and DPHuBERT have in common: they all copied fairseq's anatomy."""
+"""Keys that Hugging Face, torchaudio and DPHuBERT share, because they all copied fairseq's module structure."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,18 @@ class KeyMap:
     """How one source names its weights."""
 
     renamed: tuple[tuple[str, str], ...]
-    """Pattern of a whole source key, and the key of `UpstreamModel` that it becomes; the first that matches counts."""
+    """Pattern of a whole source key, and the resulting key of `UpstreamModel`. The first match counts."""
     ignored: tuple[str, ...] = ()
-    """Patterns of source keys that are no part of an upstream, such as task heads."""
+    """Patterns of source keys that do not belong to an upstream, such as task heads."""
     prefix: str = ""
-    """Pattern of what may stand before a source key, an ignored one included."""
+    """Pattern of an optional prefix of source keys, including ignored ones."""
 
     def apply(self, weights: Mapping[str, Tensor], where: object) -> dict[str, Tensor]:
-        """Rename weights, in float32.
+        """Rename weights, and convert them to float32.
 
         Raises:
-            UserError: keys that are neither known nor ignored, two for one weight, integers, NaN or infinity.
+            UserError: a key is neither known nor ignored, two keys map to one weight, or weights are integers, NaN or
+                infinite.
         """
         result: dict[str, Tensor] = {}
         unknown = []
@@ -89,29 +90,29 @@ class KeyMap:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as it was found: shape and weights under our names, nothing built yet."""
+    """A model as read from a file: shape and weights under our names. Nothing is built yet."""
 
     config: UpstreamConfig
     weights: Mapping[str, Tensor]
     """Named and shaped like ``UpstreamModel(config).state_dict()``; checked on use."""
     where: str
-    """Told in errors."""
+    """Where the model was found, for errors."""
     gates: Mapping[str, Tensor] = field(default_factory=dict)
-    """``log_alpha`` of gates, keyed as in `bench.upstream.gates.Gates`; the model is pruned by them."""
+    """``log_alpha`` of gates, keyed as in `bench.upstream.gates.Gates`. The model is pruned by them."""
 
     def check(self) -> None:
         """Compare keys and shapes without building the model.
 
         Raises:
-            UserError: a weight is missing, left over, of another shape or kind of number.
+            UserError: a weight is missing, unexpected, of another shape or of another numeric type.
         """
         self._check()
 
     def shape(self) -> UpstreamConfig:
-        """Tell the shape that the model will have; only gates make it necessary to build it.
+        """Return the shape that the model will have. The model is built only if it has gates.
 
         Raises:
-            UserError: as in `check`.
+            UserError: see `check`.
         """
         if self.gates:
             return self.build().config
@@ -119,10 +120,10 @@ class Checkpoint:
         return self.config
 
     def build(self) -> UpstreamModel:
-        """Build the model, in evaluation mode; where there are gates, prune by their hardened masks.
+        """Build the model, in evaluation mode. If there are gates, prune by their hardened masks.
 
         Raises:
-            UserError: as in `check`.
+            UserError: see `check`.
         """
         self._check()
         model = uninitialised(self.config)
@@ -134,7 +135,7 @@ class Checkpoint:
         return prune(model, masks)
 
     def _check(self) -> None:
-        # Without memory: what a file says of its shape is believed only once its weights fit.
+        # On the meta device, so that a wrong shape in a file takes no memory before its weights are checked.
         with torch.device("meta"):
             model = uninitialised(self.config)
         ours = model.state_dict()
