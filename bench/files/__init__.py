@@ -1,1 +1,1 @@
-"""Files that people hand in, read within limits; files of our own, written whole or not at all."""
+"""Reads the user's files within limits, and writes the suite's own files completely or not at all."""

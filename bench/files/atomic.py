@@ -15,11 +15,11 @@ from typing import IO, Any, cast
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` atomically once it is completely on the disk.
 
-    Readers never see a partial file, even after a crash. Parent folders are created. Permissions follow the umask:
-    safetensors itself would lock out other users of a shared cache.
+    Readers never see a partial file, even after a crash. Parent folders are created. Permissions follow the umask,
+    because safetensors' own would lock other users out of a shared cache.
 
     Raises:
-        OSError: the disk is full, or the like; its ``filename`` is ``path``.
+        OSError: the disk is full, or a similar error. Its ``filename`` is ``path``.
     """
     # Not the process id: two machines that share the disk may use the same one.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, *aliases: Path) -> Iterator[None]:
-    """Add ``path`` to an `OSError` that names no file, as those of writing, or that names one of ``aliases``."""
+    """Make an `OSError` name ``path`` if it names no file, as errors of writing do, or one of ``aliases``."""
     try:
         yield
     except OSError as error:
@@ -53,7 +53,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open a new file for a writer that needs only ``write``, such as ``torch.save``.
 
     Raises:
-        OSError: the disk is full, or the like, whatever the writer makes of it; its ``filename`` is ``path``.
+        OSError: the disk is full, or a similar error, even if the writer raises another one. Its ``filename`` is
+            ``path``.
     """
     with naming(path), path.open("wb") as file:
         recording = _Recording(file)
@@ -66,7 +67,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 class _Recording:
-    """A file that remembers why writing failed, because torch raises another error."""
+    """A file that stores why writing failed, because torch raises another error."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file

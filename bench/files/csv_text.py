@@ -1,4 +1,4 @@
-"""Tables as CSV that a spreadsheet reads as text and numbers, and never as commands."""
+"""Writes tables as CSV that a spreadsheet reads as text and numbers, never as commands."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ QUOTED_NOTHING = '""'
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """Write a table as CSV; text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """Write a table as CSV. Text that a spreadsheet would read as a formula gets a leading apostrophe.
 
     Source: OWASP, "CSV Injection".
     """
     rows = [list(table.columns), *table.astype(object).itertuples(index=False)]
-    # Not with pandas or csv, which leave a carriage return without quotes before Python 3.13: it would start a row.
+    # Not pandas or csv: before Python 3.13 they leave a carriage return unquoted, which would start a new row.
     lines = [",".join(_quoted(_text(cell)) for cell in row) for row in rows]
     # An empty cell alone needs quotes too, or its row would be a blank line.
     return "".join(f"{line or QUOTED_NOTHING}\n" for line in lines)
 
 
 def inert(text: str) -> str:
-    """Disarm the text of one cell."""
-    # A lone surrogate, from a file name that is not UTF-8, is not text that a file can hold.
+    """Make the text of one cell harmless."""
+    # A file name that is not UTF-8 contains lone surrogates, which cannot be written to a file.
     encodable = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return f"'{encodable}" if encodable.startswith(FORMULA_STARTS) else encodable
 

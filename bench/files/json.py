@@ -1,4 +1,4 @@
-"""Reads JSON that people hand in: limits on size and depth, finite numbers, no key twice."""
+"""Reads the user's JSON: limited size and depth, finite numbers, unique keys."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bench.text import shortened
 
 MAX_JSON_BYTES = 10 * 10**6
 MAX_DEPTH = 100
-"""Of lists and objects within each other."""
+"""Deepest nesting of lists and objects."""
 MAX_DIGITS = 100
-"""Of a number."""
+"""Longest number, in characters."""
 REMEDY = "Correct the file, or get it again."
 
-# A string whole, so that its brackets do not count. The quote at its end may be missing: the parser refuses that.
+# Matches whole strings, so that brackets in them do not count. The end quote may be missing: the parser refuses that.
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.?[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 _SURROGATE_OR_NUL = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)|[\ud800-\udfff]")
 
@@ -29,11 +29,11 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read a JSON file in UTF-8.
 
     Args:
-        path: of the file.
+        path: path of the file.
         max_bytes: larger files are refused before they are read.
 
     Raises:
-        UserError: the file cannot be read, or holds no such JSON as `parse_json` takes. The file is named.
+        UserError: the file cannot be read, or `parse_json` refuses its content. The error names the file.
     """
     return parse_json(read_text(path, max_bytes=max_bytes), str(path))
 
@@ -42,7 +42,7 @@ def read_json_object(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> dict[str
     """Read a JSON file that holds one object; see `read_json`.
 
     Raises:
-        UserError: as for `read_json`, or the file holds something else than an object.
+        UserError: see `read_json`; or the file does not hold an object.
     """
     return _object(read_json(path, max_bytes=max_bytes), str(path))
 
@@ -51,7 +51,7 @@ def parse_json_object(text: str, where: str, *, numbers_as_text: bool = False) -
     """Parse a JSON document that is one object; see `parse_json`.
 
     Raises:
-        UserError: as for `parse_json`, or the document is something else than an object.
+        UserError: see `parse_json`; or the document is not an object.
     """
     return _object(parse_json(text, where, numbers_as_text=numbers_as_text), where)
 
@@ -67,12 +67,12 @@ def parse_json(text: str, where: str, *, numbers_as_text: bool = False) -> Any:
 
     Args:
         text: the document.
-        where: what an error calls it, such as ``line 3 of a.jsonl``.
+        where: its name in errors, such as ``line 3 of a.jsonl``.
         numbers_as_text: return numbers as they are written.
 
     Raises:
-        UserError: no JSON, nested deeper than `MAX_DEPTH`, NaN or an infinite number, a number of over `MAX_DIGITS`
-            characters, an object with a key twice, or text with a NUL character or half a surrogate pair.
+        UserError: the text is not JSON, is nested deeper than `MAX_DEPTH`, or contains NaN, infinity, a number of over
+            `MAX_DIGITS` characters, a duplicate key, a NUL character or half a surrogate pair.
     """
     try:
         _require_shallow(text)

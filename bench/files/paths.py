@@ -9,13 +9,13 @@ from bench.errors import UserError
 from bench.text import shortened
 
 LONGEST_NAME_BYTES = 255
-"""Of a file or folder, in the file systems of Linux and macOS."""
+"""Longest file or folder name in the file systems of Linux and macOS."""
 LONGEST_PATH_BYTES = 3_000
-"""Leaves some of the 4,096 bytes that Linux allows to the folder that a path is relative to."""
+"""Longest path from the user. The rest of Linux's 4,096 bytes is left to the folder that a path is relative to."""
 
 
 def is_possible(path: str) -> bool:
-    """Whether a path from a file can be one: not empty, not too long, and without the character NUL."""
+    """Return whether text from a file can be a path: not empty, not too long, and without NUL characters."""
     encoded = os.fsencode(path)
     names = encoded.split(b"/")
     is_short = len(encoded) <= LONGEST_PATH_BYTES and max(map(len, names)) <= LONGEST_NAME_BYTES
@@ -26,7 +26,7 @@ def expanded(path: str | Path) -> Path:
     """Replace ``~`` or ``~user`` at the start of a path with the home folder.
 
     Raises:
-        UserError: nobody knows that home folder.
+        UserError: that home folder is unknown.
     """
     try:
         return Path(path).expanduser()

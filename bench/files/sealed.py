@@ -29,7 +29,7 @@ def sealing(path: Path) -> Iterator[IO[bytes]]:
     Formats that know their own length, such as torch's, can be read with the seal.
 
     Raises:
-        OSError: the disk is full, or the like; its ``filename`` is ``path``.
+        OSError: the disk is full, or a similar error. Its ``filename`` is ``path``.
     """
     with replacing(path) as temporary, writing(temporary) as file:
         writer = _Hashing(file)
@@ -115,7 +115,7 @@ def _has_seal(path: Path) -> bool:
 
 
 class _Hashing:
-    """A file for formats that write from beginning to end, which hashes its content."""
+    """A file for formats that write from beginning to end. It hashes its content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""Reads tables that people hand in as CSV or TSV: every row has the header's columns, every value is text."""
+"""Reads the user's tables as CSV or TSV: every row has the header's columns, and every value is text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.files.text import MAX_TEXT_BYTES, read_text
 from bench.text import shortened
 
 MAX_FIELD_CHARACTERS = 131_072
-"""What Python's csv module reads by default."""
+"""Default limit of Python's csv module."""
 MAX_COLUMNS = 1_000
 SIGNS = (",", ";", "\t")
 _SUFFIXES = {",": ".csv", "\t": ".tsv"}
@@ -21,26 +21,27 @@ _QUOTING = "Text that holds the sign or a quote stands in double quotes, with ea
 
 
 class Table(NamedTuple):
-    """What a table holds."""
+    """The content of a table."""
 
     columns: list[str]
     rows: list[list[str]]
-    """Each as long as the columns."""
+    """One list per row, as long as the list of columns."""
     lines: list[int]
-    """Where each row begins, counted from 1."""
+    """Line on which each row begins, counted from 1."""
 
 
 def read_table(file: Path, separator: str = ",", *, max_bytes: int = MAX_TEXT_BYTES) -> Table:
     """Read a table with a header. Empty lines are skipped.
 
     Args:
-        file: in UTF-8.
-        separator: the sign between two columns.
+        file: a file in UTF-8.
+        separator: character between two columns.
         max_bytes: larger files are refused before they are read.
 
     Raises:
-        UserError: no such file or another encoding, no header, two columns of one name, a row with more or fewer
-            columns than the header, a quote that never closes, or a very long field. The file and line are named.
+        UserError: the file is missing, has another encoding or no header, has two columns of one name, a row with
+            another number of columns than the header, a quote that never closes, or a very long field. The error names
+            the file and the line.
     """
     rows = _rows(read_text(file, max_bytes=max_bytes), separator, file)
     line, columns = next(rows, (1, []))

@@ -1,4 +1,4 @@
-"""Reads text files that people hand in, within a size limit."""
+"""Reads the user's text files, within a size limit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def read_text(file: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Read a regular file in UTF-8, with or without a byte-order mark. Line ends become line feeds.
 
     Args:
-        file: what to read.
+        file: path of the file.
         max_bytes: larger files are refused before they are read.
 
     Raises:
-        UserError: no regular file, too large, another encoding, a NUL character, or a reading error. Each names the
-            file, and the line where there is one.
+        UserError: the file is not a regular file, is too large, has another encoding or a NUL character, or cannot be
+            read. The error names the file, and the line if there is one.
     """
     try:
-        # A pipe or a device would block, or never end.
+        # Reading a pipe or a device could block, or never end.
         if not file.is_file():
             raise UserError(
                 f"Expected a text file. Found {'a special file' if file.exists() else 'no file'} at {file}. "
@@ -51,5 +51,5 @@ def read_text(file: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether text can be written in UTF-8 and be a path: it has no NUL character and no half of a surrogate pair."""
+    """Return whether text can be written in UTF-8 and be a path: no NUL character and no half of a surrogate pair."""
     return not _UNUSABLE.search(text)

@@ -1,4 +1,4 @@
-"""Reads the YAML that people write, within limits, and writes it so that it is read back as the same values."""
+"""Reads the user's YAML within limits, and writes YAML that is read back as the same values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.text import shortened
 
 MAX_YAML_BYTES = 10**6
 MAX_NODES = 50_000
-"""Scalars, lists and mappings, where an alias counts as much as what it stands for."""
+"""Most scalars, lists and mappings. An alias counts as many nodes as the value that it refers to."""
 MAX_DEPTH = 50
-"""Of lists and mappings within each other."""
+"""Deepest nesting of lists and mappings."""
 MAX_INTEGER = 2**63
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -29,11 +29,11 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """Read a YAML file in UTF-8.
 
     Args:
-        path: of the file.
+        path: path of the file.
         max_bytes: larger files are refused before they are read.
 
     Raises:
-        UserError: the file cannot be read, or holds no such YAML as `parse_yaml` takes. The file is named.
+        UserError: the file cannot be read, or `parse_yaml` refuses its content. The error names the file.
     """
     return parse_yaml(read_text(path, max_bytes=max_bytes), str(path))
 
@@ -41,15 +41,15 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML of text, numbers, booleans, null, lists and mappings.
 
-    As YAML 1.2 has it, ``1e4`` is a number, and ``1:30`` and ``2020-01-01`` are text.
+    As in YAML 1.2, ``1e4`` is a number, and ``1:30`` and ``2020-01-01`` are text.
 
     Args:
         text: the document.
-        where: what an error calls it, such as the file's path.
+        where: its name in errors, such as the file's path.
 
     Raises:
-        UserError: no YAML, more than the limits of this module allow, a value that is not what its tag says, a mapping
-            with a key twice, an alias within what it stands for, or text that is not printable. The line is named.
+        UserError: the text is not YAML, exceeds this module's limits, or contains a value that does not match its tag,
+            a duplicate key, an alias inside the value that it refers to, or unprintable text. The error names the line.
     """
     if control := _CONTROL.search(text):
         _refuse(where, f"the character {control[0]!r}", text.count("\n", 0, control.start()))
@@ -75,7 +75,7 @@ def _refuse(
 
 
 def _require_small(text: str, where: str) -> None:
-    """Count nodes before any is built: a few hundred characters of aliases can stand for billions."""
+    """Count nodes before any is built: a few hundred characters of aliases can expand to billions of nodes."""
     nodes = 0
     sizes: dict[str | None, int] = {}
     open_: list[tuple[str | None, int]] = []
@@ -101,12 +101,12 @@ def _require_small(text: str, where: str) -> None:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Refuses with a line number what SafeLoader takes for its own mistake, or takes without a word."""
+    """Refuses, with a line number, input on which SafeLoader crashes or which it silently misreads."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
-        # What int("xx"), a look-up of !!bool zz, an empty !!int and !!float 1:1:1... raise.
+        # Raised for int("xx"), the look-up of !!bool zz, an empty !!int, and !!float 1:1:1...
         except (ValueError, KeyError, IndexError, OverflowError) as error:
             kind = node.tag.removeprefix(_PREFIX)
             raise ConstructorError(
@@ -119,7 +119,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        # Before `<<` brings further keys, which those of the mapping go before.
+        # Before `<<` merges further keys. The mapping's own keys take precedence over those.
         if isinstance(node, yaml.MappingNode):
             _require_different_keys(node)
         values: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -130,7 +130,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would take for something else than text."""
+    """Quotes text that `_Loader` would read as another type."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
@@ -145,7 +145,7 @@ def _require_different_keys(node: yaml.MappingNode) -> None:
 
 
 def _use_few_tags() -> None:
-    """Leave text, numbers, booleans, null, lists and mappings, and numbers as YAML 1.2 writes them."""
+    """Keep only text, numbers, booleans, null, lists and mappings, with numbers as in YAML 1.2."""
     kept = {f"{_PREFIX}{kind}" for kind in ("str", "bool", "null", "seq", "map", "int", "float")}
     _Loader.yaml_constructors = {
         tag: constructor for tag, constructor in _Loader.yaml_constructors.items() if tag in kept
