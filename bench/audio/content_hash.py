@@ -1,4 +1,4 @@
-"""Hash of the content of audio files, computed again only where a file may have changed."""
+"""Hash of the content of audio files. Files are hashed again only if they may have changed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def audio_sha256(paths: Sequence[str]) -> str:
-    """Hash the files' content, in order, but not where they are.
+    """Hash the content of files, in order. Their locations do not matter.
 
-    The cache keeps the hash; files are read again only where the size or time of change of one differs.
+    The cache keeps the hash. Files are read again only if the size or a time of change of one differs.
 
     Raises:
-        UserError: a file is gone.
+        UserError: a file no longer exists.
     """
     kept = cache_root() / "audio-hashes" / f"{_state(paths)}.txt"
     try:
@@ -51,7 +51,7 @@ def _state(paths: Sequence[str]) -> str:
             status = Path(path).stat()
         except FileNotFoundError as error:
             raise UserError(f"Expected the audio file {path}. Found none any more. Restore it.") from error
-        # The time of change of the entry (ctime) differs even where that of the content was set back.
+        # The entry's time of change (ctime) differs even if the content's (mtime) was set back.
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
     return digest.hexdigest()
 

@@ -68,8 +68,8 @@ def read_header(path: Path, *, resample: bool = False) -> AudioFile:
     """Read one file's header.
 
     Raises:
-        UserError: missing, unreadable, cut off or empty file; too many channels; another rate than 16 kHz unless
-            ``resample``, and then one that no recorder has.
+        UserError: the file is missing, unreadable, truncated or empty, has too many channels or another rate than
+            16 kHz. With ``resample``, only rates that no recorder uses are refused.
     """
     with opened(path) as file:
         sample_rate_hz, is_streamed = file.samplerate, has_unknown_length(file)
@@ -111,7 +111,7 @@ def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[Audio
     """Read many headers, in order.
 
     Raises:
-        UnusableFilesError: as `read_header`, with the fault of every file.
+        UnusableFilesError: see `read_header`. It holds the fault of every file.
     """
     headers = map_in_threads(lambda path: _header_or_error(path, resample=resample), paths)
     reasons = [str(header) for header in headers if isinstance(header, UserError)]
@@ -133,7 +133,7 @@ def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = 
     Args:
         file: the result of `read_header`.
         start: first sample, at 16 kHz.
-        num_samples: number of samples at 16 kHz; by default all that follow.
+        num_samples: number of samples at 16 kHz. Default: all that follow.
 
     Raises:
         UserError: the file is truncated, or contains NaN or infinite samples.

@@ -24,18 +24,18 @@ MANIFEST_SUFFIXES = (*_SEPARATORS, _JSON_LINES)
 
 
 def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a manifest, every value as the text it is: ``NULL``, ``nan`` and ``007`` stay words.
+    """Read a manifest. Every value stays text as written: ``NULL``, ``nan`` and ``007`` are words.
 
     Args:
-        file: ``.csv`` or ``.tsv`` with a header, or ``.jsonl`` with an object a line, where a number is the text that
-            it is written as, null is no text, and a list is its items with a space between them.
-        columns: those that it must have.
+        file: ``.csv`` or ``.tsv`` with a header, or ``.jsonl`` with one object per line. In JSON, a number becomes the
+            text as written, null becomes empty text, and a list becomes its items separated by spaces.
+        columns: required columns.
 
     Returns:
-        A row an utterance, all columns.
+        One row per utterance, with all columns.
 
     Raises:
-        UserError: no such file, a file of another kind, encoding or structure, or a missing column.
+        UserError: the file is missing, of another kind, encoding or structure, or lacks a column.
     """
     if not file.is_file():
         raise UserError(
@@ -61,7 +61,7 @@ def read_manifest(file: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def _check_paths(paths: pd.Series[str], file: Path) -> None:
     for number, path in enumerate(paths, start=1):
-        # Empty ones are refused by who needs them, with what else the row has.
+        # Callers that need a path refuse empty ones, and can name the row's other values.
         if path and not is_possible(path):
             raise UserError(
                 f"Expected the path of an audio file in row {number} of {file}. Found {shortened(repr(path))}, which "

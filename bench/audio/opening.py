@@ -19,15 +19,15 @@ BLOCK_SAMPLES = 1 << 20
 """Number of samples to decode at once, over all channels."""
 MOST_CHANNELS = 64
 LONGEST_H = 24.0
-"""A longer recording does not fit in memory, or its header is wrong."""
+"""In hours. A longer recording does not fit in memory, or its header is wrong."""
 COMPLETE_SHARE = 0.95
-"""Share of the declared length that must be decodable: lossy formats may only estimate it."""
+"""Share of the declared length that must be decodable. Lossy formats may only estimate their length."""
 
 _UNKNOWN = 2**63 - 1
-"""How libsndfile reports a FLAC file that was written to a pipe."""
+"""The length that libsndfile reports for a FLAC file that was written to a pipe."""
 _PLACEHOLDERS = (0x7FFFF000, 0x80001000, 0xFFFFF000)
 _LEAST_BYTES_PER_S = 400
-"""Every speech codec needs more (3.2 kbit/s), except for silence."""
+"""Every speech codec needs more than this (3.2 kbit/s), except for silence."""
 
 
 class Unsought(soundfile.SoundFile):  # type: ignore[misc]
@@ -46,11 +46,11 @@ def opened(path: Path) -> Iterator[Unsought]:
     """Open a regular file for decoding.
 
     Raises:
-        UserError: missing, no regular file, no audio, or a name that is not UTF-8.
+        UserError: the file is missing, is not a regular file, is not audio, or has a name that is not UTF-8.
     """
     _check_name(path)
     try:
-        # A pipe must not block.
+        # Opening a pipe must not block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as raw:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -68,7 +68,7 @@ def opened(path: Path) -> Iterator[Unsought]:
 def _decoder(raw: IO[bytes]) -> Iterator[Unsought]:
     position = _empty_data_size(raw)
     if position is None:
-        # By its descriptor: libsndfile itself cannot open every name.
+        # By its descriptor, because libsndfile cannot open every file name.
         with Unsought(raw.fileno(), closefd=False) as file:
             yield file
         return
@@ -106,7 +106,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
 
 
 def _empty_data_size(raw: IO[bytes]) -> int | None:
-    """Find the position of the data size of a WAV file that was written to a pipe and left it 0. None for other files.
+    """Find the position of a data size of 0 in a WAV file that was written to a pipe. None for other files.
 
     libsndfile handles the other placeholders.
     """
@@ -170,10 +170,10 @@ def _ogg_bytes(raw: IO[bytes], size: int) -> int:
     """Compute the end of the last page of an Ogg file. 0 for other files."""
     if _start(raw, 4) != b"OggS":
         return 0
-    # No page is longer.
+    # The longest possible page.
     begin = max(0, size - 65_307)
     tail = _at(raw, begin, 65_307)
-    # Followed by the version, and by three flags.
+    # The version, 0, and three flags follow OggS.
     page = tail.rfind(b"OggS\0")
     table = tail[page + 27 : page + 27 + tail[page + 26]] if 0 <= page < len(tail) - 27 else b""
     return begin + page + 27 + len(table) + sum(table) if table else 0
@@ -194,7 +194,7 @@ def blocks(file: Unsought, num_frames: int | None = None) -> Iterator[Any]:
 
     Args:
         file: see `opened`.
-        num_frames: largest number of frames; by default all that follow.
+        num_frames: largest number of frames. Default: all that follow.
     """
     block = max(1, BLOCK_SAMPLES // file.channels)
     left = num_frames

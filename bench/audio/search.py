@@ -13,7 +13,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 OTHER_AUDIO_SUFFIXES = frozenset(
     {".aac", ".aiff", ".aif", ".au", ".caf", ".m4a", ".mp4", ".oga", ".sph", ".w64", ".webm", ".wma"}
 )
-"""Formats that the suite does not look for."""
+"""Suffixes of audio formats that the suite does not read."""
 
 
 def find_audio(root: Path) -> list[Path]:
@@ -51,7 +51,7 @@ def files_below(folder: Path) -> Iterator[Path]:
     Skips macOS attribute files, see `is_apple_twin`. Entries may be special files or broken links; opening them fails.
 
     Raises:
-        UserError: a folder cannot be read, or a link leads nowhere.
+        UserError: a folder cannot be read, or a link without a file suffix is broken.
     """
     yield from _files_below(folder, set())
 

@@ -17,7 +17,7 @@ from bench.errors import UserError
 
 
 def source_paths(source: AudioSource) -> list[Path]:
-    """List the files of a source. LibriSpeech's training splits are the default.
+    """List the files of a source. Default: LibriSpeech's training splits.
 
     Raises:
         UserError: there is no audio.
@@ -54,7 +54,7 @@ def audio_left_out(source: AudioSource) -> list[str]:
 def _splits(source: AudioSource, root: Path) -> Sequence[str]:
     if source.splits:
         return source.splits
-    # A link to an unmounted disk is a split too: reading it gives the error.
+    # A link to an unmounted disk counts as a split, so that reading it raises an error.
     found = sorted(path.name for path in root.glob("train-*") if path.is_dir() or path.is_symlink())
     if not found:
         raise UserError(f"Expected LibriSpeech's folders train-* in {root}. Found none. Name the splits.")
@@ -70,8 +70,8 @@ def _check_once(paths: Sequence[Path], remedy: str) -> None:
 def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioFile]:
     """Limit a source's files to its ``hours``. Without ``hours``, return all.
 
-    Files are taken in random order until the hours are full. With the same ``hours_seed``, fewer hours are part of more
-    hours.
+    Files are drawn in random order until the hours are full. With the same ``hours_seed``, a smaller draw is part of a
+    larger one.
 
     Args:
         files: the source's files, in the order of `source_paths`.
