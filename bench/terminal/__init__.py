@@ -1,1 +1,1 @@
-"""What verbs and plug-in commands share: output, and the options and choices that several of them take."""
+"""Shared by verbs and plug-in commands: output, common options and their choices."""

@@ -1,4 +1,4 @@
-"""Options whose value is one or several of known names, in any case: ``KS`` is ``ks``."""
+"""Options that take one or several known names, in any case: ``KS`` means ``ks``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bench.registry import nearest
 from bench.text import shortened
 
 ALL_TASKS = "all"
-"""Every task that the data has."""
+"""Selects every task that the data have."""
 
 
 def spelled(name: str, choices: Iterable[str]) -> str:
-    """Return the choice that is written like ``name`` in another case, or else ``name``."""
+    """Return the choice that equals ``name`` up to case, or ``name`` if there is none."""
     known = list(choices)
     if name in known:
         return name
@@ -21,10 +21,10 @@ def spelled(name: str, choices: Iterable[str]) -> str:
 
 
 def comma_separated(text: str, option: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
-    """Split a comma-separated option; its parts may be written like one of the choices in another case.
+    """Split a comma-separated option. Its parts may be written in another case than the choices.
 
     Raises:
-        UserError: nothing in it, or something twice.
+        UserError: it is empty, or has duplicates.
     """
     parts = tuple(spelled(part.strip(), choices) for part in text.split(",") if part.strip())
     if not parts:
@@ -35,10 +35,10 @@ def comma_separated(text: str, option: str, choices: Sequence[str] = ()) -> tupl
 
 
 def one_of(value: str, choices: Sequence[str], option: str) -> str:
-    """Return the choice that a value is, in whatever case it is written.
+    """Return the choice that equals ``value`` up to case.
 
     Raises:
-        UserError: it is none; the nearest one is named.
+        UserError: there is none. The error names the nearest one.
     """
     choice = spelled(value, choices)
     if choice not in choices:

@@ -10,10 +10,10 @@ from bench.errors import UserError
 
 
 def resolve_device(choice: str) -> Literal["cpu", "cuda"]:
-    """Choose the device; ``auto`` is CUDA if there is any.
+    """Choose the device. ``auto`` means CUDA if it is available.
 
     Raises:
-        UserError: CUDA was asked for, and there is none.
+        UserError: CUDA was requested, but is not available.
     """
     if choice == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch finds no CUDA device here. Use --device cpu, or see `bench doctor`.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 240
 FIGURE = re.compile(r"([+-]?[\d,]+(\.\d+)?)?")
-"""A number as tables print it, or none."""
+"""A number as tables print it, or an empty cell."""
 
 
 def print_json(value: Any) -> None:
@@ -36,11 +36,11 @@ def _can_be_shown(text: str) -> bool:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Print a table, one row a mapping; the first row's keys are the columns."""
+    """Print a table with one row per mapping. The first row's keys are the columns."""
     from rich.table import Table
     from rich.text import Text
 
-    # Names may have what rich takes for markup.
+    # As `Text`, because names may contain characters that rich reads as markup.
     table = Table(title=Text(printable(title), style="table.title") if title else None)
     columns = list(rows[0]) if rows else []
     for column in columns:
@@ -52,10 +52,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
 
 
 def print_rendered(table: RenderableType) -> None:
-    """Print what rich draws. Names in it must be `printable` already."""
+    """Print a rich renderable. Names in it must already be `printable`."""
     from rich.console import Console
 
-    # Where the output is a file or a pipe there is no width to fit.
+    # A file or a pipe has no width to fit.
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as drawn:
         console.print(table)

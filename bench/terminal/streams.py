@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they are: closed, full, a pipe without a reader, or not UTF-8."""
+"""Handles standard output and standard error that are closed, full, a pipe without a reader, or not UTF-8."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 from bench.text import printable, shortened
 
 LONGEST_LINE = 400
-"""Characters of a line on standard error."""
+"""Most characters per line on standard error."""
 
 
 def prepare() -> None:
-    """Make both streams usable: open those that are closed, and replace characters that their encoding lacks."""
+    """Make both streams usable: open closed ones, and replace characters that their encoding lacks."""
     for descriptor in (0, 1, 2):
         _open_if_closed(descriptor)
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
@@ -26,9 +26,9 @@ def prepare() -> None:
 
 
 def write_result(text: str) -> None:
-    """Write results to standard output, which may hold escape sequences of our own.
+    """Write results to standard output. They may contain our own escape sequences.
 
-    A reader who has left, as ``head`` does, changes nothing about the command.
+    If the reader has closed the pipe, as ``head`` does, the command continues unchanged.
 
     Raises:
         OSError: the disk is full.
@@ -46,14 +46,14 @@ def print_line(text: object = "") -> None:
 
 
 def say(text: str) -> None:
-    """Write one line to standard error; where that is not possible, nobody is there to read it."""
+    """Write one line to standard error. Errors are ignored, because then nobody can read it."""
     with contextlib.suppress(OSError):
         sys.stderr.write(shortened(printable(" ".join(text.split())), LONGEST_LINE) + "\n")
         sys.stderr.flush()
 
 
 def finish() -> None:
-    """Write what is still buffered.
+    """Write buffered output.
 
     Raises:
         OSError: the disk is full.
@@ -62,7 +62,7 @@ def finish() -> None:
 
 
 def abandon() -> None:
-    """Drop what cannot be written, so that Python does not try again when it exits."""
+    """Drop output that cannot be written, so that Python does not try again when it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -71,9 +71,9 @@ def abandon() -> None:
 
 
 def discard(descriptor: int) -> None:
-    """Let nothing come of what is written from now on."""
+    """Redirect a descriptor to the null device."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    if nowhere == descriptor:  # the lowest free number is that of the closed stream
+    if nowhere == descriptor:  # `open` takes the lowest free number, which the closed stream had
         os.set_inheritable(descriptor, True)
         return
     os.dup2(nowhere, descriptor)
@@ -81,7 +81,7 @@ def discard(descriptor: int) -> None:
 
 
 def _open_if_closed(descriptor: int) -> None:
-    # Otherwise the next file that is opened gets this number, and libraries that print write into it.
+    # Otherwise the next opened file gets this number, and libraries that print write into it.
     try:
         os.fstat(descriptor)
     except OSError:
