@@ -12,6 +12,9 @@ WATCHED = """
 import atexit, os, signal, sys
 import bench.cli
 
+# Shells that start the tests in the background have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Remains:
     def __del__(self, write=os.write):
         write(1, b"taken apart\\n")
