@@ -1,4 +1,4 @@
-"""Claims on pieces of work: which process does one now, and which one a folder's unfinished files belong to."""
+"""Claims on pieces of work: which process does a piece now, and which piece a folder's unfinished files belong to."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bench.store.reading import read_json_as
 IDENTITY_NAME = "identity.json"
 
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
-"""What a file system without locks answers."""
+"""Errors of a file system without locks."""
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a claim for as long as the block runs; a killed process loses its claims with its life.
+    """Hold a claim for as long as the block runs. A process that is killed loses its claims.
 
     Args:
-        path: the lock file; it stays behind, empty.
-        wait: wait for another holder to end, and say so; else go on without.
+        path: the lock file; it is left in place, empty.
+        wait: wait until another holder ends, and log that; otherwise continue without the claim.
 
     Yields:
         Whether the claim is held.
@@ -58,7 +58,7 @@ def require_locks(folder: Path, remedy: str) -> None:
     """Refuse a folder whose file system has no working locks: two processes would do, and undo, the same work.
 
     Args:
-        folder: made if missing.
+        folder: created if missing.
         remedy: a sentence that says what to do.
 
     Raises:
@@ -97,14 +97,14 @@ def _acquire(lock: BaseFileLock, *, blocking: bool) -> bool:
 
 
 def claim_folder(workdir: Path, identity: Mapping[str, object]) -> None:
-    """Tie a folder to one piece of work, so that a resumed run never goes on with another's checkpoints.
+    """Tie a folder to one piece of work, so that a resumed run never continues from the checkpoints of other work.
 
     Args:
-        workdir: made if missing.
+        workdir: created if missing.
         identity: plain values; everything that the result depends on.
 
     Raises:
-        UserError: the folder holds other work; what differs is named.
+        UserError: the folder holds other work; the message names the difference.
     """
     path = workdir / IDENTITY_NAME
     wanted = json.loads(json.dumps(identity))
@@ -122,4 +122,4 @@ def claim_folder(workdir: Path, identity: Mapping[str, object]) -> None:
 
 
 class _Identity(RootModel[dict[str, Any]]):
-    """What `claim_folder` keeps."""
+    """The stored form of the identity in `claim_folder`."""

@@ -1,4 +1,4 @@
-"""Measured latency of a run's models: one JSON file a model in ``DIR/latency``, written by ``bench profile --run``."""
+"""Measured latency of a run's models: one JSON file per model in ``DIR/latency``, written by ``bench profile --run``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FOLDER = "latency"
 
 FEWEST_FOR_QUARTILES = 5
-"""Repeats; quartiles of fewer describe no spread."""
+"""Fewest repeats for quartiles; with less, quartiles describe no spread."""
 
 COLUMNS = (
     "rtf",
@@ -34,73 +34,77 @@ COLUMNS = (
     "peak_memory_mb",
     "speedup",
 )
-"""Of the leaderboard, where they were measured: on the CPU with one thread; ``gpu_`` before them for the GPU's."""
+"""Columns of the leaderboard for measured models: on the CPU with one thread, and with prefix ``gpu_`` on the GPU."""
 
 MEASURED_ON = "measured_on"
-"""Column of the leaderboard: the machine that these figures are of."""
+"""Column of the leaderboard: the machine that these figures were measured on."""
 
 
 class Spread(Settings):
-    """What repeats of one measurement gave."""
+    """Statistics over the repeats of one measurement."""
 
     median: Positive
-    """Of the repeats."""
+    """Median of the repeats."""
     low: Positive
-    """Their first quartile."""
+    """First quartile."""
     high: Positive
-    """Their third quartile."""
+    """Third quartile."""
     repeats: int = Field(ge=1)
-    """How many there were, after a warm-up."""
+    """Number of repeats, after a warm-up."""
 
 
 class Timing(Settings):
-    """What one model took on one device; audio at 16 kHz, float32.
+    """Times of one model on one device; audio at 16 kHz, float32.
 
-    On the CPU with one thread, seconds are that thread's processor time, which is what an idle core takes; elsewhere
-    they are those of the day.
+    On the CPU with one thread, seconds are that thread's processor time, which equals the time on an idle core.
+    Otherwise they are wall-clock time.
     """
 
     device: Literal["cpu", "cuda"]
-    """Where it ran."""
+    """The device."""
     num_threads: int
-    """Of torch, on the CPU."""
+    """Number of torch's threads on the CPU."""
     rtf: Spread
-    """Real-time factor: seconds of computing a second of audio, at batch 1, over all lengths timed. Lower is faster."""
+    """Real-time factor: computing seconds per second of audio, at batch 1, over all timed lengths. Lower is faster."""
     latency_ms: dict[str, Spread]
-    """Milliseconds of an utterance at batch 1, by SUPERB's bucket: ``short``, ``medium``, ``long`` and ``longer``."""
+    """Milliseconds per utterance at batch 1, by SUPERB's bucket: ``short``, ``medium``, ``long`` and ``longer``."""
     throughput: dict[str, Spread] = Field(default_factory=dict)
-    """Seconds of audio a second, in batches of 5 s clips: ``batch_8``, ``batch_32``. One that would have taken too
-    long is absent."""
+    """Seconds of audio per second, in batches of 5 s clips: ``batch_8``, ``batch_32``. A batch size is absent if it
+    would have taken too long.
+    """
     first_call_ms: Positive
-    """The first call of all on this device, which sets up kernels, on the shortest length timed."""
+    """Time of the very first call on this device, which sets up kernels, on the shortest timed length."""
     peak_memory_bytes: Annotated[int, Field(ge=0, lt=2**62)] | None = None
-    """What the weights and one forward pass on the longest length timed occupy together, at most: by the kernel's
-    account of a process that has run the model before (CPU), by torch's allocator (GPU). Absent where the system keeps
-    no such account."""
+    """Peak memory of the weights and one forward pass on the longest timed length. On the CPU, measured by the kernel
+    in a process that has run the model before; on the GPU, by torch's allocator. Absent if the system does not report
+    it.
+    """
     speedup: Spread | None = None
-    """How many times faster than the teacher at batch 1, over all lengths timed: of the ratios of calls made in turn,
-    one a repeat. Absent where there is no teacher."""
+    """How many times faster than the teacher at batch 1, over all timed lengths: one ratio per repeat, of alternating
+    calls. Absent without a teacher.
+    """
     joules_per_audio_s: Finite | None = None
-    """Energy of the processor package (CPU) or of the card, a second of audio at batch 1. Absent where the machine's
-    counters cannot be read."""
+    """Energy of the processor package (CPU) or of the card, per second of audio at batch 1. Absent if the machine's
+    counters cannot be read.
+    """
 
     def cost_of_1000_hours(self, price_per_hour: float) -> float:
-        """Tell what 1,000 hours of audio cost in the fastest of the ways that were measured.
+        """Return the cost of 1,000 hours of audio in the fastest way that was measured.
 
         Args:
-            price_per_hour: of the whole machine; the result has the same currency.
+            price_per_hour: of the whole machine; the result is in the same currency.
         """
         audio_s_per_s = max(1 / self.rtf.median, *(spread.median for spread in self.throughput.values()), 0)
         return 1000 * price_per_hour / audio_s_per_s
 
 
 class Machine(Settings):
-    """Where a measurement was made."""
+    """The machine of a measurement."""
 
     cpu: str
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system reports it."""
     num_cores: int
-    """That the process may use."""
+    """Number of cores that the process may use."""
     gpu: str | None = None
     """The card's name."""
     torch: str
@@ -108,11 +112,11 @@ class Machine(Settings):
     system: str
     """Operating system and its release."""
     load: Finite | None = None
-    """Of the minute before, a core: about 0 where the machine was idle. Absent where the system does not tell."""
+    """Load per core in the minute before: about 0 on an idle machine. Absent if the system does not report it."""
 
     @property
     def title(self) -> str:
-        """What of it decides how fast a model is."""
+        """The hardware and software that decide how fast a model is."""
         card = f", {self.gpu}" if self.gpu else ""
         return f"{self.cpu}{card}, torch {self.torch}"
 
@@ -121,58 +125,60 @@ class LatencyRecord(Settings):
     """The measured latency of one model."""
 
     schema_version: int = 1
-    """Of this file."""
+    """Version of this file's format."""
     model: Name
-    """Name of the weights' folder in ``models``; the row's where it is a reference."""
+    """Name of the weights' folder in ``models``; the row's name for a model given by reference."""
     row: Name
-    """Of the leaderboard; models of a sweep's seeds share one."""
+    """Row of the leaderboard; models of a sweep's seeds share one."""
     teacher: str | None = None
-    """Reference of the model that was timed in turn with this one."""
+    """Reference of the model that was timed in alternation with this one."""
     measured: str
-    """When, in UTC."""
+    """Time of the measurement, in UTC."""
     machine: Machine
-    """Where."""
+    """Where it was measured."""
     lengths_samples: dict[str, tuple[int, ...]]
-    """The utterance lengths timed, by bucket: some of SUPERB's 32."""
+    """The timed utterance lengths, by bucket: some of SUPERB's 32."""
     repeats: int | None = None
-    """What ``--repeats`` asked for; None for as many as there was time for."""
+    """The value of ``--repeats``; None for as many as time allowed."""
     cpu: Timing
     """On the CPU with one thread."""
     cpu_all_threads: Timing | None = None
-    """On the CPU with a thread a core; absent where there is one core."""
+    """On the CPU with one thread per core; absent if there is only one core."""
     gpu: Timing | None = None
-    """On the GPU, where there is one."""
+    """On the GPU, if there is one."""
 
     @property
     def measured_on(self) -> str:
-        """The machine, and which audio where that is not one length a bucket: figures of others cannot be ranked."""
+        """The machine, and the audio if it is not one length per bucket. Figures with different values cannot be
+        ranked.
+        """
         one_a_bucket = all(len(lengths) == 1 for lengths in self.lengths_samples.values())
         return self.machine.title if one_a_bucket else f"{self.machine.title}, all lengths"
 
     @property
     def timings(self) -> dict[str, Timing]:
-        """All sections that were measured, by field."""
+        """All measured sections, by field."""
         sections = {"cpu": self.cpu, "cpu_all_threads": self.cpu_all_threads, "gpu": self.gpu}
         return {name: timing for name, timing in sections.items() if timing is not None}
 
 
 def latency_path(run_folder: Path, model: str) -> Path:
-    """Where a model's latency is kept."""
+    """Return the path of a model's latency record."""
     return inside(run_folder, FOLDER, f"{model}.json")
 
 
 def write_latency(run_folder: Path, record: LatencyRecord) -> Path:
-    """Keep a model's latency, in place of an older one; return the file."""
+    """Write a model's latency, replacing an older one; return the file."""
     path = latency_path(run_folder, record.model)
     write_atomically(path, record.model_dump_json(indent=1) + "\n")
     return path
 
 
 def read_latencies(run_folder: Path) -> dict[str, list[LatencyRecord]]:
-    """Read what was measured of a run's models.
+    """Read the measurements of a run's models.
 
     Returns:
-        Row of the leaderboard to its records: one, or in a sweep one a seed. Rows that were not measured are absent.
+        Row of the leaderboard to its records: one, or in a sweep one per seed. Rows that were not measured are absent.
 
     Raises:
         UserError: a file is torn or of another version.
@@ -187,16 +193,16 @@ def read_latencies(run_folder: Path) -> dict[str, list[LatencyRecord]]:
 
 
 def latency_columns(latencies: Mapping[str, Sequence[LatencyRecord]]) -> dict[str, dict[str, float | str]]:
-    """Say what the leaderboard shows of every row: means over its records of the medians measured.
+    """Compute what the leaderboard shows for every row: means over its records of the measured medians.
 
-    A row's figures are all of one machine. Of several it is the one that measured most of the row's records; of
-    equal ones that which measured most rows, then the latest.
+    All figures of a row come from one machine. If there are several, it is the one that measured most of the row's
+    records; among equals the one that measured most rows, then the latest.
 
     Args:
-        latencies: as `read_latencies` returns them.
+        latencies: from `read_latencies`.
 
     Returns:
-        Row to `MEASURED_ON` and those of `COLUMNS`, and with ``gpu_`` before them, that were measured for every record.
+        Row to `MEASURED_ON` and those of `COLUMNS`, also with prefix ``gpu_``, that were measured for every record.
     """
     machines = Counter(machine for records in latencies.values() for machine in {one.measured_on for one in records})
     return {row: _means(_of_one_machine(records, machines)) for row, records in latencies.items() if records}

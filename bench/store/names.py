@@ -1,4 +1,4 @@
-"""Names that files give to rows, tasks and models: as plain as names that are typed, because paths are made of them."""
+"""Names in files of rows, tasks and models. Paths are made of them, so they must be as plain as typed names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.errors import UserError
 
 LONGEST = 200
 FORBIDDEN_STARTS = tuple(".=+-@")
-"""Hidden files, options of programs, and what spreadsheets take for formulas."""
+"""Starts of hidden files, of programs' options, and of what spreadsheets read as formulas."""
 
 
 def plain_name(name: str) -> str:
-    """Return a name that may be part of a path and a cell of a table.
+    """Return a name that is safe in a path and in a cell of a table.
 
     Raises:
         ValueError: it is empty, too long, has separators or control characters, or begins with a sign.
@@ -34,10 +34,10 @@ Name = Annotated[str, AfterValidator(plain_name)]
 
 
 def inside(folder: Path, *parts: str) -> Path:
-    """Return a path below a folder that no symbolic link leads out of.
+    """Return a path below a folder, unless a symbolic link leads out of the folder.
 
     Raises:
-        UserError: a link on the way leads elsewhere.
+        UserError: a link on the path leads outside.
     """
     path = folder.joinpath(*parts)
     if not path.resolve().is_relative_to(folder.resolve()):

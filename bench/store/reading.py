@@ -1,4 +1,4 @@
-"""Small JSON files of a run, which people edit and disks damage: read as typed values, or refused in one line."""
+"""Small JSON files of a run, which may be edited or damaged: read as typed values, or refused in one line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.errors import UserError
 from bench.text import printable, shortened
 
 LARGEST_BYTES = 64 * 2**20
-"""Of a file, or a line of a file of lines; records of the suite have some 10 kB."""
+"""Largest size of a file, or of a line in a file of lines; the suite's records have about 10 kB."""
 LONGEST_VALUE = 60
-"""Characters of a wrong value that a message shows."""
+"""A message shows at most so many characters of a wrong value."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -26,13 +26,13 @@ def read_json_as(kind: type[Content], path: Path, what: str, remedy: str) -> Con
     """Read a file of one JSON object.
 
     Args:
-        kind: what it must be.
-        path: of the file.
+        kind: its type.
+        path: the file.
         what: what was expected, in a few words.
-        remedy: a sentence that says what to do where it is something else.
+        remedy: a sentence that says what to do if it is something else.
 
     Raises:
-        UserError: it cannot be read, or its first field that is wrong.
+        UserError: it cannot be read, or a field is wrong; the message names the first one.
     """
     return _parsed(kind, _bytes(path, what, remedy), str(path), what, remedy)
 
@@ -41,7 +41,7 @@ def read_json_lines_as(kind: type[Content], path: Path, what: str, remedy: str) 
     """Read a file of one JSON object per line; see `read_json_as`. Empty lines are skipped.
 
     Raises:
-        UserError: the file and the line.
+        UserError: the file cannot be read, or a line is wrong; the message names the file and the line.
     """
     _require_file(path, what, remedy)
     try:
@@ -58,13 +58,13 @@ def check_as(kind: type[BaseModel], values: object, what: str, remedy: str) -> N
     """Check plain values that were read from a file.
 
     Args:
-        kind: what they must be.
+        kind: the type that they must have.
         values: the values.
         what: what was expected, and in which file.
         remedy: as for `read_json_as`.
 
     Raises:
-        UserError: the first field that is wrong.
+        UserError: a field is wrong; the message names the first one.
     """
     try:
         kind.model_validate(values)
@@ -73,7 +73,7 @@ def check_as(kind: type[BaseModel], values: object, what: str, remedy: str) -> N
 
 
 def _require_file(path: Path, what: str, remedy: str) -> None:
-    # Opening a pipe waits for somebody who writes into it.
+    # Opening a pipe would wait for a writer.
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe or device"
         raise UserError(f"Expected {what} in {path}. It cannot be read: it is {kind}. {remedy}")

@@ -1,4 +1,4 @@
-"""Records: one JSON file a finished cell, with its predictions beside it."""
+"""Records: one JSON file per finished cell, with its predictions next to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cell(Settings):
     task: Name
     """Name of the task."""
     seed: Count
-    """Of the downstream head."""
+    """Seed of the downstream head."""
 
     def stem(self) -> str:
         """Path of its files below ``cells/``, without suffix."""
@@ -41,65 +41,66 @@ class Cell(Settings):
 
 
 class ModelCard(Settings):
-    """What a leaderboard row says of a model besides its scores."""
+    """What a leaderboard row shows about a model, apart from its scores."""
 
     compressor: str = "none"
     """Name of the compressor; ``none`` for a model evaluated as it is."""
     teacher: str | None = None
     """Reference of the teacher."""
     start: str | None = None
-    """Reference of the model that compression went on from; none where it began from the teacher."""
+    """Reference of the model that compression started from; None if it started from the teacher."""
     target_sparsity: Finite | None = None
-    """Fraction of the teacher's parameters that compression was to remove, in the compressor's own counting; none
-    where its budget was in MACs."""
+    """Fraction of the teacher's parameters that compression was to remove, as the compressor counts them; None if its
+    budget was in MACs.
+    """
     target: str | None = None
-    """What the compressor's budget was in, ``params`` or ``macs``, where its settings say so."""
+    """Unit of the compressor's budget, ``params`` or ``macs``, if its settings name it."""
     sparsity: Finite | None = None
-    """Fraction of the teacher's trainable parameters that it removed."""
+    """Fraction of the teacher's trainable parameters that was removed."""
     params: Count
     """Trainable parameters."""
     size_bytes: Count
-    """Of the weights as stored."""
+    """Size of the weights as stored."""
     macs: Count | None = None
     """Plain count over SUPERB's 32 utterance lengths."""
     macs_superb: Count | None = None
-    """What SUPERB's official profiler would print."""
+    """The output of SUPERB's official profiler."""
 
 
 class ReportedSettings(BaseModel):
     """The part of a record's settings that tables and plots show."""
 
     learning_rate: Finite | str | None = None
-    """Of the head."""
+    """Learning rate of the head."""
     layer_weights: list[Finite] = Field(default_factory=list)
-    """Of the hidden states."""
+    """Weights of the hidden states."""
 
 
 class Record(Settings):
     """The outcome of one finished cell."""
 
     schema_version: Literal[1] = 1
-    """Of this file."""
+    """Version of this file's format."""
     cell: Cell
     """What was evaluated."""
     card: ModelCard
-    """Of the model."""
+    """The model's size and origin."""
     preset: str
     """Preset of the run."""
     data: str
     """Name and version of the corpora."""
     audio_sha256: str | None = None
-    """Hash of the task's audio, where embedded corpora know it."""
+    """Hash of the task's audio, if the embedded corpora know it."""
     data_sha256: str | None = None
-    """Hash of the task's labels and audio, of the user's own corpora where the task can compute it."""
+    """Hash of the task's labels and audio, for the user's own corpora if the task can compute it."""
     protocol: str
     """How features were computed."""
     scores: dict[Name, dict[Name, Score]]
-    """Split to metric to value, fractions in full precision."""
+    """Split to metric to value, as fractions in full precision."""
     settings: dict[str, Any]
-    """What the recipe really used."""
+    """The settings that the recipe used."""
     provenance: dict[str, Any]
-    """Code and library versions, device, weights' hash, wall time."""
+    """Code and library versions, device, hash of the weights, wall time."""
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
@@ -119,7 +120,7 @@ class Record(Settings):
 
 
 class Prediction(BaseModel):
-    """What a finished cell has on one utterance; further keys are columns of the data."""
+    """The predictions of a finished cell for one utterance; further keys are columns of the data."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
@@ -129,7 +130,7 @@ class Prediction(BaseModel):
     """The label or text, as the task scored it."""
     prediction: Any = None
     correct: Share | None = None
-    """Whether it is right."""
+    """Whether the prediction is right."""
     counts: dict[str, tuple[Share, Share]] | None = None
     """Metric to numerator and denominator; None in the predictions of early versions, and of tasks without counts."""
     duration_s: Share | None = None
@@ -137,7 +138,7 @@ class Prediction(BaseModel):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the data know of the utterance, such as ``speaker``."""
+        """What the data say about the utterance, such as ``speaker``."""
         return dict(self.model_extra or {})
 
 
@@ -149,26 +150,26 @@ class RecordStore:
         self.folder = run_folder / "cells"
 
     def path(self, cell: Cell) -> Path:
-        """Where the record of a finished cell lies."""
+        """Return the path of a finished cell's record."""
         return inside(self._run_folder, "cells", f"{cell.stem()}.json")
 
     def predictions_path(self, cell: Cell) -> Path:
-        """Where the predictions of a finished cell lie."""
+        """Return the path of a finished cell's predictions."""
         return inside(self._run_folder, "cells", f"{cell.stem()}.predictions.jsonl")
 
     def read(self, cell: Cell) -> Record | None:
-        """Return the record, or None where the cell is not finished."""
+        """Return the record, or None if the cell is not finished."""
         path = self.path(cell)
         return _read(path) if path.is_file() else None
 
     def write(self, record: Record, predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Keep a finished cell; the record comes last, so that it vouches for its predictions."""
+        """Store a finished cell. The record is written last, so if it exists, its predictions do too."""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in predictions)
         write_atomically(self.predictions_path(record.cell), lines)
         write_atomically(self.path(record.cell), record.model_dump_json(indent=1) + "\n")
 
     def predictions(self, cell: Cell) -> list[Prediction]:
-        """Read what a finished cell has on every utterance.
+        """Read the predictions of a finished cell for all utterances.
 
         Raises:
             UserError: the file is missing, or a line is wrong.
@@ -189,7 +190,7 @@ class RecordStore:
 
 
 def _is_hidden(path: Path) -> bool:
-    """Say whether a file is an editor's or a system's, such as ``._ks-seed0.json``."""
+    """Return whether a file belongs to an editor or the system, such as ``._ks-seed0.json``."""
     return path.name.startswith(".") or path.parent.name.startswith(".")
 
 
@@ -202,7 +203,9 @@ def _read(path: Path) -> Record:
 
 
 def data_differences(records: Iterable[Record]) -> list[str]:
-    """Say where records of one run were scored on different labels or audio of the user's own, one line per task."""
+    """Report tasks whose records in one run were scored on different labels or audio of the user's own, one line per
+    task.
+    """
     seen: dict[str, dict[str, str]] = {}
     for record in records:
         if record.data_sha256:
@@ -217,11 +220,11 @@ def data_differences(records: Iterable[Record]) -> list[str]:
 
 
 def weights_differences(records: Iterable[Record], *, by_seed: bool) -> list[str]:
-    """Say which rows consist of the scores of different weights, one line per row.
+    """Report rows whose scores come from different weights, one line per row.
 
     Args:
         records: of one run.
-        by_seed: every seed has weights of its own, as in sweeps.
+        by_seed: every seed has its own weights, as in sweeps.
     """
     seen: dict[tuple[str, int | None], set[str]] = {}
     for record in records:
@@ -233,9 +236,10 @@ def weights_differences(records: Iterable[Record], *, by_seed: bool) -> list[str
 
 
 def audio_differences(records: Iterable[Record]) -> list[str]:
-    """Say where records of one version of embedded corpora were scored on audio that differs in bits, a line per task.
+    """Report tasks whose records were scored on audio of embedded corpora that differs in bits, one line per task.
 
-    Another processor or library may synthesise other bits from the same plan; scores then differ for that reason too.
+    Another processor or library may synthesise other bits from the same plan. Scores may then differ for that reason
+    too.
     """
     heard: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:

@@ -1,4 +1,4 @@
-"""A run's folder: its configuration, its models, its cells, its working files."""
+"""A run's folder: its configuration, models, cells and working files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.store.reading import check_as, read_json_as
 from bench.store.records import RecordStore
 
 REQUIRED_KEYS = {"teacher", "data", "preset", "models", "tasks", "seeds"}
-"""Of every ``config.yaml``."""
+"""Keys of every ``config.yaml``."""
 
 COMPRESS, LOAD = "compress", "load"
-"""What else than a cell may fail."""
+"""Kinds of work that may fail, in addition to cells."""
 
 MODEL_FILES = ("config.json", "model.safetensors")
-"""Without one of these a model's folder is incomplete."""
+"""A model's folder without one of these is incomplete."""
 
 
 class StoredModel(BaseModel):
-    """A row in a ``config.yaml``, see `bench.config.run.ModelSource`; keys of other versions are left alone."""
+    """A row in a ``config.yaml``, see `bench.config.run.ModelSource`; keys of other versions are ignored."""
 
     reference: str | None = None
     compressor: str | None = None
@@ -40,7 +40,7 @@ class StoredData(BaseModel):
 
 
 class StoredRun(BaseModel):
-    """As much of a ``config.yaml`` as its readers rely on, in any version."""
+    """The part of a ``config.yaml`` that its readers rely on, in any version."""
 
     teacher: str | None
     data: StoredData
@@ -52,7 +52,7 @@ class StoredRun(BaseModel):
 
 
 class FinishedCompression(Settings):
-    """Says that a compressor's models are all there."""
+    """States that a compressor's models are complete."""
 
     models: tuple[Name, ...] = Field(min_length=1)
     """Their rows."""
@@ -77,7 +77,7 @@ class RunFolder:
         return self.path / "config.yaml"
 
     def read_config(self) -> dict[str, Any] | None:
-        """Return what ``config.yaml`` holds, or None where this is no run yet.
+        """Return the content of ``config.yaml``, or None if this is no run yet.
 
         Raises:
             UserError: the folder holds something else.
@@ -96,14 +96,14 @@ class RunFolder:
         return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {"work"}
 
     def write_config(self, values: dict[str, Any]) -> None:
-        """Keep the configuration."""
+        """Write the configuration."""
         write_atomically(self.config_path, dump_yaml(values))
 
     def require_present(self) -> None:
-        """Make sure that the folder is still there, before something is computed or kept in it.
+        """Check that the folder still exists, before computing or storing anything in it.
 
         Raises:
-            RunFolderGoneError: it is not.
+            RunFolderGoneError: it does not.
         """
         if not self.config_path.is_file():
             raise RunFolderGoneError(
@@ -112,27 +112,27 @@ class RunFolder:
             )
 
     def model_folder(self, model: str) -> Path:
-        """Where a compressed model lies."""
+        """Return the folder of a compressed model."""
         return inside(self.path, "models", model)
 
     def compression_workdir(self, compressor: str) -> Path:
-        """Checkpoints of a compression."""
+        """Return the folder of a compression's checkpoints."""
         return inside(self.path, "work", "compress", compressor)
 
     def cell_workdir(self, stem: str) -> Path:
-        """Working files of a cell."""
+        """Return the folder of a cell's working files."""
         return inside(self.path, "work", "cells", stem)
 
     def shared_workdir(self, weights: str, task: str) -> Path:
-        """Working files that the cells of one set of weights and task share."""
+        """Return the folder of working files that the cells of one set of weights and one task share."""
         return inside(self.path, "work", "cells", weights, task)
 
     def finished_compression(self, compressor: str, suffix: str = "") -> FinishedCompression | None:
-        """Return what a compression has made, or None if it is not finished.
+        """Return the models that a compression made, or None if it is not finished.
 
         Args:
             compressor: name of the compression.
-            suffix: what that name adds to the name of its row.
+            suffix: what this name adds to the name of its row.
 
         Raises:
             UserError: its list of models is damaged, or names models of another row.
@@ -153,34 +153,34 @@ class RunFolder:
 
         Args:
             compressor: name of the compression.
-            suffix: what that name, and those of its models' folders, add to the names of rows.
+            suffix: what this name, and the names of its models' folders, add to the names of rows.
         """
         finished = self.finished_compression(compressor, suffix)
         folders = [self.model_folder(model + suffix) for model in finished.models] if finished else []
         return [folder for folder in folders if not all((folder / name).is_file() for name in MODEL_FILES)]
 
     def finish_compression(self, compressor: str, finished: FinishedCompression) -> None:
-        """Mark a compressor's models as complete and drop its checkpoints."""
+        """Mark a compressor's models as complete and delete its checkpoints."""
         write_atomically(self.finished_path(compressor), finished.model_dump_json(indent=1) + "\n")
         remove_folder(self.compression_workdir(compressor))
 
     @property
     def failures_folder(self) -> Path:
-        """Where it is kept why pieces of work failed."""
+        """Folder of the notes about failed work."""
         return self.path / "failures"
 
     def failure_path(self, what: str) -> Path:
-        """Where it is kept why a piece of work failed.
+        """Return the path of the note that says why a piece of work failed.
 
         Args:
-            what: the stem of a cell, or what was done with which model, such as ``compress dphubert``.
+            what: the stem of a cell, or a kind of work and a model, such as ``compress dphubert``.
         """
         return inside(self.path, "failures", f"{what.replace(' ', '-')}.txt")
 
     def lock_path(self, work: str) -> Path:
-        """Lock file of a piece of work."""
+        """Return the lock file of a piece of work."""
         return inside(self.path, "work", "locks", f"{work.replace('/', ' ')}.lock")
 
     def finished_path(self, compressor: str) -> Path:
-        """Where it is kept that a compressor is finished."""
+        """Return the path of the file that marks a compressor as finished."""
         return inside(self.path, "models", f"{compressor}.json")
