@@ -1,4 +1,4 @@
-"""Everything that can be refused, refused before any long work."""
+"""All checks that can refuse a run before any long work starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPARE_BYTES = 200_000_000
 
 
 def check_disk(folder: Path, teacher: AnyUpstream | None, num_models: int = 1) -> None:
-    """Refuse to begin where checkpoints, or the models that stay, would not fit.
+    """Refuse to begin if the checkpoints, or the models that are kept, would not fit.
 
     Raises:
         UserError: too little free space.
@@ -50,10 +50,10 @@ def free_bytes(folder: Path) -> int:
 
 
 def prepare_data(data: Data) -> dict[str, str]:
-    """Make embedded corpora where they are missing; the user's own are left alone.
+    """Make missing embedded corpora; the user's own are left alone.
 
     Returns:
-        The hash of each task's audio, where it is known.
+        The hash of each task's audio, if known.
     """
     return (embedded(data.embedded).prepare(data.tasks) if data.embedded else data).audio_sha256
 
@@ -74,7 +74,7 @@ def check_kernels(config: RunConfig) -> None:
 
 
 def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context) -> None:
-    """Let every compressor look at the teacher, the audio and the device."""
+    """Let every compressor check the teacher, the audio and the device."""
     compressors = config.compressors()
     for remark in audio_left_out(required_audio(config.data)) if compressors else ():
         logger.warning(remark)
@@ -102,25 +102,25 @@ def compressor(config: RunConfig, row: str) -> Compressor:
 
 
 def task_settings(config: RunConfig, name: str) -> Settings:
-    """Read a task's configuration."""
+    """Return a task's configuration."""
     settings: Settings = registry.load("bench.tasks", name).config_type.model_validate(config.tasks[name])
     return settings
 
 
 @dataclass(frozen=True)
 class TaskOnData:
-    """A task with its configuration, and the corpus that it is about: one object for all models and seeds of a run."""
+    """A task with its configuration and its corpus: one object for all models and seeds of a run."""
 
     task: Task
     data: Any
     """An instance of one of the task's ``layouts``."""
 
     def check(self) -> Mapping[str, SplitSize]:
-        """Let the task look at its corpus; see `Task.check`."""
+        """Let the task check its corpus; see `Task.check`."""
         return self.task.check(self.data)
 
     def fingerprint(self) -> str | None:
-        """Hash the corpus that `check` has looked at; None where the task cannot."""
+        """Hash the corpus that `check` has read; None if the task cannot."""
         return self.task.fingerprint(self.data) if isinstance(self.task, FingerprintsData) else None
 
 

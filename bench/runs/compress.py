@@ -1,4 +1,4 @@
-"""Does one compression: calls the compressor and saves its models."""
+"""Runs one compression: calls the compressor and saves its models."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def compress(
         workdir: for checkpoints; an interrupted call resumes in the same folder.
         device: ``cpu`` or ``cuda``.
         model_folder: returns the folder of a row's model.
-        start: the model that compression goes on from.
-        made: models of a stack's leading parts that exist already.
+        start: the model that compression starts from.
+        made: existing models of a stack's leading parts.
 
     Returns:
         The rows of its models.
@@ -107,7 +107,8 @@ def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
         wanted: its identity.
 
     Returns:
-        Whether the very model is there and whole. Then a sibling was lost, or the list of the models.
+        Whether this very model is already there and complete. In that case another size, or the list of models, was
+        lost.
     """
     remove_killed_saves(folder)
     if not folder.exists():
@@ -127,7 +128,7 @@ def _make_way(folder: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu", "cuda"]) -> list[dict[str, Any]]:
-    """Make the model folder of ``bench compress``, unless it was made before.
+    """Make the model folder of ``bench compress``, unless it already exists.
 
     Returns:
         One row per model: path, params, sparsity, macs.
@@ -199,6 +200,6 @@ def identity(config: RunConfig, item: Compress, teacher: UpstreamModel, start: W
         "preset": config.preset,
         "seed": item.seed,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
-        # The version of embedded corpora says what they are.
+        # The version of embedded corpora identifies their content.
         **({} if config.data.embedded else {AUDIO_SHA256: source_sha256(required_audio(config.data))}),
     }

@@ -1,4 +1,4 @@
-"""Does one cell: evaluates a model on a task and keeps the record."""
+"""Runs one cell: evaluates a model on a task and writes the record."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LoadedModel:
         self.reference = reference
         self.upstream: AnyUpstream = load_upstream(reference)
         self.device = usable_device(self.upstream, device)
-        """Where it is evaluated: int8 layers run on the CPU alone."""
+        """Where it is evaluated: int8 layers run only on the CPU."""
 
     @cached_property
     def card(self) -> ModelCard:
@@ -51,7 +51,7 @@ class LoadedModel:
 
 
 class LoadedModels:
-    """The models of a run in memory: the teacher for as long as the process lives, and the one that was used last.
+    """The models of a run in memory: the teacher for as long as the process lives, and the last one used.
 
     Args:
         config: of the run.
@@ -71,7 +71,7 @@ class LoadedModels:
         return LoadedModel(self._config.teacher, self._device) if self._config.teacher else None
 
     def load(self, model: Model) -> LoadedModel:
-        """Return a model, which is read only if it is not in memory.
+        """Return a model, reading it only if it is not in memory.
 
         Raises:
             UserError: it cannot be read.
@@ -85,7 +85,7 @@ class LoadedModels:
         return self._last
 
     def forget(self) -> None:
-        """Drop the model that was used last: its folder may change."""
+        """Drop the last model used, because its folder may change."""
         self._last = None
 
     def _reference(self, model: Model) -> str:
@@ -103,7 +103,7 @@ def evaluate(
     audio_sha256: str | None,
     data_sha256: str | None,
 ) -> Record:
-    """Run one cell and keep its record."""
+    """Run one cell and write its record."""
     logger.info("evaluate %s", cell)
     started, cpu_started = time.monotonic(), cpu_seconds()
     workdir = folder.cell_workdir(cell.stem())

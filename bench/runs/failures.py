@@ -1,4 +1,4 @@
-"""Keeps one failure from ending a run, and shares it with the other processes of the run."""
+"""Lets a run continue after a failure, and shares the failure with the run's other processes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 class Failures:
     """What failed while this process was running, in this process or in another one.
 
-    Failures are logged at once and kept as notes in the run's folder. Notes from before this process began do not
-    count: a new call tries their items once more. Only the holder of the claim on an item writes or clears its note.
+    Failures are logged at once and stored as notes in the run's folder. Notes from before this process began do not
+    count: a new call tries their items once more. Only the holder of an item's claim writes or clears its note.
 
     Args:
         folder: of the run.
@@ -47,7 +47,7 @@ class Failures:
         return None
 
     def label_of(self, item: Item) -> str:
-        """Return what of a failed item has failed, such as loading its model."""
+        """Return which step of a failed item failed, such as loading its model."""
         return next((label for label in item.notes if label in self._own), item.label)
 
     def _is_new(self, note: str) -> bool:
@@ -61,13 +61,13 @@ class Failures:
         """Return what ``work`` returns, or None if it fails.
 
         Args:
-            label: the work, in messages.
-            work: is called.
+            label: name of the work in messages.
+            work: the function to call.
             note: name of its note, see `RunFolder.failure_path`.
 
         Raises:
             RunFolderGoneError: the run's folder was deleted meanwhile.
-            KeyboardInterrupt: the user interrupted the work, whatever error that ended in.
+            KeyboardInterrupt: the user interrupted the work, whatever error that led to.
         """
         try:
             return work()
@@ -84,7 +84,7 @@ class Failures:
         """Log a failure and write its note, whose last line is the reason."""
         self._own[label] = reason
         logger.error("%s failed: %s", label, reason)
-        # The disk may be what failed.
+        # A full or broken disk may be the failure itself.
         with contextlib.suppress(OSError):
             write_atomically(self.folder.failure_path(note), f"{details}\n{reason}\n".lstrip())
 
@@ -94,7 +94,7 @@ class Failures:
 
 
 def noted_reason(folder: RunFolder, note: str) -> str | None:
-    """Return why work failed, by its note in the run's folder; None if it has none.
+    """Return why work failed, from its note in the run's folder; None if it has none.
 
     Args:
         folder: of the run.

@@ -1,4 +1,4 @@
-"""How much room cached features will take: said and checked before anything is computed."""
+"""The disk space of cached features, reported and checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FeatureNeed:
-    """What one model's features for one task take."""
+    """The space that one model's features take for one task."""
 
     model: str
     task: str
     folder: Path
-    """Where they are kept; several tasks may share it."""
+    """Where they are stored; several tasks may share it."""
     num_bytes: int
 
 
 TaskSizes = Mapping[str, Mapping[str, SplitSize]]
-"""Of every task, how much there is of each split."""
+"""For every task, the size of each split."""
 
 
 def feature_need(
@@ -44,7 +44,7 @@ def feature_need(
     sizes: Mapping[str, SplitSize],
     context: Context,
 ) -> FeatureNeed | None:
-    """Ask a task how much it will keep of a model's features; None where it keeps none.
+    """Ask a task how much it will store of a model's features; None if it stores none.
 
     Args:
         config: of the run.
@@ -62,15 +62,15 @@ def feature_need(
 
 
 def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
-    """Say how much all features will take, and refuse what cannot fit.
+    """Report the space of all features, and refuse what cannot fit.
 
     Args:
         needs: of all models and tasks.
-        limit_bytes: the most that all cached features may hold together; None is no limit but the disk's.
+        limit_bytes: the most that all cached features may hold together. None: limited by the disk only.
 
     Raises:
-        UserError: the cache cannot be written, one model's features exceed the limit, or what is missing of all of them
-            the free disk.
+        UserError: the cache cannot be written, one model's features exceed the limit, or the missing features exceed
+            the free disk space.
     """
     if not needs:
         return
@@ -95,7 +95,7 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
             f"Expected features of at most {size_text(limit_bytes)} (--cache-limit). Those of one model for {tasks} "
             f"need {size_text(sizes[largest])}. Raise the limit, or use --protocol s3prl, which keeps none."
         )
-    # Where there is a limit, features of other models make room.
+    # With a limit, features of other models are removed to make room.
     needed = sum(missing.values()) if limit_bytes is None else max(missing.values())
     free = free_bytes(largest) - SPARE_BYTES
     if needed > free:

@@ -13,9 +13,9 @@ from bench.store.run_folder import RunFolder
 
 
 def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
-    """Check that a run may use its folder, and return what its ``config.yaml`` will hold.
+    """Check that a run may use its folder, and return the future content of its ``config.yaml``.
 
-    A folder takes further models, tasks and seeds; everything that both configurations name must agree.
+    A folder accepts further models, tasks and seeds. Everything that both configurations name must agree.
 
     Raises:
         UserError: the folder holds a run with another configuration, or two models would have one name.

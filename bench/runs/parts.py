@@ -10,12 +10,12 @@ from bench.stacking import SEPARATOR, by_part, joined
 
 
 def rows_of_leading_parts(stack: ModelSource, rows: Mapping[str, ModelSource], preset: str) -> Iterator[str]:
-    """List the rows whose models a stack can begin with, those that make most of it first.
+    """List the rows whose models a stack can begin with, longest part first.
 
     Args:
         stack: where the stack's row comes from.
         rows: all rows of the run that compression makes.
-        preset: of the run; it fills in settings that a stored row does not have yet.
+        preset: of the run; it provides settings that a stored row does not have yet.
     """
     for leading in _leading_parts(stack):
         for row, source in rows.items():

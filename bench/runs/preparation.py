@@ -1,4 +1,4 @@
-"""Refuses before the first item what cannot work, and reads what all items need."""
+"""Refuses a run that cannot work before its first item, and reads what all items need."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Preparation:
     work: WorkList
     models: LoadedModels
     start: WarmStart | None
-    """The model that compression goes on from."""
+    """The model that compression starts from."""
     device: Literal["cpu", "cuda"]
     cache_limit_bytes: int | None
     failures: Failures
@@ -64,7 +64,7 @@ class Preparation:
         return Prepared(tasks, audio_sha256, data_sha256)
 
     def load(self, model: Model) -> LoadedModel:
-        """Return a model in memory, whose finished cells were scored with the same weights.
+        """Return a model in memory, after checking that its finished cells were scored with the same weights.
 
         Raises:
             UserError: it cannot be read, or its weights have changed since.
@@ -108,7 +108,7 @@ class Preparation:
     def _data_sha256(self, tasks: Mapping[str, checks.TaskOnData]) -> dict[str, str]:
         """Hash the user's own corpora, and refuse models and cells that were made with other audio or labels.
 
-        Embedded corpora are identified by their version. At the end, a run reports audio that differs in bits.
+        Embedded corpora are identified by their version. A run reports at its end whether their audio differs in bits.
         """
         config = self.work.config
         if config.data.embedded:
@@ -124,10 +124,10 @@ class Preparation:
         return known
 
     def _feature_needs(self, sizes: TaskSizes) -> list[FeatureNeed]:
-        """Ask the tasks what they will keep of every model with unfinished cells."""
+        """Ask the tasks how much they will store for every model with unfinished cells."""
         needs: list[FeatureNeed] = []
         for model in self.work.models():
-            # One seed stands for all: they share features.
+            # One seed suffices, because all seeds share features.
             missing = {item.task: item for item in self.work.cells(model) if not item.is_done(self.work.folder)}
             if not missing:
                 continue
@@ -143,7 +143,7 @@ class Preparation:
         """Return a model of the same shape, the hash of its weights and its device; no model if it cannot be read."""
         teacher = self.models.teacher
         if model.made_by is not None and teacher is not None and not model.made_by.is_done(self.work.folder):
-            # Not made yet. A student has at most its teacher's hidden states.
+            # Not made yet. A student has at most as many hidden states as its teacher.
             return teacher.upstream, f"of {model.made_by.name}", self.device
         loaded = self.failures.guard(model.load_label, lambda: self.load(model), model.load_label)
         return (loaded.upstream, loaded.weights_hash, loaded.device) if loaded else (None, "", self.device)

@@ -1,4 +1,4 @@
-"""Runs a configuration to its end, and resumes what an earlier call began; several processes may share a folder."""
+"""Runs a configuration to its end, and resumes earlier calls; several processes may share a folder."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """What a run leaves behind."""
+    """The results of a run."""
 
     leaderboard: pd.DataFrame
-    """Of the split that was chosen."""
+    """The leaderboard of the chosen split."""
     path: Path
-    """Of ``leaderboard.csv``, the test split's."""
+    """Path of ``leaderboard.csv``, which is of the test split."""
     failures: dict[str, str] = field(default_factory=dict)
     """Label of the work to why it failed."""
 
@@ -47,7 +47,7 @@ class Run:
         config: the configuration.
         folder: of the run.
         device: where models are trained and evaluated.
-        cache_limit_bytes: the most that all cached features may hold; None is no limit but the disk's.
+        cache_limit_bytes: the most that all cached features may hold. None: limited by the disk only.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Run:
         """Check everything, then do what is missing.
 
         Raises:
-            UserError: something cannot work; nothing has been started then.
+            UserError: something cannot work; in that case nothing has been started.
         """
         join_run(self.folder, self.config)
         require_locks(self.folder.path / "work", "Choose an --out on another disk.")
@@ -103,7 +103,7 @@ def _log_done(work: WorkList) -> None:
 
 
 def _keep_failed(states: States, failures: Failures) -> dict[str, str]:
-    """Return what failed and why; write the notes of stacks that were not begun, because their parts failed."""
+    """Return what failed and why. Write notes for stacks that were not begun because their parts failed."""
     failed = {}
     for item, state in states.items():
         if state.kind == "failed":

@@ -12,13 +12,13 @@ def next_item(states: States, last: Item | None = None) -> Item | None:
     The first of these rules that makes a difference decides:
 
     1. Items that unblock most others come first.
-    2. Cells that share features with a cell that is running come last: they would wait for the same features.
+    2. Cells that share features with a running cell come last: they would wait for the same features.
     3. Cells of the model that this process has in memory come first.
     4. Items are done in the order of the work list.
 
     Args:
         states: of all items, in the order of the work list.
-        last: what this process did last.
+        last: the last item of this process.
     """
     ready = [item for item, state in states.items() if state.kind == "ready"]
     busy = {_features(item) for item, state in states.items() if state.kind == "running"} - {None}

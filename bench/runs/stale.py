@@ -1,4 +1,4 @@
-"""Refuses finished cells that belong to another model or to other data than the run has now."""
+"""Refuses finished cells that belong to another model or other data than the run uses now."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def refuse_other_weights(folder: RunFolder, config: RunConfig, model: Model, wei
 
 
 def refuse_other_origins(models: Iterable[Path], origins: Mapping[str, tuple[str | None, str | None]]) -> None:
-    """Compare the teacher, and the model that compression went on from, with those that finished models were made of.
+    """Compare the teacher, and the model that compression started from, with those that finished models were made from.
 
     Args:
         models: their folders.
-        origins: ``--teacher`` and ``--from`` to the reference and the hash of its weights; None where there is none.
+        origins: ``--teacher`` and ``--from`` to the reference and the hash of its weights; None if there is none.
 
     Raises:
-        UserError: a model was made of other weights.
+        UserError: a model was made from other weights.
     """
     for folder in models:
         provenance = read_manifest(folder).provenance
@@ -66,11 +66,11 @@ def refuse_other_origins(models: Iterable[Path], origins: Mapping[str, tuple[str
 
 
 def refuse_other_audio(models: Iterable[Path], wanted: str) -> None:
-    """Compare the audio of compression with that of finished models.
+    """Compare the audio for compression with that of finished models.
 
     Args:
         models: their folders.
-        wanted: hash of the content that the audio has now.
+        wanted: hash of the audio's present content.
 
     Raises:
         UserError: a model was made with other audio.
@@ -85,11 +85,11 @@ def refuse_other_audio(models: Iterable[Path], wanted: str) -> None:
 
 
 def refuse_other_data(folder: RunFolder, data_sha256: Mapping[str, str], data: str) -> None:
-    """Compare the labels and the audio of every task with those that finished cells of any row were scored on.
+    """Compare the labels and audio of every task with those that finished cells of any row were scored on.
 
     Args:
         folder: of the run.
-        data_sha256: task to the hash of its corpus, where it is known.
+        data_sha256: task to the hash of its corpus, if known.
         data: name of the corpora.
 
     Raises:

@@ -15,7 +15,7 @@ Kind = Literal["done", "running", "failed", "ready", "blocked"]
 
 @dataclass(frozen=True)
 class State:
-    """How far one item is."""
+    """The progress of one item."""
 
     kind: Kind
     reason: str = ""

@@ -15,7 +15,7 @@ from bench.store.run_folder import RunFolder
 
 
 def status_of(path: Path) -> States:
-    """Look up the state of every item of a run; takes no claim, and writes nothing.
+    """Look up the state of every item of a run, without taking a claim or writing anything.
 
     Args:
         path: the run's folder.

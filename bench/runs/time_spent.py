@@ -12,27 +12,27 @@ from bench.files.sealed import read_sealed_json, write_sealed_json
 from bench.provenance import cpu_seconds
 
 FILE = "time_spent.json"
-"""JSON, and a checksum in the last line."""
+"""JSON, with a checksum in the last line."""
 
 
 class TimeSpent(TypedDict):
-    """What a model's provenance says of the time that making it took."""
+    """The part of a model's provenance about the time to make it."""
 
     seconds: float
-    """Of the day."""
+    """Wall-clock time."""
     cpu_seconds: float
-    """Of the processor, over all threads and ended children."""
+    """Processor time, over all threads and ended children."""
     processes: int
-    """How many worked on it, one after the other."""
+    """Number of processes that worked on it, one after the other."""
     killed_processes: int
-    """Those of them that could not note their time, which is missing in the sums."""
+    """Number of processes that could not note their time, which is missing in the sums."""
 
 
 @contextmanager
 def noting_time(workdir: Path) -> Iterator[None]:
-    """Note in a compression's working folder how long the block takes, also where it ends with an error."""
+    """Note in a compression's working folder how long the block takes, even if it ends with an error."""
     sessions = _sessions(workdir)
-    # Empty until it ends: so it stays where the process is killed.
+    # Empty until the block ends, and so it remains if the process is killed.
     _write(workdir, [*sessions, {}])
     started, cpu_started = time.monotonic(), cpu_seconds()
     try:
@@ -43,7 +43,7 @@ def noting_time(workdir: Path) -> Iterator[None]:
 
 
 def time_spent(workdir: Path) -> TimeSpent:
-    """Sum what was noted; notes that were damaged, and are set aside, are missing."""
+    """Sum the noted times. Damaged notes were set aside, and are missing in the sums."""
     sessions = _sessions(workdir)
     timed = [session for session in sessions if session]
     return TimeSpent(

@@ -15,7 +15,7 @@ from bench.store.records import Cell
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
 COMPRESSION_SEED = 0
-"""Seed of every compression outside sweeps, where ``--seeds`` are those of the downstream heads."""
+"""Seed of every compression outside sweeps. There, ``--seeds`` are the seeds of the downstream heads."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Compress:
     """Name of the compressor, or of a stack."""
     seed: int = COMPRESSION_SEED
     suffix: str = ""
-    """What the folders of its models add to the rows: in a sweep, every seed has models of its own."""
+    """What the names of its models' folders add to the rows' names: in a sweep, every seed has its own models."""
     part: Compress | None = None
     """The item that makes the leading part of this stack; None if the stack makes all parts itself."""
     step: ClassVar[str] = COMPRESS
@@ -55,7 +55,7 @@ class Compress:
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What of it can fail: label to the name of the note, see `RunFolder.failure_path`."""
+        """The steps that can fail: label to the name of the note, see `RunFolder.failure_path`."""
         return {self.label: self.label}
 
     def models(self, folder: RunFolder) -> Sequence[str]:
@@ -78,7 +78,7 @@ class Model:
 
     row: str
     weights: str
-    """Name of its folder in ``models``; the row's name for a model that is evaluated as it is."""
+    """Name of its folder in ``models``; the row's name for a model evaluated as it is."""
     seeds: tuple[int, ...]
     """Seeds of the downstream heads."""
     made_by: Compress | None = None
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def load_label(self) -> str:
-        """Name of loading it, in messages and as a note."""
+        """Name of the step that loads it, in messages and as a note."""
         return f"{LOAD} {self.weights}"
 
 
@@ -121,7 +121,7 @@ class Evaluate:
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What of it can fail: label to the name of the note, see `RunFolder.failure_path`."""
+        """The steps that can fail: label to the name of the note, see `RunFolder.failure_path`."""
         return {self.model.load_label: self.model.load_label, self.label: self.cell.stem()}
 
     def is_done(self, folder: RunFolder) -> bool:
@@ -150,7 +150,7 @@ class WorkList:
         return [*self.compressions, *(item for model in self.models() for item in self.cells(model))]
 
     def models(self) -> list[Model]:
-        """List the models that are evaluated: those that exist as they are, then those that compression makes."""
+        """List the models to evaluate: first those given by reference, then those that compression makes."""
         made = [model for item in self.compressions for model in self.models_of(item)]
         return [*references(self.config), *made]
 
@@ -166,7 +166,7 @@ class WorkList:
 
 
 def references(config: RunConfig) -> list[Model]:
-    """List the models that are evaluated as they are."""
+    """List the models given by reference, which are evaluated as they are."""
     return [Model(name, name, config.seeds) for name, source in config.models.items() if source.reference]
 
 
@@ -196,7 +196,9 @@ def _part(
     folder: RunFolder,
     preset: str,
 ) -> Compress | None:
-    """Find the item that makes the longest leading part of a stack: one of this run, or a finished one of before."""
+    """Find the item that makes the longest leading part of a stack: one of this run, or a finished one of an earlier
+    call.
+    """
     for row in rows_of_leading_parts(known[stack], known, preset):
         item = items.get((row, seed)) or Compress(row, known[row].compressor or "", seed, suffix)
         if (row, seed) in items or item.is_done(folder):

@@ -1,4 +1,4 @@
-"""Does one item of a run: makes it, keeps its result, or keeps why it failed."""
+"""Does one item of a run: makes it, then stores its result or the reason why it failed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Worker:
         self._failures = preparation.failures
 
     def do(self, item: Item) -> None:
-        """Do an item, and keep its failure. The caller holds its claim."""
+        """Do an item, and record its failure. The caller holds its claim."""
         result: object
         if isinstance(item, Compress):
             result = self._failures.guard(item.label, partial(self._compress, item), item.label)

@@ -1,1 +1,1 @@
-"""Ways to carry out a work list."""
+"""Ways to work through a list of items."""

@@ -1,4 +1,4 @@
-"""Does the items of a work list one after the other in this process, and shares them with other processes."""
+"""Works through a list of items one after the other in this process, and shares them with other processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bench.runs.work import Item, WorkList
 from bench.store.holders import claimed_by_name
 
 SECONDS_BETWEEN_LOOKS = 0.3
-"""How often a process that has nothing to do looks for new work."""
+"""How often an idle process looks for new work."""
 
 logger = logging.getLogger(__name__)
 
 
 def work_through(work: WorkList, failures: Failures, do: Callable[[Item], None]) -> States:
-    """Do every item that can be done, and wait for those that other processes do.
+    """Do every item that is ready, and wait for those that other processes do.
 
-    Any number of processes may work through one list at the same time. An item whose process is killed becomes ready
+    Any number of processes may work through one list at the same time. If a process is killed, its item becomes ready
     again, and another process takes it.
 
     Args:
         work: the list.
-        failures: keeps what has failed; an item that failed while this process was running is not tried again.
-        do: does one item, and keeps its failure.
+        failures: records what failed; an item that failed while this process was running is not tried again.
+        do: does one item, and records its failure.
 
     Returns:
         The final states.
@@ -55,7 +55,7 @@ def work_through(work: WorkList, failures: Failures, do: Callable[[Item], None])
 
 
 def _do_claimed(item: Item, work: WorkList, failures: Failures, do: Callable[[Item], None]) -> bool:
-    """Do an item unless another process has begun or ended it since its state was looked up."""
+    """Do an item unless another process has begun or finished it since its state was read."""
     with claimed_by_name(work.folder.lock_path(item.label)) as claim:
         if claim is None or item.is_done(work.folder) or failures.reason(item) is not None:
             return False
