@@ -196,9 +196,7 @@ def _part(
     folder: RunFolder,
     preset: str,
 ) -> Compress | None:
-    """Find the item that makes the longest leading part of a stack: one of this run, or a finished one of an earlier
-    call.
-    """
+    """Find the item that makes the longest leading part of a stack: in this run, or finished by an earlier call."""
     for row in rows_of_leading_parts(known[stack], known, preset):
         item = items.get((row, seed)) or Compress(row, known[row].compressor or "", seed, suffix)
         if (row, seed) in items or item.is_done(folder):

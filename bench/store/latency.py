@@ -1,4 +1,4 @@
-"""Measured latency of a run's models: one JSON file per model in ``DIR/latency``, written by ``bench profile --run``."""
+"""Measured latency of a run's models: one JSON file per model in ``DIR/latency``, from ``bench profile --run``."""
 
 from __future__ import annotations
 
@@ -149,9 +149,7 @@ class LatencyRecord(Settings):
 
     @property
     def measured_on(self) -> str:
-        """The machine, and the audio if it is not one length per bucket. Figures with different values cannot be
-        ranked.
-        """
+        """The machine, and the audio if not one length per bucket; figures that differ in these cannot be ranked."""
         one_a_bucket = all(len(lengths) == 1 for lengths in self.lengths_samples.values())
         return self.machine.title if one_a_bucket else f"{self.machine.title}, all lengths"
 

@@ -203,9 +203,7 @@ def _read(path: Path) -> Record:
 
 
 def data_differences(records: Iterable[Record]) -> list[str]:
-    """Report tasks whose records in one run were scored on different labels or audio of the user's own, one line per
-    task.
-    """
+    """Report tasks of a run that were scored on different labels or audio of the user's own, one line per task."""
     seen: dict[str, dict[str, str]] = {}
     for record in records:
         if record.data_sha256:

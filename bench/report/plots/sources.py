@@ -52,7 +52,7 @@ class Source:
     teacher: str | None = None
     """Reference of a run's teacher."""
     references: Mapping[str, str] = field(default_factory=dict)
-    """Rows of a run whose models are evaluated without compression, to their references."""
+    """Rows of models given by reference, to these references."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """Row of each of a run's models, by the name of the model's folder."""
     tasks: Sequence[str] = ()
