@@ -1,7 +1,7 @@
 """The paired bootstrap: is the difference between two models more than chance among the test utterances?
 
-Source: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004;
-Holm, "A simple sequentially rejective multiple test procedure", 1979.
+Source: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004; Holm,
+"A simple sequentially rejective multiple test procedure", 1979.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_UNITS = 10
-"""Fewer utterances or speakers give no interval: with k of them the bootstrap's variance is (k - 1) / k of the true one
-on average, and its quantiles are those of a few values, so the interval is too narrow.
+"""With fewer utterances or speakers there is no interval. With k of them, the bootstrap's variance is on average (k -
+1) / k of the true one, and its quantiles come from few distinct values, so the interval is too narrow.
 
 Source: Cameron, Gelbach and Miller, "Bootstrap-based improvements for inference with clustered errors", Review of
-Economics and Statistics 90(3), 2008 (tests reject too often with few clusters, 5 to 30)."""
+Economics and Statistics 90(3), 2008 (tests reject too often with few clusters, 5 to 30).
+"""
 SEED = 0
 CHUNK_DRAWS = 4_000_000
 
@@ -29,7 +30,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference between two ratios of sums, and what resampling says about it; NaN where there are too few units."""
+    """A difference between two ratios of sums, with its bootstrap statistics; NaN if there are too few units."""
 
     value: float
     low: float
@@ -37,7 +38,7 @@ class Difference:
     high: float
     """Upper end of the 95 % interval."""
     p_value: float
-    """Two-sided: how likely so large a difference is if there is none."""
+    """Two-sided: the probability of so large a difference if there is none."""
 
     @property
     def has_interval(self) -> bool:
@@ -51,11 +52,11 @@ class Difference:
 
 
 def resampled_sums(values: Floats, num_resamples: int = NUM_RESAMPLES) -> Floats:
-    """Sum the columns over resamples of the rows, drawn with replacement; always the same draws.
+    """Sum the columns over resamples of the rows, drawn with replacement. The draws are always the same.
 
     Args:
         values: shape (units, columns).
-        num_resamples: how many resamples.
+        num_resamples: number of resamples.
 
     Returns:
         Shape (resamples, columns).
@@ -66,7 +67,7 @@ def resampled_sums(values: Floats, num_resamples: int = NUM_RESAMPLES) -> Floats
     sums = []
     for start in range(0, num_resamples, chunk):
         size = min(chunk, num_resamples - start)
-        # One range of numbers a resample, so that one count serves all of them.
+        # Each resample has its own range of numbers, so that one count serves all of them.
         draws = random.integers(num_units, size=(size, num_units)) + num_units * np.arange(size)[:, None]
         times_drawn = np.bincount(draws.ravel(), minlength=size * num_units).reshape(size, num_units)
         sums.append(times_drawn.astype(float) @ values)
@@ -79,18 +80,18 @@ def paired_differences(counts: Floats, min_units: int = 0, num_resamples: int = 
     Args:
         counts: shape (units, models, 2): numerator and denominator of every unit (an utterance or a speaker).
         min_units: with fewer units there is no interval, see `MIN_UNITS`.
-        num_resamples: how many resamples.
+        num_resamples: number of resamples.
 
     Returns:
-        The difference of each further model's ratio of sums from the first one's, without an interval if there are
-        too few units.
+        The difference of each further model's ratio of sums from the first one's, without an interval if there are too
+        few units.
     """
     num_units, num_models, _ = counts.shape
     scores = _ratios(counts.sum(axis=0))
     if num_units < min_units:
         return [Difference(float(score - scores[0]), nan, nan, nan) for score in scores[1:]]
     sums = resampled_sums(counts.reshape(num_units, -1), num_resamples).reshape(-1, num_models, 2)
-    # A draw of units that all have a denominator of 0 (utterances without a slot) has no score.
+    # Drop resamples without a score: all of their units have a denominator of 0 (utterances without a slot).
     resampled = _ratios(sums[(sums[..., 1] > 0).all(axis=1)])
     return [
         _difference(float(scores[model] - scores[0]), resampled[:, model] - resampled[:, 0])
@@ -99,9 +100,9 @@ def paired_differences(counts: Floats, min_units: int = 0, num_resamples: int = 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests, so that one false alarm among them all is as unlikely as in one test.
+    """Adjust the p-values of several tests, so that one false alarm among them all is as unlikely as in one test.
 
-    A test without a p-value (NaN) does not count and stays without.
+    A test without a p-value (NaN) does not count and gets none.
     """
     known = [value for value in p_values if not isnan(value)]
     adjusted = iter(_holm(known))
@@ -126,6 +127,6 @@ def _difference(value: float, resampled: Floats) -> Difference:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
-    # The sample at hand is one resample more, so that no p-value is 0.
+    # The observed sample counts as one more resample, so that no p-value is 0.
     p_value = min(1.0, 2 * (int(beyond) + 1) / (len(resampled) + 1))
     return Difference(value, float(low), float(high), p_value)

@@ -1,4 +1,4 @@
-"""A table of the utterances that changed between models, to listen to."""
+"""A table of the utterances that changed between models, for listening."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _FIRST_COLUMNS = ("task", "model_a", "model_b", "id", "change", "reference", "pr
 
 
 def write_changed_utterances(found: Sequence[Changes], path: Path) -> int:
-    """Write every utterance that changed as a row of a CSV; of a task with several primary metrics, by the first.
+    """Write every changed utterance as a row of a CSV. If a task has several primary metrics, the first one counts.
 
-    Columns: task, model_a, model_b, id, change, reference, prediction_a and prediction_b (of several seeds parted by
-    ``|``), errors or answers counted (``<metric>_a``, ``<metric>_b``), duration_s, and those of the data.
+    Columns: task, model_a, model_b, id, change, reference, prediction_a and prediction_b (differing ones of several
+    seeds are separated by ``|``), the utterance's value of the metric (``<metric>_a``, ``<metric>_b``), duration_s, and
+    the data's own columns.
 
     Returns:
-        How many they are.
+        The number of rows.
     """
     first_metrics: dict[tuple[str, str], Changes] = {}
     for one in found:

@@ -22,12 +22,13 @@ from bench.store.records import Record
 
 Kind = Literal["broken", "mended", "worse", "better"]
 """``broken``: right before, wrong now; ``mended``: the reverse; ``worse`` and ``better``: right or wrong as before, but
-with more or fewer errors."""
+with more or fewer errors.
+"""
 
 
 @dataclass(frozen=True)
 class ChangedUtterance:
-    """An utterance that two models do not do equally well."""
+    """An utterance on which two models differ."""
 
     id: str
     kind: Kind
@@ -37,27 +38,28 @@ class ChangedUtterance:
 
 @dataclass(frozen=True)
 class GroupChange:
-    """How a group of utterances fared."""
+    """How the score of a group of utterances changed."""
 
     column: str
-    """What groups them; empty for all utterances."""
+    """The column that groups them; empty for all utterances."""
     value: str
-    """What they have in common."""
+    """Their common value in that column."""
     num_utterances: int
     num_broken: int
     """Right with the first model, wrong with the other."""
     num_mended: int
-    """The reverse."""
+    """Wrong with the first model, right with the other."""
     first_score: float
-    """Of the metric, a fraction."""
+    """The metric's value, a fraction."""
     other_score: float
     difference: Difference
-    """Of the other model from the first within the group; its p-value is that of any difference from 0."""
+    """The other model minus the first, within the group. Its p-value tests for any difference from 0."""
     lost_more_by: float
-    """Loss of the group less the loss of all other utterances, a fraction; negative where it lost less."""
+    """Loss of the group minus the loss of all other utterances, a fraction; negative if the group lost less."""
     p_value: float
-    """How likely some group would stand out so much by chance, corrected for all groups of all columns;
-    1 for all utterances."""
+    """Probability that chance alone makes some group stand out this much, corrected for all groups of all columns; 1
+    for all utterances together.
+    """
 
     @property
     def stands_out(self) -> bool:
@@ -67,7 +69,7 @@ class GroupChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed from one model to another, by one metric of one task."""
+    """The changes from one model to another, by one metric of one task."""
 
     task: str
     metric: Metric
@@ -78,9 +80,9 @@ class Changes:
     seeds: tuple[int, ...]
     overall: GroupChange
     groups: tuple[GroupChange, ...]
-    """Those that stand out most first."""
+    """The groups; those that stand out most come first."""
     utterances: tuple[ChangedUtterance, ...]
-    """All that changed, sorted by id."""
+    """All changed utterances, sorted by id."""
 
 
 def find_changes(
@@ -90,15 +92,15 @@ def find_changes(
 
     Args:
         rows: two or more.
-        split: whose utterances, ``test`` or ``dev``.
+        split: of the utterances, ``test`` or ``dev``.
         columns: what to group by, see `bench.comparison.groups.group_utterances`; by default every column there is.
-        tasks: of which; by default all that every row has.
+        tasks: the tasks to compare; by default all that every row has.
 
     Returns:
-        Of every task, every primary metric and every further row.
+        One entry for every task, every primary metric and every further row.
 
     Raises:
-        UserError: the rows cannot be compared, or a column is not there.
+        UserError: the rows cannot be compared, or a column does not exist.
     """
     records = {task: comparable_records(rows, task) for task in tasks or common_tasks(rows)}
     metrics = primary_metrics(records)
@@ -173,7 +175,7 @@ def _group_changes(
         members = list(grouping.members.values())
         p_values = p_values_of_losing_more(counts, members, higher_is_better=metric.higher_is_better)
         for (value, index), p_value in zip(grouping.members.items(), p_values, strict=True):
-            # Bonferroni's correction over the columns; that over the groups of one column is made already.
+            # Bonferroni's correction over the columns. The p-values are already corrected for the groups of one column.
             corrected = min(1.0, p_value * len(groupings))
             difference = group_difference(counts[list(index)], change)
             groups.append(measured(grouping.column, value, index, difference, corrected))
@@ -181,7 +183,7 @@ def _group_changes(
 
 
 def _with_scores(groupings: Sequence[Grouping], counts: Floats) -> Iterator[Grouping]:
-    """Leave out groups that have no score, such as utterances without any slot, and columns of one group."""
+    """Leave out groups that have no score, such as utterances without any slot, and columns with only one group."""
     for grouping in groupings:
         scored = {
             value: index
@@ -202,7 +204,7 @@ def _kind(first: Utterance, other: Utterance, metric: Metric) -> Kind | None:
     if first.is_correct != other.is_correct:
         return "broken" if first.is_correct else "mended"
     (before, before_of), (now, now_of) = first.counts[metric.name], other.counts[metric.name]
-    # Cross-multiplied, since an utterance may have nothing to count.
+    # Cross-multiplied, because an utterance may have a denominator of 0.
     gain = now * before_of - before * now_of
     if gain == 0:
         return None

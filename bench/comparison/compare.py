@@ -1,4 +1,4 @@
-"""Which differences between rows of the leaderboard are real: as methods, and as the very models that were scored."""
+"""Which differences between rows of the leaderboard are real, for methods and for these particular models."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Score:
     """A model's score on one task."""
 
     mean: float
-    """Over the seeds, a fraction."""
+    """Mean over the seeds, a fraction."""
     std: float | None
-    """Sample standard deviation over the seeds; none for one."""
+    """Sample standard deviation over the seeds; None for one seed."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of one task, of the first row and another."""
+    """One metric of one task, compared between the first row and another."""
 
     task: str
     metric: str
@@ -47,28 +47,28 @@ class Comparison:
     first_score: Score
     other_score: Score
     across_seeds: Difference
-    """Of ``other`` from ``first``, over other seeds and other utterances; no interval for one seed."""
+    """``other`` minus ``first``, with an interval over new seeds and new utterances; no interval for one seed."""
     these_models: Difference
-    """The same over other utterances alone; no interval where there are no predictions, or too few units."""
+    """The same with an interval over new utterances only; no interval without predictions, or with too few units."""
     p_holm: float
     """The p-value after Holm's correction over all metrics of all tasks of the two rows; NaN if there is none."""
     seeds: tuple[int, ...]
     single_models: tuple[str, ...]
-    """Rows of one compression alone: their scores say nothing about how another compression would do."""
+    """Rows whose scores all come from one compression: they do not show how another compression would score."""
     unit: str
-    """What was resampled: ``utterance``, the column that groups them, or ``seed`` where there are no predictions."""
+    """What was resampled: ``utterance``, the column that groups them, or ``seed`` if there are no predictions."""
     num_units: int
     preset: str
     """Of both rows' records."""
 
     @property
     def is_about_methods(self) -> bool:
-        """Whether the main interval covers other compressions; otherwise it is about these very models only."""
+        """Whether the main interval covers other compressions; otherwise it holds only for these particular models."""
         return self.across_seeds.has_interval and not self.single_models
 
     @property
     def has_predictions(self) -> bool:
-        """Whether utterances were compared too, and not the scores of the seeds alone."""
+        """Whether utterances were compared too, and not only the scores of the seeds."""
         return self.unit != SEED
 
     @property
@@ -78,21 +78,21 @@ class Comparison:
 
     @property
     def better(self) -> str | None:
-        """The better row, where the main interval excludes 0."""
+        """The better row, if the main interval excludes 0."""
         if not self.difference.is_real:
             return None
         return self.other if (self.difference.value > 0) == self.higher_is_better else self.first
 
     @property
     def too_few(self) -> str:
-        """Say that too few units were resampled for an interval; empty if they were enough."""
+        """A message that too few units were resampled for an interval; empty if there were enough."""
         if self.difference.has_interval:
             return ""
         return f"too few {self.unit}s: {self.num_units}, not {MIN_UNITS}"
 
     @property
     def is_real_after_holm(self) -> bool:
-        """Whether the difference stands after Holm's correction."""
+        """Whether the difference remains significant after Holm's correction."""
         return self.better is not None and self.p_holm < 1 - CONFIDENCE
 
 
@@ -101,14 +101,14 @@ def compare(rows: Sequence[Row], split: Literal["test", "dev"], by: str | None =
 
     Args:
         rows: two or more.
-        split: whose utterances.
-        by: resample the values of this column (``speaker``) where predictions have it, not utterances.
+        split: of the utterances.
+        by: resample the values of this column (``speaker``) instead of utterances, if the predictions have it.
 
     Returns:
         Grouped by the other row, then in the order of the tasks.
 
     Raises:
-        UserError: the rows cannot be compared, and why.
+        UserError: the rows cannot be compared; the message says why.
     """
     common = common_tasks(rows)
     found = [comparison for task in common for comparison in _compare_task(rows, task, split, by)]
@@ -152,7 +152,7 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
 
 
 def _has_predictions(rows: Sequence[Row], chosen: Sequence[Sequence[Record]], task: str) -> bool:
-    """Say whether all records have predictions; without some, several seeds can still be compared by their scores."""
+    """Return whether all records have predictions. Without them, only the scores of several seeds can be compared."""
     missing = [
         record
         for row, records in zip(rows, chosen, strict=True)
@@ -169,7 +169,7 @@ def _has_predictions(rows: Sequence[Row], chosen: Sequence[Sequence[Record]], ta
 
 
 def _units(utterances: Mapping[str, Utterance], by: str | None) -> tuple[str, np.ndarray]:
-    """Number the unit of every utterance: the utterance itself, or those that share the value of a column."""
+    """Number the unit of every utterance: the utterance itself, or all utterances with the same value of a column."""
     values = {name: utterance.columns.get(by or "") for name, utterance in utterances.items()}
     is_grouped = any(value is not None for value in values.values())
     groups = [name if value is None else f"{by} {value}" for name, value in values.items()]
@@ -180,7 +180,7 @@ def _units(utterances: Mapping[str, Utterance], by: str | None) -> tuple[str, np
 def _by_seeds(
     chosen: Sequence[Sequence[Record]], split: str, metrics: Sequence[Metric]
 ) -> dict[str, list[tuple[Difference, Difference]]]:
-    """Compare scores without predictions: there is no interval for these very models."""
+    """Compare scores without predictions: there is no interval for these particular models."""
     found = {}
     for metric in metrics:
         values = [_values(records, split, metric) for records in chosen]
@@ -196,7 +196,7 @@ def _by_seeds(
 def _by_utterances(
     said: Sequence[Mapping[str, Utterance]], members: np.ndarray, metric: str, chosen: Sequence[Sequence[Record]]
 ) -> list[tuple[Difference, Difference]]:
-    """Compare by the counts of every unit: over seeds and units, and over units alone."""
+    """Compare by the counts of every unit: over seeds and units, and over units only."""
     counts = [_unit_counts(utterances, members, metric) for utterances in said]
     these_models = paired_differences(np.stack([one.mean(axis=0) for one in counts], axis=1), MIN_UNITS)
     if counts[0].shape[1] < MIN_UNITS:
@@ -216,13 +216,13 @@ def _unit_counts(utterances: Mapping[str, Utterance], members: np.ndarray, metri
 
 
 def _is_paired(first: Record, other: Record) -> bool:
-    """Say whether one row was made of the other's models, seed by seed: a stack that begins with it."""
+    """Return whether one row was made from the other's models, seed by seed, as by a stack that begins with it."""
     shorter, longer = sorted((first.card.compressor.split("+"), other.card.compressor.split("+")), key=len)
     return len(shorter) < len(longer) and longer[: len(shorter)] == shorter
 
 
 def _is_single_model(records: Sequence[Record]) -> bool:
-    """Say whether the seeds of a compressed row are heads of one compression; a model that is given has no other."""
+    """Return whether a row is compressed, and all of its seeds are heads of one and the same model."""
     is_compressed = records[0].card.compressor != "none"
     return is_compressed and len({record.weights_hash for record in records}) == 1
 

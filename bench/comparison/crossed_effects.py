@@ -22,7 +22,7 @@ from scipy.stats import t as student_t
 from bench.comparison.bootstrap import CONFIDENCE, Difference, Floats
 
 Component = tuple[float, float]
-"""A variance, and its degrees of freedom."""
+"""A variance and its degrees of freedom."""
 
 
 def method_difference(first: Floats, other: Floats, *, is_paired: bool = False) -> Difference:
@@ -30,12 +30,12 @@ def method_difference(first: Floats, other: Floats, *, is_paired: bool = False) 
 
     Args:
         first: shape (seeds, units, 2): numerator and denominator of every unit (an utterance or a speaker).
-        other: the same units; the seeds of a model may be others, and as many as there are.
-        is_paired: both have the same seeds, and seed k of one was made of seed k of the other. Otherwise seeds count as
-            independent, which is on the safe side where they agree.
+        other: the same units; its seeds may differ in value and number.
+        is_paired: both have the same seeds, and seed k of one was made from seed k of the other. Otherwise seeds count
+            as independent, which is conservative if they agree.
 
     Returns:
-        The difference of ``other``'s mean score from ``first``'s; without an interval where either has one seed.
+        The difference of ``other``'s mean score from ``first``'s; without an interval if either has one seed.
     """
     first_scores, first_shares = _scores_and_shares(first)
     other_scores, other_shares = _scores_and_shares(other)
@@ -53,18 +53,18 @@ def method_difference(first: Floats, other: Floats, *, is_paired: bool = False) 
 
 
 def score_difference(first: Sequence[float], other: Sequence[float], *, is_paired: bool = False) -> Difference:
-    """Compare two methods by the scores of their seeds alone, on the utterances at hand.
+    """Compare two methods by the scores of their seeds only, on the given utterances.
 
     Source: Welch, "The generalization of Student's problem when several different population variances are involved",
     Biometrika 34, 1947.
 
     Args:
-        first: one score a seed.
-        other: one score a seed.
+        first: one score per seed.
+        other: one score per seed.
         is_paired: see `method_difference`.
 
     Returns:
-        The difference of ``other``'s mean from ``first``'s; without an interval where either has one seed.
+        The difference of ``other``'s mean from ``first``'s; without an interval if either has one seed.
     """
     here, there = np.asarray(first, float), np.asarray(other, float)
     value = float(there.mean() - here.mean())
@@ -75,7 +75,7 @@ def score_difference(first: Sequence[float], other: Sequence[float], *, is_paire
 
 
 def student_interval(value: float, components: Sequence[Component]) -> Difference:
-    """Put an interval around a value whose variance is a sum of estimates, each with its degrees of freedom."""
+    """Compute the interval of a value whose variance is a sum of estimates, each with its degrees of freedom."""
     variance = sum(part for part, _ in components)
     if variance == 0:
         return Difference(value, value, value, 1.0 if value == 0 else 0.0)
@@ -87,7 +87,7 @@ def student_interval(value: float, components: Sequence[Component]) -> Differenc
 
 
 def _scores_and_shares(counts: Floats) -> tuple[Floats, Floats]:
-    """Compute every seed's score, and by how much each unit moves it (the linear part of a ratio of sums).
+    """Compute every seed's score, and each unit's influence on it (the linear part of a ratio of sums).
 
     Returns:
         Shapes (seeds,) and (seeds, units).
@@ -99,9 +99,9 @@ def _scores_and_shares(counts: Floats) -> tuple[Floats, Floats]:
 
 
 def _seed_component(scores: Floats, shares: Floats) -> tuple[Component, float]:
-    """Estimate the variance of a mean over seeds on fixed utterances, and the part that seeds and utterances share.
+    """Estimate the variance of a mean over seeds on fixed utterances, and the part of the interaction with utterances.
 
-    The latter is a lower bound of the former, whose estimate from few seeds may be small by luck.
+    The latter is a lower bound of the former, whose estimate from few seeds may be small by chance.
     """
     num_seeds = len(scores)
     interaction = sum(_utterance_variance(share) for share in shares - shares.mean(axis=0)) / (
@@ -115,6 +115,6 @@ def _variance_of_mean(scores: Floats) -> float:
 
 
 def _utterance_variance(shares: Floats) -> float:
-    """Estimate the variance of a sum over units that are drawn at random."""
+    """Estimate the variance of a sum over randomly drawn units."""
     num_units = len(shares)
     return float(num_units / (num_units - 1) * (shares**2).sum())

@@ -1,4 +1,4 @@
-"""Puts utterances into groups: by speaker, label, duration, or any column that the data have."""
+"""Groups utterances by speaker, label, duration, or any column of the data."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bench.comparison.utterances import Utterance
 LABEL = "label"
 DURATION = "duration_s"
 MIN_UTTERANCES = 5
-"""Smaller groups are left out: of so few, nothing can be said."""
+"""Smaller groups are left out: so few utterances allow no conclusion."""
 MAX_VALUES = 10
-"""Numbers with more values than this are put into ranges."""
+"""Columns of numbers with more distinct values are divided into ranges."""
 NUM_RANGES = 4
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Utterances by the values of one column."""
+    """Utterances grouped by the values of one column."""
 
     column: str
     members: Mapping[str, Sequence[int]]
@@ -29,12 +29,12 @@ class Grouping:
 
 
 def group_utterances(utterances: Sequence[Utterance], columns: Sequence[str] | None = None) -> list[Grouping]:
-    """Group utterances by every column that parts them.
+    """Group utterances by every column with several values.
 
-    Columns of numbers with many values (``snr_db``, ``duration_s``) become four ranges with as many utterances each;
-    ``label``, ``speaker`` and columns that end in ``id`` are names even where they look like numbers. Groups of fewer
-    than `MIN_UTTERANCES` are left out, and so are columns with fewer than two groups and, unless they were asked for,
-    those that part the utterances as an earlier one does.
+    Columns of numbers with many values (``snr_db``, ``duration_s``) become four ranges with as many utterances each.
+    ``label``, ``speaker`` and columns that end in ``id`` are names even if they look like numbers. Groups of fewer than
+    `MIN_UTTERANCES` are left out. So are columns with fewer than two groups and, unless they were requested, columns
+    that give the same groups as an earlier one.
 
     Args:
         utterances: of one split.
@@ -52,7 +52,7 @@ def group_utterances(utterances: Sequence[Utterance], columns: Sequence[str] | N
 
 
 def known_columns(utterances: Iterable[Utterance]) -> list[str]:
-    """List what utterances can be grouped by: columns of the data, ``label`` (the reference) and ``duration_s``."""
+    """List the columns to group by: columns of the data, ``label`` (the reference) and ``duration_s``."""
     return sorted({LABEL, DURATION}.union(*(utterance.columns for utterance in utterances)))
 
 
@@ -78,7 +78,7 @@ def _grouping(column: str, values: Sequence[object]) -> Grouping:
 
 
 def _name(value: object) -> str:
-    """Write a value; the parts of an intent in one line."""
+    """Format a value; the parts of an intent are joined on one line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Rows of the leaderboard to compare: found by name or folder, and refused where they cannot be compared."""
+"""Rows of the leaderboard to compare: found by name or folder, and refused if they cannot be compared."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Row:
     name: str
     store: RecordStore
     task_settings: Mapping[str, Any]
-    """Each task's whole configuration in that run."""
+    """Each task's complete configuration in that run."""
     records: Mapping[str, Mapping[int, Record]]
     """Task to seed to record."""
 
 
 def newest_run(root: Path) -> Path:
-    """Find the run below ``root`` that ended last.
+    """Find the run below ``root`` that finished last.
 
     Raises:
         UserError: there is none.
@@ -41,9 +41,9 @@ def newest_run(root: Path) -> Path:
 
 
 def runs_in(folders: Sequence[Path]) -> list[Path]:
-    """Put in the place of a folder that holds runs, such as ``results``, those of them with finished cells, by name.
+    """Replace each folder of runs, such as ``results``, by its runs with finished cells, sorted by name.
 
-    A folder that is a run or a model itself stays, and so does one that holds none: its reader says what it lacks.
+    Other folders stay in the list: runs and models, and folders without any, which their reader then refuses.
     """
     return [run for folder in folders for run in _runs_below(folder) or [folder]]
 
@@ -56,11 +56,11 @@ def _runs_below(folder: Path) -> list[Path]:
 
 
 def find_rows(models: Sequence[str], run: Path | None, default_root: Path) -> list[Row]:
-    """Find the rows that the user means.
+    """Find the rows that the user named.
 
     Args:
         models: names of rows of ``run``, or folders ``DIR/cells/MODEL``.
-        run: a run's folder; the newest one below ``default_root`` where none is given and a name needs it.
+        run: a run's folder; by default the newest one below ``default_root``, if a name needs it.
         default_root: the folder of all runs.
 
     Raises:
@@ -92,7 +92,7 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
     Args:
         first: record of one model.
         other: record of the other.
-        settings: the task's configuration in either run.
+        settings: the task's configuration in each run.
         names: of the models.
 
     Raises:

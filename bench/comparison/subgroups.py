@@ -1,4 +1,4 @@
-"""Statistics of groups of utterances: how much each one's score changed, and whether it lost more than the others.
+"""Statistics of groups of utterances: how much each group's score changed, and whether it lost more than the others.
 
 Source: Westfall and Young, "Resampling-based multiple testing", 1993 (the maximum of permuted statistics); Bonett and
 Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", Journal of
@@ -15,13 +15,13 @@ from bench.comparison.bootstrap import CHUNK_DRAWS, NUM_RESAMPLES, SEED, Differe
 
 
 def typical_change(counts: Floats) -> float:
-    """Measure by how much the numerator of an utterance changes where it does: 1 for right and wrong answers.
+    """Measure the typical change of an utterance's numerator, among those that change: 1 for right and wrong answers.
 
     Args:
         counts: shape (utterances, 2 models, 2): numerator and denominator.
 
     Returns:
-        The root mean square of the changes that are not 0; 0 where there are none.
+        The root mean square of the changes that are not 0; 0 if there are none.
     """
     changes = counts[:, 1, 0] - counts[:, 0, 0]
     changes = changes[changes != 0]
@@ -31,9 +31,9 @@ def typical_change(counts: Floats) -> float:
 def group_difference(counts: Floats, change: float) -> Difference:
     """Compare two models on a group that may be small, by the paired bootstrap.
 
-    A bootstrap of few utterances that all agree would be certain of what it cannot know. So two more are resampled with
-    them, one made worse and one made better by a typical change: the interval of ten answers that all stayed right is
-    then about as wide as it must be.
+    If the few utterances of a group all agree, a plain bootstrap gives an interval of width 0. So two more observations
+    are resampled with them: one made worse and one made better by a typical change. This gives, for example, ten
+    answers that all stayed right an interval of about the right width.
 
     Args:
         counts: of the group, shape (utterances, 2 models, 2).
@@ -51,18 +51,18 @@ def group_difference(counts: Floats, change: float) -> Difference:
 def p_values_of_losing_more(
     counts: Floats, members: Sequence[Sequence[int]], *, higher_is_better: bool, num_permutations: int = NUM_RESAMPLES
 ) -> list[float]:
-    """Test of every group whether it lost more than the other utterances, by permutations.
+    """Test for every group whether it lost more than the other utterances, by permutations.
 
-    What is permuted are the changes of utterances about the overall change, each divided by the square root of its
-    denominator, so that long and short utterances may change places. The p-values are corrected for the number of
-    groups: each is how often chance alone would make some group look as bad. Utterances are taken as independent: if
-    those of one speaker change together, p-values of groups that few speakers make up are too small.
+    The permuted values are each utterance's deviation from the overall change, divided by the square root of its
+    denominator, so that long and short utterances can be exchanged. The p-values are corrected for the number of
+    groups: each is how often chance alone would make some group look as bad. Utterances are assumed independent: if
+    those of one speaker change together, the p-values of groups with few speakers are too small.
 
     Args:
         counts: shape (utterances, 2 models, 2).
         members: positions of the utterances of each group; no utterance is in two.
         higher_is_better: of the metric.
-        num_permutations: how many permutations.
+        num_permutations: number of permutations.
 
     Returns:
         One-sided p-values.
@@ -82,13 +82,13 @@ def p_values_of_losing_more(
     residuals = losses[order] / weights[order]
     observed = statistics(residuals[None])[0]
     worst = _worst_by_chance(residuals, statistics, num_permutations)
-    # Rounding must not tell apart what is equal.
+    # Rounding errors must not make equal values differ.
     beyond = (worst[:, None] >= observed - 1e-9 * np.abs(worst).max()).sum(axis=0)
     return [float(count) for count in (beyond + 1) / (num_permutations + 1)]
 
 
 class _GroupStatistics:
-    """The standardised loss of every group beyond the overall loss."""
+    """Standardised loss of every group, relative to the overall loss."""
 
     def __init__(self, weights: Floats, sizes: Sequence[int]) -> None:
         self._weights = weights
@@ -98,7 +98,7 @@ class _GroupStatistics:
         self._spreads = np.sqrt(self._shares * (1 - self._shares))
 
     def __call__(self, residuals: Floats) -> Floats:
-        """Compute them of residuals (draws, utterances) in the groups' order: (draws, groups)."""
+        """Compute the statistics from residuals (draws, utterances) in the groups' order: (draws, groups)."""
         sums = np.cumsum(residuals * self._weights, axis=1)
         sums = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
         statistics: Floats = (np.diff(sums[:, self._starts], axis=1) - sums[:, -1:] * self._shares) / self._spreads

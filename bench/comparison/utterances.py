@@ -1,4 +1,4 @@
-"""What models said about every utterance of a split, seeds taken together."""
+"""Models' predictions for every utterance of a split, with all seeds combined."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Utterance:
-    """What the seeds of one model have on one utterance."""
+    """The results of one model's seeds on one utterance."""
 
     reference: Any
     predictions: tuple[Any, ...]
-    """Of every seed; an utterance that is there several times (in folds) has several a seed."""
+    """Predictions of every seed; an utterance that occurs several times (in folds) has several per seed."""
     share_correct: float
-    """Of its predictions."""
+    """Share of the predictions that are correct."""
     counts_by_seed: Mapping[str, Sequence[Sequence[float]]]
     """Metric to the numerator and denominator of each seed."""
     duration_s: float | None
-    """None where the task does not say."""
+    """None if the task does not report it."""
     columns: Mapping[str, Any]
-    """What the data know besides, such as ``speaker``."""
+    """Other columns of the data, such as ``speaker``."""
 
     @property
     def counts(self) -> dict[str, list[float]]:
-        """Metric to numerator and denominator, means over the seeds."""
+        """Metric to numerator and denominator, averaged over the seeds."""
         return {
             metric: [fmean(parts) for parts in zip(*seeds, strict=True)]
             for metric, seeds in self.counts_by_seed.items()
@@ -48,7 +48,7 @@ class Utterance:
 
 
 def common_tasks(rows: Sequence[Row]) -> list[str]:
-    """List the tasks that all rows have, in their order; others are told as a warning.
+    """List the tasks that all rows have, in their order; log a warning about the others.
 
     Raises:
         UserError: there is none.
@@ -62,7 +62,7 @@ def common_tasks(rows: Sequence[Row]) -> list[str]:
 
 
 def comparable_records(rows: Sequence[Row], task: str) -> list[list[Record]]:
-    """Take every row's records of the seeds that all have.
+    """Select every row's records of the seeds that all rows have.
 
     Raises:
         UserError: no seed in common, or scores that differ for other reasons than the model.
@@ -78,16 +78,16 @@ def comparable_records(rows: Sequence[Row], task: str) -> list[list[Record]]:
 def paired_utterances(
     rows: Sequence[Row], records: Sequence[Sequence[Record]], split: str, metrics: Iterable[Metric]
 ) -> list[dict[str, Utterance]]:
-    """Read what every row said about the same utterances.
+    """Read every row's predictions for the same utterances.
 
     Args:
         rows: two or more.
-        records: of every row, one a seed, all of one task.
-        split: whose utterances.
-        metrics: those that must be counted.
+        records: of every row, one per seed, all of one task.
+        split: of the utterances.
+        metrics: metrics that need counts.
 
     Returns:
-        Of every row: id to utterance, sorted by id.
+        For every row: id to utterance, sorted by id.
 
     Raises:
         UserError: predictions that cannot be read, have no counts, or are of other utterances.
@@ -126,7 +126,7 @@ def _require_counts(
 ) -> None:
     for metric in metrics:
         counts = [(one.counts or {}).get(metric) for one in predictions]
-        # Utterances may have nothing to count, but not all of them.
+        # Single utterances may have nothing to count, but not all of them.
         if None in counts or not any(count and count[1] > 0 for count in counts):
             raise UserError(
                 f"Expected counts of {metric} in the predictions of {row.name}, {record.cell}, {split}. Found none: an "
@@ -149,7 +149,7 @@ def _utterance(by_seed: Sequence[Sequence[Prediction]]) -> Utterance:
 
 
 def _summed(predictions: Sequence[Prediction], metric: str) -> list[float]:
-    """Sum the numerators and the denominators of the predictions that have some."""
+    """Sum the numerators and the denominators of the predictions that have them."""
     counts = [one.counts[metric] for one in predictions if one.counts and metric in one.counts]
     return [float(sum(count[part] for count in counts)) for part in (0, 1)]
 
