@@ -1,4 +1,4 @@
-"""The leaderboard: one row a model, derived from records alone."""
+"""The leaderboard: one row per model, derived from records only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SMOKE = "smoke"
 """The preset that only checks that everything runs."""
 MEANINGLESS = "scores are meaningless"
 NOTE = "note"
-"""Column: what a reader must know of a row; empty unless its preset is `SMOKE`."""
+"""Column: what a reader must know about a row; empty unless its preset is `SMOKE`."""
 UTTERANCES, SEEDS = "utterances", "seeds"
-"""Ends of the columns ``<task>_utterances`` and ``<task>_seeds``."""
+"""Suffixes of the columns ``<task>_utterances`` and ``<task>_seeds``."""
 
 MEASURED = ["sparsity", *COUNTS]
-"""What differs between the seeds of a sweep."""
+"""Values that differ between the seeds of a sweep."""
 
 
 def leaderboard(
@@ -38,16 +38,16 @@ def wide_table(
     """Collate scores into one row per model.
 
     Args:
-        scores: of one run, as `bench.leaderboard.tidy.tidy_scores` returns them.
-        split: whose scores to show.
+        scores: of one run, from `bench.leaderboard.tidy.tidy_scores`.
+        split: of the scores to show.
         order: models in the order wanted; others follow by name.
-        run: what the relative score needs to know; without it that stays empty.
+        run: information for the relative score, which stays empty without it.
 
     Returns:
-        The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with
-        ``<task>_<metric>_std`` next to it (sample standard deviation, empty for one seed), the scores over many
-        tasks (`bench.leaderboard.overall.score_columns`), ``<task>_learning_rate`` of the heads where records have it,
-        the numbers of utterances and seeds of each task's scores (``<task>_utterances``, ``<task>_seeds``), and `NOTE`.
+        The columns of ``IDENTITY``, then ``<task>_<metric>`` in percent (mean over seeds) with ``<task>_<metric>_std``
+        next to it (sample standard deviation, empty for one seed), the scores over many tasks
+        (`bench.leaderboard.overall.score_columns`), ``<task>_learning_rate`` of the heads if records have it, the
+        numbers of utterances and seeds of each task's scores (``<task>_utterances``, ``<task>_seeds``), and `NOTE`.
     """
     scores = scores[scores["split"] == split]
     grouped = scores.groupby(["model", scores["task"] + "_" + scores["metric"]], sort=False)["value"]
@@ -69,7 +69,7 @@ def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:
 
 
 def _rows(scores: pd.DataFrame) -> pd.DataFrame:
-    """Take one row a model, with the mean size and cost over seeds, which may have compressed to different ones."""
+    """Make one row per model. Size and cost are means over the seeds, whose models may differ in size."""
     rows = scores[IDENTITY].drop_duplicates("model")
     seeds = scores[["model", "seed", *MEASURED]].drop_duplicates(["model", "seed"])
     means = seeds.groupby("model", sort=False)[MEASURED].mean().reset_index()
@@ -78,14 +78,14 @@ def _rows(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _learning_rates(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a model; blank where seeds of a sweep, each with its own model and search, have found different rates."""
+    """Make one row per model; blank if seeds found different rates (in sweeps, each has its own model and search)."""
     rates = scores.dropna(subset="learning_rate").astype({"learning_rate": object}).groupby(["model", "task"])
     known = rates["learning_rate"]
     return known.first().where(known.nunique() == 1).unstack().add_suffix("_learning_rate")
 
 
 def _sample_sizes(scores: pd.DataFrame) -> pd.DataFrame:
-    """Count the utterances and seeds of every task, one row per model; the fewest utterances where seeds differ."""
+    """Count the utterances and seeds of every task, one row per model; the smallest count if seeds differ."""
     sizes = scores.groupby(["model", "task"]).agg(utterances=("num_utterances", "min"), seeds=("seed", "nunique"))
     wide = sizes.astype("Int64").unstack()
     tasks = scores["task"].unique()

@@ -23,24 +23,24 @@ from bench.store.records import Record, data_differences, weights_differences
 from bench.store.run_folder import RunFolder
 
 NAMED_AT_MOST = 6
-"""Models of a list in a note."""
+"""A note names at most so many models of a list."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """A run's leaderboard, and what decides whether another's rows may stand beside it."""
+    """A run's leaderboard, and what decides whether it may be ranked together with another run's."""
 
     path: Path
-    """Of the run's folder."""
+    """The run's folder."""
     name: str
-    """Of the run, unlike that of others in the report."""
+    """Name of the run, unique within the report."""
     table: pd.DataFrame
     """As ``leaderboard.csv``."""
     records: tuple[Record, ...]
     config: Mapping[str, Any]
-    """What ``config.yaml`` holds."""
+    """Content of ``config.yaml``."""
     split: str = "test"
-    """Whose scores these are."""
+    """Split of the scores."""
     scale_problems: tuple[str, ...] = ()
     """Why there are no relative scores, see `bench.leaderboard.overall.scale_problems`."""
     failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -54,18 +54,18 @@ class Board:
 
     @property
     def mixtures(self) -> tuple[str, ...]:
-        """Say which of its rows, or rows and others, were scored with different weights or on different data."""
+        """Report rows and tasks whose records mix scores of different weights or on different data."""
         has_weights_by_seed = bool(self.config.get("training_budget"))
         return (*data_differences(self.records), *weights_differences(self.records, by_seed=has_weights_by_seed))
 
     @property
     def has_relative_scores(self) -> bool:
-        """Whether any row is placed between filter banks and teacher."""
+        """Whether any row has a score between filter banks and teacher."""
         return bool(self.table["relative_score"].notna().any())
 
     @property
     def relative_scale(self) -> str:
-        """What decides whether another run's relative scores may be ranked with these: teacher and tasks."""
+        """Teacher and tasks. Relative scores of runs may be ranked together only if these agree."""
         return f"{self.config['teacher']} over {', '.join(in_order(record.cell.task for record in self.records))}"
 
 
@@ -75,27 +75,27 @@ class Comparable:
 
     boards: tuple[Board, ...]
     apart: tuple[str, ...] = ()
-    """Why others of the same data, preset and protocol stand apart."""
+    """Why other runs with the same data, preset and protocol are ranked separately."""
 
     @property
     def tasks(self) -> frozenset[str]:
-        """That any of the runs has."""
+        """Tasks that any of the runs has."""
         return frozenset(record.cell.task for board in self.boards for record in board.records)
 
     @property
     def is_superb(self) -> bool:
-        """Whether all of it was done on SUPERB's own corpora by its recipes, and tested on their test splits."""
+        """Whether all scores are on SUPERB's own corpora with its recipes, and of their test splits."""
         is_test = all(board.split == "test" for board in self.boards)
         return is_test and not any(deviations(record) for board in self.boards for record in board.records)
 
     @property
     def has_one_scale(self) -> bool:
-        """Whether relative scores of different runs are over the same tasks, and towards the same teacher."""
+        """Whether relative scores of different runs are over the same tasks, and relative to the same teacher."""
         return len({board.relative_scale for board in self.boards if board.has_relative_scores}) <= 1
 
     @property
     def heading(self) -> str:
-        """Say where the scores come from."""
+        """Describe where the scores come from."""
         data, preset, protocol = self.boards[0].conditions
         runs = ", ".join(board.name for board in self.boards)
         superb = ", SUPERB's corpora" if self.is_superb else ""
@@ -104,7 +104,7 @@ class Comparable:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what a reader must know of these rows."""
+        """List what a reader must know about these rows."""
         notes = [*table_notes([board.table for board in self.boards], self.boards[0].split), *self.apart]
         for board in self.boards:
             run = f"{board.name}: " if len(self.boards) > 1 else ""
@@ -120,7 +120,7 @@ class Comparable:
         return (*notes, *self._machine_notes())
 
     def _machine_notes(self) -> list[str]:
-        """Say which machine measured which rows."""
+        """List which machine measured which rows."""
         rows: dict[str, list[str]] = {}
         for board in self.boards:
             if MEASURED_ON in board.table:
@@ -138,8 +138,8 @@ def read_boards(paths: Sequence[Path], split: str = "test", tasks: Sequence[str]
 
     Args:
         paths: the runs' folders.
-        split: whose scores.
-        tasks: those to collate; all where none is named.
+        split: of the scores.
+        tasks: tasks to collate; all if empty.
 
     Raises:
         UserError: see `read_board`.
@@ -157,12 +157,12 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
 
     Args:
         path: the run's folder.
-        split: whose scores.
-        tasks: those to collate; all where none is named.
+        split: of the scores.
+        tasks: tasks to collate; all if empty.
         name: of the run, by default its folder's.
 
     Raises:
-        UserError: no run is there, or it has no finished cell yet, or a record is torn.
+        UserError: the folder is no run, the run has no finished cell yet, or a record is torn.
     """
     folder = RunFolder(path)
     config = folder.read_config() if folder.config_path.is_file() else None
@@ -183,13 +183,13 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
 
 
 def _only(failed: Mapping[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Leave out what failed on tasks that were not asked for."""
+    """Leave out failures on tasks that were not requested."""
     shown = {row: tuple(task for task in found if not tasks or task in tasks) for row, found in failed.items()}
     return {row: found for row, found in shown.items() if found}
 
 
 def comparable(boards: Sequence[Board]) -> list[Comparable]:
-    """Part runs into those whose rows may be ranked together, in the order of their first."""
+    """Group runs whose rows may be ranked together, in the order of each group's first run."""
     found: list[Comparable] = []
     for board in boards:
         apart = []
@@ -207,12 +207,12 @@ def comparable(boards: Sequence[Board]) -> list[Comparable]:
 
 
 def board_notes(board: Board) -> tuple[str, ...]:
-    """Say what a reader must know of the scores of one run."""
+    """List what a reader must know about the scores of one run."""
     return Comparable((board,)).notes
 
 
 def _difference(first: Board, other: Board) -> str:
-    """Name the first setting of a task, or of its data, in which two runs differ; empty where they agree."""
+    """Name the first setting of a task, or of its data, in which two runs differ; empty if they agree."""
     for task, (here, there) in _shared(_audio(first), _audio(other)).items():
         if here != there:
             return f"the audio of {task} differs in bits"
@@ -224,12 +224,12 @@ def _difference(first: Board, other: Board) -> str:
 
 
 def _audio(board: Board) -> dict[str, str]:
-    """Task to the hash of its audio, where it is known."""
+    """Map each task to the hash of its audio, if known."""
     return {record.cell.task: record.audio_sha256 for record in board.records if record.audio_sha256}
 
 
 def _corpora(board: Board) -> dict[str, set[str]]:
-    """Map each task to the hashes of its labels and audio, where they are known."""
+    """Map each task to the hashes of its labels and audio, if known."""
     found: dict[str, set[str]] = {}
     for record in board.records:
         if record.data_sha256:

@@ -1,4 +1,4 @@
-"""Which cells of a run have failed, by the notes that its processes left."""
+"""Which cells of a run have failed, according to the notes of its processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bench.store.records import Cell
 from bench.store.run_folder import COMPRESS, LOAD, RunFolder
 
 FAILED = "failed"
-"""In tables, in place of a score; also the column that lists the tasks that failed on a row."""
+"""Shown in tables in place of a score; also the column that lists the tasks that failed on a row."""
 SEPARATOR = ";"
-"""Between the tasks of that column."""
+"""Separates the tasks in that column."""
 
 
 def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -24,10 +24,10 @@ def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tupl
 
     Args:
         folder: of the run.
-        config: what its ``config.yaml`` holds.
+        config: content of its ``config.yaml``.
 
     Returns:
-        Row to tasks; a row whose model could not be made or loaded has failed on every task without a record.
+        Row to tasks. A row whose model could not be made or loaded has failed on every task without a record.
     """
     tasks = list(config.get("tasks", ()))
     found: dict[str, set[str]] = {}
@@ -44,7 +44,7 @@ def failed_tasks(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, tupl
 
 
 def _without_models(folder: RunFolder, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Pair all work without which a row has no model to evaluate with that row."""
+    """Pair every step that a row's model depends on, loading or compression, with the row."""
     for row in config["models"]:
         yield f"{LOAD} {row}", row
     for compression in stored_compressions(config):
@@ -54,7 +54,7 @@ def _without_models(folder: RunFolder, config: Mapping[str, Any]) -> Iterator[tu
 
 
 def with_failures(table: pd.DataFrame, failed: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
-    """Add the column `FAILED`, and rows for the models that have no score at all; nothing where nothing failed.
+    """Add the column `FAILED`, and rows for models without any score. Without failures, return the table unchanged.
 
     Args:
         table: a leaderboard, with a row for every model that has a score.
@@ -63,7 +63,7 @@ def with_failures(table: pd.DataFrame, failed: Mapping[str, tuple[str, ...]]) ->
     if not failed:
         return table
     unscored = pd.DataFrame({"model": [row for row in failed if row not in set(table["model"])]})
-    # All rows of a run share these.
+    # All rows of a run share these columns.
     unscored = unscored.assign(**{name: table[name].iloc[0] for name in ("preset", "data", "protocol")})
     whole = pd.concat([table, unscored], ignore_index=True).astype(table.dtypes)
     listed = {row: SEPARATOR.join(tasks) for row, tasks in failed.items()}
@@ -77,6 +77,6 @@ def tasks_that_failed(row: Mapping[Any, Any] | pd.Series) -> list[str]:
 
 
 def failure_notes(failed: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Say in a line what failed; nothing where nothing did."""
+    """Report in one line what failed; empty if nothing did."""
     told = "; ".join(f"{row} ({', '.join(tasks)})" for row, tasks in failed.items())
     return [f"Failed, with the reasons in failures/ of the run's folder: {told}. Run again to retry."] if told else []

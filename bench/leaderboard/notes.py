@@ -1,4 +1,4 @@
-"""Notes that every table of scores needs: what its scores are from, and whether they mean anything."""
+"""Notes for every table of scores: sample sizes, and a warning if the scores are meaningless."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def preset_name(preset: str) -> str:
 
 
 def table_notes(tables: Sequence[pd.DataFrame], split: str) -> list[str]:
-    """Write the notes that every table of scores needs.
+    """Write the notes for tables of scores.
 
     Args:
         tables: leaderboards whose rows are shown together.
-        split: whose scores they are.
+        split: of the scores.
     """
     is_smoke = any((table["preset"] == SMOKE).any() for table in tables if not table.empty)
     has_error_rates = any(f"asr_{SEEDS}" in table for table in tables)

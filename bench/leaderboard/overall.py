@@ -22,35 +22,35 @@ FBANK = "fbank"
 
 @dataclass(frozen=True)
 class RunContext:
-    """What scores over many tasks need to know of a run beside its records."""
+    """What scores over many tasks need to know about a run, in addition to its records."""
 
     teacher: str | None = None
     """Reference of the run's teacher."""
     references: Mapping[str, str] = field(default_factory=dict)
-    """Rows that are models evaluated as they are, to their references."""
+    """Rows of models given by reference, to these references."""
     metrics: Mapping[str, Sequence[Metric]] = field(default_factory=dict)
     """Each task's primary metrics."""
 
 
 class Scale(NamedTuple):
-    """The two ends of a relative score: primary metrics alone, in percent."""
+    """The two ends of a relative score: primary metrics only, in percent."""
 
     low: Scores
-    """Of filter banks."""
+    """Scores of filter banks."""
     high: Scores
-    """Of the teacher."""
+    """Scores of the teacher."""
 
 
 def score_columns(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
-    """Compute the columns ``COLUMNS``, one row per model, empty where a score has no meaning.
+    """Compute the columns ``COLUMNS``, one row per model, empty if a score is meaningless.
 
     The relative score lies between the means over seeds of the run's own filter banks (0) and of the row's teacher
-    (100); its deviation is over those seeds of the row that have all tasks. A row that lacks a task of its teacher gets
-    none, since scores over different tasks cannot be ranked. No row gets one if the scale has no meaning, see
-    `scale_problems`. SUPERB's scores exist on the test split alone.
+    (100). Its standard deviation is over those seeds of the row that have all tasks. A row without one of its teacher's
+    tasks gets no relative score, because scores over different tasks cannot be ranked. No row gets one if the scale is
+    meaningless, see `scale_problems`. SUPERB's scores exist only for the test split.
 
     Args:
-        scores: of one run and one split, as `bench.leaderboard.tidy.tidy_scores` returns them.
+        scores: of one run and one split, from `bench.leaderboard.tidy.tidy_scores`.
         run: its teacher, references and metrics.
     """
     rows = _by_row(scores)
@@ -67,13 +67,13 @@ def score_columns(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
 
 
 def scale_problems(scores: pd.DataFrame, run: RunContext) -> list[str]:
-    """Say why rows of a run that has filter banks and a teacher have no relative score.
+    """Explain why rows of a run that has filter banks and a teacher have no relative score.
 
-    A scale has no meaning if the teacher is not above filter banks on every primary metric, or if the gap between them
+    A scale is meaningless if the teacher is not above filter banks on every primary metric, or if the gap between them
     is within its standard error: the relative score divides by that gap, so it would measure chance.
 
     Args:
-        scores: of one run and one split, as `bench.leaderboard.tidy.tidy_scores` returns them.
+        scores: of one run and one split, from `bench.leaderboard.tidy.tidy_scores`.
         run: its teacher, references and metrics.
 
     Returns:
@@ -91,7 +91,7 @@ def _by_row(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _scales(
     rows: Mapping[str, pd.DataFrame], teachers: Mapping[str, str], run: RunContext
 ) -> tuple[dict[str, Scale], list[str]]:
-    """Find the scale of every teacher that has one, and say why others have none."""
+    """Compute the scale of every teacher that has one, and explain why others have none."""
     fbank = next((row for row, reference in run.references.items() if reference == FBANK and row in rows), None)
     if fbank is None:
         return {}, []
@@ -106,7 +106,7 @@ def _scales(
 
 
 def _teacher_rows(rows: Mapping[str, pd.DataFrame], run: RunContext) -> dict[str, str]:
-    """Map rows to the rows of their teachers, where the run has these; a teacher is its own."""
+    """Map rows to the rows of their teachers, if the run has them; a teacher is its own."""
     row_of = {reference: row for row, reference in run.references.items() if row in rows}
     named = {model: next(iter(found["teacher"].dropna()), None) for model, found in rows.items()}
     teachers = {row_of[reference] for reference in (run.teacher, *named.values()) if reference in row_of}
@@ -120,7 +120,7 @@ def _teacher_rows(rows: Mapping[str, pd.DataFrame], run: RunContext) -> dict[str
 
 
 def _scale(teacher: pd.DataFrame, fbank: pd.DataFrame, run: RunContext) -> Scale | str:
-    """Make the scale of a teacher, or say what is wrong with it; nothing if a score is missing."""
+    """Compute the scale of a teacher, or return what is wrong with it; an empty text if a score is missing."""
     high, low = _mean_scores(teacher), _mean_scores(fbank)
     metrics = {task: run.metrics.get(task, ()) for task in high}
     for task, found in metrics.items():

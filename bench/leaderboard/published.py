@@ -1,4 +1,4 @@
-"""Published results on SUPERB, to stand beside one's own."""
+"""Published results on SUPERB, to compare with one's own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCES = {
     "S": "Jang et al., STaR, the table in the ARMHuBERT repository (sungnyun/ARMHuBERT)",
     "O": "SUPERB's leaderboard in 2022, as shown in the LightHuBERT repository (mechanicalsea/lighthubert)",
 }
-"""Letters of the column ``sources``."""
+"""Meaning of the letters in the column ``sources``."""
 
 METRICS = {
     task: tuple(
@@ -37,19 +37,19 @@ METRICS = {
 
 
 class PublishedRow(NamedTuple):
-    """One model as published; the score itself is computed from its scores, see `bench.leaderboard.score`."""
+    """One model as published. Its SUPERB score is computed from its task scores, see `bench.leaderboard.score`."""
 
     model: str
     params_m: float | None
-    """Parameters in millions, as its authors count them."""
+    """Parameters in millions, as the authors count them."""
     macs_g: float | None
     """MACs in billions over SUPERB's 32 utterances, by its official profiler."""
     compression_audio_h: float | None
-    """Hours of LibriSpeech that compression heard, where the source says so."""
+    """Hours of LibriSpeech that compression trained on, if the source says so."""
     scores: Scores
-    """Test scores in percent of all ten tasks."""
+    """Test scores in percent, of all ten tasks."""
     superb_score_published: float | None
-    """As printed; most papers print none."""
+    """The score as printed; most papers print none."""
     sources: tuple[str, ...]
     """Letters of `SOURCES`."""
 
@@ -69,7 +69,7 @@ def hubert_base_params() -> float:
 
 
 def published_table() -> pd.DataFrame:
-    """Return published rows as a leaderboard; both SUPERB scores are computed from their scores."""
+    """Return the published rows as a leaderboard; both SUPERB scores are computed from the task scores."""
     table = pd.DataFrame(
         [
             {

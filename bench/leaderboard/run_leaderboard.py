@@ -1,4 +1,4 @@
-"""A run's leaderboard, rebuilt from what its folder holds."""
+"""A run's leaderboard, rebuilt from its folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bench.store.run_folder import RunFolder
 
 
 def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[str] = ()) -> pd.DataFrame:
-    """Collate a run's records: models evaluated as they are first, the teacher before all, then compressed ones.
+    """Collate a run's records. The teacher comes first, then other models given by reference, then compressed models.
 
     Args:
         folder: of the run.
-        split: whose scores.
-        tasks: those to collate; all where none is named.
+        split: of the scores.
+        tasks: tasks to collate; all if empty.
 
     Raises:
-        UserError: no run there, a torn record, or a task whose plug-in is not installed.
+        UserError: the folder is no run, a record is torn, or a task's plug-in is not installed.
     """
     records = [record for record in folder.records if not tasks or record.cell.task in tasks]
     config = folder.read_config() or {}
@@ -34,13 +34,13 @@ def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[st
 
 
 def collated(scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split: str) -> pd.DataFrame:
-    """Collate scores that are tabulated already.
+    """Collate tidy scores.
 
     Args:
-        scores: of one run, as `bench.leaderboard.tidy.tidy_scores` returns them.
-        config: what its ``config.yaml`` holds.
-        path: of the run's folder, for the latencies in it.
-        split: whose scores.
+        scores: of one run, from `bench.leaderboard.tidy.tidy_scores`.
+        config: content of its ``config.yaml``.
+        path: the run's folder, which holds its latencies.
+        split: of the scores.
     """
     run = run_context(scores, config)
     sources = config.get("models", {})
@@ -51,11 +51,11 @@ def collated(scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split:
 
 
 def run_context(scores: pd.DataFrame, config: Mapping[str, Any]) -> RunContext:
-    """Collect what scores over many tasks need to know of a run.
+    """Collect what scores over many tasks need to know about a run.
 
     Args:
-        scores: of the run, as `bench.leaderboard.tidy.tidy_scores` returns them.
-        config: what its ``config.yaml`` holds.
+        scores: of the run, from `bench.leaderboard.tidy.tidy_scores`.
+        config: content of its ``config.yaml``.
     """
     sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
     return RunContext(
@@ -66,7 +66,7 @@ def run_context(scores: pd.DataFrame, config: Mapping[str, Any]) -> RunContext:
 
 
 def _with_latency(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Put what was measured of the models next to what was counted."""
+    """Add the measured columns after the counted ones."""
     latencies = latency_columns(read_latencies(path))
     columns = dict.fromkeys(name for values in latencies.values() for name in values)
     place = list(table.columns).index("macs_superb") + 1
@@ -78,7 +78,7 @@ def _with_latency(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def primary_metrics(tasks: Iterable[str]) -> dict[str, tuple[Metric, ...]]:
-    """Ask the tasks which of their metrics stand on SUPERB's leaderboard.
+    """Look up which of the tasks' metrics are on SUPERB's leaderboard.
 
     Raises:
         UserError: no plug-in has this name.

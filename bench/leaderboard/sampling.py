@@ -1,4 +1,4 @@
-"""How many test utterances and seeds a score is from, and how far chance alone may move it."""
+"""How many test utterances and seeds a score comes from, and how far chance alone may move it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from bench.contracts import Metric
 from bench.store.records import Record
 
 LARGEST_VARIANCE = 0.25
-"""Of any value between 0 and 1 (Popoviciu's inequality)."""
+"""The largest variance of any value between 0 and 1 (Popoviciu's inequality)."""
 
 
 def num_utterances(record: Record, split: str) -> int | None:
     """Count the utterances of a split that a record was scored on, over all folds.
 
     Returns:
-        None if the task does not say: those of other packages need not.
+        None if the task does not report it, which tasks of other packages need not.
     """
     folds = record.settings.get("folds")
     parts = list(folds.values()) if isinstance(folds, dict) and folds else [record.settings]
@@ -30,16 +30,16 @@ def standard_error(scores: Sequence[float], counts: Sequence[int], metric: Metri
     """Estimate the standard error of one model's score on one task, a fraction.
 
     Two independent sources add up. Another test set: a score is a mean over n utterances of values between 0 and 1, so
-    its variance is at most p (1 - p) / n; it is exactly that for accuracies of one seed. An error rate above one half
-    has no upper bound of 1 and counts as 1/4. Other seeds: the sample variance over k seeds, divided by k; nothing for
-    one seed, and nothing for utterances if their number is unknown.
+    its variance is at most p (1 - p) / n, and exactly that for accuracies of one seed. Error rates can exceed 1, so
+    above one half they count as 1/4. Other seeds: the sample variance over k seeds, divided by k. One seed contributes
+    nothing, and utterances contribute nothing if their number is unknown.
 
-    The estimate is too large rather than too small for the difference between two models, as
-    both are scored on the same utterances.
+    The estimate is too large rather than too small for the difference between two models, because both are scored on
+    the same utterances.
 
     Args:
         scores: of one model and task, a fraction for each seed.
-        counts: the known numbers of utterances that they are from.
+        counts: the known numbers of utterances behind them.
         metric: of the task.
 
     Source: Miller, "Adding error bars to evals", 2024 (arXiv 2411.00640), equations 1 and 2 and section 3; Bhatia and

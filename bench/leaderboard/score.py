@@ -12,11 +12,11 @@ Scores = Mapping[str, Mapping[str, float]]
 
 
 class Anchors(NamedTuple):
-    """The two scores between which a metric is measured, in percent."""
+    """The two ends of a metric's scale, in percent."""
 
     fbank: float
     state_of_the_art: float
-    """The best of the SUPERB paper's table."""
+    """The best result in the SUPERB paper's table."""
 
 
 SUPERB_ANCHORS: Mapping[str, Mapping[str, Anchors]] = MappingProxyType(
@@ -33,24 +33,25 @@ SUPERB_ANCHORS: Mapping[str, Mapping[str, Anchors]] = MappingProxyType(
         "er": {"accuracy": Anchors(48.24, 67.62)},
     }
 )
-"""Of SUPERB's ten tasks and their metrics on the public leaderboard, whose filter banks are not those of the SUPERB
-paper.
+"""Anchors of SUPERB's ten tasks and their metrics on the public leaderboard, whose filter banks are not those of the
+SUPERB paper.
 
-Source: filter banks: DPHuBERT, Interspeech 2023, table 1; state of the art: STaRHuBERT's table, row SOTA."""
+Source: filter banks: DPHuBERT, Interspeech 2023, table 1; state of the art: STaRHuBERT's table, row SOTA.
+"""
 
 SIX_TASKS = ("asr", "ks", "sid", "er", "ic", "sf")
-"""Those of `superb6_score`."""
+"""The tasks of `superb6_score`."""
 
 
 def superb_score(scores: Scores) -> float | None:
     """Compute the score of SUPERB's public leaderboard: filter banks have 0, the SUPERB paper's best results 1000.
 
     Args:
-        scores: test scores in percent on SUPERB's corpora by its recipes; the metrics named as in `SUPERB_ANCHORS`.
+        scores: test scores in percent on SUPERB's corpora with its recipes; the metrics named as in `SUPERB_ANCHORS`.
 
     Returns:
         1000 times the mean over the ten tasks of each task's mean over its metrics of
-        (score - fbank) / (state of the art - fbank); None where one is missing.
+        (score - fbank) / (state of the art - fbank); None if one is missing.
 
     Source: Feng et al., SUPERB @ SLT 2022 (arXiv 2210.08634), "superb_s".
     """
@@ -58,12 +59,12 @@ def superb_score(scores: Scores) -> float | None:
 
 
 def superb6_score(scores: Scores) -> float | None:
-    """Compute the same as `superb_score` over `SIX_TASKS`; the two are not comparable."""
+    """Compute the same as `superb_score`, over `SIX_TASKS`; the two are not comparable."""
     return _superb_score(scores, SIX_TASKS)
 
 
 def relative_score(scores: Scores, fbank: Scores, teacher: Scores) -> float | None:
-    """Place a model between filter banks (0) and its teacher (100), over the tasks of the teacher.
+    """Place a model between filter banks (0) and its teacher (100), over the teacher's tasks.
 
     Args:
         scores: of the model.
@@ -71,8 +72,8 @@ def relative_score(scores: Scores, fbank: Scores, teacher: Scores) -> float | No
         teacher: of the teacher, with the metrics that count: each task's primary ones.
 
     Returns:
-        100 times the mean over tasks of each task's mean over its metrics of (score - fbank) / (teacher - fbank).
-        None where the model or filter banks lack a score that the teacher has, or where both ends have the same.
+        100 times the mean over tasks of each task's mean over its metrics of (score - fbank) / (teacher - fbank). None
+        if the model or filter banks lack a score that the teacher has, or if both ends are equal.
     """
     anchors: dict[str, dict[str, tuple[float, float]]] = {}
     for task, metrics in teacher.items():
@@ -91,7 +92,7 @@ def _superb_score(scores: Scores, tasks: tuple[str, ...]) -> float | None:
 
 
 def _mean_position(scores: Scores, anchors: Mapping[str, Mapping[str, tuple[float, float]]]) -> float | None:
-    """Average over tasks, and in a task over metrics, where a score lies between its two anchors."""
+    """Average over tasks, and within a task over metrics, the position of a score between its two anchors."""
     by_task = []
     for task, metrics in anchors.items():
         if not scores.get(task, {}).keys() >= metrics.keys():

@@ -11,12 +11,12 @@ from bench.store.records import Record
 
 
 def deviations(record: Record) -> list[str]:
-    """Say how a record's setting differs from SUPERB's. The learning rate may differ.
+    """List how a record's setting differs from SUPERB's. The learning rate may differ.
 
     A task that declares no standard (see `bench.contracts.SuperbStandard`) can deviate only in preset and protocol.
 
     Returns:
-        Reasons, a few words each; empty if the scores compare with the public leaderboard's.
+        Reasons of a few words each; empty if the scores compare with the public leaderboard's.
     """
     return list(_deviations(record))
 

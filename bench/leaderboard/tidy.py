@@ -1,4 +1,4 @@
-"""All scores of a run as one tidy table: a row for every model, seed, task, split and metric."""
+"""All scores of a run as one tidy table: one row per model, seed, task, split and metric."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDENTITY = [
     "data",
     "protocol",
 ]
-"""What a leaderboard says of a model besides its scores."""
+"""What a leaderboard shows about a model, apart from its scores."""
 COUNTS = ["params", "size_bytes", "macs", "macs_superb"]
 COLUMNS = [
     *IDENTITY,
@@ -43,9 +43,9 @@ def tidy_scores(records: Iterable[Record]) -> pd.DataFrame:
     """Tabulate the scores of records.
 
     Returns:
-        The columns `COLUMNS`: ``value`` in percent; ``num_utterances`` of the split, missing where the task does not
-        count them; ``learning_rate`` of the head, where the record has it; ``is_superb``, whether the score compares
-        with SUPERB's public leaderboard.
+        The columns `COLUMNS`: ``value`` in percent; ``num_utterances`` of the split, missing if the task does not count
+            them; ``learning_rate`` of the head, if the record has it; ``is_superb``, whether the score compares with
+            SUPERB's public leaderboard.
     """
     table = pd.DataFrame([row for record in records for row in _rows(record)], columns=COLUMNS)
     whole = dict.fromkeys([*COUNTS, "num_utterances"], "Int64")

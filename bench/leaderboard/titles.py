@@ -1,4 +1,4 @@
-"""How tasks and scores are called, and in which order tasks stand, in every table, figure and page."""
+"""Titles of tasks and scores, and the order of tasks, in every table, figure and page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from bench.leaderboard.score import SUPERB_ANCHORS
 
 TASK_TITLES = {"qbe": "QbE"}
-"""Of tasks whose title is not their name in capitals."""
+"""Titles of tasks that are not simply the name in capitals."""
 METRIC_TITLES = {
     "wer": "WER",
     "cer": "CER",
@@ -19,13 +19,13 @@ METRIC_TITLES = {
     "slot_type_f1": "F1",
     "slot_value_cer": "CER",
 }
-"""Of metrics whose title is not their name."""
+"""Titles of metrics that are not simply the name."""
 OVERALL_TITLES = {
     "relative_score": "relative score",
     "superb6_score": "SUPERB-6 score",
     "superb_score": "SUPERB score",
 }
-"""Of scores over many tasks."""
+"""Titles of scores over many tasks."""
 
 
 def in_order(tasks: Iterable[str]) -> list[str]:
@@ -35,12 +35,12 @@ def in_order(tasks: Iterable[str]) -> list[str]:
 
 
 def task_title(task: str) -> str:
-    """Title a task."""
+    """Return the title of a task."""
     return TASK_TITLES.get(task, task.upper())
 
 
 def score_title(task: str, metric: str) -> str:
-    """Title a score: that of a task by one of its metrics, or, of no task, one over many."""
+    """Return the title of a score: a task's metric or, without a task, a score over many tasks."""
     if not task:
         return OVERALL_TITLES[metric]
     return f"{task_title(task)} {METRIC_TITLES.get(metric, metric.replace('_', ' '))}"
