@@ -1,4 +1,4 @@
-"""The command line: one file a verb, and one place where errors become a line and an exit code."""
+"""The command line: one file per verb. Errors become a line and an exit code here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.terminal import streams
 
 
 def main() -> None:
-    """Run ``bench`` and exit: 0 done, 1 some cell or training failed, 2 wrong use or bad input, 130 interrupted."""
+    """Run ``bench`` and exit: 0 done, 1 a cell or training failed, 2 wrong use or bad input, 130 interrupted."""
     try:
         raise_on_sigterm()
         streams.prepare()
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def program() -> None:
-    """Run ``bench`` as all that this process does; `main` is for callers that go on after an interrupt."""
+    """Run ``bench`` as this process's only task. `main` is for callers that continue after an interrupt."""
     try:
         main()
     except SystemExit as end:
@@ -51,7 +51,7 @@ def _run(arguments: list[str]) -> int:
     from bench.cli.app import command
     from bench.cli.logs import quiet_libraries
 
-    # Here and not in the application: it changes the whole process, which others who call that (tests, notebooks) own.
+    # Not in the application: this changes the whole process, which other callers (tests, notebooks) own.
     quiet_libraries()
     _require_current_folder()
     check_own_packages()
@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _require_current_folder() -> None:
-    # Native libraries end the process with a line of their own where it is gone.
+    # If the folder is gone, native libraries end the process with a message of their own.
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -71,10 +71,10 @@ def _require_current_folder() -> None:
 
 
 def _explained(error: Exception) -> tuple[str | None, int]:
-    """Return what the user sees of an error, nothing for a bug, and the exit code."""
+    """Return the user's message, None for a bug, and the exit code."""
     message = broken_dependency(error)
     if message is None:
-        # Only now, because typer may be what is broken.
+        # Imported late, because typer itself may be broken.
         from bench.cli.faults import explained
 
         fault = explained(error)

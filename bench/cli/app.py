@@ -32,14 +32,14 @@ The main job: bench run --compressor dphubert --tasks asr,ks"""
 
 
 def command() -> Any:
-    """Return the program, as typer runs it: all verbs, with the options that all of them have."""
+    """Return the program as typer runs it: all verbs, with their shared options."""
     root = typer.main.get_command(application())
     add_shared_options(root)
     return root
 
 
 def application() -> typer.Typer:
-    """Assemble all verbs; none of them has imported torch yet."""
+    """Assemble all verbs. None of them has imported torch yet."""
     app = typer.Typer(
         help=HELP,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,4 @@
-"""``bench compare --changes``: what compression broke, for the eye, as JSON and as a table of utterances."""
+"""``bench compare --changes``: what compression broke, as tables, JSON and a CSV of utterances."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ INDEPENDENCE = (
     "speakers stand out too easily."
 )
 MAX_GROUPS = 10
-"""Shown per task; JSON has all."""
+"""Most groups shown per task. JSON has all."""
 
 
 def show_changes(rows: Sequence[Row], split: str, columns: str, out: Path | None, *, as_json: bool) -> None:
-    """Print what changed from the first row to each other one.
+    """Print what changed from the first row to each other row.
 
     Args:
         rows: two or more.
         split: ``test`` or ``dev``.
-        columns: what to group by, comma-separated, or ``all``.
-        out: a CSV to write all utterances to that changed.
+        columns: columns to group by, comma-separated, or ``all``.
+        out: CSV file for all utterances that changed.
         as_json: print JSON, with all groups.
 
     Raises:
-        UserError: rows that cannot be compared or an unknown column.
+        UserError: the rows cannot be compared, or a column is unknown.
     """
     from bench.comparison.changed_utterances import write_changed_utterances
     from bench.comparison.changes import find_changes

@@ -1,4 +1,4 @@
-"""Reads what the user typed into a `Choice`, and resolves it."""
+"""Reads the user's options into a `Choice`, and resolves it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ from bench.stacking import part_names
 from bench.terminal.choices import ALL_TASKS, comma_separated, one_of
 from bench.text import shortened
 
-"""What numpy's and torch's generators take."""
 LARGEST_FOLD = 1000
-"""The task itself says how many it has."""
+"""Largest accepted fold number. The task knows how many folds it has."""
 LARGEST_RATE = 1000
-"""Of learning."""
+"""Largest accepted learning rate."""
 
 
 def resolved_run(*, repeated: Repeated | None = None, earlier: Sequence[Row] = (), **options: Any) -> RunConfig:
@@ -37,7 +36,7 @@ def resolved_run(*, repeated: Repeated | None = None, earlier: Sequence[Row] = (
 
 
 def resolved(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> RunConfig:
-    """Resolve a choice, and check its model references; neither audio nor weights are read."""
+    """Resolve a choice, and check its model references. Reads neither audio nor weights."""
     from bench.upstream.reference import check_reference
 
     config = resolve(choice, repeated, earlier)
@@ -66,11 +65,11 @@ def read_choice(
     assignments: Sequence[str] = (),
     stored: Mapping[str, Any] | None = None,
 ) -> Choice:
-    """Read the options of a command; text becomes values here and nowhere else.
+    """Read the options of a command. This is the only place that converts their text to values.
 
     Args:
         compressors: ``--compressor``.
-        models: ``--baseline``, or ``--model`` where there is no teacher.
+        models: ``--baseline``, or ``--model`` if there is no teacher.
         teacher: ``--teacher``.
         start: ``--from``.
         tasks: ``--tasks``.
@@ -83,10 +82,10 @@ def read_choice(
         lr: ``--lr``.
         folds: ``--folds``.
         assignments: every ``--set``.
-        stored: fields of `Choice` for the options that are None, those of a repeated run.
+        stored: fields of `Choice` from a repeated run, for the options that are None.
 
     Raises:
-        UserError: a value of the wrong kind, an unknown name, a name given twice.
+        UserError: a value of the wrong kind, an unknown name, or a name given twice.
     """
     read: dict[str, Any] = {
         "compressors": None if compressors is None else _compressors(compressors),
@@ -103,7 +102,7 @@ def read_choice(
         "head_settings": _head_settings(lr, folds),
     }
     registry.require("bench.tasks", read["tasks"] or ())
-    # The spelling of references needs torch; wrong names are refused without it.
+    # Spelling references needs torch. Wrong names are refused before it is imported.
     read |= {
         "references": _references(models, "--baseline" if teacher else "--model") if models else None,
         "teacher": _absolute(teacher) if teacher else None,
@@ -118,7 +117,7 @@ def run_folder(
     """Return the run's folder: ``--out``, or a name derived from the configuration."""
     if out is not None:
         return out
-    # As typed, not as settings of the tasks: a further task extends the run, and must find its folder.
+    # As typed, not as task settings: adding a task extends the run, and must find the same folder.
     heads = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
     return Path("results") / "runs" / config.run_name([*spelled_assignments(assignments), *heads])
 
@@ -162,7 +161,7 @@ def _references(text: str, option: str) -> tuple[str, ...]:
 
 
 def _absolute(reference: str) -> str:
-    """Spell a reference so that it means the same from any folder, and is the same text for the same model."""
+    """Spell a reference so that it works from any folder, and is the same text for the same model."""
     from bench.upstream.reference import spelled_reference
 
     path = expanded(reference)
@@ -173,7 +172,7 @@ def _sparsities(text: str) -> tuple[float, ...]:
     """Read ``--sparsity``.
 
     Raises:
-        UserError: a part is no fraction.
+        UserError: a part is not a fraction.
     """
     fractions = [float(as_decimal(part)) for part in comma_separated(text, "--sparsity")]
     if not all(0 < fraction < 1 for fraction in fractions) or len(set(fractions)) < len(fractions):

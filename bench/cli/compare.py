@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.comparison.compare import Comparison, Score
 
 THESE_MODELS = "these very models"
-"""Column: the interval over other utterances alone."""
+"""Column: the interval over resampled utterances only."""
 
 
 def compare(
@@ -84,7 +84,7 @@ def compare(
 
 
 def _notes(comparison: Comparison, min_units: int) -> list[str]:
-    """Say what the intervals of a comparison are about, and what they leave out."""
+    """Explain what the intervals of a comparison cover, and what they leave out."""
     notes = []
     if comparison.too_few:
         notes.append(f"no interval where fewer than {min_units} {comparison.unit}s were resampled: too narrow")

@@ -1,4 +1,4 @@
-"""``bench compress``: make a smaller model and nothing else."""
+"""``bench compress``: make a smaller model, without evaluating it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compress(
 ) -> int:
     """Compress a teacher into a model folder that every command takes as a reference.
 
-    Interrupted, the same command goes on where it was.
+    After an interruption, the same command resumes.
     """
     from bench.cli.choices import resolved_run
     from bench.cli.output import model_rows

@@ -1,4 +1,4 @@
-"""``bench convert``: any model reference to a suite folder."""
+"""``bench convert``: convert any model reference to a suite folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def convert(
 ) -> int:
     """Convert a model to a suite folder (config.json and model.safetensors).
 
-    A checkpoint with gates, DPHuBERT's stage 1, is pruned by them.
+    A checkpoint with gates (DPHuBERT's stage 1) is pruned by them.
     """
     from bench.conversion import convert_to_folder
 

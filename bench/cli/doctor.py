@@ -1,4 +1,4 @@
-"""``bench doctor``: is everything here that the suite needs?"""
+"""``bench doctor``: check that everything the suite needs is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def doctor(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show versions and devices, what is missing, and the fix; exits with 1 where something is."""
+    """Show versions and devices, what is missing, and how to fix it. Exits with 1 if anything is missing."""
     from bench.installation.diagnosis import diagnose
     from bench.terminal.printing import print_json, print_rows
 

@@ -1,4 +1,4 @@
-"""``bench evaluate``: score models as they are."""
+"""``bench evaluate``: score models without compressing them."""
 
 from __future__ import annotations
 

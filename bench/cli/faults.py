@@ -1,4 +1,4 @@
-"""Which errors the user is meant to see, and the line that each becomes."""
+"""Turns errors that the user is meant to see into one line each."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bench.errors import UserError
 from bench.out_of_memory import is_out_of_memory, out_of_memory_line
 from bench.text import shortened
 
-# Typer exports of its usage errors only this one; its base is what all wrong use raises.
+# Of its usage errors, typer exports only this one. Its base is the class of all usage errors.
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Fault(NamedTuple):
-    """What the user sees of an error."""
+    """The user's view of an error."""
 
     message: str
     exit_code: int = 2
 
 
 def explained(error: BaseException) -> Fault | None:
-    """Return the line and exit code of an error; none for a bug, which shows as one."""
+    """Return the line and exit code of an error. None for a bug, which shows its traceback."""
     if isinstance(error, UserError):
         return Fault(str(error), error.exit_code)
     if isinstance(error, USAGE_ERROR):
@@ -35,7 +35,7 @@ def explained(error: BaseException) -> Fault | None:
 
 
 def _of_the_machine(error: BaseException) -> str | None:
-    """Return what Python's own errors mean for the user, where the machine or the input is their cause."""
+    """Explain an error of Python itself whose cause is the machine or the input."""
     if isinstance(error, OSError):
         return _of_files(error)
     if isinstance(error, UnicodeEncodeError):

@@ -13,11 +13,11 @@ MESSAGE = "interrupted: run the same command again to go on where it stopped"
 
 
 def raise_on_sigterm() -> None:
-    """Let SIGTERM raise `KeyboardInterrupt`, as Ctrl-C does, in this process alone."""
+    """Make SIGTERM raise `KeyboardInterrupt`, as Ctrl-C does, in this process only."""
     owner = os.getpid()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a worker that was forked, which whoever started it ends so
+        if os.getpid() != owner:  # a forked worker, which its parent ends with SIGTERM
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
@@ -27,19 +27,18 @@ def raise_on_sigterm() -> None:
 
 
 def ignore_further() -> None:
-    """Let the process end in peace, whoever asks for it again."""
+    """Ignore further requests to stop while the process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def end_process() -> NoReturn:
-    """End an interrupted process without taking the interpreter and the native libraries apart.
+    """End an interrupted process without shutting down the interpreter and the native libraries.
 
-    An interrupt leaves work half done: threads of OpenMP, BLAS and data loading may be alive, and so may the objects
-    that they use, held by the traceback. Static destructors of those libraries and the end of daemon threads then run
-    at the same time, and can abort the process with a corrupted heap. Nothing is lost without them: files are written
-    atomically, and the system frees locks and memory. Python's own exit functions still run, since they end worker
-    processes and remove temporary folders.
+    After an interrupt, threads of OpenMP, BLAS and data loading may still run, and the traceback may hold the objects
+    that they use. A normal exit runs the libraries' static destructors while daemon threads end, which can abort the
+    process with a corrupted heap. Skipping this loses nothing: files are written atomically, and the system frees locks
+    and memory. Python's own exit functions still run, since they end worker processes and remove temporary folders.
     """
     atexit._run_exitfuncs()
     os._exit(EXIT_INTERRUPTED)

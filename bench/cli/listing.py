@@ -1,4 +1,4 @@
-"""``bench list``: what there is to choose from."""
+"""``bench list``: the available compressors, tasks, teachers and presets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.text import shortened
 
 KINDS = ("compressors", "tasks", "teachers", "presets")
 LINE_WIDTH = 110
-"""Of settings and their meaning, on any output."""
+"""Width in characters of the list of settings, on any output."""
 
 
 def list_(
@@ -56,7 +56,7 @@ def _print_overview(names: Mapping[str, Sequence[str]]) -> None:
 
 
 def _print_presets(name: str | None) -> None:
-    """Show which presets each plug-in has, or all settings of one plug-in."""
+    """Show the presets of each plug-in, or all settings of one plug-in."""
     from bench.terminal.printing import print_rows
 
     if name is None:
@@ -77,14 +77,14 @@ def _print_presets(name: str | None) -> None:
 
 
 def _values_text(values: Mapping[str, str]) -> str:
-    """Write one value where all presets agree, and else that of each."""
+    """Write one value if all presets agree, otherwise the value of each preset."""
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
     return ", ".join(f"{value} ({preset})" for preset, value in values.items())
 
 
 def _settings_by_key(presets: Mapping[str, Any]) -> dict[str, tuple[dict[str, str], str]]:
-    """Return the value of each setting in every preset, and its meaning."""
+    """Return each setting's value in every preset, and its meaning."""
     found: dict[str, tuple[dict[str, str], str]] = {}
     for preset, settings in presets.items():
         for key, value, meaning in _fields(settings):

@@ -1,4 +1,4 @@
-"""Log lines on standard error: one a message, above the progress bar, and of our own packages only."""
+"""Log lines on standard error: one per message, above the progress bar, from our own packages only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LineHandler(logging.Handler):
 
 
 def quiet_libraries() -> None:
-    """Let our own log lines through to standard error, and no library's."""
+    """Show our own log lines on standard error, and hide those of libraries."""
     debug = "--debug" in sys.argv
     handler = LineHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -43,14 +43,14 @@ def quiet_libraries() -> None:
 
 
 def set_level(level: int) -> None:
-    """Choose which of our log lines appear; progress bars are drawn where those of level INFO are."""
+    """Set the level of our log lines. Progress bars are drawn if the level is INFO or lower."""
     for name in OUR_LOGGERS:
         logging.getLogger(name).setLevel(level)
 
 
 @contextmanager
 def _bars_set_aside() -> Iterator[None]:
-    # Where nothing has imported tqdm there is no bar of its.
+    # If tqdm was never imported, no bar is drawn.
     tqdm: Any = sys.modules.get("tqdm")
     if tqdm is None or not hasattr(tqdm, "tqdm"):
         yield

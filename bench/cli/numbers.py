@@ -9,12 +9,12 @@ from bench.errors import UserError
 from bench.text import shortened
 
 MAX_CHARACTERS = 50
-"""Of one number."""
+"""Most characters of one number."""
 NO_NUMBER = Decimal(-1)
 
 
 def as_decimal(text: str) -> Decimal:
-    """Read a number of any size exactly: ``0.5``, ``1e4``, ``1_000``; `NO_NUMBER` where it is none, or infinite."""
+    """Read a number of any size exactly: ``0.5``, ``1e4``, ``1_000``. `NO_NUMBER` if it is not a finite number."""
     try:
         number = Decimal(text) if len(text) <= MAX_CHARACTERS else NO_NUMBER
     except InvalidOperation:
@@ -26,10 +26,10 @@ def whole_numbers(parts: Sequence[str], option: str, largest: int) -> tuple[int,
     """Read whole numbers from 0 up to the largest one allowed.
 
     Raises:
-        UserError: a part is none, or two are the same number.
+        UserError: a part is not such a number, or two are equal.
     """
     numbers = [as_decimal(part) for part in parts]
-    # The bounds first: 1e999999999 as an int takes all memory.
+    # Check the bounds first: 1e999999999 as an int would fill the memory.
     are_whole = all(0 <= number <= largest and number == int(number) for number in numbers)
     if not are_whole or len(set(numbers)) < len(numbers):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Tables of models and leaderboards, shortened for a terminal."""
+"""Formats tables of models and leaderboards for a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def signed_percent(fraction: float) -> str:
-    """Write a difference in percent, with its sign; what rounds to zero has no minus."""
+    """Write a difference in percent, with its sign. Values that round to zero have no minus."""
     return f"{round(100 * fraction, 2) + 0.0:+.2f}"
 
 
 def model_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Shorten what compression tells of its models for the eye, in the leaderboard's units."""
+    """Format compression's results for people, in the leaderboard's units."""
     return [
         {
             "model": model["model"],
@@ -28,15 +28,15 @@ def model_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def leaderboard_rows(table: pd.DataFrame, failed: Mapping[str, Collection[str]] | None = None) -> list[dict[str, Any]]:
-    """Shorten a leaderboard for the eye: sizes in millions, MACs in billions, scores with their spread.
+    """Format a leaderboard for people: sizes in millions, MACs in billions, scores with their spread.
 
     Args:
         table: the leaderboard.
-        failed: rows to the tasks that failed on them; rows without any score come last.
+        failed: for each row, the tasks that failed. Rows without any score come last.
     """
     failed = failed or {}
     columns = {column: _title(column) for column in _scores(table)}
-    # A task that failed on all rows has no column of its own.
+    # A task that failed on all rows has no column.
     shown = {column.split("_")[0] for column in columns}
     columns |= {task: task for tasks in failed.values() for task in tasks if task not in shown}
     rows = []
@@ -61,7 +61,7 @@ def _failed(column: str, tasks: Collection[str]) -> str:
 
 
 def _scores(table: pd.DataFrame) -> list[str]:
-    """List the columns of scores as reports order them: by task, and the one over all tasks last."""
+    """List the score columns in the order of reports: by task, with the overall score last."""
     from bench.leaderboard.titles import OVERALL_TITLES, in_order
 
     found = [name for name in table.columns if f"{name}_std" in table.columns and not table[name].isna().all()]

@@ -36,7 +36,7 @@ def plot(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Draw figures as PDF and PNG, each with a CSV of what it shows beside it."""
+    """Draw figures as PDF and PNG, each with a CSV of its data."""
     from bench import registry
     from bench.terminal.choices import comma_separated, one_of, spelled
     from bench.terminal.printing import print_json

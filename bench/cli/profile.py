@@ -1,4 +1,4 @@
-"""``bench profile``: what models cost, counted and measured."""
+"""``bench profile``: the size and speed of models."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def profile(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Tell parameters, bytes and MACs of models; with --latency and --by-layer, how long they take.
+    """Show parameters, bytes and MACs of models; with --latency and --by-layer, also how long they take.
 
-    MACs are summed over SUPERB's 32 utterances. Latency is that of the CPU, with one thread and with all, and of a GPU
-    where there is one (cuda insists on it, cpu leaves it out).
+    MACs are summed over SUPERB's 32 utterances. Latency is measured on the CPU, with one thread and with all, and on a
+    GPU if there is one (cuda requires it, cpu skips it).
     """
     from bench.cli import profile_tables
     from bench.terminal.choices import one_of
@@ -92,7 +92,7 @@ def profile(
     measured = {}
     for record in measure(missing, effort, use_gpu=use_gpu):
         measured[record.model] = record
-        # After each model, so that an interrupted command goes on with the next one.
+        # After each model, so that an interrupted command resumes with the next one.
         if run is not None:
             write_latency(run, record)
     records = [(kept | measured)[subject.name] for subject in subjects] if latency else []

@@ -1,4 +1,4 @@
-"""What ``bench profile`` shows."""
+"""Formats the output of ``bench profile``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BATCHES = {"batch_8": "8 x 5 s", "batch_32": "32 x 5 s"}
 SLOWER = 0.8
-"""A layer is marked where its speed-up is less than so much of what its MACs promise."""
+"""A layer is marked if its speed-up is less than this share of the speed-up that its MACs predict."""
 
 
 def as_json(
@@ -30,7 +30,7 @@ def as_json(
     price_per_hour: float | None,
     teacher: Counts | None = None,
 ) -> list[dict[str, Any]]:
-    """List one object per model; what was not asked for is absent."""
+    """Return one object per model. Measurements that were not requested are absent."""
     found = []
     for row, record in zip_longest(counts, records):
         values = row.model_dump(mode="json")
@@ -55,7 +55,7 @@ def print_tables(
     price_per_hour: float | None,
     teacher: Counts | None = None,
 ) -> None:
-    """Print tables for the eye."""
+    """Print tables for people."""
     print_rows([_parameters(row) for row in counts], "parameters (millions)")
     print_rows([_macs(row) for row in counts], "MACs (billions) over SUPERB's 32 utterances")
     if teacher is not None:
@@ -90,7 +90,7 @@ def _macs(row: Counts) -> dict[str, str]:
 
 
 def _shares(row: Counts, teacher: Counts) -> dict[str, float | None]:
-    """Divide the figures of a model by its teacher's; None where the teacher has none, as filter banks."""
+    """Divide a model's figures by its teacher's. None if the teacher has no such figure, as with filter banks."""
     figures = {name: (getattr(row, name), getattr(teacher, name)) for name in ("params", "size_bytes", "macs")}
     return {name: own / others if others else None for name, (own, others) in figures.items()}
 
@@ -162,7 +162,7 @@ def _spread(spread: Spread | None) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """Three digits that mean something, and no exponent."""
+    """Write three significant digits without an exponent."""
     if value is None:
         return ""
     decimals = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
@@ -174,5 +174,5 @@ def _millions(count: int) -> str:
 
 
 def _billions(count: float) -> str:
-    # Filter banks take 2 million a second.
+    # Filter banks take about 2 million per second.
     return f"{count / 1e9:,.2f}" if count >= 1e8 or not count else f"{count / 1e9:.4f}"

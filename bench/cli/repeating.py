@@ -1,4 +1,4 @@
-"""``bench run --config``: options that are not given come from a stored run."""
+"""``bench run --config``: takes options that are not given from a stored run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
         given: options that override the file.
 
     Raises:
-        UserError: the file is absent, or no configuration of a run.
+        UserError: the file is missing, or is not the configuration of a run.
     """
     from bench.config.later_settings import brought_up_to_date
     from bench.config.overrides import validated
@@ -48,7 +48,7 @@ def read_repeated(path: Path, given: Collection[str]) -> Repeated:
 
 
 def all_tasks(repeated: Repeated) -> tuple[str, ...]:
-    """List the tasks that the data of a repeated run have."""
+    """List the tasks in the data of a repeated run."""
     from bench.config.data import tasks_with_data
 
     data = repeated.config.data
@@ -56,7 +56,7 @@ def all_tasks(repeated: Repeated) -> tuple[str, ...]:
 
 
 def stored_choice(config: RunConfig) -> dict[str, Any]:
-    """Return the fields of `bench.config.choice.Choice` that make the same run."""
+    """Return the fields of `bench.config.choice.Choice` that give the same run."""
     references = [source.reference for source in config.models.values() if source.reference]
     return {
         "compressors": {row: source.compressor for row, source in config.compressors().items()},

@@ -74,7 +74,7 @@ def report(
 
 
 def _verify(csv: Path, runs: list[Path], split: str) -> int:
-    """Tell every difference on standard output; the exit code is 1 where there is one."""
+    """Print every difference to standard output. Returns exit code 1 if there is one."""
     from bench.report.tables.verification import differences, read_csv_cells
 
     given = read_csv_cells(csv)
@@ -87,7 +87,7 @@ def _verify(csv: Path, runs: list[Path], split: str) -> int:
 
 
 def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: str) -> str:
-    """Write the CSV anew: a report's, which names sources, or the leaderboard of one run."""
+    """Write the CSV again: a report's, which has a column ``source``, or the leaderboard of one run."""
     from bench.errors import UserError
     from bench.files.csv_text import csv_text
     from bench.leaderboard.comparable import read_boards
@@ -103,7 +103,7 @@ def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: st
 
 
 def _run_of(csv: Path) -> list[Path]:
-    """Find the run whose folder a CSV lies in, or else the newest."""
+    """Find the run whose folder contains a CSV, or else the newest run."""
     above = [csv.resolve().parent, csv.resolve().parent.parent]
     return [folder for folder in above if (folder / "config.yaml").is_file()][:1] or _newest(may_be_none=False)
 

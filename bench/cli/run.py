@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.config.run import RunConfig
 
 ARGUMENTS = {"compressor": "compressors", "from_": "start", "baseline": "models"}
-"""Parameter of the command to that of `bench.cli.choices.read_choice`, where they differ."""
+"""Parameter of the command to parameter of `bench.cli.choices.read_choice`, if the names differ."""
 
 
 def run(
@@ -53,9 +53,9 @@ def run(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Compress a teacher, evaluate it and the results side by side, and collate a leaderboard.
+    """Compress a teacher, evaluate it and the compressed models, and collate a leaderboard.
 
-    Run again, it finishes what is missing and repeats nothing.
+    Running the command again completes missing results and repeats nothing.
     """
     from bench.cli.choices import read_choice, resolved, run_folder
     from bench.cli.repeating import all_tasks, given_options, read_repeated, stored_choice
@@ -87,7 +87,7 @@ def run(
     assignments = set_ or []
     choice = read_choice(**options, data=data, lr=lr, folds=folds, assignments=assignments, stored=stored)
     run_config = resolved(choice, repeated)
-    # A repeated run has a folder of its own, which the same command finds again.
+    # A repeated run gets its own folder. The same command finds that folder again.
     named = [*assignments, *([f"--config {run_config.model_dump_json()}"] if repeated else [])]
     folder = run_folder(out, run_config, named, lr=lr, folds=folds)
     return execute(run_config, folder, device, split, cache_limit, dry_run=dry_run, as_json=json)
@@ -103,7 +103,7 @@ def execute(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Show the work list, or do it; the exit code says whether all of it is done."""
+    """Show the work list, or do the work. The exit code says whether everything is done."""
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
@@ -126,7 +126,7 @@ def execute(
             {"step": item.step, "subject": item.subject, "state": "done" if item.is_done(work.folder) else "to do"}
             for item in work.items()
         ]
-        # A plan for another machine needs no GPU here.
+        # A dry run for another machine needs no GPU here.
         where = resolve_device("auto") if device == "auto" else device
         print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
         return 0

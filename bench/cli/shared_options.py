@@ -1,4 +1,4 @@
-"""What every command accepts, those of plug-in packages too: ``-q`` and ``-v``."""
+"""Options of every command, including those of plug-in packages: ``-q`` and ``-v``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.cli.logs import set_level
 
 
 def add_shared_options(command: Any) -> None:
-    """Add them to a command of typer's and to all commands below it."""
+    """Add the shared options to a typer command and all its subcommands."""
     app = typer.Typer(add_completion=False)
     app.command()(_shared)
     options = typer.main.get_command(app).params
@@ -48,4 +48,4 @@ def _shared(
         bool, typer.Option("--verbose", "-v", callback=_be_verbose, expose_value=False, help="Log details, too.")
     ] = False,
 ) -> None:
-    """Carry the options."""
+    """Declare the shared options."""

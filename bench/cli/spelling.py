@@ -1,4 +1,4 @@
-"""Names in any case: ``KS`` is ``ks``."""
+"""Accepts names in any case: ``KS`` means ``ks``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.terminal.choices import spelled
 
 
 def spelled_compressor(text: str) -> str:
-    """Spell ``compressor``, ``row=compressor`` and stacks, ``one+other``; a row's name stays as it is."""
+    """Correct the case of ``compressor``, ``row=compressor`` and stacks (``one+other``). Row names are not changed."""
     from bench.stacking.names import SEPARATOR
 
     row, equals, stack = text.rpartition("=")
@@ -20,12 +20,12 @@ def spelled_compressor(text: str) -> str:
 
 
 def spelled_data(choice: str) -> str:
-    """Spell the name of embedded corpora; a file keeps its name."""
+    """Correct the case of embedded corpora's names. File names are not changed."""
     return choice if Path(choice).exists() else spelled(choice, registry.names("bench.corpora"))
 
 
 def spelled_assignments(assignments: Sequence[str]) -> list[str]:
-    """Spell the compressor or task that the key of each ``--set`` begins with."""
+    """Correct the case of the compressor or task at the start of each ``--set`` key."""
     return [_spelled_key(assignment) for assignment in assignments]
 
 

@@ -1,4 +1,4 @@
-"""``bench status``: how far a run is."""
+"""``bench status``: the progress of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def status(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show what of a run is done, running (where, since when, how far), failed (why) and still to do."""
+    """Show a run's items: done, running (where, since when, how far), failed (why) and still to do."""
     from bench.runs.status import status_of
     from bench.terminal.printing import print_json, print_rows
 
@@ -49,7 +49,7 @@ def _item(step: str, subject: str, state: State) -> dict[str, Any]:
 
 
 def _details(state: State) -> str:
-    """Say who works on an item and how far it is, or why nobody does."""
+    """Describe who works on an item and how far it is, or why nobody does."""
     from bench.progress import duration
     from bench.text import shortened
 

@@ -40,9 +40,9 @@ def sweep(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Compare compressors at the same sizes: a row a compressor and sparsity, the mean over seeds that all compress.
+    """Compare compressors at the same sizes: one row per compressor and sparsity, averaged over seeds.
 
-    Run again, it finishes what is missing and repeats nothing.
+    Each seed compresses its own models. Running the command again completes missing results and repeats nothing.
     """
     from bench.cli.choices import read_choice, resolved, run_folder
     from bench.cli.run import execute
