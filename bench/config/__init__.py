@@ -1,1 +1,1 @@
-"""The typed configuration of a run: presets, overrides, data files, and what they resolve to."""
+"""The typed configuration of a run: presets, overrides, data files, and how they are resolved."""

@@ -1,4 +1,4 @@
-"""What the user chose, read from text into values but not resolved."""
+"""The user's choice: parsed from text into values, but not resolved."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bench.contracts.bounds import Seed
 Preset = Literal["smoke", "mini", "paper"]
 
 TrainingBudget = Literal["updates", "macs", "preset"]
-"""Of which all methods of a sweep get as much as the first one; ``preset``: each trains as its preset says."""
+"""The quantity that all methods of a sweep share with the first one. ``preset``: each trains as its preset says."""
 
 
 class Choice(Settings):
-    """One command, or one stored run that is repeated."""
+    """The choices of one command, or of one repeated stored run."""
 
     compressors: dict[str, str] = Field(default_factory=dict)
-    """Row to compressor; the teacher's row is always there."""
+    """Row to compressor. The teacher's row is always included."""
     references: tuple[str, ...] = ()
     """Model references of the reference rows, evaluated without compression."""
     teacher: str | None = None
@@ -33,13 +33,13 @@ class Choice(Settings):
     preset: Preset = "mini"
     """Preset of compressors and tasks."""
     protocol: FeatureProtocol | None = None
-    """How features are computed; by default ``s3prl`` with the preset ``paper``, else ``cached``."""
+    """How features are computed. Default: ``s3prl`` with the preset ``paper``, otherwise ``cached``."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of the downstream heads."""
     sparsities: tuple[float, ...] = ()
-    """Of a sweep: every compressor makes a row for each. Empty: no sweep."""
+    """Sparsities of a sweep: every compressor makes a row for each. Empty: no sweep."""
     training_budget: TrainingBudget | None = None
-    """Of a sweep."""
+    """Training budget of a sweep."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """``--set``: dotted key to value."""
     head_settings: dict[str, Any] = Field(default_factory=dict)

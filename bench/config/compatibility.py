@@ -1,4 +1,4 @@
-"""Whether two runs are compatible: decides about joining a folder, ranking, comparison and finished compressions."""
+"""Whether two runs are compatible. Decides about sharing a folder, ranking, comparison and reuse of compressions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.text import shortened
 _EXTENDABLE = frozenset({"seeds", "data.audio_sha256"})
 """Settings that a run may change. Audio that differs in bits is reported at the end of the run."""
 _GROWING = frozenset({"models", "tasks", "data.tasks"})
-"""Settings by name: entries that only one of two runs has do not differ."""
+"""Settings with named entries. An entry that only one of two runs has is not a difference."""
 
 AUDIO_SHA256 = "training_audio_sha256"
-"""Where a model's provenance has the hash of the content of the user's own audio that it was made with."""
+"""Key of a model's provenance with the content hash of the user's audio that the model was made with."""
 
 
 class Difference(NamedTuple):
@@ -32,13 +32,13 @@ class Difference(NamedTuple):
 
 
 def first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Difference | None:
-    """Find where the configurations of two runs differ, as far as both have an entry.
+    """Find the first difference between the configurations of two runs, among entries that both have.
 
     Settings that did not exist when one of them was written are filled in.
 
     Args:
-        there: what the ``config.yaml`` of one run holds.
-        here: the same of the other.
+        there: content of one run's ``config.yaml``.
+        here: content of the other's.
     """
     return difference(*_aligned(there, here))
 
@@ -46,11 +46,11 @@ def first_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Diffe
 def difference_of_tasks(
     there: Mapping[str, Any], here: Mapping[str, Any], *, same_data: Collection[str] = ()
 ) -> Difference | None:
-    """Find where the tasks of two runs, or the data of these tasks, differ; see `first_difference`.
+    """Find the first difference between the tasks of two runs, or the data of these tasks; see `first_difference`.
 
     Args:
-        there: what the ``config.yaml`` of one run holds.
-        here: the same of the other.
+        there: content of one run's ``config.yaml``.
+        here: content of the other's.
         same_data: tasks whose data are known to be the same, whatever their settings.
     """
     one, other = _aligned({**there, "models": {}}, {**here, "models": {}})
@@ -58,10 +58,10 @@ def difference_of_tasks(
 
 
 def difference_of_models(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Difference | None:
-    """Find where a finished compression differs from the one that is wanted.
+    """Find the first difference between a finished compression and the wanted one.
 
     Args:
-        there: provenance that the model's folder holds.
+        there: provenance in the model's folder.
         wanted: everything that the result depends on, with the keys of the provenance.
     """
     recipe = with_later_settings("bench.compressors", wanted["compressor"], there.get("recipe", {}), wanted["preset"])
@@ -80,7 +80,7 @@ def difference(there: Any, here: Any, name: str = "") -> Difference | None:
     Args:
         there: settings of one run.
         here: settings of the other.
-        name: what these settings are called, dotted.
+        name: dotted name of these settings.
     """
     if name in _EXTENDABLE or there == here:
         return None
@@ -107,7 +107,7 @@ def _aligned(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Mapping
     there, here = brought_up_to_date(there), brought_up_to_date(here)
     if there["data"].get("version") != here["data"].get("version") or not here["data"].get("version"):
         return there, here
-    # Embedded corpora are what their version says, wherever a machine has them.
+    # The version identifies embedded corpora, wherever a machine stores them.
     return _without_places(there), _without_places(here)
 
 

@@ -1,4 +1,4 @@
-"""``--data``: embedded corpora by name, or a YAML file about the user's own corpora."""
+"""``--data``: embedded corpora by name, or a YAML file that describes the user's own corpora."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def describe_data(choice: str, overrides: Mapping[str, Any], tasks: Mapping[str,
     Args:
         choice: name of embedded corpora, or path of a YAML file.
         overrides: dotted keys below ``data``.
-        tasks: the chosen task classes by name; each validates its own entry.
+        tasks: the chosen task classes by name. Each validates its own entry.
 
     Raises:
-        UserError: no such file or corpora, unknown keys, a chosen task without an entry.
+        UserError: unknown file, corpora or keys, or a chosen task without an entry.
     """
     data = _validated(choice, overrides)
     return _resolved(data, Path(choice).resolve().parent, tasks, choice)
 
 
 def tasks_with_data(choice: str) -> list[str]:
-    """List the tasks that the data have an entry for: what ``--tasks all`` means.
+    """List the tasks that the data have an entry for, which is the meaning of ``--tasks all``.
 
     Args:
         choice: see `describe_data`.
 
     Raises:
-        UserError: no such file or corpora, unknown keys, an entry of a task that no plug-in provides, or no entry.
+        UserError: unknown file, corpora or keys, an entry of a task that no plug-in provides, or no entry at all.
     """
     entries = named_tasks(choice)
     if not entries:
@@ -55,7 +55,7 @@ def named_tasks(choice: str) -> list[str]:
     """List the tasks that the data have an entry for, whether or not a plug-in provides them.
 
     Raises:
-        UserError: no such file or corpora, or unknown keys.
+        UserError: unknown file, corpora or keys.
     """
     return sorted(_validated(choice, {}).tasks)
 
@@ -128,16 +128,16 @@ def _resolved(data: Data, base: Path, tasks: Mapping[str, Any], choice: str) -> 
 
 
 def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resample: bool = False) -> Settings:
-    """Validate a task's entry as the layout that it names.
+    """Validate a task's entry against the layout that it names.
 
     Args:
         task: the task's class.
         values: the entry.
-        where: what an error calls it.
-        resample: for entries that do not say.
+        where: its name in errors.
+        resample: used if the entry does not set it.
 
     Raises:
-        UserError: no such layout, unknown or missing keys, wrong types.
+        UserError: unknown layout, unknown or missing keys, or wrong types.
     """
     default = "manifest" if "manifest" in values and "manifest" in task.layouts else next(iter(task.layouts))
     layout = values.get("layout", default)
@@ -173,7 +173,7 @@ def required_audio(data: Data) -> AudioSource:
     """Return the audio that compression trains on.
 
     Raises:
-        UserError: the data name no audio for it.
+        UserError: the data have no audio for compression.
     """
     if data.audio is None:
         raise UserError(

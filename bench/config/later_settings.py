@@ -1,4 +1,4 @@
-"""Configurations of earlier versions: settings added since then are filled in with values that change nothing."""
+"""Configurations of earlier versions: fills in settings added since then, with values that change no result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.stacking import compressor_type, part_names
 
 
 def brought_up_to_date(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the settings that a run's configuration is too old to have, from its preset or as defaults."""
+    """Fill in the settings that a run's configuration is too old to contain, from its preset or from defaults."""
     preset = config["preset"]
     models = {row: _source_up_to_date(source, preset) for row, source in config["models"].items()}
     return {**config, "models": models, "tasks": tasks_up_to_date(config), "data": _data_up_to_date(config["data"])}
@@ -40,11 +40,11 @@ def tasks_up_to_date(config: Mapping[str, Any]) -> dict[str, Any]:
 def with_later_settings(
     group: registry.Group, name: str, settings: Mapping[str, Any], preset: str
 ) -> Mapping[str, Any]:
-    """Fill in settings that were added to a plug-in since a run began, from its preset, where they change nothing.
+    """Fill in settings that were added to a plug-in since a run began, from its preset, if they change no result.
 
     Args:
-        group: of the plug-in.
-        name: of the plug-in, or of a stack.
+        group: group of the plug-in.
+        name: name of the plug-in, or of a stack.
         settings: as the run stored them.
         preset: the preset of the run.
     """
@@ -55,7 +55,7 @@ def with_later_settings(
     try:
         filled = plugin.config_type.model_validate(_laid_over(base, plugin.config_type.as_kept(settings)))
     except ValidationError:
-        # Settings that are gone, or refused today: the comparison names the difference.
+        # Today's version removed or refuses a stored setting. The comparison names the difference.
         return settings
     values: dict[str, Any] = filled.model_dump(mode="json")
     return values

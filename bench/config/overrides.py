@@ -14,23 +14,23 @@ from bench.registry import nearest
 from bench.text import shortened
 
 MAX_DOTS = 20
-"""In a key."""
+"""Most dots in a key."""
 MAX_PROBLEMS = 3
-"""Mistakes that one message explains."""
+"""Most mistakes that one message explains."""
 MAX_MESSAGE = 380
-"""Characters of a message, whose end says what to do."""
+"""Longest message, in characters. Its end says what to do."""
 
 _MESSAGES = {"path_type": "expected one path", "dict_type": "expected settings, key by key"}
-"""Replace pydantic's errors that mention Python types."""
+"""Replacements for pydantic's messages that mention Python types."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs; values are YAML, so ``0.5``, ``true`` and ``[conv, head]`` mean what they look like.
+    """Read ``key=value`` pairs. Values are YAML, so ``0.5``, ``true`` and ``[conv, head]`` have their usual meaning.
 
     Raises:
-        UserError: no ``=`` in it, an empty name in a dotted key, a value that is no YAML, or a key given twice.
+        UserError: there is no ``=``, a dotted key has an empty name, a value is not YAML, or a key is given twice.
     """
     overrides: dict[str, Any] = {}
     for assignment in assignments:
@@ -46,12 +46,12 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def nested(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay dotted keys over nested mappings: ``{"a.b": 1}`` over ``{"a": {"b": 0, "c": 2}}`` changes ``b`` alone.
+    """Apply dotted keys to nested mappings: ``{"a.b": 1}`` on ``{"a": {"b": 0, "c": 2}}`` changes only ``b``.
 
-    An item of a list goes by its place, which must be there: ``a.0.b``.
+    List items are addressed by index, such as ``a.0.b``. The item must exist.
 
     Raises:
-        UserError: a list has no item of this number.
+        UserError: a list has no item of this index.
     """
     result = dict(base)
     for key, value in values.items():
@@ -80,15 +80,15 @@ def _lay(result: dict[str, Any], key: str, path: Sequence[str], value: Any) -> N
 
 
 def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model:
-    """Validate settings; mistakes are reported in one line.
+    """Validate settings. All mistakes are reported in one line.
 
     Args:
-        kind: the settings' type.
-        values: what was given, nested.
-        where: what the error calls it, such as ``compressor dphubert``.
+        kind: type of the settings.
+        values: the given values, nested.
+        where: name of the settings in errors, such as ``compressor dphubert``.
 
     Raises:
-        UserError: unknown keys (with the nearest valid name), wrong types, values out of range.
+        UserError: unknown keys (with the nearest valid name), wrong types, or values out of range.
     """
     try:
         return kind.model_validate(values)

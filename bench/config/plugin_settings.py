@@ -20,11 +20,11 @@ def plugin_settings(
         plugin: class of a compressor or a task.
         preset: name of the preset.
         changes: dotted key to value.
-        where: what an error calls it, such as ``compressor dphubert``.
+        where: name of the plug-in in errors, such as ``compressor dphubert``.
         stored: settings that replace the preset's.
 
     Raises:
-        UserError: no such preset, unknown keys, wrong types, values out of range.
+        UserError: unknown preset or keys, wrong types, or values out of range.
     """
     kind: type[Settings] = plugin.config_type
     if stored is not None:
@@ -32,14 +32,14 @@ def plugin_settings(
     if preset not in plugin.presets:
         raise UserError(f"The {where} has no preset {preset!r}. {registry.nearest(preset, plugin.presets)}")
     base: Settings = plugin.presets[preset]
-    # Settings that neither sets are left out: some may not be set together with others.
+    # Settings that neither sets are left out, because some may not be set together with others.
     given = base.model_fields_set | {key.partition(".")[0] for key in changes}
     values = {key: value for key, value in nested(changes, base.model_dump()).items() if key in given}
     return validated(kind, values, where)
 
 
 def has_effect(settings: Settings, key: str) -> bool:
-    """Return whether a setting, dotted where it is nested, has an effect next to the others."""
+    """Return whether a setting (dotted if nested) has an effect, given the values of the others."""
     name, _, rest = key.partition(".")
     if name in settings.fields_without_effect():
         return False

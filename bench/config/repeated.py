@@ -23,26 +23,26 @@ class Repeated:
     config: RunConfig
     path: Path
     with_data: bool
-    """Whether its data are used; otherwise those of ``--data``."""
+    """Whether to use its data. Otherwise ``--data`` decides."""
     with_settings: bool
-    """Whether its settings are used; otherwise they are those of another ``--preset``."""
+    """Whether to use its settings. Otherwise another ``--preset`` decides."""
 
     def settings_of_row(self, row: str, compressor: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the settings of a row by part; empty if they come from the preset."""
+        """Return the settings of a row by part. Empty if they come from the preset."""
         source = self.config.models.get(row)
         if not self.with_settings or source is None or source.compressor != compressor:
             return {}
         return by_part(compressor, source.settings)
 
     def settings_of_task(self, task: str) -> Mapping[str, Any] | None:
-        """Return the settings of a task; None if they come from the preset."""
+        """Return the settings of a task. None if they come from the preset."""
         return self.config.tasks.get(task) if self.with_settings else None
 
     def data(self, changes: Mapping[str, Any], tasks: Mapping[str, Any]) -> Data:
         """Return its data, with an entry for each task.
 
         Raises:
-            UserError: they have no entry for a task, or are the user's own and ``--set`` changes them.
+            UserError: the data have no entry for a task, or are the user's own and ``--set`` changes them.
         """
         stored = self.config.data
         if stored.embedded:

@@ -1,4 +1,4 @@
-"""Finds what each ``--set`` is for: the data, a task, or compressors and their parts."""
+"""Assigns each ``--set`` to its target: the data, a task, or compressors and their parts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from bench.errors import UserError
 from bench.registry import nearest
 
 SIZES = frozenset({"sparsity", "params"})
-"""Settings that say how small a compressor's model becomes."""
+"""Settings for the size of a compressor's model."""
 
 Parts = Mapping[str, type[Any]]
-"""Name to plug-in, of the parts of a stack in their order, or of a compressor alone."""
+"""Name to plug-in: the parts of a stack in order, or a single compressor."""
 
 Changes = dict[str, dict[str, Any]]
-"""Part, or task, to its changes by dotted key."""
+"""Part or task to its changes, by dotted key."""
 
 
 def split_off(overrides: Mapping[str, Any], head: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the entries whose key starts with ``head.``, with that removed, and the others."""
+    """Return the entries whose key starts with ``head.``, without that prefix, and the others."""
     prefix = f"{head}."
     inside = {key.removeprefix(prefix): value for key, value in overrides.items() if key.startswith(prefix)}
     outside = {key: value for key, value in overrides.items() if not key.startswith(prefix)}
@@ -30,7 +30,7 @@ def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> Changes:
     """Return each task's changes.
 
     Raises:
-        UserError: a task that is not chosen.
+        UserError: a task is not chosen.
     """
     inside, _ = split_off(overrides, "tasks")
     chosen = list(tasks)
@@ -44,12 +44,12 @@ def to_tasks(overrides: Mapping[str, Any], tasks: Iterable[str]) -> Changes:
 def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> dict[str, Changes]:
     """Return the changes of each row's parts.
 
-    A bare key, and ``compressor.<key>``, changes every part that has it. Those of `SIZES` change only the first such
-    part of a stack, because later parts have another teacher. ``<part>.<key>`` overrides these, and ``<row>.<key>``, of
-    a row with its own name, overrides both.
+    A bare key, and ``compressor.<key>``, changes every part that has it. Keys in `SIZES` change only the first such
+    part of a stack, because later parts have another teacher. ``<part>.<key>`` overrides these. ``<row>.<key>``, for a
+    row with its own name, overrides both.
 
     Raises:
-        UserError: a key that no part has, or the name of a row that is one.
+        UserError: no part has a key, or a row has the name of a setting.
     """
     _, others = split_off(overrides, "data")
     _, others = split_off(others, "tasks")
@@ -74,7 +74,7 @@ def to_compressors(overrides: Mapping[str, Any], rows: Mapping[str, Parts]) -> d
         keys = sorted(others, key=lambda key: key.partition(".")[0] in parts)
         shared = [(target, others[key]) for key in keys for target in _concerned(key, chosen)]
         changes[row] = {part: {} for part in chosen}
-        # The first part refuses a key that no part has, with its own settings as the hint.
+        # If no part has a key, the first part refuses it and suggests one of its own settings.
         for (part, key), value in [*_meant(to_all, chosen, first), *shared, *_meant(own, chosen, first)]:
             changes[row][part][key] = value
     return changes

@@ -1,4 +1,4 @@
-"""Names of rows: with ``both=dphubert``, one run compares several settings of one compressor."""
+"""Names of rows. With ``both=dphubert``, one run compares several settings of one compressor."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ NO_COMPRESSOR = "none"
 """Means no compressed row."""
 
 RESERVED = frozenset({NO_COMPRESSOR, "compressor", "data", "tasks"})
-"""Keys of ``--set`` begin with these, so rows cannot have them as names."""
+"""Rows cannot have these names, because keys of ``--set`` begin with them."""
 
 
 def compressor_by_row(chosen: Sequence[str]) -> dict[str, str]:
     """Return the compressor of each row, in the given order.
 
     Args:
-        chosen: names of compressors, which are then names of rows too, or ``<row>=<compressor>``.
+        chosen: names of compressors, which then also name the rows, or ``<row>=<compressor>``.
 
     Raises:
-        UserError: a row's name has other characters, is given twice, or is that of a compressor or a key.
+        UserError: a row's name has invalid characters, is given twice, or is that of a compressor or a key.
     """
     rows: dict[str, str] = {}
     for text in chosen:

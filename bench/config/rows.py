@@ -50,7 +50,7 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     """Seeds of the downstream heads."""
     compresses_by_seed: bool = False
-    """Whether every seed compresses, as in a sweep; otherwise seed 0 compresses for all seeds."""
+    """Whether every seed compresses, as in a sweep. Otherwise seed 0 compresses for all seeds."""
 
     @property
     def source(self) -> ModelSource:
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def sparsity(self) -> float | None:
-        """Return the size that a sweep sets: in a stack, that of the first part that has one."""
+        """Return the size that a sweep sets. In a stack, it belongs to the first part with such a setting."""
         having = [config for config in self.parts.values() if "sparsity" in type(config).model_fields]
         return getattr(having[0], "sparsity") if having and has_effect(having[0], "sparsity") else None  # noqa: B009
 
@@ -83,42 +83,42 @@ class Row:
         return compressor_type(self.compressor)(self.settings())
 
     def target_sparsities(self) -> dict[str, float | None]:
-        """Return the share of the teacher that each of its models should lose, by the model's own row.
+        """Return the share of the teacher to remove in each of its models, by the model's own row.
 
-        A compressor that makes several sizes in one call adds to the row's name.
+        If a compressor makes several sizes in one call, it adds to the row's name.
         """
         targets = self.make_compressor().target_sparsities()
         return {self.name + what_differs(self.compressor, model): target for model, target in targets.items()}
 
     def compressions(self) -> dict[int, str]:
-        """Return the name of each call of the compressor, by its seed; a reference row has none."""
+        """Map each call's seed to its name. A reference row has no calls."""
         if self.reference is not None:
             return {}
         return {seed: self.name + self.suffix(seed) for seed in (self.seeds if self.compresses_by_seed else (0,))}
 
     def suffix(self, seed: int) -> str:
-        """Return what the folders of a seed's models add to the names of their rows."""
+        """Return the suffix that a seed's model folders add to the names of their rows."""
         return seed_suffix(seed) if self.compresses_by_seed else ""
 
 
 def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> list[Row]:
-    """Resolve all rows of a run. Shapes of models may be read, weights are not.
+    """Resolve all rows of a run. May read shapes of models, but no weights.
 
     Args:
-        choice: what the user chose.
+        choice: the user's choice.
         repeated: a stored run, whose settings replace the preset's.
-        earlier: compressed rows that the run's folder holds. In a sweep, the first one decides how long all train.
+        earlier: compressed rows in the run's folder. In a sweep, the first one decides how long all train.
 
     Raises:
-        UserError: unknown plug-ins, presets or keys, each with the nearest valid name; settings that contradict each
-            other, or the models that they are for; two rows of one name.
+        UserError: unknown plug-ins, presets or keys (each with the nearest valid name), settings that contradict each
+            other or their models, or two rows of one name.
     """
     compressed = list(_compressed_rows(choice, repeated))
     if choice.start is not None:
         from bench.config.warm_start import warm_started
 
         compressed = warm_started(compressed, choice.start, choice.teacher)
-    # The settings of a repeated sweep, which names no sparsities, are equal already.
+    # A repeated sweep names no sparsities, and its stored settings already have equal training.
     if choice.sparsities and choice.training_budget in ("updates", "macs"):
         from bench.config.training_budget import equally_trained
 
@@ -132,7 +132,7 @@ def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row
 def stored_row(
     name: str, source: ModelSource, seeds: tuple[int, ...] = (0,), *, compresses_by_seed: bool = False
 ) -> Row:
-    """Return a row that ``config.yaml`` stores.
+    """Return a row as stored in ``config.yaml``.
 
     Raises:
         UserError: its compressor is not installed, or refuses the settings.
@@ -159,7 +159,7 @@ def _reference_rows(choice: Choice) -> list[Row]:
 
 
 def _compressed_rows(choice: Choice, repeated: Repeated | None) -> Iterator[Row]:
-    """Resolve the rows that compression makes: the chosen ones, in a sweep one for each of them and each sparsity."""
+    """Resolve the compressed rows: the chosen ones, or in a sweep one for each of them and each sparsity."""
     parts_by_row = {name: compressor_parts(compressor) for name, compressor in choice.compressors.items()}
     changes_by_row = to_compressors(choice.settings, parts_by_row)
     _require_effect(choice, repeated, parts_by_row, changes_by_row)
@@ -168,7 +168,7 @@ def _compressed_rows(choice: Choice, repeated: Repeated | None) -> Iterator[Row]
         row = _row(choice, repeated, name, parts_by_row[name], changes)
         sized = _part_of_size(compressor, parts_by_row[name], changes) if choice.sparsities else None
         if sized is None or not has_effect(row.parts[sized], "sparsity"):
-            # Outside sweeps, or a student of a fixed size: one row of its own size.
+            # No sweep, or a student of a fixed size: one row of its own size.
             yield row
             continue
         for sparsity in choice.sparsities:
@@ -204,7 +204,7 @@ def _part_of_size(compressor: str, parts: Parts, changes: Changes) -> str:
 def _require_effect(
     choice: Choice, repeated: Repeated | None, parts_by_row: Mapping[str, Parts], changes_by_row: Mapping[str, Changes]
 ) -> None:
-    """Refuse a setting that has no effect in any of the rows that it is for."""
+    """Refuse a setting that has no effect in any of the rows that it applies to."""
     effects: dict[tuple[str, str], bool] = {}
     for name, parts in parts_by_row.items():
         row = _row(choice, repeated, name, parts, changes_by_row[name])

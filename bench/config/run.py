@@ -1,4 +1,4 @@
-"""The whole resolved configuration of a run, enough to repeat it."""
+"""The fully resolved configuration of a run, enough to repeat it."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _HEAD_OPTIONS = {"learning_rate": "--lr", "folds": "--folds"}
 
 
 class RunConfig(Settings):
-    """What ``config.yaml`` in a run's folder holds."""
+    """The content of ``config.yaml`` in a run's folder."""
 
     schema_version: int = 1
-    """Of this file."""
+    """Schema version of this file."""
     teacher: str | None
-    """Model reference of the teacher; none for a plain evaluation."""
+    """Model reference of the teacher. None for an evaluation without a teacher."""
     start: str | None = None
-    """Model reference of the warm start, ``--from``; none: compression starts from the teacher."""
+    """Model reference of the warm start, ``--from``. None: compression starts from the teacher."""
     data: Data
     """Corpora, with absolute paths."""
     preset: Preset
-    """Where every setting not given came from."""
+    """Source of every setting that was not given."""
     protocol: FeatureProtocol = "cached"
-    """How features are computed: see `bench.contracts.FeatureProtocol`."""
+    """How features are computed, see `bench.contracts.FeatureProtocol`."""
     seeds: tuple[Seed, ...] = Field(default=(0,), max_length=1_000)
     """Seeds of the downstream heads."""
     training_budget: TrainingBudget | None = None
-    """Of a sweep, in which every seed also compresses; none: no sweep, and seed 0 compresses for all seeds."""
+    """Budget of a sweep, in which every seed also compresses. None: no sweep, and seed 0 compresses for all seeds."""
     models: dict[Name, ModelSource]
     """Rows of the leaderboard, the teacher's first."""
     tasks: dict[Name, dict[str, Any]]
-    """Each task's whole configuration."""
+    """Each task's full configuration."""
 
     def compressors(self) -> dict[str, ModelSource]:
         """The rows that compression makes."""
@@ -68,8 +68,8 @@ class RunConfig(Settings):
         ]
 
     def identity(self) -> dict[str, Any]:
-        """What must agree for runs to share a folder; tasks, models and seeds may be added."""
-        # Runs without a warm start keep the names that they had before it existed.
+        """Return the settings in which runs that share a folder must agree. Tasks, models and seeds may be added."""
+        # Runs without a warm start keep their names from versions without this setting.
         start = {"start"} if self.start else set()
         return self.model_dump(
             mode="json",
@@ -86,12 +86,12 @@ class RunConfig(Settings):
 
 
 def resolve(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> RunConfig:
-    """Turn the user's choice into a whole configuration; neither audio nor weights are read.
+    """Resolve the user's choice to a full configuration. Reads neither audio nor weights.
 
     Args:
-        choice: what the user chose.
+        choice: the user's choice.
         repeated: a stored run, whose settings replace the preset's.
-        earlier: compressed rows that the run's folder holds, see `bench.config.rows.rows`.
+        earlier: compressed rows in the run's folder, see `bench.config.rows.rows`.
 
     Raises:
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
@@ -132,7 +132,7 @@ def without_rows(choice: Choice, repeated: Repeated | None = None) -> RunConfig:
 
 
 def _task_changes(choice: Choice, tasks: Mapping[str, Any]) -> Changes:
-    """Return what ``--set``, ``--lr`` and ``--folds`` change of each task."""
+    """Return each task's changes by ``--set``, ``--lr`` and ``--folds``."""
     changes = to_tasks(choice.settings, tasks)
     for field, value in choice.head_settings.items():
         option = _HEAD_OPTIONS.get(field, field)

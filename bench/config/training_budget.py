@@ -1,4 +1,4 @@
-"""Gives all compressors of a sweep the same training: as many updates, or as many MACs, as the first one has."""
+"""Gives all compressors of a sweep the same training: as many updates, or as many MACs, as the first one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bench.upstream import UpstreamConfig, reference_config
 
 
 def equally_trained(rows: Sequence[Row], earlier: Sequence[Row], teacher: str | None) -> list[Row]:
-    """Stretch or shorten every recipe to the training that the first compressor has at the same sparsity.
+    """Stretch or shorten every recipe to the training of the first compressor at the same sparsity.
 
     Args:
         rows: compressed rows of a sweep.
-        earlier: compressed rows that the sweep's folder holds; the first compressor stays the first when others join.
-        teacher: model reference of the teacher if MACs are made equal; None if updates are.
+        earlier: compressed rows in the sweep's folder. The first compressor stays the first when others join.
+        teacher: model reference of the teacher to equalise MACs; None to equalise updates.
 
     Raises:
-        UserError: a compressor does not say what its training costs, or its recipe does not fit.
+        UserError: a compressor does not declare the cost of its training, or its recipe does not fit.
     """
     all_rows = list({row.name: row for row in (*earlier, *rows)}.values())
     like_first = [row for row in all_rows if _differ_in_size(row, all_rows[0])]
@@ -43,7 +43,7 @@ def _teacher_shape(teacher: str) -> UpstreamConfig:
 
 
 def _differ_in_size(row: Row, other: Row) -> bool:
-    """Return whether two rows have the same settings, or differ in their sparsity alone."""
+    """Return whether two rows have equal settings, or differ only in sparsity."""
     return _without_size(row) == _without_size(other)
 
 
@@ -52,7 +52,7 @@ def _without_size(row: Row) -> dict[str, dict[str, Any]]:
 
 
 def _at_sparsity_of(row: Row, candidates: Sequence[Row]) -> Row:
-    """Choose the candidate of a row's sparsity; the first one if either has a size of its own."""
+    """Choose the candidate with the row's sparsity, or the first one if either has a fixed size of its own."""
     return next((other for other in candidates if other.sparsity == row.sparsity), candidates[0])
 
 
@@ -67,7 +67,7 @@ def _recipe(row: Row) -> ComparableTraining:
 
 
 def _with_training_of(row: Row, wanted: ComparableTraining, teacher: UpstreamConfig | None) -> Row:
-    """Give a row's recipe the updates of another; its MACs where the teacher's shape is given."""
+    """Give a row's recipe as many updates as another, or as many MACs if the teacher's shape is given."""
     recipe = _recipe(row)
     num_updates = wanted.num_updates()
     if teacher is not None:

@@ -13,7 +13,7 @@ from bench.upstream import UpstreamConfig, reference_config
 
 
 def warm_started(rows: Sequence[Row], start: str, teacher: str | None) -> list[Row]:
-    """Return compressed rows with the settings of a warm start. Only shapes of models are read.
+    """Return compressed rows with the settings of a warm start. Reads only shapes of models.
 
     Args:
         rows: compressed rows.
@@ -21,7 +21,7 @@ def warm_started(rows: Sequence[Row], start: str, teacher: str | None) -> list[R
         teacher: model reference of the teacher.
 
     Raises:
-        UserError: nothing is compressed, a compressor has no warm start, or none from this model.
+        UserError: nothing is compressed, or a compressor has no warm start or cannot start from this model.
     """
     if not rows:
         raise UserError("--from: nothing is compressed here. Choose a --compressor.")
@@ -34,7 +34,7 @@ def warm_started(rows: Sequence[Row], start: str, teacher: str | None) -> list[R
 
 
 def _warm_started(row: Row, start: UpstreamConfig, teacher: UpstreamConfig) -> Row:
-    """Fit the settings of a stack's first part; the others compress what it makes."""
+    """Fit the settings of a stack's first part. Later parts compress its result."""
     first, plugin = next(iter(compressor_parts(row.compressor).items()))
     fitted = plugin(row.parts[first]).warm_started(start, teacher, row.chosen[first])
     settings = validated(plugin.config_type, fitted.model_dump(mode="json"), f"compressor {first}, by a warm start")
