@@ -1,4 +1,4 @@
-"""What every compressor has to fulfil, one test a property."""
+"""The requirements on every compressor, one test per property."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from bench.upstream import FbankUpstream, UpstreamConfig, UpstreamModel, load_fo
 from bench.upstream.cost import count_parameters
 
 SPARSITY_TOLERANCE = 0.01
-"""By how much the size may miss the budget, as a fraction of the teacher's."""
+"""Largest difference between size and budget, as a fraction of the teacher's size."""
 
 INTERRUPTION = 0.6
-"""Share of the whole work after which a process ends."""
+"""A process is stopped after this share of the whole work."""
 
 MOST_TO_RESUME = 0.8
-"""Of the whole work, the most that is done after that."""
+"""Largest share of the whole work that may be done after that."""
 
 MOST_WHEN_FINISHED = 0.5
-"""Of the whole work, the most that a call may take that finds everything done."""
+"""Largest share of the whole work that a call may do if everything is already done."""
 
 
 class CompressorConformance:
-    """Tests of a compressor on tiny teachers and made-up speech; subclass it where pytest collects.
+    """Tests of a compressor on tiny teachers and synthetic speech; subclass it in a module that pytest collects.
 
         class TestHalving(CompressorConformance):
             compressor = Halving
 
-    Every test runs the ``smoke`` preset, with `settings` laid over it.
+    Every test runs the ``smoke`` preset, changed by `settings`.
     """
 
     compressor: ClassVar[type[Compressor]]
-    """The `bench.contracts.Compressor` under test, which a module of yours holds under its own name."""
+    """The `bench.contracts.Compressor` under test. It must be importable from its module by its own name."""
     settings: ClassVar[tuple[str, ...]] = ()
-    """Each as after ``--set``: what a tiny teacher needs, and checkpoints so often that resuming can be seen."""
+    """Written as after ``--set``: what a tiny teacher needs, and checkpoints so frequent that resuming shows."""
     teachers: ClassVar[tuple[str, ...]] = tuple(TEACHER_SHAPES)
-    """Kinds of teachers that the method takes; most tests take the first."""
+    """Kinds of teachers that the method supports; most tests use the first."""
     sparsities: ClassVar[tuple[float, ...]] = (0.5, 0.75)
-    """Budgets to be met by a method that has the setting ``sparsity``."""
+    """Budgets that a method with the setting ``sparsity`` must meet."""
     resumes: ClassVar[bool] = True
-    """False for a method that takes seconds at most, and so keeps nothing in its ``workdir``."""
+    """False for a method that takes only seconds, and so stores nothing in its ``workdir``."""
 
     def test_is_found_by_its_name(self) -> None:
-        """The models bear the name of the entry point."""
+        """The models are named after the entry point."""
         name = self.compressor.name
         assert name in registry.names("bench.compressors"), (
             f"Expected an entry point {name!r} in the group bench.compressors. Found "
@@ -80,7 +80,7 @@ class CompressorConformance:
         assert summary.strip() and "\n" not in summary, f"Expected a summary of one line. Found {summary!r}."
 
     def test_settings_are_documented(self) -> None:
-        """Docstrings of fields are all the help that ``--set`` has."""
+        """Docstrings of fields are the only help of ``--set``."""
         schema = self.compressor.config_type.model_json_schema()
         types = {self.compressor.config_type.__name__: schema, **schema.get("$defs", {})}
         missing = [
@@ -92,7 +92,7 @@ class CompressorConformance:
         assert not missing, f"Expected a docstring below every setting. Found none below {', '.join(missing)}."
 
     def test_settings_refuse_what_they_do_not_know(self) -> None:
-        """A setting that is misspelt must not be lost, nor one changed after it was recorded."""
+        """A misspelt setting must not be ignored, and a recorded one must not change."""
         kind = self.compressor.config_type
         assert issubclass(kind, Settings), f"Expected a subclass of bench.contracts.Settings. Found {kind.__name__}."
         try:
@@ -107,7 +107,7 @@ class CompressorConformance:
         assert kind.model_config.get("frozen"), f"{kind.__name__} can be changed. Leave frozen=True as it is."
 
     def test_presets_are_complete(self) -> None:
-        """A run records its settings as JSON, and is repeated from that."""
+        """A run records its settings as JSON, and repeats from them."""
         for name in ("paper", "mini", "smoke"):
             assert name in self.compressor.presets, f"Expected a preset {name!r}. Found {[*self.compressor.presets]}."
         kind = self.compressor.config_type
@@ -117,7 +117,7 @@ class CompressorConformance:
             assert again == preset, f"The preset {name!r} does not survive being written as JSON: {again} != {preset}."
 
     def test_updates_can_be_chosen(self) -> None:
-        """`bench sweep` trains all methods alike, by `bench.contracts.ComparableTraining`."""
+        """`bench sweep` gives all methods equal training, through `bench.contracts.ComparableTraining`."""
         shape = TEACHER_SHAPES[self.teachers[0]]
         for name, preset in self.compressor.presets.items():
             if not isinstance(preset, ComparableTraining):
@@ -135,20 +135,20 @@ class CompressorConformance:
             )
 
     def test_check_accepts_what_works(self) -> None:
-        """On every teacher that the method takes, and as a part of a stack."""
+        """``check`` accepts every teacher that the method supports, and a place in a stack."""
         for kind in self.teachers:
             compressor = self._trial().instance()
             compressor.check(tiny_teacher(kind), speech(), Context())
             compressor.check_ahead(tiny_teacher(kind), speech(), Context())
 
     def test_check_refuses_a_teacher_without_weights(self) -> None:
-        """Filter banks look like an upstream of no layers."""
+        """Filter banks look like an upstream without layers."""
         teacher = cast("UpstreamModel", FbankUpstream())
         refused = _is_refused(lambda: self._trial().instance().check(teacher, speech(), Context()))
         assert refused, "Expected check() to raise bench.errors.UserError on the teacher fbank, which has no layers."
 
     def test_check_refuses_unusable_audio(self, tmp_path: Path) -> None:
-        """A method that does not hear the audio may accept any, but must then work."""
+        """A method that does not use the audio may accept any, but must then work."""
         for number, (what, audio) in enumerate(_unusable(tmp_path)):
             compressor, teacher = self._trial().instance(), tiny_teacher(self.teachers[0])
             if not _is_refused(lambda c=compressor, t=teacher, a=audio: c.check(t, a, Context())):  # type: ignore[misc]
@@ -156,7 +156,7 @@ class CompressorConformance:
                     compressor.compress(teacher, audio, tmp_path / f"work-{number}", Context())
 
     def test_makes_working_models_of_every_teacher(self) -> None:
-        """One called like the compressor, or several called ``<compressor>-<what differs>``."""
+        """One model named after the compressor, or several named ``<compressor>-<what differs>``."""
         name = self.compressor.name
         waveforms, lengths = _waveforms()
         for kind in self.teachers:
@@ -178,13 +178,13 @@ class CompressorConformance:
                 assert finite, f"Expected finite hidden states of {made!r}, made of {kind}. Found NaN or infinity."
 
     def test_targets_have_the_names_of_the_models(self) -> None:
-        """A run lists the rows of a compression before it is made."""
+        """A run lists the rows of a compression before making them."""
         trial = self._trial()
         targets, models = list(trial.instance().target_sparsities()), list(whole(trial).models)
         assert targets == models, f"target_sparsities() names {targets}. compress() makes {models}."
 
     def test_leaves_the_teacher_alone(self, tmp_path: Path) -> None:
-        """Others of a sweep learn from the same object."""
+        """Other methods of a sweep use the same teacher object."""
         teacher = tiny_teacher(self.teachers[0])
         before = _observed(teacher)
         self._trial().run(tmp_path, teacher)
@@ -192,7 +192,7 @@ class CompressorConformance:
             assert value == before[what], f"compress() changes the teacher: its {what}. Work on a copy.deepcopy of it."
 
     def test_models_survive_being_saved(self, tmp_path: Path) -> None:
-        """`bench.upstream.save_upstream` writes all that the model computes with."""
+        """`bench.upstream.save_upstream` stores everything that the model computes with."""
         waveforms, lengths = _waveforms()
         for name, model in whole(self._trial()).models.items():
             save_upstream(model, tmp_path / name, provenance={})
@@ -201,7 +201,7 @@ class CompressorConformance:
                 assert state.equal(expected), f"Hidden state {layer} of {name!r} is another after saving and loading."
 
     def test_meets_the_budget(self) -> None:
-        """``sparsity`` is what `bench sweep` compares methods at."""
+        """`bench sweep` compares methods at equal ``sparsity``."""
         if "sparsity" not in self.compressor.config_type.model_fields:
             raise unittest.SkipTest("no setting `sparsity`")
         original = self.size(TEACHER_SHAPES[self.teachers[0]])
@@ -214,11 +214,11 @@ class CompressorConformance:
                 )
 
     def size(self, shape: UpstreamConfig) -> int:
-        """Count what ``sparsity`` is a fraction of: parameters, unless a method counts otherwise and overrides this."""
+        """Count the parameters, of which ``sparsity`` is a fraction. Override this if the method counts otherwise."""
         return count_parameters(shape)
 
     def test_same_seed_same_model(self, tmp_path: Path) -> None:
-        """Whatever was drawn from the process's own generators before."""
+        """The model does not depend on earlier draws from the process's global generators."""
         expected = whole(self._trial())
         for draw in (torch.rand, np.random.rand, lambda _: random.random()):
             draw(1)
@@ -228,7 +228,7 @@ class CompressorConformance:
         )
 
     def test_goes_on_after_an_interruption(self, tmp_path: Path) -> None:
-        """A process ends as by a power cut, another one finishes; together they make the model of a single one."""
+        """A process ends as in a power cut and another one finishes: the model equals that of a single process."""
         expected = whole(self._trial())
         self._trial().stop_after(int(INTERRUPTION * expected.num_operations), tmp_path)
         resumed = self._trial().measured(tmp_path)
@@ -244,7 +244,7 @@ class CompressorConformance:
         )
 
     def test_answers_a_finished_call_at_once(self) -> None:
-        """A run may be stopped between the compression and the note that it is done."""
+        """A run may be stopped after the compression, before its completion is recorded."""
         self._only_if_it_resumes()
         expected = whole(self._trial())
         again = self._trial().measured(expected.workdir)
@@ -258,7 +258,7 @@ class CompressorConformance:
         )
 
     def test_refuses_the_workdir_of_other_work(self, tmp_path: Path) -> None:
-        """Half of one model and half of another would be recorded as one."""
+        """A mixture of two models would be recorded as one."""
         self._only_if_it_resumes()
         trial = self._trial()
         others = {"seed": replace(trial, seed=1), "teacher": replace(trial, teacher_seed=1)}
@@ -282,7 +282,7 @@ class CompressorConformance:
             raise unittest.SkipTest("keeps nothing in its workdir")
 
     def _preset(self, name: str) -> dict[str, Any]:
-        # What the preset leaves open is left open, for settings may refuse to be set beside others.
+        # Leave out fields that the preset leaves unset, because settings may reject them in combination with others.
         preset: Settings = self.compressor.presets[name]
         return preset.model_dump(exclude_unset=True)
 
@@ -293,7 +293,7 @@ class CompressorConformance:
 
 
 def _is_refused(call: Callable[[], object]) -> bool:
-    """Say whether a call raises a `UserError`, whose message must be one line; other errors are passed on."""
+    """Return whether a call raises a `UserError`, whose message must be one line; other errors pass through."""
     try:
         call()
     except UserError as error:
@@ -312,7 +312,7 @@ def _explained(message: str) -> Iterator[None]:
 
 
 def _unusable(folder: Path) -> Iterator[tuple[str, AudioSource]]:
-    """Yield kinds of audio that nothing can be learnt from."""
+    """Yield kinds of audio that no method can train on."""
     yield "a folder that is not there", AudioSource(root=folder / "nowhere")
     cases: dict[str, tuple[int, int]] = {
         "audio shorter than one frame": (100, SAMPLE_RATE_HZ),
@@ -336,7 +336,7 @@ def _waveforms() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _observed(teacher: UpstreamModel) -> dict[str, object]:
-    """Return everything about a teacher that others could notice."""
+    """Return all properties of a teacher that other code could notice."""
     return {
         "weights": weights_hash(teacher),
         "training mode": {path: module.training for path, module in teacher.named_modules()},

@@ -1,4 +1,4 @@
-"""What a compressor is tested on: teachers of every kind, so small that a run takes seconds, and made-up speech."""
+"""Material for testing compressors: teachers of every kind, so small that a run takes seconds, and synthetic speech."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.upstream.config import Architecture, RelativePosition, uniform_config
 
 
 def _tiny_shape(architecture: Architecture, *, large: bool) -> UpstreamConfig:
-    # With the published 320 buckets, the position biases alone would be a seventh of so small a model.
+    # With the published 320 buckets, the position biases alone would be a seventh of a model this small.
     position = {"relative_position": RelativePosition(num_buckets=8, max_distance=20)}
     return uniform_config(
         architecture,
@@ -36,11 +36,12 @@ TEACHER_SHAPES = {
     "wavlm-large": _tiny_shape("wavlm", large=True),
 }
 """3 layers of 4 heads, 32 features, 8 channels. The ``large`` ones have Large's pre-norm layers, extractor norms and
-biases, and normalised waveforms. wav2vec 2.0 has the network of HuBERT."""
+biases, and normalised waveforms. wav2vec 2.0 has the network of HuBERT.
+"""
 
 
 def tiny_teacher(kind: str = "hubert", seed: int = 0) -> UpstreamModel:
-    """Return a teacher with random weights, in evaluation mode; torch's generator stays where it was.
+    """Return a teacher with random weights, in evaluation mode, without changing the state of torch's generator.
 
     Args:
         kind: one of `TEACHER_SHAPES`.
@@ -52,7 +53,7 @@ def tiny_teacher(kind: str = "hubert", seed: int = 0) -> UpstreamModel:
 
 
 def write_speech(folder: Path, num_files: int = 6) -> None:
-    """Write speech-like audio at 16 kHz: harmonic tones with a moving envelope, of 1.0 s, 1.4 s, 1.8 s and so on."""
+    """Write speech-like audio at 16 kHz: harmonic tones with a moving envelope. Lengths are 1.0 s, 1.4 s, 1.8 s, ..."""
     random = np.random.default_rng(0)
     for index in range(num_files):
         time = np.arange(int(SAMPLE_RATE_HZ * (1.0 + 0.4 * index))) / SAMPLE_RATE_HZ

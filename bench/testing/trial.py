@@ -24,7 +24,7 @@ STOPPED = 75
 
 @dataclass(frozen=True)
 class Trial:
-    """What a call depends on. Plain values, so that another process can make the very same call."""
+    """Everything that a call depends on, as plain values, so that another process can make exactly the same call."""
 
     compressor: type[Compressor]
     configuration: str
@@ -40,7 +40,7 @@ class Trial:
         return self.compressor(self.compressor.config_type.model_validate_json(self.configuration))
 
     def run(self, workdir: Path, teacher: UpstreamModel | None = None) -> dict[str, UpstreamModel]:
-        """Make the call in this process; on ``teacher`` if that one is to be looked at afterwards."""
+        """Make the call in this process; pass ``teacher`` to inspect it afterwards."""
         teacher = teacher or tiny_teacher(self.teacher, self.teacher_seed)
         workdir.mkdir(parents=True, exist_ok=True)
         return self.instance().compress(teacher, self.audio, workdir, Context(seed=self.seed))
@@ -49,8 +49,8 @@ class Trial:
         """Make the call in this process, and count torch's operations.
 
         Args:
-            workdir: made if missing.
-            at_most: operations after which it is given up.
+            workdir: created if missing.
+            at_most: the call is aborted after this many operations.
 
         Raises:
             TooManyOperationsError: there were more.
@@ -60,12 +60,12 @@ class Trial:
         return Outcome(models, workdir, counter.count)
 
     def stop_after(self, num_operations: int, workdir: Path) -> None:
-        """Make the call in a process of its own, which ends after so many operations without any farewell.
+        """Make the call in a separate process, which exits after this many operations without any cleanup.
 
         Raises:
             AssertionError: the process ended otherwise.
         """
-        # As many threads as here, for another number may round sums otherwise.
+        # As many threads as here, because another number may change the rounding of sums.
         arguments = (self, num_operations, workdir, torch.get_num_threads())
         process = multiprocessing.get_context("spawn").Process(target=_run_and_stop, args=arguments)
         process.start()
@@ -78,12 +78,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call made."""
+    """The result of a call."""
 
     models: Mapping[str, UpstreamModel]
     workdir: Path
     num_operations: int
-    """Calls of torch's functions: how much work it was, the same on every machine."""
+    """Number of calls of torch's functions: a measure of work that is the same on every machine."""
 
     def hashes(self) -> dict[str, str]:
         """Identify the models' shapes and weights."""
@@ -91,11 +91,11 @@ class Outcome:
 
 
 class TooManyOperationsError(Exception):
-    """A call does more than it should have to."""
+    """A call does more work than it should."""
 
 
 class OperationCounter(TorchFunctionMode):
-    """Counts the calls of torch's functions, and does something when there are too many."""
+    """Counts the calls of torch's functions, and calls a function when there are too many."""
 
     def __init__(self, limit: int | None, at_limit: Callable[[], object]) -> None:
         super().__init__()
@@ -118,20 +118,20 @@ class OperationCounter(TorchFunctionMode):
 
 @cache
 def whole(trial: Trial) -> Outcome:
-    """Make a call from beginning to end in a folder of its own; once, however many tests look at it."""
+    """Make a call from beginning to end in its own folder; only once, even if several tests use the result."""
     return trial.measured(_kept_folder() / "work")
 
 
 @cache
 def speech() -> AudioSource:
-    """Return the audio that all calls hear."""
+    """Return the training audio of all calls."""
     folder = _kept_folder()
     write_speech(folder)
     return AudioSource(root=folder)
 
 
 _folders: list[tempfile.TemporaryDirectory[str]] = []
-"""They go when the process ends."""
+"""Deleted when the process ends."""
 
 
 def _kept_folder() -> Path:
