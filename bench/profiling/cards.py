@@ -19,8 +19,8 @@ def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCar
     Args:
         upstream: the model.
         provenance: of a model that the suite compressed: ``compressor``, ``teacher``, ``teacher_params``, ``recipe``,
-            ``from`` of one that went on from another, ``target_sparsity`` where the settings do not tell; empty for
-            others.
+            ``from`` if it started from another model, ``target_sparsity`` if the settings do not contain it; empty for
+            other models.
     """
     params = _trainable(upstream)
     teacher_params = provenance.get("teacher_params")

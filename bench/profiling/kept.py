@@ -63,6 +63,6 @@ def _runs_on_the_cpu_alone(reference: str) -> bool:
 
 
 def _is_older(record: Path, model: Path) -> bool:
-    """Return whether a model is newer than its record. Models that are no suite folders do not change."""
+    """Return whether a model is newer than its record. Models that are not suite folders never change."""
     manifest = model / "config.json"
     return manifest.is_file() and manifest.stat().st_mtime > record.stat().st_mtime

@@ -34,12 +34,12 @@ def find_subjects(references: Sequence[str], run: Path | None, teacher: str | No
 
     Args:
         references: of models.
-        run: a run's folder, in place of references: the models evaluated as they are, and those that compression has
+        run: a run's folder, instead of references: the models evaluated as they are, and those that compression has
             finished.
         teacher: of all of them; by default the run's own, the one that a model records, or the first reference.
 
     Raises:
-        UserError: nothing named, or both; one model named twice; no run's folder.
+        UserError: nothing is named, or both are; one model is named twice; the folder is no run's.
     """
     if bool(references) == (run is not None):
         found = "both" if run else "neither"
@@ -51,7 +51,7 @@ def check_teachers(subjects: Sequence[Subject]) -> None:
     """Refuse teachers that cannot be loaded.
 
     Raises:
-        UserError: the first one, and how to name another.
+        UserError: a teacher cannot be loaded; the message names the first one, and how to choose another.
     """
     for teacher in dict.fromkeys(subject.teacher for subject in subjects if subject.teacher):
         try:
@@ -87,7 +87,7 @@ def _subject(reference: str, name: str, row: str, teacher: str) -> Subject:
 
 
 def _compressed(run: RunFolder, config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pair each folder of weights with its row; in a sweep the seeds of a row have folders of their own."""
+    """Pair each folder of weights with its row; in a sweep, the seeds of a row have separate folders."""
     return [pair for compression in stored_compressions(config) for pair in compression.folders(run).items()]
 
 
