@@ -1,8 +1,9 @@
 """Interrupts every task and method at random moments, and checks the exit codes and the resumed results.
 
-Usage: ``python benchmarks/interrupts.py --interrupts 300``. Each job is run once in peace, then over and over with
-SIGINT or SIGTERM at a random moment until it ends by itself, when its scores must be those of the run in peace.
-Processes are forked from one that has imported everything. It takes an hour on one core, so no test does it.
+Usage: ``python benchmarks/interrupts.py --interrupts 300``. Each job first runs once without interruption. Then it is
+started again and again and gets SIGINT or SIGTERM at a random moment, until it ends by itself. Its scores must equal
+those of the uninterrupted run. Processes are forked from one that has imported everything. It takes an hour on one
+core, so no test includes it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from bench.cli.interruption import EXIT_INTERRUPTED
 IMPORTED = ("bench.cli.app", "bench.runs.run", "tasks.bridge.run", "compressors.training.loop", "sklearn.cluster")
 LONGEST_WAIT_S = 8.0
 MOST_IN_A_ROW = 10
-"""Of interrupts of one job; then it is left to end, since each may come before its first checkpoint."""
+"""Most interrupts of one job in a row. Then it may finish, as each interrupt may precede its first checkpoint."""
 LONGEST_LEAVE_S = 30.0
-"""A process that takes longer to end after its signal is counted as hung."""
+"""A process that takes longer to end after its signal counts as hung."""
 HUNG = "hung"
 TOO_EARLY = 77
 """Exit code of a process that was interrupted before the program began."""
@@ -91,7 +92,7 @@ def _jobs(preset: str) -> Iterator[list[str]]:
 
 
 def _run_in_peace(job: Sequence[str], folder: Path) -> tuple[float, str]:
-    """Return how many seconds a job takes, and its scores."""
+    """Run a job without interruption; return its duration in seconds and its scores."""
     began = time.monotonic()
     _finish(job, folder)
     return time.monotonic() - began, _scores(folder)
@@ -164,7 +165,7 @@ def _work(job: Sequence[str], folder: Path) -> NoReturn:
 
 
 def _await_end(child: int, seconds: float) -> int | None:
-    """Return the exit code of a process, or None if it goes on after so long."""
+    """Return the exit code of a process, or None if it is still running after this time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -179,7 +180,7 @@ def _log(folder: Path) -> Path:
 
 
 def _scores(folder: Path) -> str:
-    """Return everything that was measured, in full precision."""
+    """Return all scores in full precision."""
     return "\n".join(
         f"{path.parent.name}/{path.stem}: {json.loads(path.read_text())['scores']}"
         for path in sorted(folder.glob("cells/*/*.json"))

@@ -51,7 +51,7 @@ def pruned_by_reference_gates(teacher: UpstreamConfig) -> UpstreamConfig:
 def fastest_forward_s(models: list[UpstreamModel], waveforms: torch.Tensor) -> list[float]:
     """Time the models in turn, and return each one's fastest forward pass in seconds of CPU time.
 
-    CPU time, because it counts least of what else the machine does meanwhile; with one thread it is the wall's.
+    CPU time is the least affected by other processes. With one thread, it equals wall-clock time on an idle machine.
     """
     fastest = [float("inf")] * len(models)
     with torch.inference_mode():

@@ -1,6 +1,6 @@
-"""What cached features save for HuBERT Base's shape: ratios of CPU times measured in one run.
+"""How much time cached features save for HuBERT Base's shape: ratios of CPU times measured in one run.
 
-Speech is noise with the lengths of the real corpora, as no cost depends on its content. ``--protocol s3prl``
+Speech is noise with the lengths of the real corpora, because no cost depends on its content. ``--protocol s3prl``
 stands for s3prl: it is s3prl's own training loop, see tests/tasks/test_s3prl_parity.py.
 """
 
@@ -39,19 +39,19 @@ SMALLEST_EXTRACTION_RATIO = 0.9
 LARGEST_GROWTH_BYTES = 20e6
 
 WARM_STEPS = 300
-"""After the first ten, which allocate the optimizer's state."""
+"""Number of warm steps. The first ten also allocate the optimizer's state, and are not measured."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A task with utterances as long as those of its corpus are on average, or as its crops."""
+    """A task with utterances as long as its corpus's mean, or as its crops."""
 
     task: type[KS | IC | ER | SID]
     duration_s: float
 
     @property
     def config(self) -> PooledHeadConfig:
-        """SUPERB's recipe as it is."""
+        """SUPERB's recipe, unchanged."""
         return self.task.presets["paper"]
 
 
@@ -60,7 +60,7 @@ POOLED = {"ks": Corpus(KS, 1.0), "ic": Corpus(IC, 2.3), "er": Corpus(ER, 4.5), "
 
 @dataclass
 class Steps:
-    """When each training step began, the last one ended, and how much memory the process had then."""
+    """The start of each training step, the end of the last one, and the process's memory at these times."""
 
     cpu_s: list[float] = field(default_factory=list)
     anonymous_bytes: list[int] = field(default_factory=list)
@@ -142,7 +142,7 @@ def splits(folder: Path, duration_s: float, num_train: int, num_eval: int = 2) -
 
 
 def training(config: HeadConfig, total_steps: int) -> Any:
-    """Shorten a recipe to so many passes without accumulation, with one evaluation at the end."""
+    """Shorten a recipe to this many passes without accumulation, with one evaluation at the end."""
     changes = {
         "total_steps": total_steps,
         "eval_interval_steps": total_steps,
@@ -168,7 +168,7 @@ def say(text: str) -> None:
 
 
 class HubertBaseShape(nn.Module):
-    """An upstream with free hidden states of HuBERT Base's shape. Warm steps cost the same with any."""
+    """An upstream with hidden states of HuBERT Base's shape at no cost. Warm steps cost the same with any upstream."""
 
     num_layers, dim, stride = 12, 768, 320
 
@@ -185,7 +185,7 @@ class HubertBaseShape(nn.Module):
 
 @pytest.mark.parametrize("name", POOLED)
 def test_a_warm_step_costs_a_hundredth(name: str, hubert_base: UpstreamModel, steps: Steps, tmp_path: Path) -> None:
-    """A pass of the recipe's batch: where it accumulates gradients, several passes make a step in both."""
+    """Compare one pass of the recipe's batch. With accumulated gradients, a step has several in both protocols."""
     corpus = POOLED[name]
     tables = splits(tmp_path, corpus.duration_s, corpus.config.batch_size)
     pooled(corpus, tables, hubert_base, tmp_path / "s3prl", 1, "s3prl")
@@ -201,7 +201,7 @@ def test_a_warm_step_costs_a_hundredth(name: str, hubert_base: UpstreamModel, st
 
 
 def test_a_whole_task_is_twenty_times_faster(hubert_base: UpstreamModel, steps: Steps, tmp_path: Path) -> None:
-    """KS, 30 passes over the training clips, extraction and evaluation included; s3prl's time from two steps of it."""
+    """KS, 30 passes over the training clips with extraction and evaluation; s3prl's time is two steps, extrapolated."""
     corpus = POOLED["ks"]
     num_train, num_eval, passes = 160, 8, 30
     tables = splits(tmp_path, corpus.duration_s, num_train, num_eval)
@@ -225,7 +225,7 @@ def test_a_whole_task_is_twenty_times_faster(hubert_base: UpstreamModel, steps: 
 def test_a_warm_recurrent_step_costs_what_its_head_does(
     preset: str, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ASR's head as in the paper, and a light one; batches of 4 x 3 s, since a CPU is slow at the former."""
+    """ASR's head as in the paper, and a light one. Batches of 4 x 3 s, because a CPU is slow with the former."""
     from tasks.bridge import run as s3prl_bridge
 
     total_steps = {"paper": 8, "mini": 40}[preset]
@@ -257,7 +257,7 @@ def test_a_warm_recurrent_step_costs_what_its_head_does(
 
 
 class _TimedHead:
-    """Times the recipe's head on one batch in memory, before it is trained as usual."""
+    """Times the recipe's head on one batch in memory, before the usual training."""
 
     head_alone_s: list[float]
 
@@ -280,7 +280,7 @@ class _TimedHead:
     ) -> None:
         problem: Any = super()
         model = problem.build_model(**build_model_all_args)
-        # Of s3prl's class, so that the steps' record knows nothing of it.
+        # Of s3prl's class, so that the record of steps does not see it.
         task = problem.build_task(model=model, **build_task_all_args_except_model)
         optimizer = problem.build_optimizer(build_optimizer, task.parameters())
         batch = train_collate_fn([train_dataset[index] for index in next(iter(train_batch_sampler))])
@@ -313,7 +313,7 @@ class _TimedHead:
 
 @pytest.mark.parametrize("kind", ["means", "frames"])
 def test_extraction_is_as_fast_as_the_upstream(kind: str, hubert_base: UpstreamModel, tmp_path: Path) -> None:
-    """Decoding, hashing, packing, writing and verifying included."""
+    """Extraction includes decoding, hashing, packing, writing and verifying."""
     from bench.upstream.checkpoint import weights_hash
     from tasks.bridge import s3prl_compat
     from tasks.bridge.frozen_upstream import FrozenUpstream

@@ -1,7 +1,8 @@
 """Is DPHuBERT's first stage as fast, and as small, as plain distillation with torchaudio's model?
 
-Ratios only: a plain step has torchaudio's ``hubert_base`` as teacher and student, the same crops, losses, dropout and
-optimiser, and no gates. Times are of the CPU, of one thread, both steps in turn; memory is of a fresh process each.
+Ratios only. A plain step has torchaudio's ``hubert_base`` as teacher and student, the same crops, losses, dropout and
+optimiser, and no gates. Times are CPU times of one thread, with both steps in turn. Memory is that of a new process for
+each.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ LEARNING_RATE = 2e-4
 SLOWEST_RATIO = 1.5
 """Largest ratio of a gated step to a plain one. It is 0.8 to 1.2, depending on the CPU; the bound detects mistakes."""
 LARGEST_BOOKKEEPING_SHARE = 0.15
-"""Of a step. The share depends on the CPU, 1 to 5 %; the bound is against mistakes."""
+"""Largest share of a step. It is 1 to 5 %, depending on the CPU; the bound detects mistakes."""
 
 Step = Callable[[], None]
 
@@ -166,7 +167,7 @@ def _peak(make: Callable[..., Step], arguments: tuple[Any, ...]) -> int:
     step = make(*arguments)
     for _ in range(2):
         step()
-    # Not `resource.getrusage`: its peak outlives the start of a program, and is then that of the parent process.
+    # Not `resource.getrusage`: its peak survives the start of a program, and is then that of the parent process.
     (peak_kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return int(peak_kilobytes) * 1024
 
@@ -184,7 +185,7 @@ def test_a_gated_step_takes_about_as_long_as_a_plain_one() -> None:
 
 
 def test_gates_and_bookkeeping_are_a_small_share_of_a_step() -> None:
-    """Cost of stage 1 over stage 2 for the same student, and the share of the expected size in it."""
+    """Cost of stage 1 relative to stage 2 with the same student, and the part due to the expected size."""
     gated = JointDistillationPruning(teacher(), PAPER)
     plain = gated.distillation
     joint_s, without_s = fastest_s([step_of(gated), pruned_step(0.0)])
