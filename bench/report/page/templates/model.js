@@ -1,4 +1,4 @@
-// What is known of one model. Everything from the results becomes text nodes, never markup.
+// Details of one model. Everything from the results becomes text nodes, never markup.
 
 function element(name, content = [], attributes = {}) {
   const made = document.createElement(name);
@@ -78,7 +78,7 @@ function drawLayers(place, rows) {
     const layers = rows.filter((row) => row.part === part);
     layout[`xaxis${suffix}`] = { ...axis(""), dtick: layers.length > 12 ? 4 : 1, title: { text: `${plain(part)}, by layer` } };
     layout[`yaxis${suffix}`] = { ...axis(""), rangemode: "tozero" };
-    // Nobody keeps half a head.
+    // Few units get a tick each, so that no tick shows a fraction of a unit.
     if (Math.max(...layers.map((row) => row.teacher ?? row.kept)) < 8) layout[`yaxis${suffix}`].dtick = 1;
     const common = { type: "bar", x: layers.map((row) => row.layer), xaxis: `x${suffix}`, yaxis: `y${suffix}`, showlegend: index === 0 };
     // Counted from 1, as layers are.

@@ -1,4 +1,4 @@
-// The Pareto plot below each leaderboard: what the table shows, score against cost.
+// The Pareto plot below each leaderboard: the table's scores against its costs.
 
 const MARKERS = ["circle", "square", "diamond", "triangle-up", "cross", "x", "pentagon", "hexagon"];
 const WITHOUT_BAR = { displayModeBar: false, responsive: true };
@@ -26,7 +26,7 @@ function axis(title) {
   return { title: { text: plain(title) }, gridcolor: colour("--line"), linecolor: colour("--quiet"), zeroline: false };
 }
 
-// Published costs are rounded already: no more digits than were printed.
+// Published costs are rounded: show no more digits than were printed.
 function costText(row, cost) {
   const text = row.figures[cost.key].toFixed(cost.decimals);
   return row.is_published ? String(Number(text)) : text;
@@ -90,7 +90,7 @@ function drawPareto(section, board) {
     x: front.rows.map((position) => board.rows[position].figures[cost.key]),
     y: front.rows.map((position) => board.rows[position].figures[score.key]),
     hoverinfo: "skip",
-    // Steps: the best score to be had for each cost.
+    // Steps: the best score available at each cost.
     line: { color: colour("--quiet"), dash: "dot", width: 1.5, shape: "hv" },
   }));
   const layout = baseLayout();

@@ -1,4 +1,4 @@
-// Ties the page's controls to what they do.
+// Connects the page's controls to their actions.
 
 const results = JSON.parse(document.getElementById("data").textContent);
 const sections = [...document.querySelectorAll(".board")];
