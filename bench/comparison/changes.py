@@ -76,7 +76,7 @@ class Changes:
     first: str
     other: str
     preset: str
-    """Of both models' records."""
+    """Preset of both models' records."""
     seeds: tuple[int, ...]
     overall: GroupChange
     groups: tuple[GroupChange, ...]

@@ -59,7 +59,7 @@ class Comparison:
     """What was resampled: ``utterance``, the column that groups them, or ``seed`` if there are no predictions."""
     num_units: int
     preset: str
-    """Of both rows' records."""
+    """Preset of both rows' records."""
 
     @property
     def is_about_methods(self) -> bool:

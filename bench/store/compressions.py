@@ -42,7 +42,7 @@ def stored_compressions(config: Mapping[str, Any]) -> list[StoredCompression]:
     """List the compressions of a run.
 
     Args:
-        config: what its ``config.yaml`` holds.
+        config: content of its ``config.yaml``.
     """
     rows = [row for row, source in config["models"].items() if source.get("compressor")]
     suffixes = [seed_suffix(seed) for seed in config["seeds"]] if config.get("training_budget") else [""]
