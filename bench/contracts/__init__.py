@@ -1,6 +1,6 @@
-"""What plug-ins and the application agree on: protocols, base classes and small shared types.
+"""The interfaces between plug-ins and the application: protocols, base classes and small shared types.
 
-A compressor turns a teacher upstream into smaller upstreams; a task scores an upstream; corpora provide the audio
+A compressor turns a teacher upstream into smaller upstreams. A task scores an upstream. Corpora provide the audio
 for both. Importing this package does not import torch.
 """
 

@@ -9,26 +9,26 @@ from pydantic import Field
 LARGEST_SEED = 2**32 - 1
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-"""Of a random generator."""
+"""Seed of a random generator."""
 Steps = Annotated[int, Field(ge=1, le=100_000_000)]
-"""Of an optimiser."""
+"""Updates of an optimiser."""
 Batches = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Of which something is a mean."""
+"""Batches that a mean is taken over."""
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
-"""Utterances."""
+"""Utterances in a batch."""
 Utterances = Annotated[int, Field(ge=1, le=1_000_000_000)]
-"""Of a corpus."""
+"""Utterances of a corpus."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
-"""Of a layer."""
+"""Width of a layer."""
 Depth = Annotated[int, Field(ge=1, le=256)]
-"""Layers."""
+"""Number of layers."""
 Processes = Annotated[int, Field(ge=0, le=1_024)]
-"""That read audio."""
+"""Processes that read audio."""
 LearningRate = Annotated[float, Field(gt=0, le=1_000)]
-"""Of an optimiser."""
+"""Learning rate of an optimiser."""
 DurationS = Annotated[float, Field(gt=0, le=86_400)]
-"""Of speech that is in memory at once: a day at most."""
+"""Seconds of speech in memory at once, at most a day."""
 BatchS = Annotated[float, Field(ge=0.025, le=86_400)]
-"""Of speech in a batch: one frame at least."""
+"""Seconds of speech in a batch, at least one frame."""
 Hours = Annotated[float, Field(gt=0, le=10_000_000)]
-"""Of audio."""
+"""Hours of audio."""

@@ -1,4 +1,4 @@
-"""What a compressor provides."""
+"""The interface of a compressor."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Compressor(ABC):
     name: ClassVar[str]
     """Name of the entry point."""
     summary: ClassVar[str]
-    """One line with the paper."""
+    """One line that names the paper."""
     config_type: ClassVar[type[Settings]]
     presets: ClassVar[Mapping[str, Settings]]
-    """``paper``, ``mini`` and ``smoke`` at least; instances of ``config_type``."""
+    """At least ``paper``, ``mini`` and ``smoke``, as instances of ``config_type``."""
     makes_reduced_linears: ClassVar[bool] = False
     """Whether its models have low-rank or int8 linear layers."""
     takes_reduced_linears: ClassVar[bool] = False
-    """Whether it compresses models with such layers. In a stack, no other part can follow one that makes them."""
+    """Whether it compresses models with such layers. Otherwise it cannot follow a part of a stack that makes them."""
 
     config: Any
     """Its settings, an instance of ``config_type``."""
@@ -44,11 +44,11 @@ class Compressor(ABC):
 
     @abstractmethod
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
-        """Refuse what cannot work, before any long work.
+        """Refuse impossible work before any long work starts.
 
         Raises:
-            UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape, a precision that the
-                device does not have.
+            UserError: unusable audio, an unreachable sparsity, a teacher of the wrong shape, or a precision that the
+                device does not support.
         """
 
     @abstractmethod
@@ -57,41 +57,41 @@ class Compressor(ABC):
     ) -> dict[str, UpstreamModel]:
         """Make one model, named like the compressor, or several, named ``<compressor>-<what differs>``.
 
-        The same call with the same seed makes the same model on a CPU. After an interruption, the same call with the
+        On a CPU, the same call with the same seed makes the same model. After an interruption, the same call with the
         same ``workdir`` resumes. Files in ``workdir / "beside" / <model name>`` are stored with that model's weights.
         The teacher is not changed.
 
         Raises:
-            UserError: ``workdir`` holds other work, of another configuration, seed or teacher.
+            UserError: ``workdir`` holds work of another configuration, seed or teacher.
         """
 
     def check_ahead(  # noqa: B027 - most methods have nothing to add
         self, first_teacher: UpstreamModel, audio: AudioSource, context: Context
     ) -> None:
-        """Refuse what cannot work whatever the size of the teacher, where this is a later part of a stack.
+        """Refuse work that is impossible for every size of teacher, if this is a later part of a stack.
 
-        The model that it will compress does not exist yet; `check` is called once it does.
+        The model to compress does not exist yet. `check` is called once it does.
 
         Args:
-            first_teacher: what the stack's first part compresses.
-            audio: as for `check`.
-            context: as for `check`.
+            first_teacher: the model that the stack's first part compresses.
+            audio: see `check`.
+            context: see `check`.
 
         Raises:
-            UserError: unusable audio, a precision or kernels that the device does not have.
+            UserError: unusable audio, or a precision or kernels that the device does not support.
         """
 
     def target_sparsities(self) -> Mapping[str, float | None]:
-        """Return the share of the teacher that each model of a call should lose, by the model's name.
+        """Return the share of the teacher to remove in each model of a call, by the model's name.
 
-        None where the share is not known beforehand. By default one model, with the setting ``sparsity``.
+        None if the share is not known beforehand. Default: one model, with the setting ``sparsity``.
         """
         return {self.name: target_sparsity(self.config.model_dump(mode="json"))}
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:  # noqa: ARG002 - the default refuses every model
-        """Return the settings for a warm start from `Context.start`: about a tenth of the updates.
+        """Return the settings for a warm start from `Context.start`, with about a tenth of the updates.
 
-        The model keeps its shape, or becomes smaller where ``chosen`` says so.
+        The model keeps its shape, or becomes smaller if ``chosen`` asks for it.
 
         Args:
             start: shape of the model to start from.
@@ -105,11 +105,11 @@ class Compressor(ABC):
 
 
 def target_sparsity(settings: Mapping[str, Any], teacher_params: int | None = None) -> float | None:
-    """Return the share of the teacher's parameters that a model should lose, by the settings that our methods share.
+    """Return the share of the teacher's parameters to remove, from the settings that our methods share.
 
     Args:
-        settings: of one compressor; those of a plug-in may have the same names and other types.
-        teacher_params: parameters of the teacher, where they are known.
+        settings: settings of one compressor. A plug-in may use the same names with other types.
+        teacher_params: number of the teacher's parameters, if known.
     """
     params, sparsity = settings.get("params"), settings.get("sparsity")
     if params is not None:
@@ -119,14 +119,14 @@ def target_sparsity(settings: Mapping[str, Any], teacher_params: int | None = No
 
 @runtime_checkable
 class ComparableTraining(Protocol):
-    """Methods that the configuration of a compressor may have, so that a sweep can give all methods equal training."""
+    """Optional methods of a compressor's configuration, which let a sweep give all methods equal training."""
 
     def num_updates(self) -> int:
-        """Count the optimiser updates of all its training."""
+        """Count the optimiser updates of the whole training."""
         ...
 
     def with_num_updates(self, num_updates: int) -> Self:
-        """Return the same recipe in so many updates: stages, warm-up and ramps are stretched or shortened alike.
+        """Return the same recipe with this number of updates. Stages, warm-up and ramps are scaled alike.
 
         Raises:
             UserError: too few for the recipe.
@@ -134,5 +134,5 @@ class ComparableTraining(Protocol):
         ...
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all its training: forward passes, and twice as many backward through what is trained."""
+        """Estimate the MACs of the whole training: forward passes, and twice as many backward through trained parts."""
         ...

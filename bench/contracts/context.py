@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 
 FeatureProtocol = Literal["cached", "s3prl"]
-"""How a task gets an upstream's features. ``cached``: once per utterance, alone and unpadded, kept on disk and reused
-over steps, learning rates, seeds and tasks. ``s3prl``: computed again at every step, in the recipe's own padded
-batches."""
+"""How a task gets an upstream's features. ``cached``: computed once per utterance, alone and unpadded, stored on disk
+and reused over steps, learning rates, seeds and tasks. ``s3prl``: computed again at every step, in the recipe's own
+padded batches.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class WarmStart:
     model: UpstreamModel
     """It is not changed."""
     folder: Path | None = None
-    """The suite folder that the model was read from, if it was one. It may hold further files of the method."""
+    """The suite folder that the model was read from, if any. It may hold further files of the method."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,18 @@ class Context:
     """Where and how a compressor or a task runs."""
 
     seed: int = 0
-    """Seeds everything random in the call."""
+    """Seed of everything random in the call."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Already resolved and known to exist."""
+    """The device, already resolved and known to exist."""
     protocol: FeatureProtocol = "cached"
     """How a task gets its features."""
     model: str = ""
     """Name of the row that a task evaluates, for people who look at its working files."""
     cache_limit_bytes: int | None = None
-    """The most that all cached features may hold together; None: as much as the disk has."""
+    """Limit of all cached features together, in bytes. None: only the disk limits them."""
     shared_workdir: Path | None = None
-    """Where a task keeps what all seeds of one model share, such as a learning rate it has searched. File locks guard
-    it from processes that run other seeds. None: nothing is shared."""
+    """Folder for what all seeds of one model share in a task, such as a learning rate it has searched. File locks guard
+    it from processes that run other seeds. None: nothing is shared.
+    """
     start: WarmStart | None = None
-    """The model of a warm start, for compressors that have one. None: compression starts from the teacher."""
+    """The model of a warm start, for compressors that support one. None: compression starts from the teacher."""

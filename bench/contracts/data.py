@@ -16,19 +16,21 @@ class AudioSource(Settings):
     """The audio that compression trains on: speech without labels."""
 
     layout: Literal["librispeech", "folder", "manifest"] = "folder"
-    """``librispeech`` and ``folder`` search ``root``; ``manifest`` reads a CSV or JSON-lines file with ``path``, and is
-    the default where ``manifest`` names one."""
+    """``librispeech`` and ``folder`` search ``root``. ``manifest`` reads a CSV or JSON-lines file with a column ``path``,
+    and is the default if ``manifest`` names a file.
+    """
     root: Path | None = None
     """Folder with the audio (``librispeech``, ``folder``)."""
     manifest: Path | None = None
     """CSV or JSON-lines file with a column ``path``, relative to the file (``manifest``)."""
     splits: tuple[str, ...] = ()
-    """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty: the training splits,
-    ``train-*`` of LibriSpeech, ``train`` of a manifest that has splits, all of a folder."""
+    """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty: the training splits, which are
+    ``train-*`` of LibriSpeech, ``train`` of a manifest with splits, or the whole folder.
+    """
     resample: bool = False
-    """Resample files of another rate to 16 kHz; otherwise they are refused."""
+    """Resample files of another rate to 16 kHz. Otherwise they are refused."""
     hours: Hours | None = None
-    """Use at most so many hours, of utterances drawn at random; a smaller draw is part of a larger one. None: all."""
+    """Use at most this many hours of randomly drawn utterances. A smaller draw is part of a larger one. None: all."""
     hours_seed: Seed = 0
     """Seed of the draw."""
 
@@ -41,28 +43,28 @@ class AudioSource(Settings):
 
 
 class Data(Settings):
-    """One ``--data`` choice, resolved: every path absolute."""
+    """One ``--data`` choice, resolved. Every path is absolute."""
 
     name: str
     """``mini``, or the stem of the YAML file."""
     embedded: str = ""
-    """Name of the embedded corpora, which make audio that is missing. Empty for the user's own."""
+    """Name of the embedded corpora, which create missing audio. Empty for the user's own corpora."""
     version: str = ""
-    """Identity of embedded corpora: generator version and seed. Empty for the user's own."""
+    """Identity of embedded corpora: generator version and seed. Empty for the user's own corpora."""
     audio_sha256: dict[str, str] = Field(default_factory=dict)
-    """Hash of each task's audio, where embedded corpora know it: one version may differ in bits between machines."""
+    """Hash of each task's audio, if embedded corpora know it. One version may differ in bits between machines."""
     resample: bool = False
-    """Resample all audio to 16 kHz where it has another rate; otherwise such audio is refused."""
+    """Resample all audio of another rate to 16 kHz. Otherwise such audio is refused."""
     hours: Hours | None = None
-    """How much audio compression trains on, see `AudioSource.hours`."""
+    """Hours of audio that compression trains on, see `AudioSource.hours`."""
     audio: AudioSource | None = None
     """Audio that compression trains on."""
     tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Each task's entry; its fields are those of one of the task's ``layouts``."""
+    """Each task's entry, with the fields of one of the task's ``layouts``."""
 
     @property
     def identity(self) -> str:
-        """Name the corpora in a record: embedded ones with their version."""
+        """Name the corpora in a record. Embedded ones include their version."""
         return f"{self.name}-{self.version}" if self.version else self.name
 
 
@@ -70,9 +72,9 @@ class Corpora(Protocol):
     """Embedded corpora, chosen by name with ``--data`` (entry-point group ``bench.corpora``)."""
 
     def data(self) -> Data:
-        """Return where the corpora are or will be, and their version; nothing is made."""
+        """Return the locations and version of the corpora, without making anything."""
         ...
 
     def prepare(self, tasks: Collection[str] | None = None) -> Data:
-        """Make what these tasks lack, by default all tasks, with progress on standard error."""
+        """Make the missing corpora of these tasks, by default of all tasks, with progress on standard error."""
         ...

@@ -1,4 +1,4 @@
-"""The base of every typed configuration."""
+"""The base class of every typed configuration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydantic import (
 )
 
 LARGEST_NUMBER = 2**53
-"""Larger whole numbers are refused in settings: they are mistakes, and a float cannot hold them."""
+"""Larger whole numbers in settings are mistakes, and a float cannot hold them exactly. They are refused."""
 
 
 class Settings(BaseModel):
-    """Base of every typed configuration: frozen, unknown keys are errors, field docstrings are its help.
+    """Base of every typed configuration: frozen, unknown keys are errors, and field docstrings are the help text.
 
     Numbers are finite. ``1e4`` is a whole number; ``5.5``, true and false are not.
     """
@@ -29,7 +29,7 @@ class Settings(BaseModel):
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings that an earlier version stored, in terms of this version. By default they are unchanged."""
+        """Convert settings that an earlier version stored to this version's. Default: no change."""
         return dict(settings)
 
     @field_validator("*", mode="before")
@@ -44,7 +44,7 @@ class Settings(BaseModel):
         return value
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the fields that have no effect next to the others. They are not stored, and ``--set`` refuses them."""
+        """Name the fields that have no effect given the others. They are not stored, and ``--set`` refuses them."""
         return ()
 
     @model_serializer(mode="wrap")

@@ -1,4 +1,4 @@
-"""What a downstream task provides."""
+"""The interface of a downstream task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SplitSize:
 
 @dataclass(frozen=True)
 class SuperbStandard:
-    """How SUPERB trains and tests a task. Only scores of this setting compare with its leaderboard."""
+    """How SUPERB trains and tests a task. Only scores of this setting are comparable with its leaderboard."""
 
     total_steps: int
     """Updates of the head."""
@@ -46,7 +46,7 @@ class SuperbStandard:
 
 @runtime_checkable
 class DeclaresSuperbStandard(Protocol):
-    """An optional class attribute of a task of SUPERB."""
+    """Optional class attribute of a SUPERB task."""
 
     superb_standard: ClassVar[SuperbStandard]
 
@@ -60,8 +60,9 @@ class Evaluation:
     predictions: Sequence[Mapping[str, Any]]
     """One row per utterance: id, split, reference, prediction, correct, counts, duration_s, other columns of the data.
 
-    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``: over a split, the sum of the
-    numerators by the sum of the denominators is the score, to 1e-9. Models are compared by them."""
+    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``. A split's score is the sum of its
+    numerators divided by the sum of its denominators, to 1e-9. Comparisons of models use them.
+    """
     settings: Mapping[str, Any]
     """Settings that the recipe used (steps, learning rate, batch size), as plain values."""
 
@@ -71,39 +72,40 @@ class Task(Protocol):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    """One line with the corpus and the recipe."""
+    """One line that names the corpus and the recipe."""
     metrics: ClassVar[tuple[Metric, ...]]
     config_type: ClassVar[type[Settings]]
     layouts: ClassVar[Mapping[str, type[Settings]]]
-    """Layouts that the task's entry in a data YAML may have: name to fields, one of which is ``layout`` with the name
-    as its default. An entry that names none has the first; an entry with the key ``manifest`` and no ``layout`` has
-    the layout ``manifest``. ``pathlib.Path`` fields are resolved against the YAML's folder."""
+    """Layouts of the task's entry in a data YAML: name to fields, including ``layout`` with the name as its default. An
+    entry without ``layout`` has the first one, or ``manifest`` if it has the key ``manifest``. ``pathlib.Path`` fields
+    are resolved against the YAML's folder.
+    """
     presets: ClassVar[Mapping[str, Settings]]
 
     def __init__(self, config: Any) -> None:
-        """Keep the configuration, an instance of ``config_type``; nothing else happens here."""
+        """Store the configuration, an instance of ``config_type``, and do nothing else."""
         ...
 
     def check(self, data: Any) -> Mapping[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, contradictory or not 16 kHz, before anything runs.
 
-        One object serves all models and seeds of a run, so what is read here may be kept for `evaluate`.
+        One object serves all models and seeds of a run, so `check` may keep what it reads for `evaluate`.
 
         Args:
             data: an instance of one of the ``layouts``.
 
         Returns:
-            What is there, by split: ``train``, ``dev`` and ``test``, or the parts that folds are made of.
+            Sizes of the splits: ``train``, ``dev`` and ``test``, or the parts that folds are made of.
 
         Raises:
-            UserError: what is missing, and where.
+            UserError: names what is missing, and where.
         """
         ...
 
     def evaluate(self, upstream: Upstream, data: Any, workdir: Path, context: Context) -> Evaluation:
         """Train the downstream head on the frozen upstream and score it.
 
-        Interrupted, the same call with the same ``workdir`` goes on where it was.
+        After an interruption, the same call with the same ``workdir`` resumes.
 
         Raises:
             UserError: the data turned out to be unusable.
@@ -113,33 +115,33 @@ class Task(Protocol):
 
 @runtime_checkable
 class FingerprintsData(Protocol):
-    """What a task may have in addition to its methods, so that results on changed labels or audio are never mixed."""
+    """Optional method of a task, so that results on changed labels or audio are never mixed."""
 
     def fingerprint(self, data: Any) -> str:
-        """Hash all of a corpus that scores depend on: ids, labels and audio, but not where the files are.
+        """Hash everything in a corpus that scores depend on: ids, labels and audio, but not the files' locations.
 
         Args:
-            data: as for `Task.check`, which was called before.
+            data: see `Task.check`, which is called first.
         """
         ...
 
 
 @runtime_checkable
 class KeepsFeatures(Protocol):
-    """What the configuration of a task may have beside its settings, where the task keeps features on disk."""
+    """Optional method of a task's configuration, if the task stores features on disk."""
 
     def feature_store(
         self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
     ) -> tuple[Path, int]:
-        """Say where the features are kept and how many bytes they take at most, so that a run can say it beforehand.
+        """Return where the features are stored and their largest size, so that a run can announce it beforehand.
 
         Args:
             upstream: the model, or one of its shape.
             weights: hash of the model's weights, see `bench.upstream.checkpoint.weights_hash`.
-            sizes: what the task's ``check`` returned.
-            context: of the evaluation.
+            sizes: the result of the task's ``check``.
+            context: context of the evaluation.
 
         Returns:
-            The folder, which need not exist and may serve several tasks, and the size.
+            The folder, which need not exist and may serve several tasks, and the size in bytes.
         """
         ...

@@ -13,9 +13,9 @@ class Upstream(Protocol):
     """A frozen speech representation that tasks evaluate: any ``torch.nn.Module`` with these members."""
 
     stride: int
-    """Samples between two frames at 16 kHz: 320 for HuBERT and its kin, 160 for fbank."""
+    """Samples between two frames at 16 kHz: 320 for the HuBERT family, 160 for fbank."""
     num_layers: int
-    """Transformer layers; a forward pass returns ``num_layers + 1`` hidden states."""
+    """Number of transformer layers. A forward pass returns ``num_layers + 1`` hidden states."""
     dim: int
     """Width of every hidden state."""
 
