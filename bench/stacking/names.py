@@ -11,7 +11,7 @@ SEPARATOR = "+"
 
 
 def part_names(name: str) -> tuple[str, ...]:
-    """Split the name of a stack; any other compressor is its only part.
+    """Split the name of a stack. Any other compressor is its own only part.
 
     Raises:
         UserError: a part is missing or given twice.
@@ -25,10 +25,10 @@ def part_names(name: str) -> tuple[str, ...]:
 
 
 def what_differs(compressor: str, made: str) -> str:
-    """Return what the name of a model adds to that of the compressor that made it; empty for an only model.
+    """Return what a model's name adds to that of its compressor. Empty if the compressor makes only one model.
 
     Raises:
-        UserError: it has another name.
+        UserError: the name does not begin with the compressor's.
     """
     if made != compressor and not made.startswith(f"{compressor}-"):
         raise UserError(
@@ -39,11 +39,11 @@ def what_differs(compressor: str, made: str) -> str:
 
 
 def by_part(compressor: str, settings: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Return the settings of each part; a compressor that is no stack has one part."""
+    """Return the settings of each part. A compressor that is no stack has one part."""
     parts = part_names(compressor)
     return settings if len(parts) > 1 else {parts[0]: settings}
 
 
 def joined(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings of a compressor from those of its parts, the reverse of `by_part`."""
+    """Return a compressor's settings from those of its parts, the reverse of `by_part`."""
     return dict(settings if len(settings) > 1 else next(iter(settings.values())))

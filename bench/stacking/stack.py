@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 _REQUIRED = ("name", "summary", "config_type", "presets", "check", "compress")
-"""Members of every compressor."""
+"""Required members of every compressor."""
 
 
 def compressor_parts(name: str) -> dict[str, type[Compressor]]:
-    """Import a compressor, or the parts of a stack in their order.
+    """Import a compressor, or the parts of a stack in order.
 
     Raises:
-        UserError: a part is no plug-in, cannot be imported, or cannot compress what the part before it makes.
+        UserError: a part is not a plug-in, cannot be imported, or cannot compress the models of the part before it.
     """
     parts = {part: _imported(part) for part in part_names(name)}
     for (before, first), (part, plugin) in pairwise(parts.items()):
@@ -60,7 +60,7 @@ def _imported(name: str) -> type[Compressor]:
         )
     if issubclass(plugin, Compressor):
         return plugin
-    # A plain class gets the defaults of the methods that it does not have.
+    # A plain class inherits the defaults of the methods that it lacks.
     return type(plugin.__name__, (plugin, Compressor), {"__module__": plugin.__module__})
 
 
@@ -68,7 +68,7 @@ def compressor_type(name: str) -> type[Compressor]:
     """Import a compressor, or make the class of a stack.
 
     Raises:
-        UserError: as `compressor_parts`.
+        UserError: see `compressor_parts`.
     """
     parts = compressor_parts(name)
     return _stack_type(name) if len(parts) > 1 else parts[name]
@@ -91,7 +91,7 @@ class StackConfig(Settings):
         return sum(recipe.num_updates() for recipe in self._trained().values())
 
     def with_num_updates(self, num_updates: int) -> Self:
-        """Return the same stack in so many updates; all parts that train are stretched or shortened alike.
+        """Return the same stack with this number of updates. All parts that train are scaled alike.
 
         Raises:
             UserError: too few for a part.
@@ -105,7 +105,7 @@ class StackConfig(Settings):
         return self.model_copy(update=changed)
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
-        """Estimate the MACs of all training, as if the teacher of every part were as large as the first one."""
+        """Estimate the MACs of all training, as if every part's teacher were as large as the first part's."""
         return sum(recipe.training_macs(teacher) for recipe in self._trained().values())
 
     def _trained(self) -> dict[str, ComparableTraining]:
@@ -119,15 +119,15 @@ class StackConfig(Settings):
 
 @dataclass(frozen=True)
 class PartsMade:
-    """Models of a stack's leading parts that exist already."""
+    """Existing models of a stack's leading parts."""
 
     num_parts: int = 0
     folders: Mapping[str, Path] = field(default_factory=dict)
-    """Folder of each model, by what its name adds to that of the parts, see `what_differs`."""
+    """Folder of each model, by what its name adds to those of the parts, see `what_differs`."""
 
 
 class Stack(Compressor):
-    """Base of all stacks, whose types `compressor_type` makes."""
+    """Base class of all stacks. `compressor_type` makes its subclasses."""
 
     part_types: ClassVar[Mapping[str, type[Compressor]]]
 
@@ -139,11 +139,11 @@ class Stack(Compressor):
         }
 
     def beginning_with(self, made: PartsMade) -> Stack:
-        """Return the same stack, which uses these models of its leading parts."""
+        """Return the same stack, which reuses these models of its leading parts."""
         return type(self)(self.config, made)
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
-        """Refuse what cannot work, before any long work; later parts by `check_ahead`.
+        """Refuse impossible work before any long work starts. Later parts use `check_ahead`.
 
         Raises:
             UserError: a part refuses.
@@ -156,7 +156,7 @@ class Stack(Compressor):
                     part.check_ahead(teacher, audio, context)
 
     def target_sparsities(self) -> dict[str, float | None]:
-        """Return what each model should lose of the first part's teacher; see `bench.contracts.Compressor`."""
+        """Return the share of the first part's teacher to remove in each model; see `bench.contracts.Compressor`."""
         lost: dict[str, float | None] = {"": 0.0}
         for name, part in self._parts.items():
             targets = {what_differs(name, model): target for model, target in part.target_sparsities().items()}

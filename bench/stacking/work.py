@@ -29,11 +29,11 @@ class Work:
     context: Context
 
     def kept(self, num_parts: int, before: Mapping[str, Path]) -> dict[str, Path]:
-        """Return the folders of the models that the first parts make; they are made if they are missing.
+        """Return the folders of the models of the first parts. Missing models are made.
 
         Args:
-            num_parts: how many parts, 1 at least.
-            before: the models that one part fewer makes; empty for one part, which compresses the teacher.
+            num_parts: number of parts, at least 1.
+            before: the models of one part fewer. Empty for one part, which compresses the teacher.
         """
         from bench.upstream.checkpoint import save_upstream
 
@@ -42,7 +42,7 @@ class Work:
         digests_path = folder.with_name(f"{chain}.sha256.json")
         if folder.exists() and read_sealed_json(digests_path) != digests(folder):
             set_aside(folder)
-            # Later parts learn from the models that are made again, which may differ on a GPU.
+            # Later parts train on the models that are made again, which may differ on a GPU.
             shutil.rmtree(self.workdir / "checkpoints", ignore_errors=True)
         if not folder.exists():
             # All models of a part appear at once.
@@ -58,7 +58,7 @@ class Work:
         return {what_differs(chain, model.name): model for model in sorted(folder.iterdir())}
 
     def models(self, num_parts: int, before: Mapping[str, Path]) -> Iterator[tuple[str, UpstreamModel]]:
-        """Make the models of the first parts from those of one part fewer; yield each with what its name adds."""
+        """Make the models of the first parts from those of one part fewer. Yields each name's addition and model."""
         from bench.upstream.checkpoint import load_folder
 
         name = list(self.parts)[num_parts - 1]
@@ -68,7 +68,7 @@ class Work:
             workdir.mkdir(parents=True, exist_ok=True)
             # Read from the disk even if it was just made, so that a resumed call has the same teacher.
             teacher = load_folder(folder) if folder else self.teacher
-            # A warm start is the first part's.
+            # Only the first part has a warm start.
             context = replace(self.context, start=None) if folder else self.context
             with naming_part(name):
                 if folder:
@@ -79,7 +79,7 @@ class Work:
                     yield differs + also_differs, model
 
     def _leave_beside(self, num_parts: int, differs: str, own: Path, before: Path | None) -> None:
-        """Store a part's files of a model with those of the parts before it, which are renamed where names clash."""
+        """Store a part's files of a model with those of earlier parts, which are renamed if names clash."""
         from bench.upstream.checkpoint import MANIFEST, WEIGHTS
 
         target = self._beside(num_parts, differs)
