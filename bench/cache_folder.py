@@ -1,4 +1,4 @@
-"""Where the suite keeps what can be made again: the embedded corpora, upstreams' features, and units of teachers."""
+"""Folder for files that can be made again: the embedded corpora, features of upstreams, and units of teachers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cache_root() -> Path:
     """Return ``$SUPERB_BENCH_CACHE``, or the user's cache folder.
 
     Raises:
-        UserError: the variable names something else than a folder, or what cannot be reached.
+        UserError: the variable names something other than a folder, or an unreachable path.
     """
     chosen = os.environ.get("SUPERB_BENCH_CACHE")
     if not chosen:
@@ -37,20 +37,20 @@ def cache_root() -> Path:
 
 
 def units_root() -> Path:
-    """Return the folder of teachers' units: one each, whose ``identity.json`` tells teacher, layer and clusters."""
+    """Return the folder of teachers' units. In each subfolder, ``identity.json`` has teacher, layer and clusters."""
     return cache_root() / "units"
 
 
 def waveforms_root() -> Path:
-    """Return the folder that says which waveform each utterance of a corpus is."""
+    """Return the folder that maps each utterance of a corpus to its waveform."""
     return cache_root() / "waveforms"
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder of the cache, which need not exist yet, that this user may not write to.
+    """Refuse a cache folder that this user may not write to. It need not exist yet.
 
     Raises:
-        UserError: a file cannot be made in it.
+        UserError: a file cannot be created in it.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:

@@ -1,4 +1,4 @@
-"""Any model reference, saved as a suite folder."""
+"""Saves any model reference as a suite folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PROJECTIONS = "distillation_projections.safetensors"
 
 
 def convert_to_folder(source: str, destination: Path) -> Path:
-    """Convert a model, keeping a DPHuBERT checkpoint's distillation projections in a file of their own.
+    """Convert a model. The distillation projections of a DPHuBERT checkpoint are stored in a separate file.
 
     Raises:
-        UserError: the destination exists, or the source is no model with weights.
+        UserError: the destination exists, or the source is not a model with weights.
     """
     if destination.exists():
         raise UserError(f"{destination} exists. Choose another folder, or delete it.")
@@ -36,6 +36,6 @@ def _projections(source: Path, folder: Path) -> list[Path]:
     projections = read_distillation_projections(source) if source.is_file() else {}
     if not projections:
         return []
-    # Layers of one group share a projection; safetensors takes no shared memory.
+    # Layers of one group share a projection, but safetensors refuses shared memory.
     save_file({key: value.clone() for key, value in projections.items()}, folder / PROJECTIONS)
     return [folder / PROJECTIONS]

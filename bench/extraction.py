@@ -21,17 +21,17 @@ from bench.upstream.reduced_linears import usable_device
 def extract(
     reference: str, paths: Sequence[Path], out: Path, *, resample: bool, device: Literal["cpu", "cuda"]
 ) -> Path:
-    """Compute SUPERB's hidden states of each file, one at a time, so that no padding touches them.
+    """Compute SUPERB's hidden states of each file, one at a time, so that padding cannot affect them.
 
     Args:
         reference: model reference.
-        paths: audio files; their stems name the arrays.
+        paths: audio files. Their stems name the arrays.
         out: the ``.npz`` to write: arrays ``<stem>/<k>`` of shape (frames, dim), float32.
         resample: accept other rates than 16 kHz.
-        device: where models compute that do not run on the CPU alone.
+        device: device for models that do not run only on the CPU.
 
     Raises:
-        UserError: unusable audio, or two files of one stem.
+        UserError: unusable audio, or two files with the same stem.
     """
     stems = [path.stem for path in paths]
     doubled = sorted({stem for stem in stems if stems.count(stem) > 1})

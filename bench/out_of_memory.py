@@ -1,4 +1,4 @@
-"""Too little memory: how it shows, and the line that names the recording."""
+"""Detects out-of-memory errors, and names the recording that caused them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.errors import UserError
 from bench.text import shortened
 
 MARKS = ("DefaultCPUAllocator: can't allocate", "DefaultCPUAllocator: not enough memory", "std::bad_alloc")
-"""In torch's errors of type RuntimeError."""
+"""Texts in torch's errors of type RuntimeError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory, of the machine or of a GPU, did not suffice."""
+    """Return whether an error means that the machine or a GPU ran out of memory."""
     if isinstance(error, MemoryError):
         return True
     torch: Any = sys.modules.get("torch")
@@ -26,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory_line(error: BaseException) -> str:
-    """Say what to do, where no recording is known to be the cause."""
+    """Say what to do if no recording is known to be the cause."""
     reason = shortened(" ".join(str(error).split()) or "allocation failed")
     return (
         f"Expected enough memory. Found too little ({reason}). Free some, or use shorter audio (max_duration_s), "
@@ -39,7 +39,7 @@ def naming_recording(path: str | Path, duration_s: float) -> Iterator[None]:
     """Name the recording whose hidden states need more memory than there is.
 
     Raises:
-        UserError: in place of torch's and Python's errors.
+        UserError: replaces torch's and Python's errors.
     """
     try:
         yield

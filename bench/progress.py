@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, and a line with the time left every half a minute elsewhere."""
+"""Progress of long work: a bar on a terminal, elsewhere a line with the time left every half minute."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _reporter: ContextVar[Callable[[str], None] | None] = ContextVar("reporter", def
 
 @contextmanager
 def reported_to(reporter: Callable[[str], None]) -> Iterator[None]:
-    """Let all work in the block report how far it is, in words such as ``features: 3 of 8 files``."""
+    """Pass the progress of all work in the block to ``reporter``, in words such as ``features: 3 of 8 files``."""
     token = _reporter.set(reporter)
     try:
         yield
@@ -33,12 +33,12 @@ def reported_to(reporter: Callable[[str], None]) -> Iterator[None]:
 
 
 def report(what: str, done: int, total: int | None, unit: str = "", left: str = "") -> str:
-    """Return in words how far work is, and give them to whoever wants to know.
+    """Describe progress in words, pass the text to the current reporter, and return it.
 
     Args:
         what: the work.
-        done: parts that are done.
-        total: all parts; None if nobody knows.
+        done: number of finished parts.
+        total: number of all parts. None if unknown.
         unit: what the parts are.
         left: the time left, as `TimeLeft.after` returns it.
     """
@@ -54,7 +54,7 @@ def bars_are_drawn() -> bool:
 
 
 class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
-    """A bar without tqdm's monitor: a daemon thread, which may still run while the interpreter shuts down."""
+    """A bar without tqdm's monitor, a daemon thread that may still run while the interpreter shuts down."""
 
     monitor_interval = 0
 
@@ -64,8 +64,8 @@ class Progress:
 
     Args:
         what: the work.
-        total: its parts.
-        done: parts that an earlier call has done.
+        total: number of its parts.
+        done: number of parts that an earlier call finished.
         unit: what the parts are.
     """
 
@@ -78,7 +78,7 @@ class Progress:
         self.last_line = time.monotonic()
 
     def show(self, done: int) -> None:
-        """Show that so many parts are done, earlier calls' among them."""
+        """Show the number of finished parts, including those of earlier calls."""
         self.done = done
         self.bar.update(done - self.bar.n)
         line = report(self.what, done, self.total, self.unit, self.left.after(done))
@@ -87,7 +87,7 @@ class Progress:
             logger.info(line)
 
     def add(self, count: int) -> None:
-        """Show that so many further parts are done."""
+        """Show that this many further parts are finished."""
         self.done += count
         self.show(self.done)
 
@@ -97,11 +97,11 @@ class Progress:
 
 
 class TimeLeft:
-    """Estimates the time that is left from what this process has done so far.
+    """Estimates the time left from the progress of this process so far.
 
     Args:
-        total: parts of the work.
-        done: parts that an earlier process has done.
+        total: number of parts of the work.
+        done: number of parts that an earlier process finished.
     """
 
     def __init__(self, total: int, done: int) -> None:
@@ -110,7 +110,7 @@ class TimeLeft:
         self.started = time.monotonic()
 
     def after(self, done: int) -> str:
-        """Return ``, 3 min left``; nothing before this process has done a part, and at the end."""
+        """Return ``, 3 min left``. Empty before this process has finished a part, and at the end."""
         if done <= self.first or done >= self.total:
             return ""
         seconds = (time.monotonic() - self.started) * (self.total - done) / (done - self.first)
@@ -127,7 +127,7 @@ def duration(seconds: float) -> str:
 
 
 def tracked(items: Iterable[Item], what: str, total: int, unit: str, done: int = 0) -> Iterator[Item]:
-    """Yield the items, and show how many have been worked on."""
+    """Yield the items, and show how many are finished."""
     progress = Progress(what, total, done, unit)
     for number, item in enumerate(items, start=done + 1):
         yield item

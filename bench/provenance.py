@@ -1,4 +1,4 @@
-"""Where a result comes from: versions of code and libraries, and what computing it took."""
+"""Origin of a result: versions of code and libraries, and the computing time it took."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the suite and of the libraries that can change a result."""
+    """Return the versions of Python, of the suite and of the libraries that can change a result."""
     libraries = {name: _installed(name) for name in LIBRARIES}
     return {"python": platform.python_version(), SUITE: code_version(), **libraries}
 
 
 @cache
 def code_version(checkout: Path = CHECKOUT) -> str:
-    """Tell which code runs: the release; of a git checkout also the commit, and whether tracked files differ from it.
+    """Return the version of the running code, in a git checkout with the commit and whether tracked files changed.
 
     Args:
         checkout: the folder that holds the suite's packages.
 
     Returns:
-        Such as ``0.1.0``, ``0.1.0+0c13a21f5d3e`` or ``0.1.0+0c13a21f5d3e.dirty``, as it was when first asked.
+        Such as ``0.1.0``, ``0.1.0+0c13a21f5d3e`` or ``0.1.0+0c13a21f5d3e.dirty``. The first call's answer is kept.
     """
     release = _installed(SUITE)
-    # An installed copy may lie somewhere below another project's checkout: that commit would say nothing of it.
+    # An installed copy may be somewhere below another project's checkout, whose commit is irrelevant.
     commit = _git(checkout, "rev-parse", "--short=12", "HEAD") if (checkout / ".git").exists() else None
     if commit is None:
         return release
@@ -41,12 +41,12 @@ def code_version(checkout: Path = CHECKOUT) -> str:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process until now, of all its threads and of its ended children."""
+    """Return the processor time of this process so far, including all its threads and its ended children."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
@@ -59,8 +59,8 @@ def _installed(name: str) -> str:
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:
-    """Return what git says; None where it says nothing, or is not there."""
-    # Without its locks, which others at work in the checkout would run into.
+    """Return git's output. None if git fails or is not installed."""
+    # Without git's optional locks, which could make other git commands in the checkout fail.
     command = ["git", "--no-optional-locks", "-C", str(checkout), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Plug-ins, found by entry point: a package that declares one is there, with no edit here."""
+"""Plug-ins, found by entry point. Installing a package that declares one is enough; no code here changes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GROUPS: dict[str, Group] = {"compressors": "bench.compressors", "tasks": "bench.
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Say what ``name`` may have meant: the nearest choice, and all of them where they are few or none is near."""
+    """Suggest what ``name`` may have meant: the nearest choice, and all choices if they are few or none is near."""
     known = sorted(choices)
-    # The matching takes time that grows with the square of the length.
+    # Matching time grows with the square of the length.
     near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
     if near and len(known) > FEW:
         return f"Did you mean {shortened(near[0])!r}?"
@@ -49,7 +49,7 @@ def _origin(entry: EntryPoint) -> str:
 
 
 def names(group: Group) -> list[str]:
-    """List the plug-ins of a group, sorted; none of them is imported."""
+    """List the plug-ins of a group, sorted, without importing them."""
     return sorted(_plugins(group))
 
 
@@ -57,7 +57,7 @@ def require(group: Group, wanted: Iterable[str]) -> None:
     """Refuse names that no plug-in has, without importing any.
 
     Raises:
-        UserError: the first such name, with the nearest that there is.
+        UserError: names the first such name, and the nearest existing one.
     """
     plugins = _plugins(group)
     for name in wanted:
@@ -70,7 +70,7 @@ def load(group: Group, name: str) -> Any:
     """Import one plug-in.
 
     Raises:
-        UserError: no plug-in has this name (the nearest one is told), or its module cannot be imported.
+        UserError: no plug-in has this name (the error suggests the nearest one), or its module cannot be imported.
     """
     require(group, [name])
     entry = _plugins(group)[name]

@@ -19,10 +19,10 @@ def parse_size(text: str, option: str) -> int:
     """Read a size in bytes, such as ``50GB`` (powers of 1000) or ``8GiB`` (powers of 1024).
 
     Raises:
-        UserError: it is no size, or over a million terabytes.
+        UserError: the text is not a size, or is over a million terabytes.
     """
     try:
-        # ByteSize ignores what follows the unit.
+        # ByteSize ignores text after the unit.
         if _PATTERN.fullmatch(text.strip()):
             return int(_SIZE.validate_python(text.strip()))
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Values as people read them: short, and of printable characters only."""
+"""Formats values for people: short, and with printable characters only."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import reprlib
 
 ELLIPSIS = "..."
 LARGEST_INT_BITS = 1024
-"""Larger numbers are written in hexadecimal: Python refuses to write very long decimals."""
+"""Larger numbers are written in hexadecimal, because Python refuses to write very long decimals."""
 
 
 def shortened(value: object, limit: int = 80) -> str:
-    """Write a value in at most ``limit`` characters. Both ends of a long text show.
+    """Write a value in at most ``limit`` characters. Both ends of a long text stay visible.
 
-    It never writes out all of a large or deeply nested value first.
+    A large or deeply nested value is never written out in full first.
 
     Args:
-        value: strings stay as they are (``shortened(repr(text))`` adds quotes), anything else is shown by ``repr``.
+        value: strings are written as they are (``shortened(repr(text))`` adds quotes), anything else by ``repr``.
         limit: at least 8.
     """
     text = value if isinstance(value, str) else _Repr(limit).repr(value)
@@ -26,9 +26,9 @@ def shortened(value: object, limit: int = 80) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would act on or cannot show: control and format characters, lone surrogates.
+    """Escape characters that a terminal would act on or cannot show: control and format characters, lone surrogates.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs are kept.
     """
     if text.isprintable():
         return text

@@ -16,8 +16,8 @@ class AudioSource(Settings):
     """The audio that compression trains on: speech without labels."""
 
     layout: Literal["librispeech", "folder", "manifest"] = "folder"
-    """``librispeech`` and ``folder`` search ``root``. ``manifest`` reads a CSV or JSON-lines file with a column ``path``,
-    and is the default if ``manifest`` names a file.
+    """``librispeech`` and ``folder`` search ``root``. ``manifest`` reads a CSV or JSON-lines file with a column
+    ``path``, and is the default if ``manifest`` names a file.
     """
     root: Path | None = None
     """Folder with the audio (``librispeech``, ``folder``)."""
