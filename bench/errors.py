@@ -6,7 +6,7 @@ from typing import ClassVar
 class UserError(Exception):
     """Wrong use or bad input, explained in one line: what was found, where, and how to fix it.
 
-    The command line prints it after ``error:`` and exits with ``exit_code``. Other errors are bugs and show a traceback.
+    The command line prints it after ``error:`` and exits with ``exit_code``. Other errors are bugs, with a traceback.
     """
 
     exit_code: ClassVar[int] = 2

@@ -11,7 +11,7 @@ SEPARATOR = "+"
 
 
 def part_names(name: str) -> tuple[str, ...]:
-    """Split the name of a stack. Any other compressor is its own only part.
+    """Split the name of a stack. Any other compressor is its own single part.
 
     Raises:
         UserError: a part is missing or given twice.
