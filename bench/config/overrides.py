@@ -96,7 +96,9 @@ def validated(kind: type[Model], values: Mapping[str, Any], where: str) -> Model
         problems = error.errors(include_url=False)
         text = " ".join(_explained(kind, problem) for problem in problems[:MAX_PROBLEMS])
         others = f" And {len(problems) - MAX_PROBLEMS} more." if len(problems) > MAX_PROBLEMS else ""
-        raise UserError(shortened(f"In the settings of {shortened(where)}: {text}{others}", MAX_MESSAGE)) from error
+        raise UserError(
+            shortened(f"In the settings of {shortened(where, 200)}: {text}{others}", MAX_MESSAGE)
+        ) from error
 
 
 def _explained(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ def test_a_model_is_made_once_and_recognised(data_file: Path, tmp_path: Path) ->
     assert provenance["seconds"] > 0 < provenance["cpu_seconds"]
     assert (provenance["processes"], provenance["killed_processes"]) == (1, 0)
     assert json.loads(first.stdout)[0]["sparsity"] == pytest.approx(0.75, abs=0.01)
-    for change in ("sparsity=0.5", "data.audio.layout=librispeech"):
+    for change in ("sparsity=0.5", "data.audio.resample=true"):
         message = error_of(*arguments(data_file, "--out", "model", "--set", change), cwd=tmp_path)
         assert "Choose another --out" in message
 

@@ -515,7 +515,16 @@ class TestFailedCells:
             note = second / "failures" / name
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text("out of memory")
+        self.configure(second, models={"gone": {"compressor": "dphubert", "settings": {}}})
+        for run in (first, second):
+            self.configure(run, tasks={"asr": {}, "ks": {}})
         return [first, second]
+
+    def configure(self, run: Path, **changes: dict[str, Any]) -> None:
+        """Add entries to mappings of a run's configuration."""
+        path = run / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(config | {key: config[key] | values for key, values in changes.items()}))
 
     def cells(self, group: Group) -> dict[str, Any]:
         return {row["model"]: row for row in group.rows()}
@@ -559,5 +568,6 @@ class TestFailedCells:
         note = run / "failures" / "mini-hubert" / "ic-seed0.txt"
         note.parent.mkdir(parents=True)
         note.write_text("out of memory")
+        self.configure(run, tasks={"ic": {}})
         (group,) = report_groups(read_boards([run]))
         assert self.cells(group)["mini-hubert"]["ic_accuracy"] == "failed"

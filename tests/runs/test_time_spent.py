@@ -26,7 +26,7 @@ def test_sessions_are_summed_and_killed_ones_are_counted(tmp_path: Path) -> None
     found = time_spent(tmp_path)
     assert (found["processes"], found["killed_processes"]) == (3, 1)
     assert found["seconds"] >= 0.2
-    assert 0.1 <= found["cpu_seconds"] <= found["seconds"] + 0.1
+    assert 0.09 <= found["cpu_seconds"] <= found["seconds"] + 0.1
 
 
 @pytest.mark.parametrize("damage", [b"", b"[{", b"{}", b"\xff" * 90, None])
