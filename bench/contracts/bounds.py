@@ -23,6 +23,7 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 """Number of layers."""
 Processes = Annotated[int, Field(ge=0, le=1_024)]
+"""Processes that read audio."""
 LearningRate = Annotated[float, Field(gt=0)]
 """Learning rate of an optimiser. One that is too large ends in an error about the loss, so it needs no bound."""
 DurationS = Annotated[float, Field(gt=0, le=86_400)]
