@@ -76,6 +76,8 @@ def embedded(name: str) -> Corpora:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise UserError(f"Expected a YAML file as --data. Found another kind of file at {path}. Name a regular file.")
     if not path.is_file():
         raise UserError(
             f"--data {shortened(str(path))}: no such file, and no embedded corpora of this name. "

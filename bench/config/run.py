@@ -20,8 +20,8 @@ from bench.config.routing import Changes, split_off, to_tasks
 from bench.config.rows import ModelSource, Row, rows, stored_row
 from bench.contracts import Data, FeatureProtocol, Settings
 from bench.contracts.bounds import Seed
+from bench.contracts.names import Name
 from bench.errors import UserError
-from bench.store.names import Name
 
 __all__ = ["Choice", "ModelSource", "Preset", "RunConfig", "TrainingBudget", "resolve", "without_rows"]
 

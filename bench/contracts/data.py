@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from bench.contracts.bounds import Hours, Seed
+from bench.contracts.names import Name
 from bench.contracts.settings import Settings
 
 
@@ -45,7 +46,7 @@ class AudioSource(Settings):
 class Data(Settings):
     """One ``--data`` choice, resolved. Every path is absolute."""
 
-    name: str
+    name: Name
     """``mini``, or the stem of the YAML file."""
     embedded: str = ""
     """Name of the embedded corpora, which create missing audio. Empty for the user's own corpora."""

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bench.contracts import Settings
+from bench.contracts.names import Name
 from bench.errors import UserError
 from bench.files.atomic import write_atomically
-from bench.store.names import Name, inside
+from bench.store.inside import inside
 from bench.store.reading import Finite, read_json_as
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from typing_extensions import Self
 
 from bench.contracts import Settings
+from bench.contracts.names import Name
 from bench.errors import UserError
 from bench.files.atomic import write_atomically
-from bench.store.names import Name, inside
+from bench.store.inside import inside
 from bench.store.reading import Finite, read_json_as, read_json_lines_as
 
 Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from bench.contracts import Settings
+from bench.contracts.names import Name
 from bench.errors import UserError
 from bench.files.atomic import remove_folder, write_atomically
 from bench.files.yaml import dump_yaml, read_yaml
-from bench.store.names import Name, inside
+from bench.store.inside import inside
 from bench.store.reading import check_as, read_json_as
 from bench.store.records import RecordStore
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,18 @@ def test_mistakes_are_told_in_one_line(text: str, message: str, tmp_path: Path) 
     with pytest.raises(UserError, match=message) as caught:
         describe_data(str(path), {}, TASKS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", "=cmd", "a\rb", ".hidden", ""])
+def test_names_make_no_paths_and_no_formulas(name: str, data_file: Path) -> None:
+    """The name is a part of the run's folder and of tables."""
+    data_file.write_text(f"name: {json.dumps(name)}\n{YAML}")
+    with pytest.raises(UserError, match=r"mine\.yaml: name: no plain name"):
+        describe_data(str(data_file), {}, TASKS)
+
+
+def test_pipes_and_folders_are_no_data_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", tmp_path):
+        with pytest.raises(UserError, match="regular file"):
+            describe_data(str(path), {}, TASKS)

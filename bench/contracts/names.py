@@ -1,13 +1,10 @@
-"""Names in files of rows, tasks and models. Paths are made of them, so they must be as plain as typed names."""
+"""Names in files of rows, tasks, models and data. Paths are made of them, so they must be plain."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
-
-from bench.errors import UserError
 
 LONGEST = 200
 FORBIDDEN_STARTS = tuple(".=+-@")
@@ -30,19 +27,4 @@ def plain_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(plain_name)]
-"""A row of the leaderboard, a task or a model, as a file names it."""
-
-
-def inside(folder: Path, *parts: str) -> Path:
-    """Return a path below a folder, unless a symbolic link leads out of the folder.
-
-    Raises:
-        UserError: a link on the path leads outside.
-    """
-    path = folder.joinpath(*parts)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"Expected {path} to be inside {folder}. It leads to {path.resolve()}. Replace the link by what it leads "
-            "to, or choose another --out."
-        )
-    return path
+"""Name of a row of the leaderboard, a task, a model or a data file, as a file gives it."""
