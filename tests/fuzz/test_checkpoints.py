@@ -75,7 +75,9 @@ def test_cut_files(profile: str, is_old: bool, whole: bytes, old_format: bytes, 
         load_upstream(path)
         raise AssertionError(f"{length} bytes of {len(content)} are read as a model")
 
-    fuzz(run, st.integers(0, len(content) - 1), profile, max_examples=20)
+    # Within a number that says how long the next text is.
+    within_length = [content.index(b"X") + 2] if is_old else []
+    fuzz(run, st.integers(0, len(content) - 1), profile, examples=within_length, max_examples=20)
 
 
 @pytest.mark.parametrize("name", NAMES)

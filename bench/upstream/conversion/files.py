@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +36,9 @@ UNREADABLE = (
     OverflowError,
     MemoryError,
     RecursionError,
+    AssertionError,
+    struct.error,
+    zlib.error,
     zipfile.BadZipFile,
 )
 """Errors of unpickling random bytes or a truncated file, depending on where it was cut."""
