@@ -18,9 +18,25 @@ class TrainingError(UserError):
     exit_code = 1
 
 
+_interrupts: list[int] = []
+
+
+def note_interrupt(number: int) -> None:
+    """Remember that a signal has interrupted this process."""
+    _interrupts.append(number)
+
+
+def forget_interrupts() -> None:
+    """Begin a command that nothing has interrupted yet."""
+    _interrupts.clear()
+
+
 def hides_interrupt(error: BaseException) -> bool:
-    """Return whether Ctrl-C caused this error indirectly: the clean-up code of some libraries raises its own error."""
+    """Tell whether an error stands for an interrupt: libraries may replace `KeyboardInterrupt` by errors of their own.
+
+    Some raise theirs while they clean up, so the interrupt is in its context. Native code may drop it altogether.
+    """
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, KeyboardInterrupt):
         inner = inner.__cause__ or inner.__context__
-    return inner is not None
+    return inner is not None or bool(_interrupts)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.cli.interruption import EXIT_INTERRUPTED, MESSAGE, end_process, ignore_further, raise_on_sigterm
-from bench.errors import UserError, hides_interrupt
+from bench.errors import UserError, forget_interrupts, hides_interrupt
 from bench.installation.broken import broken_dependency
 from bench.installation.environment import check_environment
 from bench.installation.own_packages import check_own_packages
@@ -31,6 +31,7 @@ def main() -> None:
     if code == EXIT_INTERRUPTED:
         ignore_further()
         streams.say(MESSAGE)
+        forget_interrupts()
     streams.abandon()
     sys.exit(code)
 

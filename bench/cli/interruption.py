@@ -8,6 +8,8 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
+from bench.errors import forget_interrupts, note_interrupt
+
 EXIT_INTERRUPTED = 130
 MESSAGE = "interrupted: run the same command again to go on where it stopped"
 
@@ -17,11 +19,15 @@ def raise_on_sigterm() -> None:
     owner = os.getpid()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        note_interrupt(number)
         if os.getpid() != owner:  # a forked worker, which its parent ends with SIGTERM
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         raise KeyboardInterrupt
 
+    forget_interrupts()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, interrupt)
 
