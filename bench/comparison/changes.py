@@ -104,25 +104,25 @@ def find_changes(
     """
     records = {task: comparable_records(rows, task) for task in tasks or common_tasks(rows)}
     metrics = primary_metrics(records)
-    heard = {task: paired_utterances(rows, chosen, split, metrics[task]) for task, chosen in records.items()}
-    known = known_columns(utterance for said in heard.values() for utterance in said[0].values())
+    paired = {task: paired_utterances(rows, chosen, split, metrics[task]) for task, chosen in records.items()}
+    known = known_columns(utterance for said in paired.values() for utterance in said[0].values())
     for column in columns or ():
         if column not in known:
             raise UserError(f"Predictions have no column {column} to group by. {nearest(column, known)}")
-    return [change for task in records for change in _task_changes(rows, records[task], heard[task], columns)]
+    return [change for task in records for change in _task_changes(rows, records[task], paired[task], columns)]
 
 
 def _task_changes(
     rows: Sequence[Row],
     records: Sequence[Sequence[Record]],
-    heard: Sequence[Mapping[str, Utterance]],
+    paired: Sequence[Mapping[str, Utterance]],
     columns: Sequence[str] | None,
 ) -> Iterator[Changes]:
     task = records[0][0].cell.task
-    groupings = group_utterances(list(heard[0].values()), columns)
+    groupings = group_utterances(list(paired[0].values()), columns)
     metrics = [metric for metric in registry.load("bench.tasks", task).metrics if metric.primary]
-    for row, others in zip(rows[1:], heard[1:], strict=True):
-        pairs = {name: (first, others[name]) for name, first in heard[0].items()}
+    for row, others in zip(rows[1:], paired[1:], strict=True):
+        pairs = {name: (first, others[name]) for name, first in paired[0].items()}
         for metric in metrics:
             overall, groups = _group_changes(list(pairs.values()), groupings, metric)
             yield Changes(

@@ -93,11 +93,11 @@ def paired_utterances(
         UserError: predictions that cannot be read, have no counts, or are of other utterances.
     """
     names = [metric.name for metric in metrics]
-    heard = [_utterances(row, chosen, split, names) for row, chosen in zip(rows, records, strict=True)]
-    for row, utterances in zip(rows[1:], heard[1:], strict=True):
+    paired = [_utterances(row, chosen, split, names) for row, chosen in zip(rows, records, strict=True)]
+    for row, utterances in zip(rows[1:], paired[1:], strict=True):
         where = f"{rows[0].name} and {row.name} on {records[0][0].cell.task}"
-        _refuse_other_utterances(heard[0], utterances, where)
-    return heard
+        _refuse_other_utterances(paired[0], utterances, where)
+    return paired
 
 
 def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,7 +15,7 @@ logger = logging.getLogger(__name__)
 MAX_PICKLE_BYTES = 8_000_000
 """Pickles hold names, shapes and settings, and are read value by value. Those of a model of 48 layers take 0.2 MB."""
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, EOFError, OSError, ValueError)
 """Errors that `zipfile` raises for damaged archives, depending on which field is damaged."""
 
 
@@ -28,7 +29,7 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(path, archive.infolist())
             damaged = archive.testzip()
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise UserError(
             f"Expected a file written by torch.save. {path} is a damaged archive ({type(error).__name__}). Copy it "
             "again."

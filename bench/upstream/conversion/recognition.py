@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.upstream.conversion.archives import BROKEN_ARCHIVE
+
 logger = logging.getLogger(__name__)
 
 _PICKLE_BYTES = 1_000_000
@@ -192,7 +194,7 @@ def _archive_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except BROKEN_ARCHIVE:
         return []
 
 
@@ -219,7 +221,7 @@ def _pickle_of(path: Path) -> bytes:
                 return b""
             with archive.open(inside) as file:
                 return file.read(_PICKLE_BYTES)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError, EOFError):
+    except BROKEN_ARCHIVE:
         with path.open("rb") as file:
             return file.read(_PICKLE_BYTES)
 
