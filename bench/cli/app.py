@@ -14,6 +14,7 @@ from bench.cli import (
     convert,
     doctor,
     evaluate,
+    export,
     features,
     listing,
     plot,
@@ -58,6 +59,7 @@ def application() -> typer.Typer:
     app.command()(profile.profile)
     app.command()(features.features)
     app.command()(convert.convert)
+    app.command()(export.export)
     app.command("list")(listing.list_)
     app.command()(doctor.doctor)
     for name in registry.names("bench.commands"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,44 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def creating_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``folder`` atomically once all its files are on the disk.
+
+    ``folder`` must be absent or empty. Parent folders are created. Permissions follow the umask, because the temporary
+    folder and some writers' files are readable by their owner only.
+
+    Raises:
+        OSError: the disk is full, or a similar error.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield temporary
+        umask = _umask()
+        for path in (*temporary.rglob("*"), temporary):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+            _synchronise(path)
+        temporary.replace(folder)
+        _synchronise(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +26,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UserError
+from bench.files.atomic import creating_folder
 from bench.files.json import read_json_object
 from bench.text import shortened
 from bench.upstream.config import SCHEMA_VERSION, UpstreamConfig
@@ -155,29 +154,18 @@ def save_upstream(
         ),
         provenance=dict(provenance),
     )
-    temporary: Path | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS)
-        content = manifest.model_copy(update={"weights_sha256": _sha256(temporary / WEIGHTS)}).model_dump(mode="json")
-        (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        for file in beside:
-            shutil.copy2(file, temporary)
-        # `mkdtemp` and safetensors create files that only their owner can read.
-        umask = _umask()
-        for path in (*temporary.iterdir(), temporary):
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
-            _synchronise(path)
-        temporary.replace(folder)
-        _synchronise(folder.parent)
+        with creating_folder(folder) as temporary:
+            weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+            save_file(weights, temporary / WEIGHTS)
+            manifest = manifest.model_copy(update={"weights_sha256": _sha256(temporary / WEIGHTS)})
+            content = manifest.model_dump(mode="json")
+            (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            for file in beside:
+                shutil.copy2(file, temporary)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"Expected to write a model to {folder}. Failed: {reason}. Is the disk full?") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_killed_saves(folder: Path) -> None:
@@ -266,17 +254,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

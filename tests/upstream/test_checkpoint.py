@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import bench.upstream.checkpoint as checkpoint_module
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel, load_folder, load_upstream, save_upstream, weights_hash
 from bench.upstream.checkpoint import read_manifest
@@ -117,7 +117,7 @@ class TestAtomicity:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(checkpoint_module, "_synchronise", full)
+        monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(UserError, match="No space left"):
             save_upstream(model, tmp_path / "model", {})
         assert list(tmp_path.iterdir()) == []

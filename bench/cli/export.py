@@ -1,0 +1,33 @@
+"""``bench export``: write a model for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import options
+from bench.terminal.streams import print_line
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model reference; see `bench list teachers`.")],
+    to: Annotated[str, typer.Option(metavar="TARGET", help="hf, onnx, dphubert or s3prl.")],
+    out: Annotated[Path, typer.Option(metavar="DST", help="File (onnx, dphubert) or folder (hf, s3prl); must be new.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With --to onnx: int8 weights in linear layers, one scale per output.")
+    ] = False,
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Write a model for transformers, ONNX runtimes, DPHuBERT's code or s3prl."""
+    from bench.export.targets import find_target
+
+    # Before torch is imported.
+    find_target(to).require_packages()
+
+    from bench.export.export import export_model
+    from bench.export.options import ExportOptions
+
+    print_line(export_model(model, to, out, ExportOptions(int8=int8)))
+    return 0

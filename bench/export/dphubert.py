@@ -1,0 +1,18 @@
+"""Files for dphubert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.export.options import ExportOptions
+from bench.export.subject import Subject
+
+
+def write(subject: Subject, destination: Path, options: ExportOptions) -> None:  # noqa: ARG001 - the signature of a target
+    """Write the file.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError("--to dphubert is not available in this version. Choose another target.")

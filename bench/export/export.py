@@ -1,0 +1,76 @@
+"""Exports one model: all checks first, then an atomic write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from bench.errors import UserError
+from bench.export.options import ExportOptions
+from bench.export.subject import load_subject
+from bench.export.targets import Target, find_target
+from bench.files.atomic import creating_folder, replacing
+from bench.files.paths import expanded
+from bench.text import shortened
+
+
+def export_model(reference: str, to: str, out: Path, options: ExportOptions | None = None) -> Path:
+    """Write a model in another project's format, completely or not at all.
+
+    Args:
+        reference: any model reference.
+        to: name of a target.
+        out: the file or folder to write. A folder may exist if it is empty.
+        options: settings of some targets.
+
+    Raises:
+        UserError: an unknown target, a package that is not installed, a destination that exists or cannot be written,
+            no such model, or a model or setting that the target cannot express.
+    """
+    options = options or ExportOptions()
+    target = find_target(to)
+    if options.int8 and not target.has_int8_option:
+        raise UserError(f"--int8 has no meaning for --to {target.name}. Leave it out, or export --to onnx.")
+    target.require_packages()
+    destination = expanded(out)
+    _require_free(destination, target)
+    write = target.load()
+    subject = load_subject(reference)
+    if subject.model.config.has_int8 and not target.takes_int8:
+        raise UserError(
+            f"--to {target.name} has no int8 layers, and {shortened(reference, 120)} has some. Export the model that "
+            "it was quantised from."
+        )
+    with _writing(destination, target) as temporary:
+        write(subject, temporary, options)
+    return destination
+
+
+def _require_free(destination: Path, target: Target) -> None:
+    if not os.path.lexists(destination):
+        return
+    if target.is_folder and destination.is_dir() and not any(destination.iterdir()):
+        return
+    expected = "a new or empty folder" if target.is_folder else "a new file"
+    raise UserError(
+        f"Expected {expected} in --out. Found something at {shortened(str(destination), 160)}. Choose another path, or "
+        "delete it."
+    )
+
+
+@contextmanager
+def _writing(destination: Path, target: Target) -> Iterator[Path]:
+    place: AbstractContextManager[Path] = (creating_folder if target.is_folder else replacing)(destination)
+    try:
+        with place as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"Expected to write the exported model to {shortened(str(destination), 160)}. Failed: "
+            f"{shortened(str(reason))}. Is the disk full?"
+        ) from error
