@@ -46,7 +46,7 @@ def extract(
         with naming_recording(file.path, file.duration_s), torch.inference_mode():
             waveform = torch.from_numpy(read_waveform(file))[None].to(device)
             try:
-                states, _ = upstream(waveform, torch.tensor([waveform.shape[1]], device=device))
+                states, _ = upstream(waveform, torch.tensor([waveform.shape[1]]))
             except ValueError as error:
                 raise UserError(f"{file.path}: {error}. Leave it out.") from error
             for index, state in enumerate(states):

@@ -24,7 +24,8 @@ class Upstream(Protocol):
 
         Args:
             waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
-            lengths: (batch,) valid samples of each utterance.
+            lengths: (batch,) valid samples of each utterance. They are on the CPU, because reading them on a device
+                would wait for it.
 
         Returns:
             ``num_layers + 1`` tensors (batch, frames, dim), and the valid frames of each utterance (batch,).

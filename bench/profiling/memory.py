@@ -54,7 +54,7 @@ def gpu_peak_memory_bytes(model: AnyUpstream, batch: Tensor) -> int:
     torch.cuda.reset_peak_memory_stats(batch.device)
     before: int = torch.cuda.memory_allocated(batch.device)
     with torch.inference_mode():
-        model(batch, torch.tensor([batch.shape[1]], device=batch.device))
+        model(batch, torch.tensor([batch.shape[1]]))
     peak: int = torch.cuda.max_memory_allocated(batch.device)
     return weights + peak - before
 

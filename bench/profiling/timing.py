@@ -78,7 +78,7 @@ def time_in_turn(models: Sequence[AnyUpstream], batches: Sequence[Tensor], repea
 
 def time_call(model: AnyUpstream, batch: Tensor) -> float:
     """Compute hidden states once and return the seconds it took by `clock`, until the device has finished."""
-    lengths = torch.full((len(batch),), batch.shape[1], device=batch.device)
+    lengths = torch.full((len(batch),), batch.shape[1])
     seconds = clock(batch.device)
     _finish(batch.device)
     started = seconds()

@@ -66,16 +66,18 @@ class UpstreamModel(nn.Module):
 
         Args:
             waveforms: (batch, samples) float32 at 16 kHz, zero-padded.
-            lengths: (batch,) valid samples of each utterance. Default: all samples.
+            lengths: (batch,) valid samples of each utterance. Default: all samples. Keep them on the CPU: lengths on a
+                device are never read, because reading would wait for the device.
 
         Returns:
             ``num_layers + 1`` tensors (batch, frames, dim), and the valid frames of each utterance (batch,).
 
         Raises:
-            ValueError: an utterance is too short for a single frame (400 samples).
+            ValueError: an utterance is too short for a single frame (400 samples), if its length is on the CPU.
         """
         features, frame_lengths = self.extract(waveforms, lengths)
-        return self.contextualise(self.project(features, frame_lengths), frame_lengths), frame_lengths
+        valid = None if lengths is None else valid_frames(frame_lengths, features)
+        return self.contextualise(self.project(features, valid), valid), frame_lengths
 
     def distillation_states(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
         """Compute DPHuBERT's hidden states, with arguments and shapes as in `forward`.
@@ -86,12 +88,13 @@ class UpstreamModel(nn.Module):
         Source: DPHuBERT (arXiv 2305.17651) section 3.1, and its reference implementation.
         """
         features, frame_lengths = self.extract(waveforms, lengths)
-        return self.distillation_states_of(features, frame_lengths), frame_lengths
+        valid = None if lengths is None else valid_frames(frame_lengths, features)
+        return self.distillation_states_of(features, valid), frame_lengths
 
-    def distillation_states_of(self, features: Tensor, frame_lengths: Tensor) -> list[Tensor]:
-        """Compute the states of `distillation_states` from the output of `extract`."""
-        projected = self.project(features, frame_lengths)
-        return [projected, *self._transform(projected, frame_lengths)[1:]]
+    def distillation_states_of(self, features: Tensor, valid: Tensor | None = None) -> list[Tensor]:
+        """Compute the states of `distillation_states` from the features of `extract`. ``valid`` is as in `project`."""
+        projected = self.project(features, valid)
+        return [projected, *self._transform(projected, valid)[1:]]
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Map lengths in samples (batch,) to lengths in frames (batch,)."""
@@ -104,42 +107,49 @@ class UpstreamModel(nn.Module):
 
         Arguments, frame lengths and errors are as in `forward`.
         """
+        shortest = waveforms.shape[1]
         if lengths is None:
             lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
+        elif _is_readable(lengths):
+            shortest = min(shortest, int(lengths.min()))
+        if shortest < self.config.window:
+            raise ValueError(f"an utterance of {shortest} samples is too short for a single frame")
         if self.config.normalize_waveform:
-            waveforms = normalized(waveforms, lengths)
-        frame_lengths = self.frame_lengths(lengths)
-        if frame_lengths.device.type != "meta" and int(frame_lengths.min()) < 1:
-            raise ValueError(f"an utterance of {int(lengths.min())} samples is too short for a single frame")
+            waveforms = normalized(waveforms, lengths.to(waveforms.device, non_blocking=True))
         features: Tensor = self.feature_extractor(waveforms)  # (B, T, C)
-        return features, frame_lengths
+        return features, self.frame_lengths(lengths)
 
-    def project(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+    def project(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Project features to (batch, frames, dim), the second step of `forward`. Padding is zero.
 
         Masked prediction replaces frames of this result.
+
+        Args:
+            features: of `extract`.
+            valid: (batch, frames) bool, see `valid_frames`. Default: there is no padding.
         """
         projected: Tensor = self.feature_projection(features)  # (B, T, D)
-        mask = valid_frames(frame_lengths, projected.shape[1])
-        if mask is not None:
-            projected = projected.masked_fill(~mask[:, :, None], 0.0)
+        if valid is not None:
+            projected = projected.masked_fill(~valid[:, :, None], 0.0)
         return projected
 
-    def contextualise(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
-        """Compute SUPERB's hidden states of projected features, the last step of `forward`."""
-        states = self._transform(projected, frame_lengths)
+    def contextualise(self, projected: Tensor, valid: Tensor | None = None) -> list[Tensor]:
+        """Compute SUPERB's hidden states of projected features, the last step of `forward`.
+
+        ``valid`` is as in `project`.
+        """
+        states = self._transform(projected, valid)
         if self.config.layer_norm_first:
             states[-1] = self.layer_norm(states[-1])
         return states
 
-    def _transform(self, projected: Tensor, frame_lengths: Tensor) -> list[Tensor]:
+    def _transform(self, projected: Tensor, valid: Tensor | None) -> list[Tensor]:
         hidden = projected + self.positional_convolution(projected)
         if not self.config.layer_norm_first:
             hidden = self.layer_norm(hidden)
         hidden = self.dropout(hidden)  # (B, T, D)
         states = [hidden]
-        mask = valid_frames(frame_lengths, hidden.shape[1])
-        key_mask = None if mask is None else mask[:, None, None, :]
+        key_mask = None if valid is None else valid[:, None, None, :]
         position_bias = None if self.position_bias is None else self.position_bias(hidden.shape[1])
         for layer in cast("Iterable[TransformerLayer]", self.layers):
             if not self._drops_layer():
@@ -161,11 +171,24 @@ def normalized(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return centred * torch.rsqrt(variance + 1e-5)
 
 
-def valid_frames(frame_lengths: Tensor, num_frames: int) -> Tensor | None:
-    """Mark valid frames, (batch, num_frames) bool. None if all frames are valid, because kernels are then faster."""
-    if frame_lengths.device.type == "meta" or int(frame_lengths.min()) >= num_frames:
+def valid_frames(frame_lengths: Tensor, features: Tensor) -> Tensor | None:
+    """Mark the valid frames of features (batch, frames, channels).
+
+    Returns:
+        (batch, frames) bool on the features' device. None if all frames are known to be valid, because kernels are then
+        faster.
+    """
+    num_frames = features.shape[1]
+    if _is_readable(frame_lengths) and int(frame_lengths.min()) >= num_frames:
         return None
-    return torch.arange(num_frames, device=frame_lengths.device) < frame_lengths[:, None]
+    valid = torch.arange(num_frames, device=frame_lengths.device) < frame_lengths[:, None]
+    return valid.to(features.device, non_blocking=True)
+
+
+def _is_readable(lengths: Tensor) -> bool:
+    """Whether the values can decide what to compute without waiting for a device or fixing them in a captured graph."""
+    is_captured = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return lengths.device.type == "cpu" and not is_captured
 
 
 class FeatureExtractor(nn.Module):

@@ -78,14 +78,14 @@ class MaskedPrediction(Objective):
             ``loss``; ``masked_loss`` and ``unmasked_loss``, weighted means over the targets; ``feature_penalty``; and
             ``masked_accuracy`` and ``unmasked_accuracy`` of the last target.
         """
-        features, frame_lengths = self.upstream.extract(waveforms)
-        return self.of_features(features, frame_lengths, labels)
+        features, _ = self.upstream.extract(waveforms)
+        return self.of_features(features, labels)
 
-    def of_features(self, features: Tensor, frame_lengths: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
+    def of_features(self, features: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
         """Compute the loss as `forward` does, from the extractor's features; see `UpstreamModel.extract`."""
         features = _with_scaled_gradient(features, self.config.extractor_gradient_scale)
         mask = self.draw_mask(features)
-        logits = self.logits(features, frame_lengths, mask)
+        logits = self.logits(features, mask)
         losses = [
             F.cross_entropy(scores.flatten(0, 1), labels[:, index].flatten(), reduction="none").view_as(mask)
             for index, scores in enumerate(logits)
@@ -116,12 +116,12 @@ class MaskedPrediction(Objective):
             device=features.device,
         )
 
-    def logits(self, features: Tensor, frame_lengths: Tensor, mask: Tensor | None) -> list[Tensor]:
+    def logits(self, features: Tensor, mask: Tensor | None) -> list[Tensor]:
         """Return the logits of every target, (batch, frames, units) each. The upstream does not see masked frames."""
-        projected = self.upstream.project(features, frame_lengths)
+        projected = self.upstream.project(features)
         if mask is not None:
             projected = torch.where(mask[:, :, None], self.mask_embedding.to(projected.dtype), projected)
-        states = self.upstream.contextualise(projected, frame_lengths)
+        states = self.upstream.contextualise(projected)
         return [predict(states[target.layer]) for predict, target in zip(self.predictors, self.targets, strict=True)]
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:

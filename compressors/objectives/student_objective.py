@@ -52,10 +52,10 @@ class DistillationAndPrediction(Objective):
             labels: units (batch, 1, frames).
             update: unused.
         """
-        features, frame_lengths = self.student.extract(waveforms)
-        states = self.student.distillation_states_of(features, frame_lengths)
+        features, _ = self.student.extract(waveforms)
+        states = self.student.distillation_states_of(features)
         hidden = self.distillation.of_states(states, waveforms)
-        masked = self.prediction.of_features(features, frame_lengths, labels)
+        masked = self.prediction.of_features(features, labels)
         loss = hidden["loss"] + self.masked_weight * masked["loss"]
         return {**hidden, **masked, "loss": loss, "hidden_loss": hidden["loss"]}
 

@@ -42,10 +42,10 @@ def held_out_figures(
         for file in files:
             longest = round(config.max_duration_s * SAMPLE_RATE_HZ)
             waveform = torch.from_numpy(read_waveform(file, num_samples=min(longest, file.num_samples)))
-            features, lengths = objective.upstream.extract(waveform[None].to(context.device))
+            features, _ = objective.upstream.extract(waveform[None].to(context.device))
             mask = objective.draw_mask(features)
-            hidden = objective.logits(features, lengths, mask)
-            plain = objective.logits(features, lengths, None)
+            hidden = objective.logits(features, mask)
+            plain = objective.logits(features, None)
             num_frames += mask.shape[1]
             num_masked += int(mask.sum())
             for index, units in enumerate(targets):

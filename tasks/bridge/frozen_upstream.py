@@ -38,7 +38,7 @@ class FrozenUpstream(S3PRLUpstream):  # type: ignore[misc]
 
 def _hidden_states(upstream: Upstream, waveforms: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     batch = pad_sequence(list(waveforms), batch_first=True)
-    lengths = torch.tensor([len(waveform) for waveform in waveforms], device=batch.device)
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
     # s3prl pads a batch that is too short for the convolutions. A short utterance in a longer batch needs it too.
     states, _ = upstream(batch, lengths.clamp(min=min(round(MIN_SECOND * SAMPLE_RATE_HZ), batch.shape[1])))
     if not torch.isfinite(states[-1]).all():

@@ -52,7 +52,7 @@ def cached_features(upstream: Any, weights: str, kind: Kind, context: Context) -
     def hidden_states(waveform: Tensor) -> Tensor:
         waveforms = waveform[None].to(context.device)
         with torch.inference_mode():
-            states, _ = upstream(waveforms, torch.tensor([waveforms.shape[1]], device=context.device))
+            states, _ = upstream(waveforms, torch.tensor([waveforms.shape[1]]))
         return torch.stack([state[0] for state in states], dim=1)
 
     # The name is for people only; the same weights may have several names.

@@ -95,10 +95,10 @@ class TestLoss:
         torch.manual_seed(5)
         parts = objective(waveforms, labels, 0)
         torch.manual_seed(5)
-        features, lengths = objective.upstream.extract(waveforms)
+        features, _ = objective.upstream.extract(waveforms)
         mask = objective.draw_mask(features)
         masked, unmasked = [0.0, 0.0], [0.0, 0.0]
-        for index, scores in enumerate(objective.logits(features, lengths, mask)):
+        for index, scores in enumerate(objective.logits(features, mask)):
             probabilities = scores.softmax(-1)
             for row, frame in torch.cartesian_prod(torch.arange(3), torch.arange(mask.shape[1])).tolist():
                 nats = -probabilities[row, frame, labels[row, index, frame]].log().item()
@@ -125,10 +125,10 @@ class TestLoss:
         seen = []
         objective.upstream.positional_convolution.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         waveforms, _ = _batch()
-        features, lengths = objective.upstream.extract(waveforms)
+        features, _ = objective.upstream.extract(waveforms)
         mask = objective.draw_mask(features)
-        objective.logits(features, lengths, mask)
-        objective.logits(features, lengths, None)
+        objective.logits(features, mask)
+        objective.logits(features, None)
         hidden, heard = seen
         assert torch.equal(hidden[mask], objective.mask_embedding.expand(int(mask.sum()), -1))
         assert torch.equal(hidden[~mask], heard[~mask])
@@ -136,11 +136,11 @@ class TestLoss:
     def test_without_a_mask_the_states_are_the_upstreams(self) -> None:
         objective = _objective().eval()
         waveforms, _ = _batch()
-        features, lengths = objective.upstream.extract(waveforms)
+        features, _ = objective.upstream.extract(waveforms)
         states, _ = objective.upstream(waveforms)
         for index, layer in enumerate((2, 3)):
             expected = objective.predictors[index](states[layer])
-            assert torch.allclose(objective.logits(features, lengths, None)[index], expected, atol=1e-5)
+            assert torch.allclose(objective.logits(features, None)[index], expected, atol=1e-5)
 
     def test_the_extractors_gradient_is_scaled_and_no_others(self) -> None:
         gradients = []

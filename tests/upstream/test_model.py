@@ -10,6 +10,7 @@ import torch
 
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.config import RelativePosition, UpstreamConfig, uniform_config
+from bench.upstream.model import valid_frames
 from bench.upstream.random_shapes import random_model
 from bench.upstream.wavlm_attention import relative_position_buckets
 
@@ -133,6 +134,20 @@ class TestContracts:
         for ours, theirs in zip(given, model(waveforms)[0], strict=True):
             assert torch.equal(ours, theirs)
 
+    @pytest.mark.parametrize("architecture", ["hubert", "wavlm"])
+    @pytest.mark.parametrize("lengths", [None, "cpu", "meta"])
+    def test_values_on_a_device_are_never_read(self, architecture: str, lengths: str | None) -> None:
+        """Reading a value of the meta device raises; on a GPU, it would wait for all work so far."""
+        config = small(architecture=architecture, normalize_waveform=True)
+        model = random_model(config).to("meta")
+        given = None if lengths is None else torch.tensor([4000, 2500]).to(lengths)
+        states, _ = model(torch.empty(2, 4000, device="meta"), given)
+        assert all(state.shape == (2, config.num_frames(4000), config.dim) for state in states)
+
+    def test_utterances_too_short_for_a_frame_are_refused_without_lengths_too(self) -> None:
+        with pytest.raises(ValueError, match="399"):
+            random_model(small())(torch.randn(2, 399))
+
     def test_dropout_in_training_mode_alone(self) -> None:
         model = random_model(small())
         waveforms = torch.randn(1, 4000)
@@ -156,7 +171,8 @@ class TestContracts:
         model = random_model(small(layer_norm_first=True))
         waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 2500])
         features, frame_lengths = model.extract(waveforms, lengths)
-        steps = model.contextualise(model.project(features, frame_lengths), frame_lengths)
+        valid = valid_frames(frame_lengths, features)
+        steps = model.contextualise(model.project(features, valid), valid)
         for ours, whole in zip(steps, model(waveforms, lengths)[0], strict=True):
             assert torch.equal(ours, whole)
 
