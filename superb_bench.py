@@ -25,3 +25,7 @@ def main() -> None:
     from bench.cli import program as run
 
     run()
+
+
+if __name__ == "__main__":
+    main()

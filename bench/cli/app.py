@@ -21,6 +21,7 @@ from bench.cli import (
     profile,
     report,
     run,
+    run_item,
     status,
     sweep,
 )
@@ -53,6 +54,7 @@ def application() -> typer.Typer:
     app.command()(sweep.sweep)
     app.command()(evaluate.evaluate)
     app.command()(status.status)
+    app.command("run-item")(run_item.run_item)
     app.command()(report.report)
     app.command()(plot.plot)
     app.command()(compare.compare)

@@ -78,6 +78,14 @@ Folds = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        metavar="inline|processes:N|slurm|commands",
+        help="Where items are done: in this process, in N processes (one per GPU on cuda), as Slurm jobs; 'commands' "
+        "prints one command per item for another scheduler.",
+    ),
+]
 AsJson = shared_with_plugins.AsJson
 Debug = shared_with_plugins.Debug
 

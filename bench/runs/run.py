@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,8 @@ from bench.config.run import RunConfig
 from bench.leaderboard.collate import write_leaderboard
 from bench.leaderboard.run_leaderboard import run_leaderboard
 from bench.runs.evaluate import LoadedModels
-from bench.runs.executors.inline import work_through
+from bench.runs.executors.inline import Inline
+from bench.runs.executors.job import Executor, Job
 from bench.runs.failures import Failures
 from bench.runs.joining import join_run
 from bench.runs.preparation import Preparation
@@ -48,6 +50,7 @@ class Run:
         folder: of the run.
         device: where models are trained and evaluated.
         cache_limit_bytes: the most that all cached features may hold. None: limited by the disk only.
+        executor: does the items; by default this process does.
     """
 
     def __init__(
@@ -56,10 +59,12 @@ class Run:
         folder: Path,
         device: Literal["cpu", "cuda"],
         cache_limit_bytes: int | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.config = config
         self.folder = RunFolder(folder)
         self.device = device
+        self.executor = executor or Inline()
         self._cache_limit_bytes = cache_limit_bytes
 
     def execute(self, split: str = "test") -> Outcome:
@@ -68,20 +73,32 @@ class Run:
         Raises:
             UserError: something cannot work; in that case nothing has been started.
         """
+        job = self.begin()
+        _log_done(job.work)
+        states = self.executor.work_through(job)
+        self.folder.require_present()
+        return self._outcome(split, _keep_failed(states, job.failures))
+
+    def begin(self, only: Collection[str] | None = None) -> Job:
+        """Check everything, and write ``config.yaml``.
+
+        Args:
+            only: labels of the items to do. None: all.
+
+        Raises:
+            UserError: something cannot work.
+        """
         join_run(self.folder, self.config)
         require_locks(self.folder.path / "work", "Choose an --out on another disk.")
         failures = Failures(self.folder)
-        work = WorkList(self.folder, self.config)
+        work = WorkList(self.folder, self.config, only)
         models = LoadedModels(self.config, self.folder, self.device)
         start = load_start(self.config)
         preparation = Preparation(work, models, start, self.device, self._cache_limit_bytes, failures)
         prepared = preparation.prepare()
         with claimed(self.folder.lock_path("config"), wait=True):
             self.folder.write_config(join_run(self.folder, self.config))
-        _log_done(work)
-        states = work_through(work, failures, Worker(preparation, prepared).do)
-        self.folder.require_present()
-        return self._outcome(split, _keep_failed(states, failures))
+        return Job(work, failures, self.device, self._cache_limit_bytes, Worker(preparation, prepared).do)
 
     def _outcome(self, split: str, failed: dict[str, str]) -> Outcome:
         for difference in audio_differences(self.folder.records):

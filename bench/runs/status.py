@@ -23,14 +23,23 @@ def status_of(path: Path) -> States:
     Raises:
         UserError: it is no run's folder, or its configuration is of another version.
     """
+    work = stored_work(path)
+
+    def reason(item: Item) -> str | None:
+        found = [noted_reason(work.folder, note) for note in item.notes.values()]
+        return next((why for why in found if why is not None), None)
+
+    return states_of(work.items(), work.folder, reason)
+
+
+def stored_work(path: Path) -> WorkList:
+    """Return the work list of a run's folder, from its ``config.yaml``.
+
+    Raises:
+        UserError: it is no run's folder, or its configuration is of another version.
+    """
     folder = RunFolder(path)
     values = folder.read_config() if folder.config_path.is_file() else None
     if values is None:
         raise UserError(f"Expected a run's folder, with a config.yaml, at {path}. Found none. Name a run's folder.")
-    work = WorkList(folder, validated(RunConfig, brought_up_to_date(values), str(folder.config_path)))
-
-    def reason(item: Item) -> str | None:
-        found = [noted_reason(folder, note) for note in item.notes.values()]
-        return next((why for why in found if why is not None), None)
-
-    return states_of(work.items(), folder, reason)
+    return WorkList(folder, validated(RunConfig, brought_up_to_date(values), str(folder.config_path)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -138,16 +138,19 @@ class WorkList:
     Args:
         folder: of the run.
         config: of the run.
+        only: labels of the items to list. None: all.
     """
 
-    def __init__(self, folder: RunFolder, config: RunConfig) -> None:
+    def __init__(self, folder: RunFolder, config: RunConfig, only: Collection[str] | None = None) -> None:
         self.folder = folder
         self.config = config
+        self._only = only
         self.compressions = compressions(folder, config)
 
     def items(self) -> list[Item]:
         """List the items; every item comes after those that it needs."""
-        return [*self.compressions, *(item for model in self.models() for item in self.cells(model))]
+        items: list[Item] = [*self.compressions, *(item for model in self.models() for item in self.cells(model))]
+        return [item for item in items if self._only is None or item.label in self._only]
 
     def models(self) -> list[Model]:
         """List the models to evaluate: first those given by reference, then those that compression makes."""

@@ -1,0 +1,37 @@
+"""``bench run-item``: one item of a run, for schedulers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import options
+
+
+def run_item(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run's folder.")],
+    item: Annotated[
+        str, typer.Argument(help="One item, as `bench status` shows it: 'compress dphubert' or 'dphubert ks seed 0'.")
+    ],
+    cache_limit: options.CacheLimit = None,
+    device: options.Device = "auto",
+    debug: options.Debug = False,  # noqa: ARG001 - read before parsing
+) -> int:
+    """Do one item of a run from the run's own config.yaml; `bench run --executor commands` prints these commands.
+
+    An item that is done already is not repeated. The exit code is 1 if the item fails or needs one that is not done.
+    """
+    from bench.runs.single import run_item
+    from bench.sizes import parse_size
+    from bench.terminal.choices import one_of
+    from bench.terminal.device import resolve_device
+    from bench.terminal.streams import say
+
+    cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
+    chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
+    state = run_item(folder, item, chosen_device, cache_limit_bytes)
+    if state.kind == "blocked":
+        say(f"error: {item} {state.reason}. Do that item first.")
+    return 0 if state.kind == "done" else 1

@@ -1,0 +1,48 @@
+"""What an executor gets, and what it must do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from bench.runs.failures import Failures
+from bench.runs.states import States
+from bench.runs.work import Item, WorkList
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that has passed all checks, and whose ``config.yaml`` is written."""
+
+    work: WorkList
+    """Its items and its resolved configuration."""
+    failures: Failures
+    """What has failed since the run began, in any process."""
+    device: Literal["cpu", "cuda"]
+    cache_limit_bytes: int | None
+    do: Callable[[Item], None]
+    """Does one item in this process and records its failure. The caller holds the item's claim."""
+
+    def command(self, item: Item) -> list[str]:
+        """Return the command that does one item in another process, from any folder; see `bench.runs.single`.
+
+        It exits with 0 if the item is done, and with 1 if it failed or needs items that are not done.
+        """
+        program = [sys.executable, "-m", "superb_bench", "run-item"]
+        limit = [] if self.cache_limit_bytes is None else ["--cache-limit", f"{self.cache_limit_bytes}B"]
+        return [*program, str(self.work.folder.path.absolute()), item.label, "--device", self.device, *limit]
+
+
+class Executor(Protocol):
+    """Decides where and in which order the items of a run are done."""
+
+    def work_through(self, job: Job) -> States:
+        """Do every item that can be done, and return the final states.
+
+        Raises:
+            UserError: the executor does not work here.
+            RunFolderGoneError: the run's folder was deleted meanwhile.
+        """
+        ...
