@@ -7,7 +7,8 @@ from typing import Any
 
 Shared = Mapping[str, Any]
 
-_PAPER_AUDIO: Shared = {"min_duration_s": 2.0, "max_duration_s": 15.625, "precision": "fp16"}
+_PAPER_AUDIO: Shared = {"min_duration_s": 2.0, "max_duration_s": 15.625, "precision": "auto"}
+"""The published recipes train in fp16, which ``precision=fp16`` repeats. bf16 needs no loss scaling."""
 
 DPHUBERT_TRAINING: Shared = {
     **_PAPER_AUDIO,

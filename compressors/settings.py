@@ -16,6 +16,7 @@ from bench.contracts.bounds import Batches, BatchS, DurationS, LearningRate, Pro
 from bench.upstream.config import DropoutRates
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Float32MatmulPrecision = Literal["auto", "highest", "high", "medium"]
 Unit = Literal["conv", "head", "interm", "attlayer", "ffnlayer"]
 LayerGroups = tuple[tuple[int, ...], ...]
 
@@ -85,6 +86,9 @@ class TrainingConfig(Settings):
     """``bf16`` and ``fp16`` are mixed precision; gates and losses stay in fp32. The CPU has no ``fp16``, and ``bf16``
     only if the processor has units for it. ``auto`` is ``bf16`` if the device has units for it and computes
     convolutions correctly in it, else ``fp32``."""
+    float32_matmul_precision: Float32MatmulPrecision = "auto"
+    """How a GPU multiplies float32 matrices: ``highest`` in float32, ``high`` in TF32, ``medium`` in bf16. ``auto`` is
+    ``high``. The CPU always uses ``highest``."""
     max_gradient_norm: float = Field(default=10.0, gt=0)
     """Clip the gradient over all parameters, including gates and multipliers, to this norm.
 

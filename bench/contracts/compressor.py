@@ -81,6 +81,10 @@ class Compressor(ABC):
             UserError: unusable audio, or a precision or kernels that the device does not support.
         """
 
+    def numerics(self, context: Context) -> Mapping[str, Any]:
+        """Return how the compressor computes on a device, such as its precision. The model's provenance records it."""
+        return {"device": context.device}
+
     def target_sparsities(self) -> Mapping[str, float | None]:
         """Return the share of the teacher to remove in each model of a call, by the model's name.
 

@@ -78,6 +78,7 @@ def compress(
         **own_identity,
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
+        "numerics": dict(compressor.numerics(context)),
         "machine": this_machine().model_dump(mode="json", exclude_none=True),
         "finished": now(),
         **begins_with,

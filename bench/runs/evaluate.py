@@ -19,9 +19,13 @@ from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, weights_hash
+from bench.upstream.matmul_precision import MatmulPrecision, matmul_precision
 from bench.upstream.reduced_linears import usable_device
 
 logger = logging.getLogger(__name__)
+
+MATMUL_PRECISION: MatmulPrecision = "highest"
+"""Of features and heads, which s3prl computes in float32 too."""
 
 
 class LoadedModel:
@@ -110,7 +114,8 @@ def evaluate(
     workdir.mkdir(parents=True, exist_ok=True)
     card = model.card  # Before the model moves to a GPU.
     upstream = cast(Upstream, model.upstream.to(context.device))
-    evaluation: Evaluation = task.task.evaluate(upstream, task.data, workdir, context)
+    with matmul_precision(MATMUL_PRECISION):
+        evaluation: Evaluation = task.task.evaluate(upstream, task.data, workdir, context)
     seconds = time.monotonic() - started
     record = Record(
         cell=cell,
@@ -127,6 +132,7 @@ def evaluate(
             "seconds": round(seconds, 3),
             "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
             "device": context.device,
+            "float32_matmul_precision": MATMUL_PRECISION,
             "weights_hash": model.weights_hash,
             "versions": versions(),
             "machine": this_machine().model_dump(mode="json", exclude_none=True),

@@ -155,6 +155,10 @@ class Stack(Compressor):
                 else:
                     part.check_ahead(teacher, audio, context)
 
+    def numerics(self, context: Context) -> dict[str, Any]:
+        """Return how each part computes, by the part's name; see `bench.contracts.Compressor`."""
+        return {name: dict(part.numerics(context)) for name, part in self._parts.items()}
+
     def target_sparsities(self) -> dict[str, float | None]:
         """Return the share of the first part's teacher to remove in each model; see `bench.contracts.Compressor`."""
         lost: dict[str, float | None] = {"": 0.0}

@@ -24,7 +24,7 @@ from compressors.pretraining.held_out import split_held_out
 from compressors.training.files import audio_hash, audio_identity, training_files
 from compressors.training.history import Rows
 from compressors.training.loop import Training
-from compressors.training.precision import precision_on
+from compressors.training.precision import numerics, precision_on
 from compressors.training.processes import run_together
 from compressors.training.seeds import derived_seed
 from compressors.units.batches import UnitBatches
@@ -102,6 +102,7 @@ class Pretraining:
             "supervision": supervision(self.config),
             "recipe": self.config.model_dump(mode="json"),
             "seed": self.context.seed,
+            "numerics": numerics(self.config, self.context),
             "audio_hash": audio_hash(self.files),
             "training_audio_s": round(sum(file.duration_s for file in self.train_files), 1),
             "held_out_audio_s": round(sum(file.duration_s for file in self.held_out), 1),

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.audio.files import AudioFile
 from bench.contracts import Context
+from bench.upstream.matmul_precision import matmul_precision
 from bench.workers.reader_errors import leave_signals_to_parent, plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
 from compressors.settings import StageConfig, TrainingConfig
@@ -38,7 +39,7 @@ from compressors.training.checkpoints import SealedCheckpointIO, clean_up, last_
 from compressors.training.crops import CropBatch, CropBatches
 from compressors.training.history import History, Rows
 from compressors.training.objective import Objective
-from compressors.training.precision import stage_precision
+from compressors.training.precision import matmul_precision_on, optimizer_options, stage_precision
 from compressors.training.seeds import derived_seed
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ class Training:
     ) -> None:
         dataset = batches(module.seed) if batches else CropBatches(self.files, self.config, module.seed)
         precision = stage_precision(module.objective, self.config, self.context, self._device())
-        with _quiet(), _plain_errors(), plain_reader_errors():
+        matmuls = matmul_precision_on(self.config, self.context.device)
+        module.precision = precision
+        logger.info("stage %s: on %s in %s, float32 products in %s", history.stage, self._device(), precision, matmuls)
+        with _quiet(), _plain_errors(), plain_reader_errors(), matmul_precision(matmuls):
             trainer = self._trainer(history, module.stage, checkpoint, precision)
             first = finished * self.config.accumulate_batches + trainer.global_rank
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
@@ -191,12 +195,16 @@ class StageModule(LightningModule):
         self.objective = objective
         self.stage = stage
         self.seed = seed
+        self.precision = "fp32"
+        """Resolved precision of the stage."""
         self.gradient_norm = torch.zeros(())
         """Gradient norm of the last update, before clipping."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Use AdamW. All groups follow the stage's schedule."""
-        optimizer = AdamW(self.objective.parameter_groups(self.stage.learning_rate), lr=self.stage.learning_rate)
+        groups = self.objective.parameter_groups(self.stage.learning_rate)
+        options = optimizer_options(self.device, self.precision)
+        optimizer = AdamW(groups, lr=self.stage.learning_rate, **options)
         schedule = LambdaLR(optimizer, self.stage.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,15 +1,16 @@
-"""The precision of a stage: what the device has units for, and whether its convolutions are correct in it."""
+"""How a stage computes: the precision that the device has units for and gets right, and the fused optimiser."""
 
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from bench.contracts import Context
 from bench.errors import UserError
+from bench.upstream.matmul_precision import MatmulPrecision
 from compressors.settings import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,33 @@ def precision_on(config: TrainingConfig, context: Context) -> Literal["fp32", "b
             "Use --device cuda, or --set precision=auto."
         )
     return config.precision
+
+
+def matmul_precision_on(config: TrainingConfig, device: str) -> MatmulPrecision:
+    """Resolve ``float32_matmul_precision`` for a kind of device."""
+    if device == "cpu":
+        return "highest"
+    return "high" if config.float32_matmul_precision == "auto" else config.float32_matmul_precision
+
+
+def numerics(config: TrainingConfig, context: Context) -> dict[str, str]:
+    """Return how stages compute on the device, for the provenance of the model.
+
+    A stage with a convolution that the device computes wrongly in bf16 warns and uses fp32 instead.
+    """
+    return {
+        "device": context.device,
+        "precision": precision_on(config, context),
+        "float32_matmul_precision": matmul_precision_on(config, context.device),
+    }
+
+
+def optimizer_options(device: torch.device, precision: str) -> dict[str, Any]:
+    """Return additional options of AdamW: on a GPU, one kernel updates all weights.
+
+    In fp16 it would unscale the gradients itself, after they have been clipped.
+    """
+    return {"fused": True} if device.type == "cuda" and precision != "fp16" else {}
 
 
 @torch.no_grad()

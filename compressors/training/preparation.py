@@ -15,7 +15,7 @@ from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from compressors.settings import TrainingConfig
 from compressors.training.files import audio_identity, training_files
-from compressors.training.precision import precision_on
+from compressors.training.precision import numerics, precision_on
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training
@@ -52,6 +52,10 @@ class TrainingCompressor(Compressor):
         """
         precision_on(self.config, context)
         require_audio(audio, self.config, first_teacher)
+
+    def numerics(self, context: Context) -> dict[str, str]:
+        """Return device and precision; see `bench.contracts.Compressor`."""
+        return numerics(self.config, context)
 
 
 def require_speech_model(teacher: object) -> UpstreamModel:

@@ -330,7 +330,7 @@ class TestPresets:
         assert (paper.seconds_per_batch, paper.accumulate_batches) == (160.0, 4)
         assert (paper.min_duration_s, paper.max_duration_s) == (2.0, 15.625)
         assert (paper.l1_weight, paper.l2_weight, paper.cosine_weight, paper.cosine) == (1.0, 0.0, 1.0, "raw")
-        assert (paper.max_gradient_norm, paper.precision, paper.threshold) == (10.0, "fp16", "reference")
+        assert (paper.max_gradient_norm, paper.precision, paper.threshold) == (10.0, "auto", "reference")
         rates = {"projection": 0.1, "attention": 0.1, "feed_forward": 0.0, "hidden": 0.1, "layer": 0.0}
         assert paper.dropout.model_dump() == rates
 

@@ -15,7 +15,14 @@ from bench.upstream import UpstreamModel
 from bench.upstream.gates import Gates
 from compressors.settings import TrainingConfig
 from compressors.training import precision
-from compressors.training.precision import precision_on, stage_precision, wrong_convolutions
+from compressors.training.precision import (
+    matmul_precision_on,
+    numerics,
+    optimizer_options,
+    precision_on,
+    stage_precision,
+    wrong_convolutions,
+)
 
 
 class WrongInBf16(nn.Conv1d):
@@ -72,3 +79,25 @@ def test_a_wrong_convolution_means_fp32(monkeypatch: Any, caplog: pytest.LogCapt
     assert "bf16: wrong" in caplog.text
     del model["wrong"]
     assert stage_precision(model, TrainingConfig(precision="auto"), Context()) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("setting", "cuda"), [("auto", "high"), ("highest", "highest"), ("high", "high"), ("medium", "medium")]
+)
+def test_float32_products_are_rounded_on_a_gpu_alone(setting: Any, cuda: str) -> None:
+    config = TrainingConfig(float32_matmul_precision=setting)
+    assert (matmul_precision_on(config, "cuda"), matmul_precision_on(config, "cpu")) == (cuda, "highest")
+
+
+def test_the_fused_optimizer_needs_a_gpu_and_no_loss_scaling() -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [optimizer_options(cuda, each) for each in ("fp32", "bf16", "fp16")] == [{"fused": True}] * 2 + [{}]
+    assert optimizer_options(cpu, "bf16") == {}
+
+
+def test_provenance_names_what_auto_means_on_the_device(monkeypatch: Any) -> None:
+    monkeypatch.setattr(precision, "has_bf16_units", lambda device: device == "cuda")
+    config = TrainingConfig(precision="auto")
+    on_gpu = {"device": "cuda", "precision": "bf16", "float32_matmul_precision": "high"}
+    assert numerics(config, Context(device="cuda")) == on_gpu
+    assert numerics(config, Context())["precision"] == "fp32"

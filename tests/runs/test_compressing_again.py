@@ -100,6 +100,11 @@ class TestFrom:
         made = load_folder(folder / "again")
         provenance = read_manifest(folder / "again").provenance
         assert provenance["from"] == {"reference": str(start), "weights_hash": weights_hash(load_folder(start))}
+        assert provenance["numerics"] == {
+            "device": "cpu",
+            "precision": "fp32",
+            "float32_matmul_precision": "highest",
+        }
         assert made.config.layers == load_folder(start).config.layers
         card = model_card(made, provenance)
         assert card.target_sparsity == pytest.approx(0.1, abs=0.01)

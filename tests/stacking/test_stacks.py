@@ -184,6 +184,8 @@ class TestRun:
             assert provenance["teacher"] == str(teacher)
             assert provenance["begins_with"] == [f"prune-only-{row}"]
             assert set(provenance["recipe"]) == {"prune-only", "int8"}
+            assert provenance["numerics"]["prune-only"]["float32_matmul_precision"] == "highest"
+            assert provenance["numerics"]["int8"] == {"device": "cpu"}
             stack, part = (load_folder(folder / f"{name}-{row}") for name in ("prune-only+int8", "prune-only"))
             assert count_parameters(stack.config) == count_parameters(part.config)
 
