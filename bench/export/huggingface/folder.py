@@ -1,18 +1,56 @@
-"""Hugging Face folders."""
+"""Hugging Face folders: a plain model of transformers where every layer has the stock shape, else with its own code."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
-from bench.errors import UserError
+from safetensors.torch import save_file
+
+from bench.export.huggingface.shape import compressed_config, is_stock, stock_config
+from bench.export.names import renamed
 from bench.export.options import ExportOptions
 from bench.export.subject import Subject
+from bench.upstream.config import UpstreamConfig
+from bench.upstream.conversion.weights import CHANNEL_SCALE
+
+CODE = Path(__file__).with_name("modeling_superb_bench.py")
+"""The modelling file that is copied into the folder."""
+
+_STOCK_BIAS = "encoder.layers.0.attention.rel_attn_embed.weight"
+_COMPRESSED_BIAS = "encoder.rel_attn_embed.weight"
 
 
 def write(subject: Subject, destination: Path, options: ExportOptions) -> None:  # noqa: ARG001 - the signature of a target
-    """Write the folder.
+    """Write the model's configuration, weights and feature extractor, and its modelling code if it needs any."""
+    model = subject.model
+    weights = renamed(model.state_dict(), transformer="encoder.")
+    if is_stock(model):
+        del weights[CHANNEL_SCALE]
+        config = stock_config(model.config)
+    else:
+        if _STOCK_BIAS in weights:
+            weights[_COMPRESSED_BIAS] = weights.pop(_STOCK_BIAS)
+        config = compressed_config(model.config)
+        shutil.copyfile(CODE, destination / CODE.name)
+    save_file(weights, destination / "model.safetensors", metadata={"format": "pt"})
+    _write_json(config, destination / "config.json")
+    _write_json(_feature_extractor(model.config), destination / "preprocessor_config.json")
 
-    Raises:
-        UserError: always.
-    """
-    raise UserError("--to hf is not available in this version. Choose another target.")
+
+def _feature_extractor(config: UpstreamConfig) -> dict[str, Any]:
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": 16_000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": config.normalize_waveform,
+        "return_attention_mask": True,
+    }
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
