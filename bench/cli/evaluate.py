@@ -24,6 +24,7 @@ def evaluate(
     set_: options.Sets = None,
     device: options.Device = "auto",
     executor: options.Executor = "inline",
+    slurm: options.Slurm = None,
     dry_run: options.DryRun = False,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
@@ -45,4 +46,4 @@ def evaluate(
         assignments=assignments,
     )
     folder = run_folder(out, config, assignments, lr=lr, folds=folds)
-    return execute(config, folder, device, executor, split, cache_limit, dry_run=dry_run, as_json=json)
+    return execute(config, folder, device, executor, slurm, split, cache_limit, dry_run=dry_run, as_json=json)

@@ -86,6 +86,14 @@ Executor = Annotated[
         "prints one command per item for another scheduler.",
     ),
 ]
+Slurm = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="KEY=VALUE,..",
+        help="What --executor slurm asks for each job, such as partition=gpu,gpus_per_node=1,time=08:00:00,account=lab,"
+        "array_parallelism=8; all keys are in docs/cluster.md.",
+    ),
+]
 AsJson = shared_with_plugins.AsJson
 Debug = shared_with_plugins.Debug
 

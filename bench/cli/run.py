@@ -50,6 +50,7 @@ def run(
     set_: options.Sets = None,
     device: options.Device = "auto",
     executor: options.Executor = "inline",
+    slurm: options.Slurm = None,
     dry_run: options.DryRun = False,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
@@ -91,7 +92,7 @@ def run(
     # A repeated run gets its own folder. The same command finds that folder again.
     named = [*assignments, *([f"--config {run_config.model_dump_json()}"] if repeated else [])]
     folder = run_folder(out, run_config, named, lr=lr, folds=folds)
-    return execute(run_config, folder, device, executor, split, cache_limit, dry_run=dry_run, as_json=json)
+    return execute(run_config, folder, device, executor, slurm, split, cache_limit, dry_run=dry_run, as_json=json)
 
 
 def execute(
@@ -99,6 +100,7 @@ def execute(
     folder: Path,
     device: str,
     executor: str,
+    slurm: str | None,
     split: str,
     cache_limit: str | None,
     *,
@@ -109,7 +111,7 @@ def execute(
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
-    from bench.runs.executors.choice import read_executor
+    from bench.runs.executors.choice import read_executor, works_elsewhere
     from bench.runs.joining import join_run
     from bench.runs.run import Run
     from bench.runs.work import WorkList
@@ -122,7 +124,7 @@ def execute(
     split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     device = one_of(device, ("auto", "cpu", "cuda"), "--device")
-    chosen_executor = read_executor(executor)
+    chosen_executor = read_executor(executor, slurm, device)
     if dry_run:
         join_run(RunFolder(folder), config)
         work = WorkList(RunFolder(folder), config)
@@ -134,7 +136,9 @@ def execute(
         where = resolve_device("auto") if device == "auto" else device
         print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
         return 0
-    outcome = Run(config, folder, resolve_device(device), cache_limit_bytes, chosen_executor).execute(split)
+    # The machine of the items may have a GPU that this one lacks.
+    here = resolve_device("auto" if works_elsewhere(chosen_executor) else device)
+    outcome = Run(config, folder, here, cache_limit_bytes, chosen_executor).execute(split)
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:

@@ -37,6 +37,7 @@ def sweep(
     set_: options.Sets = None,
     device: options.Device = "auto",
     executor: options.Executor = "inline",
+    slurm: options.Slurm = None,
     dry_run: options.DryRun = False,
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
@@ -71,4 +72,4 @@ def sweep(
     folder = run_folder(out, without_rows(choice), assignments, lr=lr, folds=folds)
     earlier = [stored_row(name, source) for name, source in rows_there(RunFolder(folder)).items()]
     config = resolved(choice, earlier=earlier)
-    return execute(config, folder, device, executor, split, cache_limit, dry_run=dry_run, as_json=json)
+    return execute(config, folder, device, executor, slurm, split, cache_limit, dry_run=dry_run, as_json=json)

@@ -11,22 +11,30 @@ NAMES = ("inline", "processes:N", "slurm", "commands")
 MOST_PROCESSES = 1024
 
 
-def read_executor(text: str) -> Executor:
+def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> Executor:
     """Return the executor that the user has chosen.
 
+    Args:
+        text: its name.
+        slurm: the option ``--slurm``.
+        device: the option ``--device``, for executors that use other machines.
+
     Raises:
-        UserError: there is no such executor, or the number of processes is wrong.
+        UserError: there is no such executor, the number of processes is wrong, or so is ``--slurm``.
     """
     name, colon, count = text.strip().partition(":")
+    if slurm is not None and name.lower() != "slurm":
+        raise UserError(f"--slurm belongs to --executor slurm. Found --executor {shortened(text)}. Leave one out.")
     if name.lower() == "processes":
         from bench.runs.executors.processes import Processes
 
         return Processes(_number_of_processes(text, count))
     name = one_of(text.strip() if colon else name, NAMES, "--executor")
     if name == "slurm":
-        from bench.runs.executors.slurm import Slurm
+        from bench.runs.executors.slurm.executor import Slurm
+        from bench.runs.executors.slurm.options import read_options
 
-        return Slurm()
+        return Slurm(read_options(slurm), device)
     if name == "commands":
         from bench.runs.executors.commands import Commands
 
@@ -34,6 +42,14 @@ def read_executor(text: str) -> Executor:
     from bench.runs.executors.inline import Inline
 
     return Inline()
+
+
+def works_elsewhere(executor: Executor) -> bool:
+    """Whether items are done on other machines than this one."""
+    from bench.runs.executors.commands import Commands
+    from bench.runs.executors.slurm.executor import Slurm
+
+    return isinstance(executor, Commands | Slurm)
 
 
 def _number_of_processes(text: str, count: str) -> int:

@@ -25,14 +25,18 @@ class Job:
     do: Callable[[Item], None]
     """Does one item in this process and records its failure. The caller holds the item's claim."""
 
-    def command(self, item: Item) -> list[str]:
+    def command(self, item: Item, device: str | None = None) -> list[str]:
         """Return the command that does one item in another process, from any folder; see `bench.runs.single`.
+
+        Args:
+            item: the item.
+            device: ``auto``, ``cpu`` or ``cuda``, for a machine that may have others than this one. None: as here.
 
         It exits with 0 if the item is done, and with 1 if it failed or needs items that are not done.
         """
         program = [sys.executable, "-m", "superb_bench", "run-item"]
         limit = [] if self.cache_limit_bytes is None else ["--cache-limit", f"{self.cache_limit_bytes}B"]
-        return [*program, str(self.work.folder.path.absolute()), item.label, "--device", self.device, *limit]
+        return [*program, str(self.work.folder.path.absolute()), item.label, "--device", device or self.device, *limit]
 
 
 class Executor(Protocol):

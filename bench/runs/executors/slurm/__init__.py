@@ -1,0 +1,1 @@
+"""Does the items of a run as Slurm jobs."""
