@@ -10,6 +10,7 @@ from bench.errors import UserError, forget_interrupts, hides_interrupt
 from bench.installation.broken import broken_dependency
 from bench.installation.environment import check_environment
 from bench.installation.own_packages import check_own_packages
+from bench.stopping import stop_when_asked
 from bench.terminal import streams
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     """Run ``bench`` and exit: 0 done, 1 a cell or training failed, 2 wrong use or bad input, 130 interrupted."""
     try:
         raise_on_sigterm()
+        stop_when_asked()
         streams.prepare()
         code = _run(sys.argv[1:] or ["--help"])
         streams.finish()

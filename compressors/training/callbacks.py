@@ -8,12 +8,16 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from bench.progress import Bar, bars_are_drawn
+from bench.stopping import is_stop_requested, stop_if_requested
 from compressors.training.crops import CropBatch
 from compressors.training.history import History, update_ends
 
 
 class Checkpoints(Callback):
-    """Saves one checkpoint per stage every few updates and at the end, but not while the stage may be diverging."""
+    """Saves one checkpoint per stage every few updates, at the end, and before a requested stop, see `bench.stopping`.
+
+    None is saved while the stage may be diverging.
+    """
 
     def __init__(self, path: Path, every_updates: int, history: History) -> None:
         self.path = path
@@ -29,10 +33,16 @@ class Checkpoints(Callback):
         batch_idx: int,  # noqa: ARG002 - lightning's signature
     ) -> None:
         """Save if due."""
+        if not update_ends(trainer, batch):
+            return
         update = trainer.global_step
-        is_due = update % self.every_updates == 0 or update == trainer.max_steps
-        if is_due and update_ends(trainer, batch) and not self.history.suspicious_rows:
+        # Processes that train together save together, and only one of them may know of the request.
+        stops = is_stop_requested() and trainer.world_size == 1
+        is_due = update % self.every_updates == 0 or update == trainer.max_steps or stops
+        if is_due and not self.history.suspicious_rows:
             trainer.save_checkpoint(self.path)
+        if stops:
+            stop_if_requested()
 
 
 class ProgressBar(Callback):

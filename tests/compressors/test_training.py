@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from bench.audio.files import find_audio, read_headers
 from bench.contracts import Context
 from bench.errors import TrainingError, UserError
+from bench.stopping import STOP_SIGNAL, stop_when_asked
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates, uniform_config
 from bench.upstream.gates import HardConcrete
@@ -414,6 +415,26 @@ class TestTraining:
             signal.signal(signal.SIGTERM, handlers[1])
         assert set(multiprocessing.active_children()) <= set(others)
         assert torch.load(training.workdir / "stage.ckpt", weights_only=True)["global_step"] == 3
+
+    def test_a_requested_stop_saves_the_update_at_hand(self, training: Training) -> None:
+        class Asked(Noisy):
+            def forward(self, waveforms: Tensor, update: int) -> dict[str, Tensor | float]:
+                if update == 4:
+                    os.kill(os.getpid(), STOP_SIGNAL)
+                return super().forward(waveforms, update)
+
+        stop_when_asked()
+        with pytest.raises(KeyboardInterrupt):
+            training.run("stage", self.stage, Asked())
+        # A periodic checkpoint would be of update 3.
+        assert torch.load(training.workdir / "stage.ckpt", weights_only=True)["global_step"] == 5
+        stop_when_asked()
+        resumed = Noisy()
+        training.run("stage", self.stage, resumed)
+        straight = Noisy()
+        replace(training, workdir=training.workdir / "straight").run("stage", self.stage, straight)
+        for key, value in straight.state_dict().items():
+            assert torch.equal(resumed.state_dict()[key], value), key
 
     @pytest.mark.parametrize(
         ("how", "error"), [(signal.SIGTERM, KeyboardInterrupt), (signal.SIGKILL, UserError)], ids=str

@@ -8,6 +8,9 @@ import signal
 import warnings
 from collections.abc import Iterator
 
+from bench.errors import forget_interrupts
+from bench.stopping import STOP_SIGNAL, forget_request
+
 LOGGERS = ("", "bench", "compressors", "tasks", "lightning", "lightning.pytorch")
 
 
@@ -16,7 +19,7 @@ def restored_process() -> Iterator[None]:
     """Restore log levels and handlers, signals and warnings on leaving."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(each, each.level, each.propagate, each.handlers[:]) for each in loggers]
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, STOP_SIGNAL)}
     try:
         with warnings.catch_warnings():
             yield
@@ -27,3 +30,5 @@ def restored_process() -> Iterator[None]:
             each.handlers[:] = handlers
         for number, handler in signals.items():
             signal.signal(number, handler)
+        forget_request()
+        forget_interrupts()
