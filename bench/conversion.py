@@ -10,9 +10,7 @@ from safetensors.torch import save_file
 from bench.errors import UserError
 from bench.provenance import now, versions
 from bench.upstream import UpstreamModel, load_upstream, save_upstream
-from bench.upstream.conversion import read_distillation_projections
-
-PROJECTIONS = "distillation_projections.safetensors"
+from bench.upstream.conversion import PROJECTIONS, read_distillation_projections
 
 
 def convert_to_folder(source: str, destination: Path) -> Path:

@@ -127,6 +127,14 @@ class TestHiddenStates:
             model = load_upstream(source)
             assert set(differences(model, loaded(folder))) == {0.0}
 
+    def test_of_a_traced_model_follow_other_lengths(self, exported: Any) -> None:
+        folder = exported(perturbed_model(pruned_shape(small_config("wavlm"))))
+        model = loaded(folder, return_dict=False)
+        waveforms, mask = padded_batch()
+        with torch.no_grad():
+            traced = torch.jit.trace(model, (waveforms, torch.ones_like(mask)))
+            assert torch.allclose(traced(waveforms, mask)[0], model(waveforms, mask)[0], atol=1e-5)
+
     def test_in_tuples_and_without_states(self, exported: Any) -> None:
         model = loaded(exported(perturbed_model(pruned_shape(small_config("hubert")))))
         waveforms, mask = padded_batch()

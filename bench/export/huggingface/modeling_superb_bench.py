@@ -85,7 +85,9 @@ class CompressedSpeechPreTrainedModel(PreTrainedModel):
             return None
         lengths = self._get_feat_extract_output_lengths(attention_mask.sum(-1))
         mask = torch.arange(num_frames, device=lengths.device) < lengths[:, None]
-        return None if bool(mask.all()) else mask
+        # A captured graph must not depend on the lengths of the example.
+        is_captured = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        return None if not is_captured and bool(mask.all()) else mask
 
     def freeze_feature_encoder(self) -> None:
         """Exclude the convolutions from training, as is usual in fine-tuning."""

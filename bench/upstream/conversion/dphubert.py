@@ -42,6 +42,9 @@ KEYS = KeyMap(
     ignored=(r"aux\.(?:weight|bias)",),
 )
 
+PROJECTIONS = "distillation_projections.safetensors"
+"""File of a suite folder with the linear layers between student and teacher."""
+
 _PER_LAYER = Field(max_length=MAX_LAYERS)
 _STUDENT = "student_model."
 _PROJECTIONS = "distill_linear_projs."
