@@ -99,7 +99,8 @@ class UpstreamModel(nn.Module):
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Map lengths in samples (batch,) to lengths in frames (batch,)."""
         for layer in self.config.conv_layers:
-            lengths = ((lengths - layer.kernel).div(layer.stride, rounding_mode="floor") + 1).clamp(min=0)
+            # `div` with a rounding mode would become float32 in ONNX, which counts to 2**24 samples.
+            lengths = ((lengths - layer.kernel) // layer.stride + 1).clamp(min=0)
         return lengths
 
     def extract(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
