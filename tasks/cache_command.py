@@ -25,7 +25,12 @@ cache = typer.Typer(help="Show what the cache folder holds, and remove features.
 
 @cache.callback(invoke_without_command=True)
 def show(
-    prune: Annotated[bool, typer.Option("--prune", help="Remove features; corpora and units are kept.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove features, and indexes of corpora that are gone; corpora and units are kept."
+        ),
+    ] = False,
     keep: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="With --prune: keep this much of the last used, e.g. 10GB [default: 0]."),
@@ -33,7 +38,7 @@ def show(
     json: options.AsJson = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
-    """Show the features of every upstream, least recently used first, embedded corpora, and teachers' units.
+    """Show the features of every upstream, least recently used first, embedded corpora, units, and indexes of corpora.
 
     It is safe to remove features that a running process uses.
     """
@@ -49,8 +54,8 @@ def show(
     if prune:
         room.prune(root, keep_bytes)
     left = {holding.folder: holding.num_bytes for holding in room.holdings(root)}
-    removed = [row for folder, row in rows.items() if folder not in left]
-    kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units()
+    removed = [row for folder, row in rows.items() if folder not in left] + (_prune_indexes() if prune else [])
+    kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units() + _indexes()
     total = sum(row["size_bytes"] for row in kept)
     if json:
         from bench.terminal.printing import print_json
@@ -132,6 +137,37 @@ def _units() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _indexes() -> list[dict[str, Any]]:
+    """List the indexes of corpora, see `bench.audio.index`."""
+    from bench.audio.index import indexes
+
+    return [
+        {
+            "what": str(index.root or "damaged"),
+            "kind": "index",
+            "utterances": index.num_files,
+            "size_bytes": index.file.stat().st_size,
+            "last_used": _day(index.file.stat().st_mtime),
+            "folder": str(index.file),
+        }
+        for index in indexes()
+    ]
+
+
+def _prune_indexes() -> list[dict[str, Any]]:
+    """Remove damaged indexes, and those of corpora that are gone. Others take hours to make on a slow disk.
+
+    Returns:
+        Their rows.
+    """
+    from bench.audio.index import remove
+
+    gone = [row for row in _indexes() if not Path(row["what"]).is_dir()]
+    for row in gone:
+        remove(Path(row["folder"]))
+    return gone
 
 
 def _day(seconds: float) -> str:

@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.audio.threads import map_in_threads
-from bench.cache_folder import cache_root
+from bench.audio.index import Fact, look_up
 from bench.errors import UserError
-from bench.files.atomic import write_atomically
-
-logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def audio_sha256(paths: Sequence[str]) -> str:
+def audio_sha256(paths: Sequence[str], root: Path | None) -> str:
     """Hash the content of files, in order. Their locations do not matter.
 
-    The cache keeps the hash. Files are read again only if the size or a time of change of one differs.
+    Args:
+        paths: the files.
+        root: folder of their corpus. Its index keeps the hash of every file, see `bench.audio.index`. None: read all.
 
     Raises:
         UserError: a file no longer exists.
     """
-    kept = cache_root() / "audio-hashes" / f"{_state(paths)}.txt"
-    try:
-        known = kept.read_text(encoding="ascii")
-    except (FileNotFoundError, UnicodeDecodeError):
-        known = ""
-    if len(known) == hashlib.sha256().digest_size * 2:
-        return known
-    found = hashlib.sha256("".join(map_in_threads(_file_sha256, paths)).encode()).hexdigest()
-    try:
-        write_atomically(kept, found)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        logger.info("The hash of the audio is computed again by the next call: %s (%s)", kept.parent, error.strerror)
-    return found
-
-
-def _state(paths: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            status = Path(path).stat()
-        except FileNotFoundError as error:
-            raise UserError(f"Expected the audio file {path}. Found none any more. Restore it.") from error
-        # The entry's time of change (ctime) differs even if the content's (mtime) was set back.
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
-    return digest.hexdigest()
+    hashes = look_up(_SHA256, paths, root)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _file_sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError as error:
+        raise UserError(f"Expected the audio file {path}. Found none any more. Restore it.") from error
     return digest.hexdigest()
+
+
+def _same(value: str) -> str:
+    return value
+
+
+def _kept(_path: str, value: str) -> str:
+    return value
+
+
+_SHA256 = Fact("sha256", re.compile(r"[0-9a-f]{64}"), _file_sha256, _same, _kept)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.audio.index import Fact, look_up
 from bench.audio.opening import (
     MOST_CHANNELS,
     Unsought,
@@ -20,7 +23,6 @@ from bench.audio.opening import (
 )
 from bench.audio.resampling import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE_HZ, resampled, resampled_length
 from bench.audio.search import AUDIO_SUFFIXES, find_audio
-from bench.audio.threads import map_in_threads
 from bench.errors import UserError
 
 __all__ = [
@@ -46,7 +48,7 @@ class UnusableFilesError(UserError):
         """The fault of each file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioFile:
     """A readable file, as its header describes it."""
 
@@ -107,13 +109,19 @@ def _check_format(path: Path, file: Unsought, *, resample: bool) -> None:
         )
 
 
-def read_headers(paths: Sequence[Path], *, resample: bool = False) -> list[AudioFile]:
+def read_headers(paths: Sequence[Path], *, resample: bool = False, root: Path | None = None) -> list[AudioFile]:
     """Read many headers, in order.
+
+    Args:
+        paths: the files.
+        resample: see `read_header`.
+        root: folder of their corpus. Its index keeps what is read, see `bench.audio.index`. None: read all files.
 
     Raises:
         UnusableFilesError: see `read_header`. It holds the fault of every file.
     """
-    headers = map_in_threads(lambda path: _header_or_error(path, resample=resample), paths)
+    read = partial(_header_or_error, resample=resample)
+    headers = look_up(Fact("header", _HEADER, read, _encoded, partial(_decoded, resample=resample)), paths, root)
     reasons = [str(header) for header in headers if isinstance(header, UserError)]
     if reasons:
         raise UnusableFilesError(reasons, len(paths))
@@ -125,6 +133,23 @@ def _header_or_error(path: Path, *, resample: bool) -> AudioFile | UserError:
         return read_header(path, resample=resample)
     except UserError as error:
         return error
+
+
+_HEADER = re.compile(r"[1-9]\d{3,5} [1-9]\d{0,10} [01]")
+"""A header in the index: rate in Hz, samples at 16 kHz, whether it was streamed."""
+
+
+def _encoded(header: AudioFile | UserError) -> str | None:
+    if isinstance(header, UserError):
+        return None
+    return f"{header.sample_rate_hz} {header.num_samples} {header.is_streamed:d}"
+
+
+def _decoded(path: Path, value: str, *, resample: bool) -> AudioFile | None:
+    sample_rate_hz, num_samples, is_streamed = map(int, value.split())
+    # Reading it raises the error.
+    is_refused = sample_rate_hz != SAMPLE_RATE_HZ and not resample
+    return None if is_refused else AudioFile(path, num_samples, sample_rate_hz, bool(is_streamed))
 
 
 def read_waveform(file: AudioFile, *, start: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.audio.content_hash import audio_sha256
-from bench.audio.files import AudioFile, find_audio, hours
+from bench.audio.files import AudioFile, find_audio, hours, read_headers
 from bench.audio.manifest import read_manifest
 from bench.audio.search import files_below, is_audio, not_read
 from bench.contracts import AudioSource
@@ -33,9 +33,19 @@ def source_paths(source: AudioSource) -> list[Path]:
     return paths
 
 
+def source_files(source: AudioSource) -> list[AudioFile]:
+    """Read the headers of a source's files.
+
+    Raises:
+        UserError: there is no audio.
+        UnusableFilesError: some files cannot be used.
+    """
+    return read_headers(source_paths(source), resample=source.resample, root=source.folder)
+
+
 def source_sha256(source: AudioSource) -> str:
     """Hash the content of a source's files; see `bench.audio.content_hash`."""
-    return audio_sha256([str(path) for path in source_paths(source)])
+    return audio_sha256([str(path) for path in source_paths(source)], source.folder)
 
 
 def audio_left_out(source: AudioSource) -> list[str]:

@@ -35,6 +35,11 @@ class AudioSource(Settings):
     hours_seed: Seed = 0
     """Seed of the draw."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the corpus: the root, or the manifest's folder."""
+        return self.manifest.parent if self.layout == "manifest" and self.manifest else self.root
+
     @model_validator(mode="before")
     @classmethod
     def _manifest_is_a_layout(cls, values: Any) -> Any:

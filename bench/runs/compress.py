@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.audio.files import hours, read_headers
-from bench.audio.sources import source_paths, source_sha256
+from bench.audio.files import hours
+from bench.audio.sources import source_files, source_sha256
 from bench.config.compatibility import AUDIO_SHA256, difference_of_models
 from bench.config.data import required_audio
 from bench.config.run import RunConfig
@@ -160,7 +160,7 @@ def _model_folder(out: Path, name: str, model: str) -> Path:
 
 
 def _audio_hours(audio: AudioSource) -> float:
-    return audio.hours or hours(read_headers(source_paths(audio), resample=audio.resample))
+    return audio.hours or hours(source_files(audio))
 
 
 def _models_there(out: Path, wanted: dict[str, Any]) -> list[Path]:

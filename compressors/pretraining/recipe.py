@@ -85,7 +85,7 @@ class Pretraining:
             {
                 "configuration": self.config.model_dump(mode="json"),
                 "seed": self.context.seed,
-                **audio_identity(self.files),
+                **audio_identity(self.files, self.audio),
             },
         )
         model: UpstreamModel | None = None

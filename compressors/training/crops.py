@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bench.audio.compact import CompactFiles
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from compressors.settings import TrainingConfig
 
@@ -79,29 +81,39 @@ class CropBatches(Dataset[CropBatch]):
             seed: seed of the orders and of the crops' places.
             alignment: every crop starts at a multiple of this many samples.
         """
-        self.files = files
         self.seed = seed
         self.alignment = alignment
         self.max_samples = round(min(config.max_duration_s, config.seconds_per_batch) * SAMPLE_RATE_HZ)
-        self.batches = self._packed(round(config.seconds_per_batch * SAMPLE_RATE_HZ))
+        # Compact, because every data-loading worker looks at them.
+        self._files = CompactFiles(sorted(files, key=lambda file: file.num_samples))
+        self._starts = self._packed(round(config.seconds_per_batch * SAMPLE_RATE_HZ))
 
-    def _packed(self, samples_per_batch: int) -> list[list[AudioFile]]:
-        batches: list[list[AudioFile]] = []
+    def _packed(self, samples_per_batch: int) -> NDArray[np.int64]:
+        """Return the position of every batch's first file, and the number of files."""
+        starts = []
         filled = samples_per_batch
-        for file in sorted(self.files, key=lambda file: file.num_samples):
-            length = min(file.num_samples, self.max_samples)
+        for position, num_samples in enumerate(self._files.num_samples.tolist()):
+            length = min(num_samples, self.max_samples)
             if filled + length > samples_per_batch:
-                batches.append([])
+                starts.append(position)
                 filled = 0
-            batches[-1].append(file)
             filled += length
-        return batches
+        return np.array([*starts, len(self._files)], dtype=np.int64)
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return len(self._starts) - 1
+
+    def files_of(self, position: int) -> list[AudioFile]:
+        """Return the files of a batch, shortest first. Batches are sorted by length."""
+        return self._files[int(self._starts[position]) : int(self._starts[position + 1])]
 
     def crops(self, index: int) -> list[Crop]:
         """List the crops of batch ``index``, counted over all epochs, without reading them."""
-        epoch, position = divmod(index, len(self.batches))
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.batches))
-        batch = self.batches[order[position]]
+        epoch, position = divmod(index, self.num_batches)
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_batches)
+        batch = self.files_of(order[position])
         num_samples = min(self.max_samples, *(file.num_samples for file in batch))
         generator = np.random.default_rng((self.seed, 1, index))
         crops = []

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 
 from bench.audio.content_hash import audio_sha256
-from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, hours, read_headers
-from bench.audio.sources import source_paths, within_hours
+from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, hours
+from bench.audio.sources import source_files, within_hours
 from bench.contracts import AudioSource
 from bench.errors import UserError
 from compressors.settings import TrainingConfig
@@ -29,7 +29,7 @@ def training_files(source: AudioSource, config: TrainingConfig, shortest_samples
         UserError: no files, an unreadable or empty file, another sample rate, only files that are too short, or fewer
             hours than the source promises.
     """
-    files = read_headers(source_paths(source), resample=source.resample)
+    files = source_files(source)
     shortest = max(shortest_samples, round(config.min_duration_s * SAMPLE_RATE_HZ))
     usable = [file for file in files if file.num_samples >= shortest]
     if not usable:
@@ -64,9 +64,12 @@ def _place(source: AudioSource) -> str:
     return str(source.manifest if source.layout == "manifest" else source.root)
 
 
-def audio_identity(files: Sequence[AudioFile]) -> dict[str, str]:
+def audio_identity(files: Sequence[AudioFile], source: AudioSource) -> dict[str, str]:
     """Return what unfinished training must find again: the files, and their content."""
-    return {"audio": audio_hash(files), "audio_content": audio_sha256([str(file.path) for file in files])}
+    return {
+        "audio": audio_hash(files),
+        "audio_content": audio_sha256([str(file.path) for file in files], source.folder),
+    }
 
 
 def audio_hash(files: Sequence[AudioFile]) -> str:

@@ -111,7 +111,7 @@ def prepared_training(
             "configuration": config.model_dump(mode="json"),
             "seed": context.seed,
             "teacher": weights_hash(teacher),
-            **audio_identity(files),
+            **audio_identity(files, audio),
             **start,
         },
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bench.audio.compact import CompactFiles
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile, read_waveform
 from bench.contracts import Context
 from bench.upstream import UpstreamConfig, UpstreamModel
@@ -109,7 +110,8 @@ class HiddenFeatures:
 
 class _Waveforms(Dataset[Tensor]):
     def __init__(self, files: Sequence[AudioFile]) -> None:
-        self.files = files
+        # Compact, because every worker looks at them.
+        self.files = CompactFiles(files)
 
     def __len__(self) -> int:
         return len(self.files)

@@ -55,7 +55,7 @@ def read_fluent_speech_commands(data: FluentSpeechCommandsData) -> dict[str, pd.
                 )
             taken[row["id"]] = file
         rows.sort(key=lambda row: str(row["id"]))
-        headers = read_headers([Path(row["wav_path"]) for row in rows], resample=data.resample)
+        headers = read_headers([Path(row["wav_path"]) for row in rows], resample=data.resample, root=data.root)
         table = pd.DataFrame(rows)
         table.insert(2, "num_samples", [header.num_samples for header in headers])
         tables[split] = table

@@ -61,7 +61,7 @@ def read_iemocap(data: IEMOCAPData) -> pd.DataFrame:
     names = Counter(row["id"] for row in rows)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise UserError(f"Expected every utterance once in {data.root}. Found {repeated[0]} twice. Remove one.")
-    headers = read_headers([Path(str(row["wav_path"])) for row in rows], resample=data.resample)
+    headers = read_headers([Path(str(row["wav_path"])) for row in rows], resample=data.resample, root=data.root)
     table = pd.DataFrame(rows)
     table.insert(2, "num_samples", [header.num_samples for header in headers])
     return table

@@ -64,7 +64,7 @@ def read_librispeech(data: LibriSpeechData) -> dict[str, pd.DataFrame]:
             raise UserError(
                 f"Expected at least one folder in {split}_splits. Found none. Name one, such as {split}-clean."
             )
-        rows = [row for folder in folders for row in _read_split(data.root / folder, resample=data.resample)]
+        rows = [row for folder in folders for row in _read_split(data, folder)]
         _check_once(rows, split)
         rows.sort(key=lambda row: str(row["id"]))
         tables[split] = pd.DataFrame(rows)
@@ -82,7 +82,8 @@ def _check_once(rows: Iterable[Mapping[str, Any]], split: str) -> None:
         taken[row["id"]] = row["wav_path"]
 
 
-def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
+def _read_split(data: LibriSpeechData, split: str) -> list[dict[str, Any]]:
+    folder = data.root / split
     listed = list(files_below(folder))
     audio = sorted(path for path in listed if is_audio(path))
     if not audio:
@@ -93,7 +94,8 @@ def _read_split(folder: Path, *, resample: bool) -> list[dict[str, Any]]:
     warn_of_audio_left_out(folder, audio, listed)
     lines = _read_transcripts([path for path in listed if path.name.lower().endswith(".trans.txt")])
     rows = []
-    for path, file in zip(audio, read_headers(audio, resample=resample), strict=True):
+    files = read_headers(audio, resample=data.resample, root=data.root)
+    for path, file in zip(audio, files, strict=True):
         rows.append(
             {
                 "id": path.stem,

@@ -68,7 +68,7 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
     if "id" not in table:
         table["id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
     _check_unique(table, audio, file)
-    headers = read_headers(audio, resample=data.resample)
+    headers = read_headers(audio, resample=data.resample, root=file.parent)
     taken = {"id", "path", "split", *columns} | _TABLE_COLUMNS | _PREDICTION_KEYS
     further = [name for name in table if name not in taken]
     kept = table[["id", "path", *columns, *further]].assign(

@@ -80,18 +80,17 @@ def read_snips(data: SNIPSData) -> dict[str, pd.DataFrame]:
     lines = _read_lines(data.root / TRANSCRIPTS)
     chosen = {"train": data.train_speakers, "dev": data.dev_speakers, "test": data.test_speakers}
     _warn_of_lines_left_out(lines, chosen)
-    return {
-        split: _read_split(data.root / folder, lines, chosen[split], resample=data.resample)
-        for split, folder in _SPLIT_FOLDERS.items()
-    }
+    return {split: _read_split(data, folder, lines, chosen[split]) for split, folder in _SPLIT_FOLDERS.items()}
 
 
-def _read_split(folder: Path, lines: Mapping[str, str], speakers: tuple[str, ...], *, resample: bool) -> pd.DataFrame:
+def _read_split(data: SNIPSData, split: str, lines: Mapping[str, str], speakers: tuple[str, ...]) -> pd.DataFrame:
+    folder = data.root / split
     audio = _find_audio(folder, lines, speakers)
     _check_complete(folder, lines, speakers, audio)
     names = sorted(audio)
     rows: list[dict[str, Any]] = []
-    for name, header in zip(names, read_headers([audio[name] for name in names], resample=resample), strict=True):
+    headers = read_headers([audio[name] for name in names], resample=data.resample, root=data.root)
+    for name, header in zip(names, headers, strict=True):
         request = _parsed(name, lines[name], folder.parent / TRANSCRIPTS)
         rows.append(
             {

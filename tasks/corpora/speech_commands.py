@@ -69,7 +69,7 @@ def read_speech_commands(data: SpeechCommandsData) -> dict[str, pd.DataFrame]:
             f"Expected clips for the dev set (a tenth of the speakers, by a hash of the file name) in {data.root}. "
             f"Found none. Add speakers, or restore the archive ({_ARCHIVES})."
         )
-    return {name: _table(parts[name], resample=data.resample) for name in ("train", "dev", "test")}
+    return {name: _table(parts[name], data) for name in ("train", "dev", "test")}
 
 
 def _folders(root: Path, key: str) -> list[Path]:
@@ -118,8 +118,8 @@ def partition(name: str) -> str:
     return "dev" if percent < 10 else "unused" if percent < 20 else "train"
 
 
-def _table(clips: list[tuple[str, Path]], *, resample: bool) -> pd.DataFrame:
-    files = read_headers([clip for _, clip in clips], resample=resample)
+def _table(clips: list[tuple[str, Path]], data: SpeechCommandsData) -> pd.DataFrame:
+    files = read_headers([clip for _, clip in clips], resample=data.resample, root=data.root)
     rows = [row for (label, _), file in zip(clips, files, strict=True) for row in _rows(label, file)]
     # s3prl draws batches by position in the table sorted by id.
     rows.sort(key=lambda row: str(row["id"]))

@@ -61,7 +61,7 @@ def read_voxceleb1(data: VoxCeleb1Data) -> dict[str, pd.DataFrame]:
     """
     lines = _read_split_file(data.root / SPLIT_FILE)
     paths = _find(data.root, lines)
-    headers = read_headers(paths, resample=data.resample)
+    headers = read_headers(paths, resample=data.resample, root=data.root)
     table = pd.DataFrame(
         {
             "id": [Path(line.path.replace("/", "-")).stem for line in lines],

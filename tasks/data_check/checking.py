@@ -15,8 +15,8 @@ import pandas as pd
 from rich.progress import Progress
 
 from bench import registry
-from bench.audio.files import UnusableFilesError, hours, read_headers
-from bench.audio.sources import audio_left_out, source_paths
+from bench.audio.files import UnusableFilesError, hours
+from bench.audio.sources import audio_left_out, source_files
 from bench.config.data import describe_data, named_tasks, required_audio, task_entry
 from bench.errors import UserError
 from bench.registry import nearest
@@ -109,7 +109,7 @@ def _check_audio(choice: str) -> _Corpus:
     source = required_audio(describe_data(choice, {}, {}))
     corpus = _Corpus(CorpusReport(AUDIO, source.layout), resample=source.resample)
     try:
-        files = read_headers(source_paths(source), resample=source.resample)
+        files = source_files(source)
     except UnusableFilesError as error:
         corpus.report.bad_files += error.reasons
         return corpus

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 import pandas as pd
 
 from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
-from tasks.corpora.corpus_hash import corpus_sha256
+from tasks.corpora.corpus_hash import corpus_folder, corpus_sha256
 from tasks.corpora.splits import split_sizes
 from tasks.heads.config import HeadConfig
 from tasks.heads.evaluate_head import evaluate_head
@@ -83,7 +83,7 @@ class HeadTask(ABC, Generic[Config, Data]):
 
     def fingerprint(self, data: Data) -> str:
         """Hash the corpus: utterances, labels and audio; see `bench.contracts.FingerprintsData`."""
-        return corpus_sha256(self.checked(data), {self.balance})
+        return corpus_sha256(self.checked(data), corpus_folder(data), {self.balance})
 
     def checked(self, data: Data) -> dict[str, pd.DataFrame]:
         """Return the tables that `check` has read, or read them now."""

@@ -198,23 +198,25 @@ class TestSources:
 class TestBatches:
     def test_every_utterance_is_heard_once_an_epoch(self, files: list[AudioFile]) -> None:
         batches = CropBatches(files, CONFIG, seed=0)
-        assert sum(len(batches[index].waveforms) for index in range(len(batches.batches))) == len(files)
+        assert sum(len(batches[index].waveforms) for index in range(batches.num_batches)) == len(files)
 
     def test_batches_hold_no_more_than_they_may_and_crops_of_one_length(self, files: list[AudioFile]) -> None:
         batches = CropBatches(files, CONFIG, seed=0)
-        shapes = [tuple(batches[index].waveforms.shape) for index in range(len(batches.batches))]
+        shapes = [tuple(batches[index].waveforms.shape) for index in range(batches.num_batches)]
         assert all(count * samples <= 4.0 * 16_000 for count, samples in shapes)
         # 0.6 + 0.7 + 0.8 + 0.9 + 1.0 s fill a batch of 4 s and are cropped to 0.6 s; two of 2 s fill the last.
         assert sorted(shapes) == sorted([(5, 9600), (2, 17_600), (2, 25_600), (1, 32_000)])
 
     def test_similar_lengths_share_a_batch(self, files: list[AudioFile]) -> None:
-        ranges = [(batch[0].num_samples, batch[-1].num_samples) for batch in CropBatches(files, CONFIG, 0).batches]
+        batches = CropBatches(files, CONFIG, 0)
+        planned = [batches.files_of(position) for position in range(batches.num_batches)]
+        ranges = [(batch[0].num_samples, batch[-1].num_samples) for batch in planned]
         assert all(first[1] <= second[0] for first, second in itertools.pairwise(ranges))
 
     def test_crops_are_stretches_of_their_files(self, files: list[AudioFile]) -> None:
         batches = CropBatches(files, CONFIG, seed=0)
         whole = [read_waveform(file) for file in files]
-        for index in range(len(batches.batches)):
+        for index in range(batches.num_batches):
             for crop in batches[index].waveforms.numpy():
                 assert any(
                     np.array_equal(samples[start : start + len(crop)], crop)
@@ -239,7 +241,7 @@ class TestBatches:
 
     def test_each_epoch_has_an_order_of_its_own(self, files: list[AudioFile]) -> None:
         batches = CropBatches(files, CONFIG, seed=0)
-        count = len(batches.batches)
+        count = batches.num_batches
         orders = {
             tuple(batches[epoch * count + position].waveforms.shape for position in range(count)) for epoch in range(8)
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,20 @@ class TestShow:
         (row,) = told()["kept"]
         assert (row["what"], row["kind"]) == ("same-weights", "means")
         assert row["utterances"] > 10
+
+    def test_indexes_of_corpora(self, speech_commands: SpeechCommandsData, tmp_path: Path) -> None:
+        gone = speech_commands.model_copy(update={"root": tmp_path / "gone"})
+        shutil.copytree(speech_commands.root, gone.root)
+        for data in (speech_commands, gone):
+            KS(KS.presets["smoke"]).check(data)
+        shutil.rmtree(gone.root)
+        rows = {row["what"]: row for row in told()["kept"]}
+        assert rows.keys() == {str(speech_commands.root), str(gone.root)}
+        assert all(row["kind"] == "index" and row["utterances"] > 10 for row in rows.values())
+        pruned = told("--prune")
+        assert [row["what"] for row in pruned["removed"]] == [str(gone.root)]
+        assert [row["what"] for row in pruned["kept"]] == [str(speech_commands.root)]
+        assert [row["what"] for row in told()["kept"]] == [str(speech_commands.root)]
 
     def test_units_of_teachers(self) -> None:
         folder = cache_root() / "units" / "abc"
