@@ -24,6 +24,7 @@ from bench.cli import (
     run_item,
     status,
     sweep,
+    work,
 )
 from bench.cli.shared_options import add_shared_options
 from bench.terminal.streams import print_line
@@ -55,6 +56,7 @@ def application() -> typer.Typer:
     app.command()(evaluate.evaluate)
     app.command()(status.status)
     app.command("run-item")(run_item.run_item)
+    app.command(hidden=True)(work.work)
     app.command()(report.report)
     app.command()(plot.plot)
     app.command()(compare.compare)

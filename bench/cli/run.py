@@ -124,7 +124,8 @@ def execute(
     split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     device = one_of(device, ("auto", "cpu", "cuda"), "--device")
-    chosen_executor = read_executor(executor, slurm, device)
+    # A dry run for another machine needs no GPU here.
+    chosen_executor = read_executor(executor, slurm, "cpu" if dry_run else device)
     if dry_run:
         join_run(RunFolder(folder), config)
         work = WorkList(RunFolder(folder), config)
@@ -132,7 +133,6 @@ def execute(
             {"step": item.step, "subject": item.subject, "state": "done" if item.is_done(work.folder) else "to do"}
             for item in work.items()
         ]
-        # A dry run for another machine needs no GPU here.
         where = resolve_device("auto") if device == "auto" else device
         print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
         return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import UserError, hides_interrupt
@@ -28,12 +29,13 @@ class Failures:
 
     Args:
         folder: of the run.
+        noted_before: notes from before the run began, and when they were written, if another process knows.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, noted_before: Mapping[Path, int] | None = None) -> None:
         self.folder = folder
         self._own: dict[str, str] = {}
-        self._noted_before = {path: path.stat().st_mtime_ns for path in folder.failures_folder.glob("**/*.txt")}
+        self.noted_before = dict(noted_before) if noted_before is not None else _times_of_notes(folder)
 
     def reason(self, item: Item) -> str | None:
         """Return why an item failed while this process was running; None if it did not."""
@@ -53,7 +55,7 @@ class Failures:
     def _is_new(self, note: str) -> bool:
         path = self.folder.failure_path(note)
         try:
-            return self._noted_before.get(path) != path.stat().st_mtime_ns
+            return self.noted_before.get(path) != path.stat().st_mtime_ns
         except OSError:
             return False
 
@@ -91,6 +93,10 @@ class Failures:
     def clear(self, note: str) -> None:
         """Remove a note, because its work has succeeded."""
         self.folder.failure_path(note).unlink(missing_ok=True)
+
+
+def _times_of_notes(folder: RunFolder) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.failures_folder.glob("**/*.txt")}
 
 
 def noted_reason(folder: RunFolder, note: str) -> str | None:

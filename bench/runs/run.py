@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -79,18 +79,19 @@ class Run:
         self.folder.require_present()
         return self._outcome(split, _keep_failed(states, job.failures))
 
-    def begin(self, only: Collection[str] | None = None) -> Job:
+    def begin(self, *, only: Collection[str] | None = None, noted_before: Mapping[Path, int] | None = None) -> Job:
         """Check everything, and write ``config.yaml``.
 
         Args:
             only: labels of the items to do. None: all.
+            noted_before: old failures, see `Failures`.
 
         Raises:
             UserError: something cannot work.
         """
         join_run(self.folder, self.config)
         require_locks(self.folder.path / "work", "Choose an --out on another disk.")
-        failures = Failures(self.folder)
+        failures = Failures(self.folder, noted_before)
         work = WorkList(self.folder, self.config, only)
         models = LoadedModels(self.config, self.folder, self.device)
         start = load_start(self.config)

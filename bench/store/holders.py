@@ -100,6 +100,18 @@ def holder_of(path: Path) -> Holder | None:
         return None
 
 
+def last_holder(path: Path) -> Holder | None:
+    """Return who has held a claim last, if that process was killed; None if it has ended well.
+
+    If somebody holds the claim now, this is its holder.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return _parsed(content) if content else None
+
+
 def _parsed(content: bytes) -> Holder:
     try:
         return Holder.model_validate_json(content)

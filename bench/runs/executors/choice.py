@@ -17,18 +17,20 @@ def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> 
     Args:
         text: its name.
         slurm: the option ``--slurm``.
-        device: the option ``--device``, for executors that use other machines.
+        device: the option ``--device``.
 
     Raises:
-        UserError: there is no such executor, the number of processes is wrong, or so is ``--slurm``.
+        UserError: there is no such executor, ``--slurm`` or the number of processes is wrong, or there are fewer GPUs.
     """
     name, colon, count = text.strip().partition(":")
     if slurm is not None and name.lower() != "slurm":
         raise UserError(f"--slurm belongs to --executor slurm. Found --executor {shortened(text)}. Leave one out.")
     if name.lower() == "processes":
         from bench.runs.executors.processes import Processes
+        from bench.runs.executors.shares import environments
+        from bench.terminal.device import resolve_device
 
-        return Processes(_number_of_processes(text, count))
+        return Processes(environments(_number_of_processes(text, count), resolve_device(device)))
     name = one_of(text.strip() if colon else name, NAMES, "--executor")
     if name == "slurm":
         from bench.runs.executors.slurm.executor import Slurm

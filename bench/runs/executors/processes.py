@@ -2,21 +2,84 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
 from bench.errors import UserError
+from bench.runs.executors.assignment import Assignment
+from bench.runs.executors.child import Child
 from bench.runs.executors.job import Job
-from bench.runs.states import States
+from bench.runs.states import States, states_of
+from bench.store.holders import last_holder
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOOKS = 0.1
+EXIT_CODES = (0, 1)
+"""Exit codes of a process that has worked through all items: none failed, or some failed."""
+
+
+class LostProcessesError(UserError):
+    """All processes ended before the work did."""
+
+    exit_code = 1
 
 
 class Processes:
-    """Starts worker processes that share the items.
+    """Starts worker processes that share the items, and ends them all if it is interrupted.
+
+    A process that is killed loses its item to the others.
 
     Args:
-        count: number of processes.
+        environments: one for each process: the variables that differ from this process's, see
+            `bench.runs.executors.shares`.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self.environments = environments
 
-    def work_through(self, job: Job) -> States:  # noqa: ARG002
+    def work_through(self, job: Job) -> States:
         """See `Executor`."""
-        raise UserError("--executor processes does not work yet. Start the same command several times.")
+        line = Assignment.of(job).line()
+        children: list[Child] = []
+        try:
+            for number, environment in enumerate(self.environments, 1):
+                children.append(Child(number, line, environment))
+            _await_all(children, job)
+        finally:
+            for child in children:
+                child.interrupt()
+            for child in children:
+                child.close()
+        job.work.folder.require_present()
+        states = states_of(job.work.items(), job.work.folder, job.failures.reason)
+        left = [item.label for item, state in states.items() if state.kind == "ready"]
+        if left:
+            ends = ", ".join(f"[{child.number}] {child.end}" for child in children)
+            raise LostProcessesError(
+                f"Expected the processes to do all items. Found {len(left)} not done, such as {left[0]}, when they had "
+                f"ended: {ends}. Run the same command again to go on, with fewer processes if memory is short."
+            )
+        return states
+
+
+def _await_all(children: Sequence[Child], job: Job) -> None:
+    """Wait until all processes have ended, and report at once which ones ended early."""
+    running = list(children)
+    while running:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+        for child in [child for child in running if child.exit_code is not None]:
+            running.remove(child)
+            if child.exit_code not in EXIT_CODES:
+                others = "The others take over." if running else ""
+                logger.warning("[%d] %s%s. %s", child.number, child.end, _last_item(child, job), others)
+
+
+def _last_item(child: Child, job: Job) -> str:
+    """Say what a process worked on when it ended; nothing if another one has taken over already."""
+    for item in job.work.items():
+        holder = last_holder(job.work.folder.lock_path(item.label))
+        if holder is not None and holder.pid == child.pid:
+            return f" while it worked on {item.label}"
+    return ""

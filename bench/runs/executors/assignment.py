@@ -1,0 +1,54 @@
+"""What a worker process of ``--executor processes:N`` gets from the process that starts it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from bench.config.run import RunConfig
+from bench.runs.executors.job import Job
+from bench.runs.run import Run
+from bench.runs.states import States
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A run that several processes work through together. It travels as one line of JSON."""
+
+    config: RunConfig
+    folder: Path
+    """As the user named it. All processes have the same current folder."""
+    device: Literal["cpu", "cuda"]
+    cache_limit_bytes: int | None
+    noted_before: dict[Path, int]
+    """See `bench.runs.failures.Failures`. All processes of a run must agree on which failures are old."""
+
+    @classmethod
+    def of(cls, job: Job) -> Assignment:
+        """Assign all items of a job."""
+        work = job.work
+        noted = job.failures.noted_before
+        return cls(work.config, work.folder.path, job.device, job.cache_limit_bytes, noted)
+
+    def line(self) -> bytes:
+        """Write it as one line."""
+        # Not pydantic's own JSON, in which infinite settings become null.
+        values: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return json.dumps(values).encode() + b"\n"
+
+    @classmethod
+    def parsed(cls, line: bytes) -> Assignment:
+        """Read the line that `line` has written."""
+        return _ADAPTER.validate_python(json.loads(line))
+
+    def work_through(self) -> States:
+        """Do the items in this process, and share them with the other processes; return the final states."""
+        run = Run(self.config, self.folder, self.device, self.cache_limit_bytes)
+        return run.executor.work_through(run.begin(noted_before=self.noted_before))
+
+
+_ADAPTER = TypeAdapter(Assignment)
