@@ -40,6 +40,9 @@ OFFSET_TIME = 0.1
 LARGEST_OFFSET = 0.02
 RESTORATION = 40.0
 """Rate, per stage, at which a common shift of all gates corrects a missed target."""
+HARDENING_UPDATES = 10
+"""Updates between two measurements of the sparsity after hardening; the last ones of a stage all measure it. Each reads
+numbers of every gate, for which the host waits for a GPU."""
 TOLERATED = 0.0025
 """Smaller deviations are ignored: one head more or less makes as large a difference."""
 LARGEST_GAIN = 0.5
@@ -115,7 +118,8 @@ class AutomaticSchedule(Schedule):
     - lambda2, which grows by a factor while the expected sparsity lags behind the target, and shrinks while it is
       ahead. This finds the scale of the loss.
     - The offset, and with it lambda1 (-2 lambda2 times the offset). It integrates the deviation of the sparsity *after
-      hardening* from the target, as in the method of multipliers.
+      hardening* from the target, as in the method of multipliers. That sparsity is measured every few updates; in
+      between, it is taken to differ from the expected sparsity by as much as then.
     - Once the target has its final value, a common shift of all ``log_alpha``, which corrects the remaining deviation
       however low the learning rate is. ``threshold=target`` closes gates by the same rule; here training can respond.
 
@@ -147,7 +151,9 @@ class AutomaticSchedule(Schedule):
         """Excess of the expected sparsity over the target that makes the sparsity after hardening meet the target."""
         self.hardened: Tensor
         """The sparsity after hardening, before the current update."""
-        for name in ("initial", "offset", "hardened"):
+        self.gap: Tensor
+        """The last measured difference of the sparsity after hardening and the expected sparsity."""
+        for name in ("initial", "offset", "hardened", "gap"):
             self.register_buffer(name, torch.tensor(0.0))
 
     def target(self, update: int) -> Tensor:
@@ -163,20 +169,25 @@ class AutomaticSchedule(Schedule):
     @torch.no_grad()
     def before_update(self, update: int, gates: Gates) -> None:
         """Set the multipliers and shift the gates. The result depends only on the gates and on checkpointed state."""
-        self.hardened.fill_(hardened_sparsity(gates, self.budget, self.config))
+        expected, slope = self._expected(gates)
+        is_near_the_end = update + HARDENING_UPDATES >= len(self._shares)
+        if update % HARDENING_UPDATES == 0 or is_near_the_end:
+            self.gap.copy_(hardened_sparsity(gates, self.budget, self.config) - expected)
+        self.hardened.copy_(expected + self.gap)
         if update == 0:
             self.initial.copy_(self.hardened)
         missed = self.target(update) - self.hardened
-        expected, slope = self._expected(gates)
         lag = self.target(update) + self.offset - expected
         share = self._shares[update]
         self.quadratic.mul_((GROWTH * share * lag.clamp(-LARGEST_LAG, LARGEST_LAG)).exp())
         self.offset += missed * share / OFFSET_TIME
         self.offset.clamp_(-LARGEST_OFFSET, LARGEST_OFFSET)
         self.linear.copy_(-2 * self.quadratic * self.offset)
-        if self._travelled[update] >= RAMP and missed.abs() > TOLERATED:
+        if self._travelled[update] >= RAMP:
             gain = min(RESTORATION / len(self._shares), LARGEST_GAIN)
             shift = (gain * missed / slope).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
+            # Decided on the device, so that no update waits for it.
+            shift = shift * (missed.abs() > TOLERATED)
             for log_alpha in gates.parameters():
                 log_alpha.add_(shift)
 

@@ -57,6 +57,20 @@ class TestAutomatic:
         gates, _ = trained_gates(config, 200)
         assert abs(missed(gates, config)) > 0.1
 
+    def test_gates_are_rarely_hardened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A GPU's host waits for every number that hardening reads."""
+        calls = []
+
+        def counted(*arguments: Any) -> float:
+            calls.append(arguments)
+            return hardened_sparsity(*arguments)
+
+        monkeypatch.setattr("compressors.dphubert.schedules.hardened_sparsity", counted)
+        config = SparsityConfig(schedule="auto", units=("head", "interm"))
+        gates, _ = trained_gates(config, 200)
+        assert len(calls) <= 200 / 10 + 10
+        assert abs(missed(gates, config)) < 0.005
+
     def test_goes_on_from_its_state(self) -> None:
         config = SparsityConfig(schedule="auto", units=("interm",), sparsity=0.4)
         gates, schedule = trained_gates(config, 20)
@@ -65,8 +79,9 @@ class TestAutomatic:
         copy.load_state_dict(schedule.state_dict())
         other = Gates(UpstreamModel(gates.shape), config.units)
         other.load_state_dict(gates.state_dict())
-        for each, its_gates in ((schedule, gates), (copy, other)):
-            each.before_update(19, its_gates)
+        for update in (17, 19):
+            for each, its_gates in ((schedule, gates), (copy, other)):
+                each.before_update(update, its_gates)
         for name, value in schedule.state_dict().items():
             assert torch.equal(value, copy.state_dict()[name]), name
         for name, value in gates.state_dict().items():
