@@ -80,7 +80,7 @@ TARGETS = {
             has_int8_option=True,
         ),
         Target("dphubert", "a .pth file for DPHuBERT's code", "bench.export.dphubert:write", is_folder=False),
-        Target("s3prl", "a folder with an upstream for s3prl", "bench.export.s3prl:write", is_folder=True),
+        Target("s3prl", "a folder with an upstream for s3prl", "bench.export.s3prl.folder:write", is_folder=True),
     )
 }
 

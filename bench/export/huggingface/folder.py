@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bench.export.huggingface.shape import compressed_config, is_stock, stock_config
 from bench.export.names import renamed
 from bench.export.options import ExportOptions
 from bench.export.subject import Subject
-from bench.upstream.config import UpstreamConfig
+from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.conversion.weights import CHANNEL_SCALE
 
 CODE = Path(__file__).with_name("modeling_superb_bench.py")
@@ -26,18 +27,33 @@ _COMPRESSED_BIAS = "encoder.rel_attn_embed.weight"
 def write(subject: Subject, destination: Path, options: ExportOptions) -> None:  # noqa: ARG001 - the signature of a target
     """Write the model's configuration, weights and feature extractor, and its modelling code if it needs any."""
     model = subject.model
-    weights = renamed(model.state_dict(), transformer="encoder.")
-    if is_stock(model):
-        del weights[CHANNEL_SCALE]
-        config = stock_config(model.config)
-    else:
-        if _STOCK_BIAS in weights:
-            weights[_COMPRESSED_BIAS] = weights.pop(_STOCK_BIAS)
-        config = compressed_config(model.config)
-        shutil.copyfile(CODE, destination / CODE.name)
+    write_stock(model, destination) if is_stock(model) else write_with_code(model, destination)
+
+
+def write_stock(model: UpstreamModel, destination: Path) -> None:
+    """Write a folder for transformers' own class. The model must be one of `is_stock`."""
+    weights = _weights(model)
+    del weights[CHANNEL_SCALE]
+    _write(weights, stock_config(model.config), model.config, destination)
+
+
+def write_with_code(model: UpstreamModel, destination: Path) -> None:
+    """Write a folder with its own modelling code. It holds any float32 model."""
+    weights = _weights(model)
+    if _STOCK_BIAS in weights:
+        weights[_COMPRESSED_BIAS] = weights.pop(_STOCK_BIAS)
+    shutil.copyfile(CODE, destination / CODE.name)
+    _write(weights, compressed_config(model.config), model.config, destination)
+
+
+def _weights(model: UpstreamModel) -> dict[str, Tensor]:
+    return renamed(model.state_dict(), transformer="encoder.")
+
+
+def _write(weights: dict[str, Tensor], content: dict[str, Any], config: UpstreamConfig, destination: Path) -> None:
     save_file(weights, destination / "model.safetensors", metadata={"format": "pt"})
-    _write_json(config, destination / "config.json")
-    _write_json(_feature_extractor(model.config), destination / "preprocessor_config.json")
+    _write_json(content, destination / "config.json")
+    _write_json(_feature_extractor(config), destination / "preprocessor_config.json")
 
 
 def _feature_extractor(config: UpstreamConfig) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Folders with an upstream for s3prl."""
