@@ -108,10 +108,12 @@ def execute(
     as_json: bool,
 ) -> int:
     """Show the work list, or do the work. The exit code says whether everything is done."""
+    from bench.cli.commands import print_commands
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
     from bench.runs.executors.choice import read_executor, works_elsewhere
+    from bench.runs.executors.commands import Commands
     from bench.runs.joining import join_run
     from bench.runs.run import Run
     from bench.runs.work import WorkList
@@ -138,6 +140,9 @@ def execute(
         return 0
     # The machine of the items may have a GPU that this one lacks.
     here = resolve_device("auto" if works_elsewhere(chosen_executor) else device)
+    if isinstance(chosen_executor, Commands):
+        print_commands(chosen_executor.listed(Run(config, folder, here, cache_limit_bytes).begin()), as_json=as_json)
+        return 0
     outcome = Run(config, folder, here, cache_limit_bytes, chosen_executor).execute(split)
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))

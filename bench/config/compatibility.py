@@ -11,7 +11,7 @@ from bench.config.data import embedded
 from bench.config.later_settings import brought_up_to_date, with_later_settings
 from bench.text import shortened
 
-_EXTENDABLE = frozenset({"seeds", "data.audio_sha256"})
+_EXTENDABLE = frozenset({"seeds", "calls", "data.audio_sha256"})
 """Settings that a run may change. Audio that differs in bits is reported at the end of the run."""
 _GROWING = frozenset({"models", "tasks", "data.tasks"})
 """Settings with named entries. An entry that only one of two runs has is not a difference."""

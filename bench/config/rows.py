@@ -20,7 +20,6 @@ from bench.config.routing import SIZES, Changes, Parts, first_with, to_compresso
 from bench.contracts import Compressor, Settings
 from bench.errors import UserError
 from bench.stacking import by_part, compressor_parts, compressor_type, joined, what_differs
-from bench.store.compressions import seed_suffix
 
 
 class ModelSource(Settings):
@@ -47,10 +46,6 @@ class Row:
     """Settings of each part of the compressor, in the order of the parts."""
     chosen: Mapping[str, frozenset[str]] = field(default_factory=dict, compare=False)
     """Dotted keys that the user has set, by part."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of the downstream heads."""
-    compresses_by_seed: bool = False
-    """Whether every seed compresses, as in a sweep. Otherwise seed 0 compresses for all seeds."""
 
     @property
     def source(self) -> ModelSource:
@@ -90,16 +85,6 @@ class Row:
         targets = self.make_compressor().target_sparsities()
         return {self.name + what_differs(self.compressor, model): target for model, target in targets.items()}
 
-    def compressions(self) -> dict[int, str]:
-        """Map each call's seed to its name. A reference row has no calls."""
-        if self.reference is not None:
-            return {}
-        return {seed: self.name + self.suffix(seed) for seed in (self.seeds if self.compresses_by_seed else (0,))}
-
-    def suffix(self, seed: int) -> str:
-        """Return the suffix that a seed's model folders add to the names of their rows."""
-        return seed_suffix(seed) if self.compresses_by_seed else ""
-
 
 def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row] = ()) -> list[Row]:
     """Resolve all rows of a run. May read shapes of models, but no weights.
@@ -126,25 +111,23 @@ def rows(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[Row
         compressed = equally_trained(compressed, earlier, choice.teacher if is_macs else None)
     found = [*_reference_rows(choice), *compressed]
     _require_different_names(found)
-    return [replace(row, seeds=choice.seeds, compresses_by_seed=choice.training_budget is not None) for row in found]
+    return found
 
 
-def stored_row(
-    name: str, source: ModelSource, seeds: tuple[int, ...] = (0,), *, compresses_by_seed: bool = False
-) -> Row:
+def stored_row(name: str, source: ModelSource) -> Row:
     """Return a row as stored in ``config.yaml``.
 
     Raises:
         UserError: its compressor is not installed, or refuses the settings.
     """
     if not source.compressor:
-        return Row(name, source.reference, seeds=seeds)
+        return Row(name, source.reference)
     settings = by_part(source.compressor, source.settings)
     parts = {
         part: validated(plugin.config_type, _as_kept(plugin, settings.get(part)), f"compressor {part}, row {name}")
         for part, plugin in compressor_parts(source.compressor).items()
     }
-    return Row(name, None, source.compressor, parts, seeds=seeds, compresses_by_seed=compresses_by_seed)
+    return Row(name, None, source.compressor, parts)
 
 
 def _as_kept(plugin: type[Compressor], settings: Any) -> dict[str, Any]:

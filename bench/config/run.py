@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ from bench.errors import UserError
 __all__ = ["Choice", "ModelSource", "Preset", "RunConfig", "TrainingBudget", "resolve", "without_rows"]
 
 _HEAD_OPTIONS = {"learning_rate": "--lr", "folds": "--folds"}
+
+
+class Call(Settings):
+    """What one call of a command has asked for: each of its rows on each of its tasks with each of its seeds."""
+
+    models: tuple[Name, ...]
+    """Rows."""
+    tasks: tuple[Name, ...]
+    seeds: tuple[Seed, ...]
+
+    def covers(self, other: Call) -> bool:
+        """Whether it has asked for everything that another call asks for."""
+        pairs = ((self.models, other.models), (self.tasks, other.tasks), (self.seeds, other.seeds))
+        return all(set(mine) >= set(others) for mine, others in pairs)
 
 
 class RunConfig(Settings):
@@ -52,20 +66,35 @@ class RunConfig(Settings):
     tasks: dict[Name, dict[str, Any]]
     """Each task's full configuration."""
 
+    calls: tuple[Call, ...] = ()
+    """What each call has asked for, if calls have extended the folder in different ways. Empty: every row on every task
+    with every seed."""
+
+    def fields_without_effect(self) -> Collection[str]:
+        """See `Settings`."""
+        return () if self.calls else ("calls",)
+
+    def call(self) -> Call:
+        """Return what this configuration asks for if it is that of a single call."""
+        return Call(models=tuple(self.models), tasks=tuple(self.tasks), seeds=self.seeds)
+
+    def asks_for(self, model: str, seed: int, task: str | None = None) -> bool:
+        """Whether some call has asked for a row with a seed, on this task or on any."""
+        return not self.calls or any(
+            model in call.models and seed in call.seeds and (task is None or task in call.tasks) for call in self.calls
+        )
+
     def compressors(self) -> dict[str, ModelSource]:
         """The rows that compression makes."""
         return {name: source for name, source in self.models.items() if source.compressor}
 
-    def rows(self) -> list[Row]:
-        """Return the rows with their typed settings.
+    def row(self, name: str) -> Row:
+        """Return a row with its typed settings.
 
         Raises:
-            UserError: a compressor is not installed, or refuses its settings.
+            UserError: its compressor is not installed, or refuses the settings.
         """
-        by_seed = self.training_budget is not None
-        return [
-            stored_row(name, source, self.seeds, compresses_by_seed=by_seed) for name, source in self.models.items()
-        ]
+        return stored_row(name, self.models[name])
 
     def identity(self) -> dict[str, Any]:
         """Return the settings in which runs that share a folder must agree. Tasks, models and seeds may be added."""

@@ -13,9 +13,8 @@ from bench import registry
 from bench.audio.sources import audio_left_out
 from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
-from bench.contracts import Compressor, Context, Data, FingerprintsData, Settings, SplitSize, Task
+from bench.contracts import Context, Data, FingerprintsData, Settings, SplitSize, Task
 from bench.errors import UserError
-from bench.stacking import compressor_type
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
 from bench.upstream.reduced_linears import require_runnable
@@ -80,7 +79,7 @@ def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context)
         logger.warning(remark)
     for name in compressors:
         audio = required_audio(config.data)
-        compressor(config, name).check(compressible(teacher, config.teacher), audio, context)
+        config.row(name).make_compressor().check(compressible(teacher, config.teacher), audio, context)
 
 
 def compressible(teacher: AnyUpstream | None, reference: str | None) -> UpstreamModel:
@@ -92,13 +91,6 @@ def compressible(teacher: AnyUpstream | None, reference: str | None) -> Upstream
     if not isinstance(teacher, UpstreamModel):
         raise UserError(f"--teacher {reference} has no weights to compress. Choose a model; see `bench list teachers`.")
     return teacher
-
-
-def compressor(config: RunConfig, row: str) -> Compressor:
-    """Instantiate the compressor that makes a row, with its configuration."""
-    source = config.models[row]
-    plugin = compressor_type(source.compressor or "")
-    return plugin(plugin.config_type.model_validate(source.settings))
 
 
 def task_settings(config: RunConfig, name: str) -> Settings:

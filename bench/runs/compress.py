@@ -66,7 +66,7 @@ def compress(
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
     context = Context(seed=item.seed, device=device, start=start)
-    compressor = checks.compressor(config, item.row)
+    compressor = config.row(item.row).make_compressor()
     begins_with = {}
     if isinstance(compressor, Stack) and made and made.folders:
         compressor = compressor.beginning_with(made)

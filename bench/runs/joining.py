@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.config.compatibility import first_difference
-from bench.config.run import RunConfig
+from bench.config.overrides import validated
+from bench.config.run import Call, RunConfig
 from bench.errors import UserError
 from bench.runs.rows import rows_to_come
 from bench.store.run_folder import RunFolder
@@ -35,8 +36,23 @@ def join_run(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
     for key in ("models", "tasks"):
         merged[key] = {**there.get(key, {}), **values[key]}
     merged["data"] = {**values["data"], "tasks": {**there["data"]["tasks"], **values["data"]["tasks"]}}
+    if calls := _calls(there, config.call()):
+        merged["calls"] = calls
+    else:
+        merged.pop("calls", None)
     merged["seeds"] = sorted({*there.get("seeds", []), *values["seeds"]})
     return merged
+
+
+def _calls(there: Mapping[str, Any], call: Call) -> list[dict[str, Any]]:
+    """Add a call to those of the folder. Empty if one of them asks for all that any of them asks for."""
+    stored = there.get("calls")
+    if not stored:
+        stored = [{"models": list(there["models"]), "tasks": list(there["tasks"]), "seeds": there["seeds"]}]
+    calls = [validated(Call, values, "calls of config.yaml") for values in stored]
+    if not any(earlier.covers(call) for earlier in calls):
+        calls = [*(earlier for earlier in calls if not call.covers(earlier)), call]
+    return [each.model_dump(mode="json") for each in calls] if len(calls) > 1 else []
 
 
 def _require_different_names(folder: RunFolder, config: RunConfig, there: Mapping[str, Any]) -> None:

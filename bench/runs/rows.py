@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.config.overrides import validated
-from bench.config.rows import ModelSource, stored_row
+from bench.config.rows import ModelSource
 from bench.config.run import RunConfig
 from bench.store.run_folder import RunFolder
 
@@ -17,4 +17,4 @@ def rows_there(folder: RunFolder) -> dict[str, ModelSource]:
 
 def rows_to_come(config: RunConfig, row: str) -> list[str]:
     """List the rows of an unfinished compression: one for each model that its compressor will make."""
-    return list(stored_row(row, config.models[row]).target_sparsities())
+    return list(config.row(row).target_sparsities())

@@ -46,7 +46,7 @@ def _config_of(work: WorkList, item: Item) -> RunConfig:
     """Reduce the run's configuration to what one item needs, so that nothing else is checked or read."""
     config = work.config
     if isinstance(item, Compress):
-        row, tasks, seeds = item.row, [], (item.seed,)
+        row, tasks, seeds = item.row, [], (item.seed,) if config.training_budget else config.seeds
     else:
         row, tasks, seeds = item.model.made_by.row if item.model.made_by else item.model.row, [item.task], (item.seed,)
     data = config.data.model_copy(update={"tasks": {name: config.data.tasks[name] for name in tasks}})
@@ -56,5 +56,6 @@ def _config_of(work: WorkList, item: Item) -> RunConfig:
             "tasks": {name: config.tasks[name] for name in tasks},
             "seeds": seeds,
             "data": data,
+            "calls": (),
         }
     )

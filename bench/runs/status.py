@@ -9,8 +9,8 @@ from bench.config.overrides import validated
 from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.runs.failures import noted_reason
-from bench.runs.states import States, states_of
-from bench.runs.work import Item, WorkList
+from bench.runs.states import State, States, states_of
+from bench.runs.work import Evaluate, Item, WorkList
 from bench.store.run_folder import RunFolder
 
 
@@ -29,7 +29,23 @@ def status_of(path: Path) -> States:
         found = [noted_reason(work.folder, note) for note in item.notes.values()]
         return next((why for why in found if why is not None), None)
 
-    return states_of(work.items(), work.folder, reason)
+    return _with_models_elsewhere(states_of(work.items(), work.folder, reason))
+
+
+def _with_models_elsewhere(states: States) -> States:
+    """Say which compressions have been done although their models are not in the folder, since cells are."""
+    cells: dict[Item, set[str]] = {}
+    for item, state in states.items():
+        for need in item.needs if isinstance(item, Evaluate) else ():
+            cells.setdefault(need, set()).add(state.kind)
+    found = dict(states)
+    for item, kinds in cells.items():
+        if item in found and found[item].kind in ("ready", "blocked") and "done" in kinds:
+            is_needed = kinds != {"done"}
+            why = "they are made again for its other cells" if is_needed else "all its cells are done"
+            kind = found[item].kind if is_needed else "done"
+            found[item] = State(kind, f"its models are not in this folder; {why}")
+    return found
 
 
 def stored_work(path: Path) -> WorkList:

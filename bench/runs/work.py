@@ -164,8 +164,14 @@ class WorkList:
         return [Model(row, row + item.suffix, seeds, item) for row in rows]
 
     def cells(self, model: Model) -> list[Evaluate]:
-        """Combine a model with every task and its seeds."""
-        return [Evaluate(model, task, seed) for task in self.config.tasks for seed in model.seeds]
+        """Combine a model with the tasks and seeds that it was asked for with."""
+        row = model.made_by.row if model.made_by else model.row
+        return [
+            Evaluate(model, task, seed)
+            for task in self.config.tasks
+            for seed in model.seeds
+            if self.config.asks_for(row, seed, task)
+        ]
 
 
 def references(config: RunConfig) -> list[Model]:
@@ -185,6 +191,8 @@ def compressions(folder: RunFolder, config: RunConfig) -> list[Compress]:
     items: dict[tuple[str, int], Compress] = {}
     for row in rows:
         for seed, suffix in seeds:
+            if config.training_budget is not None and not config.asks_for(row, seed):
+                continue
             part = _part(row, seed, suffix, known, items, folder, config.preset)
             items[row, seed] = Compress(row, known[row].compressor or "", seed, suffix, part)
     return list(items.values())

@@ -40,6 +40,14 @@ class StoredData(BaseModel):
     tasks: dict[Name, dict[str, Any]] = Field(default_factory=dict)
 
 
+class StoredCall(BaseModel):
+    """What one call has asked for, see `bench.config.run.Call`."""
+
+    models: list[Name]
+    tasks: list[Name]
+    seeds: list[int]
+
+
 class StoredRun(BaseModel):
     """The part of a ``config.yaml`` that its readers rely on, in any version."""
 
@@ -50,6 +58,7 @@ class StoredRun(BaseModel):
     tasks: dict[Name, dict[str, Any]]
     seeds: list[int]
     training_budget: str | None = None
+    calls: list[StoredCall] | None = None
 
 
 class FinishedCompression(Settings):

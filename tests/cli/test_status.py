@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from bench.cli import main
 from bench.config.run import RunConfig
+from bench.files.yaml import read_yaml
 from bench.runs.run import Run
 from bench.store.holders import claimed_by_name
+from bench.store.records import Cell
 from bench.store.run_folder import RunFolder
 from tests.helpers.tiny_runs import config_of, write_data, write_teacher
 
@@ -92,6 +95,62 @@ def test_what_failed_and_why(config: RunConfig, begun: RunFolder, status: Any, m
     assert "no luck" in status(str(begun.path))
     monkeypatch.undo()
     Run(config, begun.path, "cpu").execute()
+
+
+def test_only_what_was_asked_for_is_listed(tmp_path: Path, status: Any) -> None:
+    data, teacher = write_data(tmp_path / "data"), str(write_teacher(tmp_path / "teacher"))
+    sweep = {"teacher": teacher, "training_budget": "preset", "sparsities": "0.2"}
+    settings = ("importance=l2", "recovery=null")
+    first = config_of(data, *settings, compressors="prune-only", seeds="0,1", **sweep)
+    Run(first, tmp_path / "run", "cpu").begin()
+    for _ in range(2):
+        further = config_of(data, *settings, compressors="few=prune-only", seeds="2", **sweep)
+        Run(further, tmp_path / "run", "cpu").begin()
+    calls = read_yaml(tmp_path / "run" / "config.yaml")["calls"]
+    assert [call["seeds"] for call in calls] == [[0, 1], [2]]
+    shown = states(status(str(tmp_path / "run"), "--json"))
+    assert sorted(shown) == [
+        *("compress few-0.2-seed2", "compress prune-only-0.2-seed0", "compress prune-only-0.2-seed1"),
+        "evaluate few-0.2 ks seed 2",
+        *(f"evaluate {row} ks seed {seed}" for row in ("prune-only-0.2",) for seed in (0, 1)),
+        *(f"evaluate teacher ks seed {seed}" for seed in (0, 1, 2)),
+    ]
+
+
+def test_a_wider_call_takes_the_place_of_those_it_covers(tmp_path: Path, config: RunConfig) -> None:
+    narrow = config.model_copy(update={"models": dict(list(config.models.items())[:1])})
+    for each in (narrow, config, narrow):
+        Run(each, tmp_path / "run", "cpu").begin()
+    stored = read_yaml(tmp_path / "run" / "config.yaml")
+    assert list(stored["models"]) == list(config.models)
+    assert "calls" not in stored
+
+
+def test_a_folder_of_an_earlier_version_keeps_all_its_items(begun: RunFolder, config: RunConfig, status: Any) -> None:
+    before = states(status(str(begun.path), "--json"))
+    Run(config.model_copy(update={"seeds": (1,)}), begun.path, "cpu").begin()
+    after = states(status(str(begun.path), "--json"))
+    assert before.items() <= after.items()
+    assert {label for label in after if label not in before} == {
+        f"evaluate {row} ks seed 1" for row in ("teacher", "prune-only", "prune-only+int8")
+    }
+
+
+@pytest.mark.parametrize("calls", ["3", "[3]", "[{models: [a], tasks: 1, seeds: []}]", "[{}]"])
+def test_damaged_calls_are_refused(calls: str, begun: RunFolder, status: Any) -> None:
+    begun.config_path.write_text(f"{begun.config_path.read_text()}calls: {calls}\n")
+    assert "config.yaml" in status(str(begun.path), exit_code=2)
+
+
+def test_models_that_are_elsewhere_are_not_to_do(config: RunConfig, begun: RunFolder, status: Any) -> None:
+    Run(config, begun.path, "cpu").execute()
+    shutil.rmtree(begun.path / "models")
+    assert set(states(status(str(begun.path), "--json")).values()) == {"done"}
+    begun.records.path(Cell(model="prune-only", task="ks", seed=0)).unlink()
+    rows = {row["subject"]: row for row in json.loads(status(str(begun.path), "--json"))}
+    assert rows["prune-only"]["state"] == "ready"
+    assert rows["prune-only ks seed 0"]["state"] == "blocked"
+    assert rows["prune-only+int8"]["state"] == "done"
 
 
 def test_writes_nothing(begun: RunFolder, status: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.config.run import RunConfig
+from bench.files.yaml import dump_yaml
 from bench.runs.executors.choice import read_executor
 from bench.runs.executors.inline import Inline
 from bench.runs.run import Run
@@ -87,6 +88,50 @@ def test_the_command_of_an_item_works_from_any_folder(config: RunConfig, begun: 
     done = subprocess.run(job.command(item), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert states(begun)["teacher ks seed 0"] == "done"
+
+
+def commands(tmp_path: Path, config: RunConfig, *options: str) -> str:
+    """List the commands of a run that repeats a configuration."""
+    (tmp_path / "config.yaml").write_text(dump_yaml(config.model_dump(mode="json")))
+    given = ["--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run"), "--executor", "commands"]
+    result = bench("run", *given, *options)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_commands_are_listed_after_those_that_they_need(config: RunConfig, tmp_path: Path) -> None:
+    listed = json.loads(commands(tmp_path, config, "--json"))
+    assert [(each["item"], each["after"]) for each in listed] == [
+        ("compress prune-only", []),
+        ("compress prune-only+int8", ["compress prune-only"]),
+        ("teacher ks seed 0", []),
+        ("prune-only ks seed 0", ["compress prune-only"]),
+        ("prune-only+int8 ks seed 0", ["compress prune-only+int8"]),
+    ]
+    assert set(states(tmp_path / "run").values()) == {"ready", "blocked"}
+    assert bench("run-item", str(tmp_path / "run"), "compress prune-only", "--device", "cpu").returncode == 0
+    left = json.loads(commands(tmp_path, config, "--json"))
+    assert [each["item"] for each in left if not each["after"]] == [
+        *("compress prune-only+int8", "teacher ks seed 0", "prune-only ks seed 0")
+    ]
+    assert len(left) == 4
+
+
+@pytest.mark.slow
+def test_a_shell_can_run_the_list(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERB_BENCH_CACHE", str(tmp_path / "a cache"))
+    script = commands(tmp_path, config, "--device", "cpu")
+    monkeypatch.delenv("SUPERB_BENCH_CACHE")
+    done = subprocess.run(["sh", "-e"], input=script, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(states(tmp_path / "run").values()) == {"done"}
+    assert (tmp_path / "a cache" / "features").is_dir()
+
+
+def test_commands_are_for_machines_that_may_have_a_gpu(config: RunConfig, tmp_path: Path) -> None:
+    lines = commands(tmp_path, config, "--device", "cuda").splitlines()
+    assert [line for line in lines if line.startswith("# ")] == lines[::2]
+    assert all("--device cuda" in line for line in lines[1::2])
 
 
 def test_an_item_whose_model_is_missing_is_not_begun(begun: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import UserError
+from bench.runs.executors.commands import Commands
 from bench.runs.executors.job import Executor
 from bench.terminal.choices import one_of
 from bench.text import shortened
@@ -11,7 +12,7 @@ NAMES = ("inline", "processes:N", "slurm", "commands")
 MOST_PROCESSES = 1024
 
 
-def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> Executor:
+def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> Executor | Commands:
     """Return the executor that the user has chosen.
 
     Args:
@@ -38,17 +39,14 @@ def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> 
 
         return Slurm(read_options(slurm), device)
     if name == "commands":
-        from bench.runs.executors.commands import Commands
-
-        return Commands()
+        return Commands(device)
     from bench.runs.executors.inline import Inline
 
     return Inline()
 
 
-def works_elsewhere(executor: Executor) -> bool:
+def works_elsewhere(executor: Executor | Commands) -> bool:
     """Whether items are done on other machines than this one."""
-    from bench.runs.executors.commands import Commands
     from bench.runs.executors.slurm.executor import Slurm
 
     return isinstance(executor, Commands | Slurm)
