@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ LEAST_MOMENT = 1e-6
 
 _DONE, _FRAMES = "batches done", "frames"
 """Keys of a snapshot in addition to the paths of layers."""
+_SHARED = ("q_proj", "k_proj", "v_proj")
+"""Layers of an attention block that read the same inputs."""
 
 
 class Factors(NamedTuple):
@@ -41,23 +44,40 @@ class Factors(NamedTuple):
         return self.down[:rank].contiguous(), self.up[:, :rank].contiguous()
 
 
-def factors_of(weight: Tensor, moment: Tensor | None) -> Factors:
-    """Decompose a weight. Both factors get the root of the singular values, which helps training.
+class Whitening(NamedTuple):
+    """The second moment of a layer's inputs, by its eigenvectors."""
+
+    directions: Tensor
+    """(inputs, inputs), one eigenvector per column."""
+    roots: Tensor
+    """Square roots of the eigenvalues, (inputs,)."""
+
+
+def whitening_of(moment: Tensor) -> Whitening:
+    """Decompose a second moment, (inputs, inputs) float64, on its device."""
+    squares, directions = torch.linalg.eigh(moment)
+    return Whitening(directions, squares.clamp(min=LEAST_MOMENT * float(squares.max())).sqrt())
+
+
+def factors_of(weight: Tensor, whitening: Whitening | None) -> Factors:
+    """Decompose a weight on its device in float64. Both factors get the root of the singular values, to help training.
 
     Args:
         weight: (outputs, inputs) float32.
-        moment: second moment of the inputs, (inputs, inputs) float64. None: all directions count the same.
+        whitening: of the inputs. None: all directions count the same.
+
+    Returns:
+        The factors, on the CPU.
     """
-    wide = weight.detach().cpu().double()
-    if moment is None:
+    wide = weight.detach().double()
+    if whitening is None:
         left, values, right = torch.linalg.svd(wide, full_matrices=False)
     else:
-        squares, directions = torch.linalg.eigh(moment)
-        roots = squares.clamp(min=LEAST_MOMENT * float(squares.max())).sqrt()
+        directions, roots = (each.to(wide.device) for each in whitening)
         left, values, right = torch.linalg.svd(wide @ directions * roots, full_matrices=False)
         right = right / roots @ directions.T
     root = values.sqrt()
-    return Factors((root[:, None] * right).float(), (left * root).float(), values)
+    return Factors((root[:, None] * right).float().cpu(), (left * root).float().cpu(), values.cpu())
 
 
 @torch.no_grad()
@@ -73,12 +93,13 @@ def second_moments(
         snapshots: store the sums, to resume an interrupted call.
 
     Returns:
-        (inputs, inputs) float64 on the CPU, by path.
+        (inputs, inputs) float64 on the model's device, by path. Layers that share their inputs share one tensor.
     """
-    sums = (snapshots.last() if snapshots else None) or {}
-    done, num_frames = (int(sums.pop(name, torch.tensor(0))) for name in (_DONE, _FRAMES))
     device = model.layer_norm.weight.device
-    with _listening(model, linears, sums):
+    sums = {name: value.to(device) for name, value in ((snapshots.last() if snapshots else None) or {}).items()}
+    done, num_frames = (int(sums.pop(name, torch.tensor(0))) for name in (_DONE, _FRAMES))
+    sources = _sources(linears)
+    with _listening(model, set(sources.values()), sums):
         for index in tracked(range(done, len(batches)), "inputs of linear layers", len(batches), "batches", done):
             waveforms = batches[index].to(device)
             num_frames += len(waveforms) * model.config.num_frames(waveforms.shape[1])
@@ -86,7 +107,19 @@ def second_moments(
             if snapshots:
                 counts = {_DONE: torch.tensor(index + 1), _FRAMES: torch.tensor(num_frames)}
                 snapshots.keep(lambda counts=counts: sums | counts, now=index + 1 == len(batches))  # type: ignore[misc]
-    return {path: total / num_frames for path, total in sums.items()}
+    moments = {path: total / num_frames for path, total in sums.items()}
+    return {path: moments[source] for path, source in sources.items()}
+
+
+def _sources(linears: Sequence[str]) -> dict[str, str]:
+    """Map each layer to the first of those with the same inputs: an attention block's queries, keys and values."""
+    first: dict[str, str] = {}
+    sources = {}
+    for path in linears:
+        block, _, name = path.rpartition(".")
+        shared = f"{block}.{_SHARED}" if name in _SHARED else path
+        sources[path] = first.setdefault(shared, path)
+    return sources
 
 
 @contextmanager
@@ -94,7 +127,7 @@ def _listening(model: UpstreamModel, linears: Iterable[str], sums: dict[str, Ten
     def listener(path: str) -> Any:
         def add(_module: nn.Module, inputs: tuple[Tensor]) -> None:
             frames = inputs[0].flatten(0, -2)
-            products = (frames.T @ frames).cpu().double()
+            products = (frames.T @ frames).double()
             sums[path] = sums[path] + products if path in sums else products
 
         return add
@@ -119,9 +152,18 @@ def all_factors(
         folder: stores the factors of each finished layer, to resume an interrupted call.
     """
 
+    # One entry is enough: layers that share a moment follow one another.
+    @lru_cache(maxsize=1)
+    def whitening(source: str) -> Whitening:
+        return whitening_of(moments[source])
+
+    sources = _sources(linears)
+
     def factors(path: str) -> Factors:
         def make() -> Factors:
-            return factors_of(model.get_parameter(f"{path}.weight"), moments.get(path))
+            return factors_of(
+                model.get_parameter(f"{path}.weight"), whitening(sources[path]) if path in moments else None
+            )
 
         if folder is None:
             return make()

@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_dphubert_parameters, count_parameters, count_superb_macs
-from compressors.low_rank.factors import Factors, factors_of, second_moments
+from compressors.low_rank.factors import Factors, all_factors, factors_of, second_moments, whitening_of
 from compressors.low_rank.ranks import (
     low_rank_shape,
     paying_ranks,
@@ -42,7 +42,7 @@ class TestFactors:
     inputs = _random(500, 32, seed=1) * torch.logspace(-2, 2, 32) + 3.0
 
     def _whitened(self) -> Factors:
-        return factors_of(self.weight, (self.inputs.T @ self.inputs / 500).double())
+        return factors_of(self.weight, whitening_of((self.inputs.T @ self.inputs / 500).double()))
 
     @pytest.mark.parametrize("whitened", [True, False])
     def test_all_components_make_the_weight(self, whitened: bool) -> None:
@@ -70,7 +70,7 @@ class TestFactors:
 
     def test_survives_inputs_that_never_leave_a_plane(self) -> None:
         inputs = _random(500, 5) @ _random(5, 32, seed=1)
-        factors = factors_of(self.weight, (inputs.T @ inputs).double())
+        factors = factors_of(self.weight, whitening_of((inputs.T @ inputs).double()))
         assert factors.down.isfinite().all()
         torch.testing.assert_close(inputs @ (factors.up @ factors.down).T, inputs @ self.weight.T, rtol=1e-2, atol=1e-2)
 
@@ -86,6 +86,25 @@ class TestFactors:
         torch.testing.assert_close(moments[path], frames.T @ frames / len(frames), rtol=1e-4, atol=1e-6)
         assert set(moments) == {path, "layers.0.attention.q_proj"}
         assert not any(module._forward_pre_hooks for module in model.modules())
+
+    def test_layers_that_share_inputs_share_their_moment_and_its_decomposition(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, batches = tiny_teacher(), [_random(2, 8000)]
+        moments = second_moments(model, LINEARS, batches)
+        alone = {path: second_moments(model, [path], batches)[path] for path in LINEARS}
+        assert all(torch.equal(moments[path], alone[path]) for path in LINEARS)
+        decomposed = []
+        monkeypatch.setattr(
+            "compressors.low_rank.factors.whitening_of",
+            lambda moment: decomposed.append(moment) or whitening_of(moment),
+        )
+        factors = all_factors(model, LINEARS, moments)
+        num_layers = model.config.num_layers
+        assert len({id(moment) for moment in moments.values()}) == len(decomposed) == 4 * num_layers
+        for path in LINEARS:
+            expected = factors_of(model.get_parameter(f"{path}.weight"), whitening_of(alone[path]))
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(factors[path], expected, strict=True))
 
 
 class TestRanks:
