@@ -15,7 +15,6 @@ from bench.errors import UserError
 from bench.files.atomic import replacing
 from bench.out_of_memory import naming_recording
 from bench.upstream import load_upstream
-from bench.upstream.reduced_linears import usable_device
 
 
 def extract(
@@ -39,7 +38,6 @@ def extract(
         raise UserError(f"Two audio files are called {doubled[0]}; the arrays are named by stems. Rename one.")
     files = read_headers(paths, resample=resample)
     upstream = load_upstream(reference)
-    device = usable_device(upstream, device)
     upstream.to(device)
     arrays: dict[str, NDArray[np.float32]] = {}
     for file in files:

@@ -6,7 +6,6 @@ Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -20,8 +19,6 @@ from bench.upstream.reduced_linears import require_int8_kernels
 from bench.upstream.reduction import quantised
 from compressors.size.linears import LinearGroup, linears_of
 from compressors.training.preparation import require_speech_model
-
-logger = logging.getLogger(__name__)
 
 
 class Int8Config(Settings):
@@ -48,12 +45,10 @@ class Int8(Compressor):
         self,
         first_teacher: UpstreamModel,  # noqa: ARG002 - the layers to quantise are not known yet
         audio: AudioSource,  # noqa: ARG002 - uses no audio
-        context: Context,
+        context: Context,  # noqa: ARG002 - quantises on the CPU
     ) -> None:
         """Refuse a build of torch without int8 kernels; see `bench.contracts.Compressor`."""
-        require_int8_kernels("cpu")
-        if context.device != "cpu":
-            logger.info("int8 layers run only on the CPU: their models and heads are evaluated there")
+        require_int8_kernels()
 
     def check(self, teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:  # noqa: ARG002 - no audio, no device
         """Refuse what cannot work.
@@ -61,7 +56,7 @@ class Int8(Compressor):
         Raises:
             UserError: the teacher is not a speech model or has nothing to quantise, or torch has no int8 kernels.
         """
-        require_int8_kernels("cpu")
+        require_int8_kernels()
         if not self._modules(require_speech_model(teacher).config):
             raise UserError(
                 f"Expected linear layers in float32 among {', '.join(self.config.linears)}. Found none in this "

@@ -53,11 +53,11 @@ def _is_of(record: LatencyRecord, subject: Subject, effort: Effort, *, use_gpu: 
         # Earlier versions measured fewer repeats in runs with many models.
         and record.cpu.rtf.repeats >= effort.limits().least
         and record.teacher == subject.teacher
-        and (record.gpu is not None or not use_gpu or _runs_on_the_cpu_alone(subject.reference))
+        and (record.gpu is not None or not use_gpu or _has_int8(subject.reference))
     )
 
 
-def _runs_on_the_cpu_alone(reference: str) -> bool:
+def _has_int8(reference: str) -> bool:
     shape = reference_config(reference)
     return shape is not None and shape.has_int8
 

@@ -13,7 +13,7 @@ from bench.profiling.workloads import Effort
 from bench.provenance import now
 from bench.store.latency import LatencyRecord, Timing
 from bench.upstream import load_upstream
-from bench.upstream.reduced_linears import usable_device
+from bench.upstream.reduced_linears import has_int8_kernels, has_int8_layers
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,13 @@ def _timings(subject: Subject, effort: Effort, *, use_gpu: bool) -> dict[str, Ti
     """Time a model on all devices that it and its teacher run on."""
     references = [subject.teacher, subject.reference] if subject.teacher else [subject.reference]
     models = [load_upstream(reference) for reference in references]
+    has_int8 = any(has_int8_layers(model) for model in models)
     found = {}
     for name, section in sections(use_gpu=use_gpu).items():
         if section.num_threads > 1 and not _is_idle(effort):
             continue
-        if any(usable_device(model, section.device) != section.device for model in models):
-            logger.info("int8 layers run on the CPU only: %s is not timed on %s", subject.name, section)
+        if has_int8 and not has_int8_kernels(section.device):
+            logger.info("int8 layers have kernels on the CPU only: %s is not timed on %s", subject.name, section)
             continue
         found[name] = measure_section(models, section, effort)[-1]
     return found

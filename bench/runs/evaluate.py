@@ -20,7 +20,6 @@ from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, weights_hash
 from bench.upstream.matmul_precision import MatmulPrecision, matmul_precision
-from bench.upstream.reduced_linears import usable_device
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +38,8 @@ class LoadedModel:
     def __init__(self, reference: str, device: Literal["cpu", "cuda"]) -> None:
         self.reference = reference
         self.upstream: AnyUpstream = load_upstream(reference)
-        self.device = usable_device(self.upstream, device)
-        """Where it is evaluated: int8 layers run only on the CPU."""
+        self.device = device
+        """Where it is evaluated."""
 
     @cached_property
     def card(self) -> ModelCard:

@@ -87,10 +87,7 @@ class Worker:
         return self._failures.guard(item.label, partial(self._evaluate, item, loaded), item.cell.stem())
 
     def _load(self, item: Evaluate) -> LoadedModel:
-        loaded = self._preparation.load(item.model)
-        if loaded.device != self._preparation.device:
-            logger.info("evaluate %s: on the CPU, heads too, because int8 layers run only there", item.model.weights)
-        return loaded
+        return self._preparation.load(item.model)
 
     def _evaluate(self, item: Evaluate, loaded: LoadedModel) -> Record:
         prepared = self._prepared

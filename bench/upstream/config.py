@@ -239,7 +239,7 @@ class UpstreamConfig(_Shape):
 
     @property
     def has_int8(self) -> bool:
-        """Whether any linear layer is int8. Such a model runs only on the CPU and has no gradients."""
+        """Whether any linear layer is int8. Such a model has no gradients, and integer kernels on the CPU only."""
         return any(reduced.dtype == "int8" for _, reduced in self.reduced_linears)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from bench.errors import UserError
 from bench.upstream.config import ReducedLinear, UpstreamConfig
+from bench.upstream.int8_products import int8_products
 
 
 class LowRankLinear(nn.Module):
@@ -31,8 +32,9 @@ class LowRankLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer with int8 weights, symmetric about zero, that quantises its inputs at every call.
 
-    It uses torch's own kernels, which choose one scale and zero point for all inputs of a call. On x86 they use 7 bits
-    of the inputs, because sums of 8 bits would overflow on processors without VNNI. There is no gradient.
+    On the CPU it uses torch's own kernels, which choose one scale and zero point for all inputs of a call. On x86 they
+    use 7 bits of the inputs, because sums of 8 bits would overflow on processors without VNNI. Other devices multiply
+    the same integers; see `int8_products`. There is no gradient.
 
     Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
     (arXiv 1712.05877) section 2; torch's dynamically quantised linear layer for the kernels.
@@ -53,15 +55,17 @@ class Int8Linear(nn.Module):
         """Map (..., inputs) to (..., outputs), in float32."""
         if inputs.is_meta:
             return F.linear(inputs, self.weight.to(inputs.dtype), self.bias)
-        if self._packed is None:
-            self._packed = self._pack()
         # QNNPACK sums 8 bits without overflow, and warns when asked for 7.
         uses_7_bits = torch.backends.quantized.engine != "qnnpack"
+        if not has_int8_kernels(inputs.device.type):
+            return int8_products(inputs, self.weight, self.scale, self.bias, 127 if uses_7_bits else 255)
+        if self._packed is None:
+            self._packed = self._pack()
         outputs: Tensor = torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, uses_7_bits)
         return outputs
 
     def _pack(self) -> Any:
-        require_int8_kernels(self.weight.device.type)
+        require_int8_kernels()
         scale = self.scale.float()
         zero_points = torch.zeros_like(scale, dtype=torch.long)
         weight = torch.quantize_per_channel(self.weight * scale[:, None], scale, zero_points, 0, torch.qint8)
@@ -72,10 +76,9 @@ class Int8Linear(nn.Module):
         self._packed = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or cast like `torch.nn.Module`, but refuse devices without int8 kernels."""
+        """Move or cast like `torch.nn.Module`."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._forget_packed()
-        require_int8_kernels(self.weight.device.type)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,43 +86,33 @@ class Int8Linear(nn.Module):
         return self.__dict__ | {"_packed": None}
 
 
-def usable_device(model: nn.Module, device: Literal["cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """Return the device, or ``cpu`` if the model has int8 layers, which run only there.
+def has_int8_layers(model: nn.Module) -> bool:
+    """Whether a model has int8 layers."""
+    return any(isinstance(module, Int8Linear) for module in model.modules())
 
-    Raises:
-        UserError: the model has int8 layers, and this build of torch has no kernels for them.
-    """
-    if not any(isinstance(module, Int8Linear) for module in model.modules()):
-        return device
-    require_int8_kernels("cpu")
-    return "cpu"
+
+def has_int8_kernels(device: str) -> bool:
+    """Whether torch has integer kernels for a type of device. Elsewhere, int8 layers are no faster than float32."""
+    return device == "cpu"
 
 
 def require_runnable(shape: UpstreamConfig) -> None:
-    """Refuse a shape that runs on no device of this machine.
+    """Refuse a shape that does not run on this machine's CPU.
 
     Raises:
         UserError: it has int8 layers, and this build of torch has no kernels for them.
     """
     if shape.has_int8:
-        require_int8_kernels("cpu")
+        require_int8_kernels()
 
 
-def require_int8_kernels(device: str) -> None:
-    """Refuse a device on which int8 layers cannot run.
-
-    Args:
-        device: type of the device. ``meta`` is always accepted.
+def require_int8_kernels() -> None:
+    """Refuse a build of torch without int8 kernels for the CPU.
 
     Raises:
-        UserError: the device has no kernels for them.
+        UserError: it has none.
     """
-    if device not in ("cpu", "meta"):
-        raise UserError(
-            f"int8 linear layers run on the CPU alone, by torch's quantised kernels. Found the device {device}. "
-            "Use --device cpu."
-        )
-    if device == "cpu" and torch.backends.quantized.engine == "none":
+    if torch.backends.quantized.engine == "none":
         raise UserError(
             "int8 linear layers need torch's quantised kernels (x86, fbgemm, onednn or qnnpack). Found none in this "
             "build of torch. Install a build that has them, or use a model without int8."

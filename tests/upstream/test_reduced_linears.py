@@ -175,9 +175,7 @@ class TestInt8:
         ]
 
     def test_needs_kernels(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        require_int8_kernels("cpu")
-        with pytest.raises(UserError, match=r"run on the CPU alone.*Found the device cuda. Use --device cpu"):
-            require_int8_kernels("cuda")
+        require_int8_kernels()
         model = reduced("int8", tiny_teacher())
         monkeypatch.setattr("torch._C._get_qengine", lambda: 0)  # What a build without any has.
         with pytest.raises(UserError, match="Found none in this build of torch"):
