@@ -24,7 +24,7 @@ from bench.runs.time_spent import noting_time, time_spent
 from bench.runs.warm_start import load_start
 from bench.runs.work import Compress
 from bench.stacking import PartsMade, Stack, what_differs
-from bench.store.claims import claimed
+from bench.store.claims import OUT_REMEDY, claimed, require_locks
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import (
     is_suite_folder,
@@ -142,6 +142,7 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
     start = load_start(config)
     workdir = out.with_name(f".{out.name}.work")
     item = Compress(name, config.models[name].compressor or "")
+    require_locks(out.parent, OUT_REMEDY)
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
         models = _models_there(out, identity(config, item, teacher, start))
         if not models or workdir.exists():

@@ -14,7 +14,7 @@ from bench.contracts import Context, KeepsFeatures, SplitSize, Upstream
 from bench.errors import UserError
 from bench.runs.checks import SPARE_BYTES, free_bytes, task_settings
 from bench.sizes import size_text
-from bench.store.claims import require_locks
+from bench.store.claims import CACHE_REMEDY, require_locks
 from bench.store.records import Cell
 from bench.upstream import AnyUpstream
 
@@ -76,7 +76,7 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
         return
     for folder in sorted({waveforms_root(), *(need.folder for need in needs)}):
         require_writable(folder)
-        require_locks(folder.parent, "Set SUPERB_BENCH_CACHE to a folder on another disk.")
+        require_locks(folder.parent, CACHE_REMEDY)
     by_folder = {folder: [need for need in needs if need.folder == folder] for folder in {n.folder for n in needs}}
     sizes = {folder: sum(need.num_bytes for need in sharing) for folder, sharing in by_folder.items()}
     missing = {folder: max(0, size - _present_bytes(folder)) for folder, size in sizes.items()}

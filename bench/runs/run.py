@@ -23,7 +23,7 @@ from bench.runs.states import States
 from bench.runs.warm_start import load_start
 from bench.runs.work import WorkList
 from bench.runs.worker import Worker
-from bench.store.claims import claimed, require_locks
+from bench.store.claims import OUT_REMEDY, claimed, require_locks
 from bench.store.records import audio_differences
 from bench.store.run_folder import RunFolder
 
@@ -90,7 +90,7 @@ class Run:
             UserError: something cannot work.
         """
         join_run(self.folder, self.config)
-        require_locks(self.folder.path / "work", "Choose an --out on another disk.")
+        require_locks(self.folder.path / "work", OUT_REMEDY)
         failures = Failures(self.folder, noted_before)
         work = WorkList(self.folder, self.config, only)
         models = LoadedModels(self.config, self.folder, self.device)

@@ -26,6 +26,12 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSU
 logger = logging.getLogger(__name__)
 
 
+CACHE_REMEDY = "Set SUPERB_BENCH_CACHE to a folder on another disk."
+"""What to do if the cache folder has no locks."""
+OUT_REMEDY = "Choose an --out on another disk."
+"""What to do if the output folder has none."""
+
+
 @contextmanager
 def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a claim for as long as the block runs. A process that is killed loses its claims.

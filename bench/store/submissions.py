@@ -59,8 +59,8 @@ class Submissions:
 
     def begin(self, labels: Sequence[str]) -> Submission:
         """Store what is about to be submitted, so that a process killed just after submitting leaves a trace."""
-        now = datetime.now(timezone.utc).replace(microsecond=0)
-        submission = Submission(name=f"{NAME_PREFIX}{uuid.uuid4().hex[:12]}", labels=tuple(labels), since=now)
+        name = f"{NAME_PREFIX}{uuid.uuid4().hex[:12]}"
+        submission = Submission(name=name, labels=tuple(labels), since=datetime.now(timezone.utc))
         self.keep(submission)
         return submission
 

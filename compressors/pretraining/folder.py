@@ -13,7 +13,7 @@ from bench.contracts import Context, Data
 from bench.errors import UserError
 from bench.provenance import now, versions
 from bench.registry import nearest
-from bench.store.claims import claimed
+from bench.store.claims import OUT_REMEDY, claimed, require_locks
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream
 from compressors.pretraining.config import PRESETS, PretrainingConfig
 from compressors.pretraining.recipe import Pretraining
@@ -61,6 +61,7 @@ def pretrain_into(
     identity = {"preset": preset, "recipe": config.model_dump(mode="json"), "seed": seed, "data": _identity(chosen)}
     out = out.resolve()
     workdir = out.with_name(f".{out.name}.work")
+    require_locks(out.parent, OUT_REMEDY)
     with claimed(out.with_name(f".{out.name}.lock"), wait=True):
         if not _is_there(out, identity):
             if chosen.embedded:

@@ -15,7 +15,7 @@ from bench.audio.files import AudioFile
 from bench.cache_folder import units_root
 from bench.contracts import Context
 from bench.errors import UserError
-from bench.store.claims import claim_folder, claimed
+from bench.store.claims import CACHE_REMEDY, claim_folder, claimed, require_locks
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from compressors.objectives.frozen_teacher import FrozenTeacher
@@ -103,6 +103,7 @@ def teacher_units(
         "kmeans_seed": config.kmeans_seed,
     }
     folder = units_root() / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
+    require_locks(folder.parent, CACHE_REMEDY)
     with claimed(folder.with_suffix(".lock"), wait=True):
         claim_folder(folder, identity)
         return cluster_units(

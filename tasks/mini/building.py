@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bench.store.claims import CACHE_REMEDY, require_locks
 from tasks.corpora.embedded_manifest import IDENTITY, ManifestRow, write_manifest
 from tasks.mini.generation import Recording, generate
 from tasks.mini.phones import write_phones
@@ -87,7 +88,12 @@ def audio_sha256(manifest: Sequence[ManifestRow]) -> str:
 
 @contextmanager
 def sole_builder(place: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Keep other processes from building at ``place``. Calls ``wait`` once if it must wait for another process."""
+    """Keep other processes from building at ``place``. Calls ``wait`` once if it must wait for another process.
+
+    Raises:
+        UserError: the file system has no locks.
+    """
+    require_locks(place.parent, CACHE_REMEDY)
     lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         lock.acquire(blocking=False)

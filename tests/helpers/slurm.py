@@ -29,7 +29,7 @@ SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -143,14 +143,17 @@ class Cluster:
         lines = self.call("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
         return dict(line.split() for line in lines)
 
+    def end_jobs(self) -> None:
+        """Cancel all jobs, and wait until they have ended."""
+        self.call("scancel", f"--user={getpass.getuser()}", check=False)
+        deadline = time.monotonic() + START_S
+        while self.call("squeue", "-h", check=False).strip() and time.monotonic() < deadline:
+            time.sleep(0.2)
+
     def stop(self) -> None:
         """End all jobs and daemons."""
-        if self._daemons.get("slurmctld"):
-            self.call("scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}", check=False)
-            self.call("scancel", f"--user={getpass.getuser()}", check=False)
-            deadline = time.monotonic() + 15
-            while self.call("squeue", "-h", check=False).strip() and time.monotonic() < deadline:
-                time.sleep(0.2)
+        if {"slurmctld", "slurmd"} <= self._daemons.keys():
+            self.end_jobs()
         for name in ("slurmd", "slurmctld", "munged"):
             self._end(name, signal.SIGTERM)
 

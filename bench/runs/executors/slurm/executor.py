@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from bench.errors import UserError
 from bench.runs.executors.job import Job
 from bench.runs.executors.slurm.item import ItemJob
 from bench.runs.executors.slurm.options import SlurmOptions
@@ -188,7 +189,12 @@ class _SubmittedRun:
         commands = [self.job.command(item, self.device) for item in items]
         jobs = [ItemJob(command, max(1, delay_s // 2), self.options.max_requeues) for command in commands]
         submission = self.submissions.begin([item.label for item in items])
-        number = submit(jobs, submission.name, need.id if need else None, self.options, self.submissions.logs_folder)
+        dependency = need.id if need else None
+        try:
+            number = submit(jobs, submission.name, dependency, self.options, self.submissions.logs_folder)
+        except UserError:
+            self.submissions.remove(submission)
+            raise
         submission = submission.model_copy(update={"job_id": number})
         self.submissions.keep(submission)
         for label, job_id in submission.job_ids().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.store.submissions import Submission, Submissions
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 60
 ENDED = {
@@ -73,6 +76,16 @@ def jobs_of(submissions: Submissions, *, ask: bool = True) -> dict[str, SlurmJob
                 state, reason = FORGOTTEN, ""
             found[label] = SlurmJob(job_id, state, reason, submissions.log_path(job_id))
     return found
+
+
+def jobs_as_far_as_known(run: Path) -> dict[str, SlurmJob]:
+    """Return the newest job of every item of a run; with empty states if Slurm cannot be asked here."""
+    submissions = Submissions(run)
+    try:
+        return jobs_of(submissions, ask=is_there())
+    except QueueError as error:
+        logger.warning("Slurm does not answer (%s), so the states of jobs are not known.", error)
+        return jobs_of(submissions, ask=False)
 
 
 def is_there() -> bool:

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cache_folder import cache_root
 from bench.errors import UserError
 from bench.runs.executors.slurm.item import ItemJob
 from bench.runs.executors.slurm.options import SlurmOptions
 from bench.runs.executors.slurm.queue import is_there
+from bench.store.claims import CACHE_REMEDY, OUT_REMEDY
+from bench.store.mounts import require_shared_locks
 from bench.text import shortened
 
 UNKNOWN_TO_SUBMITIT = {"reservation", "signal_delay_s", "max_requeues"}
@@ -25,7 +28,8 @@ def require_slurm(run: Path) -> None:
     """Refuse to start where jobs cannot be submitted.
 
     Raises:
-        UserError: submitit or Slurm's programs are missing, or the path has a character that Slurm replaces.
+        UserError: submitit or Slurm's programs are missing, the path has a character that Slurm replaces, or locks do
+            not reach the machines of the cluster.
     """
     _submitit()
     if not is_there():
@@ -35,6 +39,8 @@ def require_slurm(run: Path) -> None:
         )
     if "%" in str(run.absolute()):
         raise UserError(f"Expected an --out without % for --executor slurm. Found {shortened(str(run))}.")
+    require_shared_locks(run, OUT_REMEDY)
+    require_shared_locks(cache_root(), CACHE_REMEDY)
 
 
 def submit(jobs: Sequence[ItemJob], name: str, dependency: str | None, options: SlurmOptions, logs: Path) -> str:
