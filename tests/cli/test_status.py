@@ -18,6 +18,7 @@ from bench.runs.run import Run
 from bench.store.holders import claimed_by_name
 from bench.store.records import Cell
 from bench.store.run_folder import RunFolder
+from bench.store.submissions import Submissions
 from tests.helpers.tiny_runs import config_of, write_data, write_teacher
 
 
@@ -151,6 +152,46 @@ def test_models_that_are_elsewhere_are_not_to_do(config: RunConfig, begun: RunFo
     assert rows["prune-only"]["state"] == "ready"
     assert rows["prune-only ks seed 0"]["state"] == "blocked"
     assert rows["prune-only+int8"]["state"] == "done"
+
+
+SQUEUE = """#!/bin/sh
+echo "12_0|{name}|RUNNING|None"
+echo "12_1|{name}|PENDING|Resources"
+"""
+
+
+def test_slurm_jobs_and_their_logs(
+    begun: RunFolder, status: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submissions = Submissions(begun.path)
+    labels = ["compress prune-only", "teacher ks seed 0", "prune-only ks seed 0"]
+    array = submissions.begin(labels)
+    submissions.keep(array.model_copy(update={"job_id": "12"}))
+    (submissions.folder / "bench-damaged.json").write_text("{")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sbatch", "squeue"):
+        (programs / name).write_text(SQUEUE.format(name=array.name))
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    jobs = {row["subject"]: row.get("job") for row in json.loads(status(str(begun.path), "--json"))}
+    assert jobs["prune-only"] == {
+        "id": "12_0",
+        "state": "RUNNING",
+        "reason": "",
+        "log": str(submissions.logs_folder / "12_0_0_log.out"),
+    }
+    assert (jobs["teacher ks seed 0"]["state"], jobs["teacher ks seed 0"]["reason"]) == ("PENDING", "Resources")
+    assert jobs["prune-only ks seed 0"]["state"] == "forgotten by Slurm"
+    assert jobs["prune-only+int8 ks seed 0"] is None
+    shown = status(str(begun.path))
+    assert "12_1 PENDING" in shown
+    assert "12_0_0_log.out" in "".join(shown.split())
+    # Without Slurm's programs, or without an answer, the numbers are still shown.
+    (programs / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert {row["job"]["state"] for row in json.loads(status(str(begun.path), "--json")) if "job" in row} == {""}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert {row["job"]["state"] for row in json.loads(status(str(begun.path), "--json")) if "job" in row} == {""}
 
 
 def test_writes_nothing(begun: RunFolder, status: Any) -> None:

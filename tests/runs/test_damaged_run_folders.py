@@ -19,6 +19,7 @@ from bench.report.plots.sources import read_sources
 from bench.runs.work import WorkList
 from bench.store.claims import claimed, require_locks
 from bench.store.run_folder import RunFolder, RunFolderGoneError
+from tasks.mini.building import sole_builder
 from tests.helpers.tiny_runs import config_of, execute, write_data, write_teacher
 
 ROW = "prune-only"
@@ -278,6 +279,13 @@ class TestLocks:
         monkeypatch.setattr("fcntl.flock", lambda *arguments: None)
         with pytest.raises(UserError, match=r"locks in .*Go elsewhere\."):
             require_locks(tmp_path, "Go elsewhere.")
+
+    def test_a_cache_without_working_ones_is_refused_before_corpora_are_built_in_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fcntl.flock", lambda *arguments: None)
+        with pytest.raises(UserError, match="SUPERB_BENCH_CACHE"), sole_builder(tmp_path / "corpus", lambda: None):
+            pass
 
     def test_one_with_them_is_left_as_it_was(self, tmp_path: Path) -> None:
         require_locks(tmp_path, "")

@@ -27,7 +27,7 @@ from bench.store.submissions import Submissions
 from tests.helpers.command_line import bench
 from tests.helpers.slurm import Cluster, running_cluster, why_not
 from tests.helpers.slurm_items import events, plan, quick_job, ticks
-from tests.helpers.tiny_runs import config_of, write_data, write_teacher
+from tests.helpers.tiny_runs import QUICK, config_of, write_data, write_teacher
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -271,6 +271,22 @@ def test_a_job_requeues_itself_before_its_time_limit(run: Path, cluster: Cluster
     assert counts(run)["end", FIRST] == 1
     shown = cluster.call("scontrol", "show", "job", job_of(run, FIRST))
     assert f"Restarts={counts(run)['begin', FIRST] - 1}" in shown
+
+
+def test_the_command_does_real_items(cluster: Cluster, tmp_path: Path) -> None:
+    data, teacher, out = write_data(tmp_path / "data"), write_teacher(tmp_path / "teacher"), tmp_path / "run"
+    settings = ("importance=l2", "recovery=null", *(f"tasks.ks.{setting}" for setting in QUICK))
+    sets = [word for setting in settings for word in ("--set", setting)]
+    given = ["--teacher", str(teacher), "--data", str(data), "--preset", "smoke", "--tasks", "ks", "--out", str(out)]
+    options = ["--executor", "slurm", "--slurm", "time=00:10:00,cpus_per_task=2"]
+    done = bench("run", "--compressor", "prune-only", *given, *sets, *options)
+    assert done.returncode == 0, done.stderr
+    assert {row["state"] for row in json.loads(bench("status", str(out), "--json").stdout)} == {"done"}
+    assert "prune-only" in (out / "leaderboard.csv").read_text()
+    assert len(Submissions(out).all()) == 2
+    again = bench("run", "--compressor", "prune-only", *given, *sets, *options)
+    assert again.returncode == 0
+    assert len(Submissions(out).all()) == 2
 
 
 def test_what_slurm_refuses_is_said_in_one_line(run: Path) -> None:
