@@ -26,10 +26,7 @@ cache = typer.Typer(help="Show what the cache folder holds, and remove features.
 @cache.callback(invoke_without_command=True)
 def show(
     prune: Annotated[
-        bool,
-        typer.Option(
-            "--prune", help="Remove features, and indexes of corpora that are gone; corpora and units are kept."
-        ),
+        bool, typer.Option("--prune", help="Remove features, and indexes of corpora that are gone; the rest is kept.")
     ] = False,
     keep: Annotated[
         Optional[str],  # noqa: UP045

@@ -58,7 +58,7 @@ def feature_need(
     if not isinstance(settings, KeepsFeatures):
         return None
     folder, num_bytes = settings.feature_store(cast(Upstream, upstream), weights, sizes, context)
-    return FeatureNeed(cell.model, cell.task, folder, num_bytes)
+    return FeatureNeed(cell.model, cell.task, folder, num_bytes) if num_bytes else None
 
 
 def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:

@@ -21,8 +21,13 @@ from bench.files.yaml import read_yaml
 from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
-from tasks.feature_cache.features import Features
-from tasks.feature_cache.upstream import CachedUpstream, feature_loader_class
+from tasks.feature_cache.features import Features, HiddenStates
+from tasks.feature_cache.upstream import (
+    CachedUpstream,
+    RecomputedUpstream,
+    feature_loader_class,
+    fixed_crops_class,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +82,9 @@ class BridgedRecipe:
     splits: Splits
     scored: Sequence[str]
     features: Features | None = None
-    """The upstream's cached features. None: the recipe computes them at every step."""
+    """The upstream's cached features. None: they are computed at every step."""
+    hidden_states: HiddenStates | None = None
+    """Computes the frames of every utterance alone, as the cache would. None: in the recipe's padded batches."""
     checkpoints: HeadCheckpoints
     results: list[tuple[dict[str, float], dict[str, tuple[Any, Any]]]]
     """One entry per scored split: s3prl's metrics, and utterance id to (reference, prediction)."""
@@ -111,6 +118,8 @@ class BridgedRecipe:
 
     def _audio_or_features(self, num_samples: Sequence[int]) -> AbstractContextManager[None]:
         """Let the recipe's dataset load audio, or cached features instead."""
+        if self.hidden_states is not None:
+            return s3prl_compat.replaced_audio_loader(type(self), fixed_crops_class)
         if self.features is None:
             return contextlib.nullcontext()
         stride = cast(Upstream, self.upstream).stride
@@ -132,6 +141,8 @@ class BridgedRecipe:
     def build_upstream(self, _build_upstream: dict[str, Any]) -> nn.Module:
         """Return our upstream, or the module that unpacks its cached features."""
         upstream = FrozenUpstream(self.upstream)
+        if self.hidden_states is not None:
+            return RecomputedUpstream(upstream, self.hidden_states)
         return upstream if self.features is None else CachedUpstream(upstream)
 
     def build_task(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ The recipes' own code builds, trains, selects and tests the head. The bridge cha
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from torch import nn
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Upstream
+from bench.errors import UserError
 from bench.files.atomic import naming
 from bench.upstream.checkpoint import weights_hash
 from bench.workers.reader_errors import plain_reader_errors
@@ -34,12 +36,14 @@ from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
 from tasks.bridge.recipe import Splits, bridged_recipe
 from tasks.corpora.recording_conditions import recording_conditions
-from tasks.feature_cache.features import Kind
-from tasks.feature_cache.upstream import cached_features
+from tasks.feature_cache.choice import FeatureChoice
+from tasks.feature_cache.upstream import cached_features, hidden_states_of
 from tasks.metrics.counts import Counts
 
 s3prl_compat.install()
 from omegaconf import OmegaConf  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 _READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
 _SAMPLER_SEED = 12345678
@@ -69,7 +73,7 @@ def run_recipe(
     upstream: Upstream,
     workdir: Path,
     context: Context,
-    features: Kind,
+    features: FeatureChoice,
     counts: Callable[[Any, Any], Counts],
     scored: Sequence[str] = ("dev", "test"),
 ) -> RecipeResult:
@@ -84,13 +88,19 @@ def run_recipe(
         upstream: moved to the context's device, and left in eval mode.
         workdir: files are kept in its sub-folder ``s3prl``.
         context: its seed initialises the head and orders the batches; seed 0 gives s3prl's order.
-        features: which features the head trains on, with the protocol ``cached``.
+        features: which features the head trains on, and how they are had, with the protocol ``cached``.
         counts: an utterance's contribution to every metric, given its reference and its prediction.
         scored: the splits to score; ``dev`` alone never touches test.
 
     Raises:
-        UserError: an audio file is damaged or not finite, or the upstream's hidden states are not finite.
+        UserError: an audio file is damaged or not finite, or the upstream's hidden states are not finite; or the
+            protocol ``s3prl`` does not have the wanted features.
     """
+    if context.protocol == "s3prl" and features.precision != "fp32":
+        raise UserError(
+            f"Expected feature_precision=fp32 with --protocol s3prl, which is s3prl to every digit. Found "
+            f"{features.precision}. Leave it out, or use --protocol cached."
+        )
     problem = bridged_recipe(*recipe)()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
     problem.splits = splits
@@ -100,7 +110,7 @@ def run_recipe(
     prepare_workers(whole_arguments["num_workers"])
     weights = weights_hash(problem.upstream)
     if context.protocol == "cached":
-        problem.features = cached_features(FrozenUpstream(problem.upstream), weights, features, context)
+        _use_features(problem, weights, features, whole_arguments["num_workers"], context)
     versions = {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")}
     clear_work_of_others(
         target_dir,
@@ -109,6 +119,7 @@ def run_recipe(
             "arguments": whole_arguments,
             "upstream": weights,
             "protocol": context.protocol,
+            **({"precision": features.precision} if features.precision != "fp32" else {}),
             "data": {name: data_sha256(frame) for name, frame in splits.items()},
             "versions": versions,
         },
@@ -130,7 +141,7 @@ def run_recipe(
         "loss": {name: values["loss"] for name, values in metrics.items()},
         **({"layer_weights": problem.layer_weights} if problem.layer_weights else {}),
         "protocol": context.protocol,
-        **({"features": features} if context.protocol == "cached" else {}),
+        **(features.settings() if context.protocol == "cached" else {}),
         "num_threads": torch.get_num_threads(),
         "arguments": whole_arguments,
     }
@@ -138,6 +149,23 @@ def run_recipe(
         row for name, (_, results) in tested.items() for row in _prediction_rows(name, splits[name], results, counts)
     ]
     return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
+
+
+def _use_features(problem: Any, weights: str, features: FeatureChoice, num_workers: int, context: Context) -> None:
+    """Let a recipe take features of whole, unpadded utterances."""
+    upstream = FrozenUpstream(problem.upstream)
+    if features.is_stored:
+        problem.features = cached_features(
+            upstream, weights, features.kind, context, precision=features.precision, num_workers=num_workers
+        )
+        return
+    logger.info(
+        "features: frames are computed at every step and not stored (%s on %s): reading them from a disk takes longer "
+        "than computing them on a GPU",
+        f"frame_cache={features.frame_cache}",
+        context.device,
+    )
+    problem.hidden_states = hidden_states_of(upstream, context.device, features.precision)
 
 
 def _prediction_rows(

@@ -112,6 +112,12 @@ def room_to_grow(
         yield written
 
 
+def free_for_features(folder: Path) -> int:
+    """Measure the disk space that a store could take, if no other grew. The folder need not exist."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return max(0, shutil.disk_usage(existing).free - SPARE_BYTES)
+
+
 def _make_room(
     folder: Path, kept_bytes: int, needed_bytes: int, limit_bytes: int | None, others: Sequence[Growth]
 ) -> bool:

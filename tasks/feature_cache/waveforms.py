@@ -6,60 +6,81 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from bench.files.atomic import write_atomically
-from bench.progress import tracked
 
 WRITE_INTERVAL_S = 60.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def waveform_sha256(waveform: Tensor) -> str:
-    """Hash samples (float32, as they enter the upstream)."""
-    return hashlib.sha256(waveform.contiguous().numpy().data).hexdigest()
+class WaveformHashes:
+    """The hashes of one table's utterances, so that audio is decoded once and not in every run.
 
-
-class WaveformIndex:
-    """Stores the hashes, so that audio is decoded once and not in every run.
-
-    Hashes are written every minute, so the next call resumes after an interruption.
+    They are written every minute, so the next call resumes after an interruption.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def hashes(self, paths: Sequence[str], preparation: str, waveform: Callable[[int], Tensor]) -> list[str]:
-        """Return the hash of every utterance, in order.
+    def __init__(self, folder: Path, paths: Sequence[str], preparation: str) -> None:
+        """Read the known hashes.
 
         Args:
+            folder: holds the hashes of all tables.
             paths: audio file of each utterance.
             preparation: everything the recipe does to the files, as text.
-            waveform: decodes and prepares the utterance at a position; called for unknown hashes only.
         """
-        path = self._folder / f"{_identity(paths, preparation)}.json"
-        hashes = _known(path, len(paths))
-        positions = range(len(hashes), len(paths))
-        begun = time.monotonic()
-        for index in tracked(positions, "reading audio", len(paths), "files", done=len(hashes)):
-            hashes.append(waveform_sha256(waveform(index)))
-            if len(hashes) == len(paths) or time.monotonic() - begun > WRITE_INTERVAL_S:
-                write_atomically(path, json.dumps(hashes))
-                begun = time.monotonic()
-        return hashes
+        self.name = _identity(paths, preparation)
+        """Identifies the utterances, as far as sizes and times of files show."""
+        self._path = folder / f"{self.name}.json"
+        self._hashes = _known(self._path, len(paths))
+        self._is_written = True
+        self._written_at = time.monotonic()
+
+    def unknown(self) -> list[int]:
+        """Return the positions of utterances without a hash."""
+        return [position for position, sha256 in enumerate(self._hashes) if sha256 is None]
+
+    def known(self) -> dict[str, int]:
+        """Map every known hash to the position of an utterance."""
+        return {sha256: position for position, sha256 in enumerate(self._hashes) if sha256 is not None}
+
+    def __getitem__(self, position: int) -> str | None:
+        """Return a hash. None if it is not known yet."""
+        return self._hashes[position]
+
+    def of(self, position: int) -> str:
+        """Return a hash that is known."""
+        sha256 = self._hashes[position]
+        assert sha256 is not None, position
+        return sha256
+
+    def __setitem__(self, position: int, sha256: str) -> None:
+        """Set a hash."""
+        if self._hashes[position] == sha256:
+            return
+        self._hashes[position] = sha256
+        self._is_written = False
+        if time.monotonic() - self._written_at > WRITE_INTERVAL_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write new hashes to the disk."""
+        if not self._is_written:
+            write_atomically(self._path, json.dumps(self._hashes))
+            self._is_written, self._written_at = True, time.monotonic()
 
 
-def _known(path: Path, num_utterances: int) -> list[str]:
-    """Read the stored hashes: of all utterances, or of the first ones after an interruption. None if damaged."""
+def _known(path: Path, num_utterances: int) -> list[str | None]:
+    """Read the stored hashes; None for unknown ones, and for all if the file is damaged."""
+    none: list[str | None] = [None] * num_utterances
     try:
         hashes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    is_sound = isinstance(hashes, list) and all(isinstance(one, str) and _SHA256.fullmatch(one) for one in hashes)
-    return hashes if is_sound and len(hashes) <= num_utterances else []
+    except (OSError, ValueError, RecursionError):
+        return none
+    if not isinstance(hashes, list) or len(hashes) > num_utterances:
+        return none
+    is_sound = all(one is None or (isinstance(one, str) and _SHA256.fullmatch(one)) for one in hashes)
+    return [*hashes, *none[len(hashes) :]] if is_sound else none
 
 
 def _identity(paths: Sequence[str], preparation: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +18,7 @@ from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Settings, SplitSize, Upstream
 from bench.contracts.bounds import Batches, BatchSize, DurationS, LearningRate, Processes, Seed, Steps, Utterances
 from bench.errors import UserError
+from tasks.feature_cache.choice import FeatureChoice, FrameCache, Kind, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ SMOKE: dict[str, Any] = {"total_steps": 20, "eval_interval_steps": 10, "save_int
 class HeadConfig(Settings):
     """Training of a head on a frozen upstream, by s3prl's recipe (Adam, constant learning rate)."""
 
-    features: ClassVar[Literal["means", "frames"]] = "frames"
-    """Which features the head trains on, see `tasks.feature_cache.features.Kind`."""
+    features: ClassVar[Kind] = "frames"
+    """Which features the head trains on."""
 
     total_steps: Steps
     """Optimizer steps."""
@@ -52,6 +53,12 @@ class HeadConfig(Settings):
     """Steps between checkpoints."""
     num_workers: Processes
     """Data-loading processes; 0 loads in the training process."""
+    feature_precision: Precision = "fp32"
+    """Precision of the upstream's forward pass with ``--protocol cached``. ``bf16`` and ``fp16`` are faster on a GPU
+    and change the features a little. Features of each precision are stored apart."""
+    frame_cache: FrameCache = "auto"
+    """Whether frames are stored with ``--protocol cached``: on ``disk``, or ``none``, which computes them at every
+    step. ``auto`` stores them on a CPU: a GPU computes them faster than a disk reads them."""
     max_train_utterances: Utterances | None = None
     """Train on a fixed, stratified subset of at most this many utterances; null uses all. See ``subset_draw``."""
     max_eval_utterances: Utterances | None = None
@@ -88,6 +95,14 @@ class HeadConfig(Settings):
             },
         }
 
+    def fields_without_effect(self) -> Collection[str]:
+        """Means are always stored."""
+        return {"frame_cache"} if self.features == "means" else ()
+
+    def feature_choice(self, device: str) -> FeatureChoice:
+        """Return which features the head trains on, and how they are had."""
+        return FeatureChoice(self.features, device, self.feature_precision, self.frame_cache)
+
     def feature_store(
         self, upstream: Upstream, weights: str, sizes: Mapping[str, SplitSize], context: Context
     ) -> tuple[Path, int]:
@@ -98,6 +113,9 @@ class HeadConfig(Settings):
         from tasks.feature_cache.features import DTYPES
         from tasks.feature_cache.upstream import store_folder
 
+        folder = store_folder(weights, self.features, context, self.feature_precision)
+        if not self.feature_choice(context.device).is_stored:
+            return folder, 0
         limits = {"train": self.max_train_utterances, "dev": self.max_eval_utterances, "test": self.max_eval_utterances}
         frames = 0.0
         for split, size in sizes.items():
@@ -108,7 +126,7 @@ class HeadConfig(Settings):
                 share = num_utterances / max(1, size.num_utterances)
                 frames += share * size.duration_s * SAMPLE_RATE_HZ / upstream.stride
         frame_bytes = (upstream.num_layers + 1) * upstream.dim * DTYPES[self.features].itemsize
-        return store_folder(weights, self.features, context), round(frames * frame_bytes)
+        return folder, round(frames * frame_bytes)
 
     def limited(self, splits: Mapping[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
         """Limit the splits to the configured sizes, stratified by the column ``by`` if it exists.

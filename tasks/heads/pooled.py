@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from bench.contracts import Metric
 from bench.contracts.bounds import Width
+from tasks.feature_cache.choice import Kind
 from tasks.heads.config import MINI, SMOKE, HeadConfig
 
 ACCURACY = Metric("accuracy", higher_is_better=True, primary=True)
@@ -17,7 +18,7 @@ class PooledHeadConfig(HeadConfig):
     Source: s3prl 0.4.18, ``MeanPoolingLinear``.
     """
 
-    features: ClassVar[Literal["means", "frames"]] = "means"
+    features: ClassVar[Kind] = "means"
 
     hidden_size: Width = 256
     """Width between the two linear layers."""

@@ -128,7 +128,7 @@ class HeadTask(ABC, Generic[Config, Data]):
             upstream,
             workdir,
             context,
-            features=config.features,
+            features=config.feature_choice(context.device),
             counts=self.counts,
             scored=scored,
         )

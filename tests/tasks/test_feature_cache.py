@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.feature_cache import store as store_module
 from tasks.feature_cache.room import features_root, holdings, prune, room_to_grow
 from tasks.feature_cache.store import FeatureStore
-from tasks.feature_cache.waveforms import WaveformIndex
+from tasks.feature_cache.waveforms import WaveformHashes
 from tasks.ks import KS
 from tasks.sid import SID
 
@@ -141,45 +140,34 @@ class TestComputedOnce:
         assert len(resumed.lengths) == len(whole.lengths) - 5
 
     @pytest.mark.parametrize("interval_s", [0.0, 3600.0])
-    def test_interrupted_hashing_goes_on(
+    def test_hashes_of_an_interrupted_call_are_kept(
         self, interval_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("tasks.feature_cache.waveforms.WRITE_INTERVAL_S", interval_s)
-        paths = [str(tmp_path / f"{index}.wav") for index in range(6)]
+        paths = [str(tmp_path / f"{index}.wav") for index in range(3)]
         for path in paths:
             Path(path).touch()
-        decoded: list[int] = []
-
-        def hashes(kill_at: int | None = None) -> list[str]:
-            def waveform(index: int) -> torch.Tensor:
-                if index == kill_at:
-                    raise KeyboardInterrupt
-                decoded.append(index)
-                return torch.full((3,), float(index))
-
-            return WaveformIndex(tmp_path / "index").hashes(paths, "whole", waveform)
-
-        with pytest.raises(KeyboardInterrupt):
-            hashes(kill_at=4)
-        expected = [hashlib.sha256(np.full(3, index, np.float32).tobytes()).hexdigest() for index in range(6)]
-        assert hashes() == hashes() == expected
-        assert decoded == [0, 1, 2, 3, 4, 5] if interval_s == 0 else [0, 1, 2, 3, 0, 1, 2, 3, 4, 5]
+        hashes = WaveformHashes(tmp_path / "index", paths, "whole")
+        hashes[2] = "a" * 64
+        again = WaveformHashes(tmp_path / "index", paths, "whole")
+        assert again.unknown() == ([0, 1] if interval_s == 0 else [0, 1, 2])
+        hashes[0] = "b" * 64
+        hashes.write()
+        assert WaveformHashes(tmp_path / "index", paths, "whole").known() == {"b" * 64: 0, "a" * 64: 2}
+        assert WaveformHashes(tmp_path / "index", paths, "cut").known() == {}
 
 
 class TestDamage:
-    @pytest.mark.parametrize("content", ["", "[", "{}", "[1, 2]", '["0123"]', '["X"]', "TOO MANY"])
-    def test_a_damaged_index_of_waveforms_is_made_again(self, content: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("content", ["", "[", "{}", "[1, 2]", '["0123"]', '["X"]', "[" * 100_000, "TOO MANY"])
+    def test_damaged_hashes_of_waveforms_are_found_again(self, content: str, tmp_path: Path) -> None:
         audio = tmp_path / "a.wav"
         audio.touch()
-
-        def hashes() -> list[str]:
-            return WaveformIndex(tmp_path / "index").hashes([str(audio)], "whole", lambda _: torch.ones(3))
-
-        sound = hashes()
+        hashes = WaveformHashes(tmp_path / "index", [str(audio)], "whole")
+        hashes[0] = "a" * 64
+        hashes.write()
         (index,) = (tmp_path / "index").iterdir()
-        index.write_text(json.dumps(sound * 2) if content == "TOO MANY" else content)
-        assert hashes() == sound
-        assert json.loads(index.read_text()) == sound
+        index.write_text(json.dumps(["a" * 64] * 2) if content == "TOO MANY" else content)
+        assert WaveformHashes(tmp_path / "index", [str(audio)], "whole").unknown() == [0]
 
     @pytest.mark.parametrize("how", ["truncated", "empty", "changed", "no checksums"])
     def test_a_damaged_pack_is_computed_again(self, how: str, evaluate_ks: Any, make_upstream: Any) -> None:

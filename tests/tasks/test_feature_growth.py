@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,21 +43,31 @@ import torch
 from bench.errors import UserError
 from tasks.feature_cache import features
 from tasks.feature_cache.store import FeatureStore
+from tasks.feature_cache.waveforms import WaveformHashes
 
 features.PACK_INTERVAL_S = 0.0
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 folder, limit_bytes, wanted = Path(sys.argv[1]), int(sys.argv[2]) or None, sys.argv[3]
 
-def hidden_states(waveform):
-    print("computes", wanted[int(waveform)], flush=True)
+def hidden_states(waveforms):
+    letter = wanted[int(waveforms[0, 0])]
+    print("computes", letter, flush=True)
     sys.stdin.readline()
-    return torch.full((1, 1, {UTTERANCE_BYTES} // 4), float(ord(wanted[int(waveform)])))
+    return [torch.full((1, 1, {UTTERANCE_BYTES} // 4), float(ord(letter)))]
 
 cached = features.Features(
     hidden_states, FeatureStore(folder, {{}}), "means", frame_bytes={UTTERANCE_BYTES}, limit_bytes=limit_bytes
 )
+hashes = WaveformHashes(folder.parent / "hashes", [], "")
+hashes._hashes = list(wanted)
+utterances = features.Utterances(
+    hashes, [1] * len(wanted), [1] * len(wanted), wanted, lambda index: torch.tensor([float(index)])
+)
+features.decoded = lambda positions, decode, _: (
+    features.Decoded(index, decode(index), wanted[index]) for index in positions
+)
 try:
-    cached.prepare(wanted, [1] * len(wanted), wanted, torch.tensor)
+    cached.prepare(utterances)
 except UserError as error:
     sys.exit(print(error))
 print("has", "".join(chr(int(cached[name].unique())) for name in wanted), flush=True)
@@ -197,7 +208,7 @@ class TestOneStore:
         assert rest_of(second, 0) == ["has cba"]
         assert folder_bytes(tmp_path / "store") < 3 * UTTERANCE_BYTES + 5_000
 
-    def test_what_a_killed_process_has_left_is_computed_by_who_waits(self, computing: Any) -> None:
+    def test_what_a_killed_process_has_left_is_computed_by_who_waits(self, computing: Any, tmp_path: Path) -> None:
         first = computing("abc")
         assert computes(first) == "a"
         second = computing("abc")
@@ -205,6 +216,9 @@ class TestOneStore:
         first.stdin.write("go on\n")
         first.stdin.flush()
         assert computes(first) == "b"
+        # Another thread writes what has been computed.
+        while not list((tmp_path / "store").glob("*.safetensors")):
+            time.sleep(0.01)
         first.kill()
         assert rest_of(second, 2) == ["computes b", "computes c", "has abc"]
 
