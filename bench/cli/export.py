@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -18,6 +18,10 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="With --to onnx: int8 weights in linear layers, one scale per output.")
     ] = False,
+    opset: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="With --to onnx: version of ONNX's operators, 18 to 22 [default: 18]."),
+    ] = None,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Write a model for transformers, ONNX runtimes, DPHuBERT's code or s3prl."""
@@ -29,5 +33,5 @@ def export(
     from bench.export.export import export_model
     from bench.export.options import ExportOptions
 
-    print_line(export_model(model, to, out, ExportOptions(int8=int8)))
+    print_line(export_model(model, to, out, ExportOptions(int8, opset)))
     return 0

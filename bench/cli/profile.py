@@ -14,7 +14,9 @@ from bench.cli import options
 def profile(
     references: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[REF]...", help="Model references; see `bench list teachers`."),
+        typer.Argument(
+            metavar="[REF]...", help="Model references (see `bench list teachers`), or ONNX files of `bench export`."
+        ),
     ] = None,
     run: Annotated[
         Optional[Path],  # noqa: UP045

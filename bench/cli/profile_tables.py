@@ -107,7 +107,9 @@ def _latency(record: LatencyRecord, timing: Timing, price_per_hour: float | None
     cost = None if price_per_hour is None else timing.cost_of_1000_hours(price_per_hour)
     return {
         "model": record.model,
-        "on": "GPU" if timing.device == "cuda" else f"CPU, threads: {timing.num_threads}",
+        "device": "GPU" if timing.device == "cuda" else "CPU",
+        "threads": "" if timing.device == "cuda" else str(timing.num_threads),
+        "dtype": timing.dtype or "",
         "repeats": str(timing.rtf.repeats),
         "RTF": _spread(timing.rtf),
         **{f"{bucket} (ms)": _figure(spread.median) for bucket, spread in timing.latency_ms.items()},

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from bench.errors import UserError
-from bench.export.options import ExportOptions
+from bench.export.options import DEFAULT_OPSET, OPSETS, ExportOptions
 from bench.export.subject import load_subject
 from bench.export.targets import Target, find_target
 from bench.files.atomic import creating_folder, replacing
@@ -33,8 +33,7 @@ def export_model(reference: str, to: str, out: Path, options: ExportOptions | No
     """
     options = options or ExportOptions()
     target = find_target(to)
-    if options.int8 and not target.has_int8_option:
-        raise UserError(f"--int8 has no meaning for --to {target.name}. Leave it out, or export --to onnx.")
+    _check_options(options, target)
     target.require_packages()
     destination = expanded(out)
     _require_free(destination, target)
@@ -48,6 +47,17 @@ def export_model(reference: str, to: str, out: Path, options: ExportOptions | No
     with _writing(destination, target) as temporary:
         write(subject, temporary, options)
     return destination
+
+
+def _check_options(options: ExportOptions, target: Target) -> None:
+    for option, is_given in {"--int8": options.int8, "--opset": options.opset is not None}.items():
+        if is_given and not target.is_graph:
+            raise UserError(f"{option} has no meaning for --to {target.name}. Leave it out, or export --to onnx.")
+    if options.opset is not None and options.opset not in OPSETS:
+        raise UserError(
+            f"Expected --opset from {OPSETS.start} to {OPSETS.stop - 1}, which torch writes and ONNX Runtime runs. "
+            f"Found {shortened(options.opset, 40)}. Leave it out for {DEFAULT_OPSET}."
+        )
 
 
 def _require_free(destination: Path, target: Target) -> None:

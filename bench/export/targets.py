@@ -37,8 +37,8 @@ class Target:
     """Packages that writing it imports, by import name."""
     takes_int8: bool = False
     """Whether models with int8 layers can be exported."""
-    has_int8_option: bool = False
-    """Whether ``--int8`` applies to it."""
+    is_graph: bool = False
+    """Whether ``--int8`` and ``--opset`` apply to it."""
 
     def require_packages(self) -> None:
         """Refuse a target whose packages are not installed.
@@ -77,7 +77,7 @@ TARGETS = {
             extra="onnx",
             packages=("onnx", "onnxscript", "onnxruntime"),
             takes_int8=True,
-            has_int8_option=True,
+            is_graph=True,
         ),
         Target("dphubert", "a .pth file for DPHuBERT's code", "bench.export.dphubert:write", is_folder=False),
         Target("s3prl", "a folder with an upstream for s3prl", "bench.export.s3prl.folder:write", is_folder=True),

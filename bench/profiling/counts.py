@@ -6,10 +6,12 @@ import torch
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Settings
-from bench.upstream import UpstreamConfig, UpstreamModel, reference_config
+from bench.profiling.models import model_shape
+from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.conversion.weights import CHANNEL_SCALE
 from bench.upstream.cost import ALL_SUPERB_LENGTHS, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
+from bench.upstream.onnx_file import is_onnx, read_onnx
 
 PARTS = ("extractor", "attention", "feed_forward", "rest")
 SUPERB_DURATION_S = sum(ALL_SUPERB_LENGTHS) / SAMPLE_RATE_HZ
@@ -28,7 +30,7 @@ class Counts(Settings):
     """``params`` by `PARTS`: the convolutional extractor; attention, with WavLM's position bias; feed-forward blocks;
     the rest, which is projection, positional convolution and LayerNorms."""
     size_bytes: int
-    """Size of the weights as stored by the suite: float32, except int8 layers."""
+    """Size of the weights as stored by the suite: float32, except int8 layers. Of an ONNX file, its size."""
     macs: int
     """Plain count over SUPERB's 32 utterances."""
     macs_superb: int
@@ -43,13 +45,13 @@ def count(reference: str, name: str | None = None) -> Counts:
     """Count the cost of a model.
 
     Args:
-        reference: the model.
+        reference: the model, or an ONNX file.
         name: its name; the reference by default.
 
     Raises:
         UserError: no such model.
     """
-    config = reference_config(reference)
+    config = model_shape(reference)
     parts = dict.fromkeys(PARTS, 0)
     num_trainable, size_bytes = 0, 0
     if config is not None:
@@ -59,6 +61,8 @@ def count(reference: str, name: str | None = None) -> Counts:
         for key, tensor in (parameters | {CHANNEL_SCALE: model.feature_extractor.channel_scale}).items():
             parts[_part(key)] += tensor.numel()
         size_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    if is_onnx(reference):
+        size_bytes = read_onnx(reference).num_bytes
     macs = superb_fbank_macs() if config is None else superb_macs(config)
     return Counts(
         model=name or reference,

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from bench.profiling.machine import load, this_machine
 from bench.profiling.memory import cpu_peak_memory_bytes
+from bench.profiling.models import is_timed_on, load_model
 from bench.profiling.sections import measure_section, sections
 from bench.profiling.subjects import Subject
 from bench.profiling.workloads import Effort
 from bench.provenance import now
 from bench.store.latency import LatencyRecord, Timing
-from bench.upstream import load_upstream
-from bench.upstream.reduced_linears import has_int8_kernels, has_int8_layers
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,15 @@ def _measured(subject: Subject, effort: Effort, *, use_gpu: bool) -> LatencyReco
 def _timings(subject: Subject, effort: Effort, *, use_gpu: bool) -> dict[str, Timing]:
     """Time a model on all devices that it and its teacher run on."""
     references = [subject.teacher, subject.reference] if subject.teacher else [subject.reference]
-    models = [load_upstream(reference) for reference in references]
-    has_int8 = any(has_int8_layers(model) for model in models)
+    models = [load_model(reference) for reference in references]
     found = {}
     for name, section in sections(use_gpu=use_gpu).items():
         if section.num_threads > 1 and not _is_idle(effort):
             continue
-        if has_int8 and not has_int8_kernels(section.device):
-            logger.info("int8 layers have kernels on the CPU only: %s is not timed on %s", subject.name, section)
+        if not all(is_timed_on(section.device, model) for model in models):
+            logger.info(
+                "int8 layers and ONNX files are timed on the CPU only: %s has no time on %s", subject.name, section
+            )
             continue
         found[name] = measure_section(models, section, effort)[-1]
     return found

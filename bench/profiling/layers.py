@@ -21,7 +21,9 @@ from bench.profiling.subjects import Subject
 from bench.profiling.timing import clock, spread, threads, time_in_turn
 from bench.profiling.workloads import Effort, Lengths, utterances
 from bench.store.latency import Spread
+from bench.text import shortened
 from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, reference_config
+from bench.upstream.onnx_file import is_onnx
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +93,13 @@ def layers_of(subjects: Sequence[Subject], effort: Effort) -> dict[str, LayerCom
     """
     teachers = {subject.teacher for subject in subjects}
     wanted = [subject for subject in subjects if subject.reference not in teachers]
-    with_layers = [subject for subject in wanted if reference_config(subject.reference) is not None]
+    with_layers = [subject for subject in wanted if _has_layers(subject.reference)]
     if not with_layers:
-        raise UserError("--by-layer: none of the models has layers. Name a model that has, or leave --by-layer out.")
+        names = shortened(", ".join(subject.name for subject in subjects), 120)
+        raise UserError(
+            f"--by-layer: none of the models has layers that torch runs. Found {names}. Name a model that has, "
+            "or leave --by-layer out."
+        )
     return {subject.name: _compare(subject, effort) for subject in with_layers}
 
 
@@ -158,8 +164,12 @@ class _Stopwatch:
         self.seconds[name].append(self._clock() - self._started)
 
 
+def _has_layers(reference: str) -> bool:
+    return not is_onnx(reference) and reference_config(reference) is not None
+
+
 def _with_layers(reference: str) -> UpstreamModel:
-    model = load_upstream(reference)
+    model = None if is_onnx(reference) else load_upstream(reference)
     if not isinstance(model, UpstreamModel):
         raise UserError(f"--by-layer: {reference} has no layers. Name a model that has, or leave --by-layer out.")
     return model

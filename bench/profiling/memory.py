@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.profiling.models import load_model
 from bench.profiling.timing import threads
-from bench.upstream import AnyUpstream, load_upstream
+from bench.upstream import AnyUpstream
 
 WARM_UP_SAMPLES = 16_000
 _STATUS = Path("/proc/self/status")
@@ -63,10 +64,10 @@ def _measure(reference: str, num_samples: int) -> int | None:
     with threads(1), torch.inference_mode():
         waveforms = torch.randn(1, num_samples)
         # The first use imports libraries and sets up kernels, which are not the model's memory.
-        load_upstream(reference)(torch.randn(1, WARM_UP_SAMPLES), torch.tensor([WARM_UP_SAMPLES]))
+        load_model(reference)(torch.randn(1, WARM_UP_SAMPLES), torch.tensor([WARM_UP_SAMPLES]))
         _give_memory_back()
         before = _kilobytes("VmRSS")
-        model = load_upstream(reference)
+        model = load_model(reference)
         try:
             # Exclude the peak of loading.
             _CLEAR_PEAK.write_text("5", encoding="ascii")

@@ -9,16 +9,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.profiling.energy import Counter, cpu_counters, gpu_counters
 from bench.profiling.machine import num_cores
 from bench.profiling.memory import gpu_peak_memory_bytes
+from bench.profiling.models import AnyModel, Timed, dtype_of, engine_of
 from bench.profiling.timing import Times, spread, threads, time_call, time_in_turn
 from bench.profiling.workloads import BATCH_SIZES, CLIP_DURATION_S, Effort, Lengths, clips, utterances
 from bench.store.latency import Spread, Timing
-from bench.upstream import AnyUpstream
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def sections(*, use_gpu: bool) -> dict[str, Section]:
     return found
 
 
-def measure_section(models: Sequence[AnyUpstream], section: Section, effort: Effort) -> list[Timing]:
+def measure_section(models: Sequence[AnyModel], section: Section, effort: Effort) -> list[Timing]:
     """Time models in turn.
 
     Args:
@@ -59,11 +59,11 @@ def measure_section(models: Sequence[AnyUpstream], section: Section, effort: Eff
         section: where to run.
         effort: how thoroughly to measure.
     """
-    for model in models:
-        model.to(section.device)
     lengths = effort.lengths()
     batches = utterances(lengths, section.device)
     with threads(section.num_threads):
+        for model in models:
+            model.to(section.device)
         logger.info("timing %d model(s) on %s", len(models), section)
         times = time_in_turn(models, batches, effort.limits())
         throughput = _throughput(models, section, effort, sum(each.rounds().mean() for each in times))
@@ -74,16 +74,22 @@ def measure_section(models: Sequence[AnyUpstream], section: Section, effort: Eff
         Timing(
             device=section.device,
             num_threads=section.num_threads,
+            dtype=dtype_of(model),
+            engine=engine_of(model),
             rtf=spread(own.rounds() / duration_s),
             latency_ms=_by_bucket(own, lengths),
             throughput=throughput[index],
             first_call_ms=1e3 * own.first_call_s,
-            peak_memory_bytes=gpu_peak_memory_bytes(model, longest) if section.device == "cuda" else None,
+            peak_memory_bytes=_gpu_memory(model, longest) if section.device == "cuda" else None,
             speedup=spread(times[0].rounds() / own.rounds()) if index else None,
             joules_per_audio_s=joules[index],
         )
         for index, (model, own) in enumerate(zip(models, times, strict=True))
     ]
+
+
+def _gpu_memory(model: AnyModel, batch: Tensor) -> int | None:
+    return gpu_peak_memory_bytes(model, batch) if isinstance(model, nn.Module) else None
 
 
 def _by_bucket(times: Times, lengths: Lengths) -> dict[str, Spread]:
@@ -97,9 +103,7 @@ def _duration_s(lengths: Lengths) -> float:
     return sum(length for bucket in lengths.values() for length in bucket) / SAMPLE_RATE_HZ
 
 
-def _throughput(
-    models: Sequence[AnyUpstream], section: Section, effort: Effort, round_s: float
-) -> list[dict[str, Spread]]:
+def _throughput(models: Sequence[Timed], section: Section, effort: Effort, round_s: float) -> list[dict[str, Spread]]:
     """Time batches of clips. Skip batches that would take too long, judged by the previous workload."""
     found: list[dict[str, Spread]] = [{} for _ in models]
     limits = effort.limits()
@@ -116,7 +120,7 @@ def _throughput(
     return found
 
 
-def _joules_per_audio_s(model: AnyUpstream, batches: Sequence[Tensor], counters: Sequence[Counter]) -> float | None:
+def _joules_per_audio_s(model: Timed, batches: Sequence[Tensor], counters: Sequence[Counter]) -> float | None:
     if not counters:
         return None
     before = [counter.read_joules() for counter in counters]

@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.files.paths import expanded
+from bench.profiling.models import check_model
 from bench.store.compressions import stored_compressions
 from bench.store.run_folder import RunFolder
-from bench.upstream import check_reference
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
 
 
@@ -55,7 +55,7 @@ def check_teachers(subjects: Sequence[Subject]) -> None:
     """
     for teacher in dict.fromkeys(subject.teacher for subject in subjects if subject.teacher):
         try:
-            check_reference(teacher)
+            check_model(teacher)
         except UserError as error:
             raise UserError(f"The teacher to measure against: {error} --teacher names another.") from error
 

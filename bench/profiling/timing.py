@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.profiling.models import Timed
 from bench.store.latency import Spread
-from bench.upstream import AnyUpstream
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Times:
         return total
 
 
-def time_in_turn(models: Sequence[AnyUpstream], batches: Sequence[Tensor], repeats: Repeats) -> list[Times]:
+def time_in_turn(models: Sequence[Timed], batches: Sequence[Tensor], repeats: Repeats) -> list[Times]:
     """Time every model on every batch.
 
     Within each batch, calls alternate between the models, in changing order, so that other load affects all of them.
@@ -76,7 +76,7 @@ def time_in_turn(models: Sequence[AnyUpstream], batches: Sequence[Tensor], repea
     return [Times(float(warm_up[0, turn]), seconds[turn]) for turn in range(len(models))]
 
 
-def time_call(model: AnyUpstream, batch: Tensor) -> float:
+def time_call(model: Timed, batch: Tensor) -> float:
     """Compute hidden states once and return the seconds it took by `clock`, until the device has finished."""
     lengths = torch.full((len(batch),), batch.shape[1])
     seconds = clock(batch.device)

@@ -55,7 +55,7 @@ class Spread(Settings):
 
 
 class Timing(Settings):
-    """Times of one model on one device; audio at 16 kHz, float32.
+    """Times of one model on one device; audio at 16 kHz in float32.
 
     On the CPU with one thread, seconds are that thread's processor time, which equals the time on an idle core.
     Otherwise they are wall-clock time.
@@ -64,7 +64,11 @@ class Timing(Settings):
     device: Literal["cpu", "cuda"]
     """The device."""
     num_threads: int
-    """Number of torch's threads on the CPU."""
+    """Number of threads on the CPU."""
+    dtype: Literal["float32", "int8"] | None = None
+    """Type of the linear layers' weights. Absent in records of earlier versions."""
+    engine: Literal["torch", "onnxruntime"] = "torch"
+    """What ran the model."""
     rtf: Spread
     """Real-time factor: computing seconds per second of audio, at batch 1, over all timed lengths. Lower is faster."""
     latency_ms: dict[str, Spread]

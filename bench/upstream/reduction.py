@@ -1,4 +1,4 @@
-"""Replaces dense linear layers by reduced ones, in a new model. The original model is not changed."""
+"""Replaces linear layers by others of the same size, in a new model. The original model is not changed."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ def quantised(model: UpstreamModel, modules: Collection[str]) -> UpstreamModel:
             key = f"{path}{part}"
             state[f"{key}.weight"], state[f"{key}.scale"] = quantised_weight(state[f"{key}.weight"])
     return _rebuilt(model, reduced, state)
+
+
+def dequantised(model: UpstreamModel) -> UpstreamModel:
+    """Return a model with float32 weights in place of int8 ones, with the same values. Its inputs are not quantised."""
+    state = model.state_dict()
+    reduced = []
+    for path, each in model.config.reduced_linears:
+        if each.dtype == "int8":
+            for part in ("",) if each.rank is None else (".down", ".up"):
+                state[f"{path}{part}.weight"] = (
+                    state[f"{path}{part}.weight"] * state.pop(f"{path}{part}.scale")[:, None]
+                )
+        if each.rank is not None:
+            reduced.append((path, ReducedLinear(rank=each.rank)))
+    rebuilt = uninitialised(model.config.model_copy(update={"reduced_linears": tuple(reduced)}))
+    rebuilt.load_state_dict(state)
+    return rebuilt.train(model.training)
 
 
 def _rebuilt(model: UpstreamModel, reduced: Mapping[str, ReducedLinear], state: Mapping[str, Tensor]) -> UpstreamModel:

@@ -19,6 +19,7 @@ from bench.upstream.conversion import bundle_names, download_from_hub, read_bund
 from bench.upstream.conversion.recognition import recognised_folder
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
+from bench.upstream.onnx_file import is_onnx, refused
 from bench.upstream.random_shapes import SHAPES, random_model
 from bench.upstream.reference_names import FBANK, MINI_HUBERT, RANDOM, meanings, spelled_name
 
@@ -133,6 +134,8 @@ class _Made:
 def _find(reference: str) -> _Found:
     if reference.startswith(HUB):
         return _find_on_hub(reference.removeprefix(HUB))
+    if is_onnx(reference):
+        raise refused(reference)
     reference = spelled_reference(reference)
     path = _path(reference)
     if reference == MINI_HUBERT and not path.exists():

@@ -77,7 +77,7 @@ class TestInTurn:
 
 
 class Loader:
-    """Stands in for `load_upstream`: filter banks, of which it counts those that are still there."""
+    """Stands in for `load_model`: filter banks, of which it counts those that are still there."""
 
     def __init__(self) -> None:
         self.loaded: list[weakref.ref[FbankUpstream]] = []
@@ -94,7 +94,7 @@ class TestPairs:
     @pytest.fixture
     def loader(self, monkeypatch: pytest.MonkeyPatch) -> Loader:
         loader = Loader()
-        monkeypatch.setattr(latency_module, "load_upstream", loader)
+        monkeypatch.setattr(latency_module, "load_model", loader)
         monkeypatch.setattr(workloads, "SUPERB_LENGTHS", {"short": (1600,)})
         monkeypatch.setattr(sections, "BATCH_SIZES", ())
         monkeypatch.setattr(sections, "num_cores", lambda: 1)
@@ -148,8 +148,8 @@ def test_tables_show_no_quartiles_of_few_repeats(capsys: pytest.CaptureFixture[s
     rtf = Spread(median=0.125, low=0.12, high=0.13, repeats=5)
     many = record("many", "many", timing(0.125).model_copy(update={"rtf": rtf}))
     print_tables([], [few, many], {}, None)
-    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if " CPU, threads" in line}
-    assert "(" not in lines["few"].split("speed")[0].replace("CPU, threads: 1", "")
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if " CPU " in line}
+    assert "(" not in lines["few"]
     assert "0.125 (0.120-0.130)" in lines["many"]
     assert " 3 " in lines["few"]
     assert " 5 " in lines["many"]

@@ -1,0 +1,55 @@
+"""What an ONNX file says about itself, under the keys that sherpa-onnx's models use where it has some."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import bench
+from bench.audio.files import SAMPLE_RATE_HZ
+from bench.export.subject import Subject
+from bench.upstream import UpstreamConfig, model_name
+from bench.upstream.conversion import bundle_names
+from bench.upstream.cost import count_parameters, superb_macs
+from bench.upstream.onnx_file import SHAPE
+
+UNKNOWN = "unknown"
+
+_LICENCES = {
+    r"(facebook|ntu-spml)/(hubert|wav2vec2|distilhubert)-?.*": "apache-2.0",
+    r"mini-hubert|random:.*": "apache-2.0",
+    "|".join(map(re.escape, bundle_names())): "mit",
+}
+"""Licence by base model. Source: the model cards on Hugging Face's hub; torchaudio's documentation of its bundles."""
+
+
+def metadata_of(config: UpstreamConfig, subject: Subject) -> dict[str, str]:
+    """Describe an exported model. All values are text, as ONNX requires."""
+    base_model = _base_model(subject)
+    return {
+        "model_type": config.architecture,
+        "model_author": "superb-bench",
+        "version": bench.__version__,
+        "base_model": base_model,
+        "compressor": str(subject.provenance.get("compressor", "none")),
+        "license": next((name for known, name in _LICENCES.items() if re.fullmatch(known, base_model)), UNKNOWN),
+        "sample_rate": str(SAMPLE_RATE_HZ),
+        # Samples are from -1 to 1. The graph itself scales each utterance if the model needs that.
+        "normalize_samples": "1",
+        "waveform_normalization": "in the graph" if config.normalize_waveform else "none",
+        "num_layers": str(config.num_layers),
+        "dim": str(config.dim),
+        "stride": str(config.stride),
+        "window": str(config.window),
+        "dtype": "int8" if config.has_int8 else "float32",
+        "params": str(count_parameters(config)),
+        "macs": str(superb_macs(config).macs),
+        SHAPE: config.model_dump_json(),
+    }
+
+
+def _base_model(subject: Subject) -> str:
+    provenance = subject.provenance
+    name = str(provenance.get("teacher") or provenance.get("converted_from") or subject.reference)
+    # Paths of this machine mean nothing to others.
+    return model_name(name) if Path(name).expanduser().exists() else name
