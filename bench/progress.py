@@ -43,9 +43,14 @@ def report(what: str, done: int, total: int | None, unit: str = "", left: str = 
         left: the time left, as `TimeLeft.after` returns it.
     """
     text = f"{what}: {done} of {total or '?'}{f' {unit}' if unit else ''}{left}"
+    pass_on(text)
+    return text
+
+
+def pass_on(text: str) -> None:
+    """Pass progress in words to the current reporter."""
     if reporter := _reporter.get():
         reporter(text)
-    return text
 
 
 def bars_are_drawn() -> bool:

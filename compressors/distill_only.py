@@ -134,16 +134,16 @@ class DistillOnly(TrainingCompressor):
         """Return the settings for a warm start; see `bench.contracts.Compressor`."""
         return self.config.warm_started(start, teacher, chosen)
 
-    def compress(
+    def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run the stage, or the rest of it; see `bench.contracts.Compressor`."""
+        """Run the stage, or the rest of it; see `TrainingCompressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         distillation = distillation_from_start(
             teacher, self.config, context, lambda student: state_predictors(student, teacher, self.config)
         ) or self._from_scratch(teacher, context)
         training.run("distillation", self.config.distillation, distillation)
-        distillation.save(training.history.parent)
+        training.keep(distillation)
         return {self.name: distillation.student.eval()}
 
     def _from_scratch(self, teacher: UpstreamModel, context: Context) -> Distillation:

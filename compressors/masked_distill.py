@@ -83,10 +83,10 @@ class MaskedDistill(TrainingCompressor):
         thin_student_shape(teacher.config, self.config)
         require_units(teacher, require_audio(audio, self.config, teacher), self.config)
 
-    def compress(
+    def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run the stage, or the rest of it; see `bench.contracts.Compressor`."""
+        """Run the stage, or the rest of it; see `TrainingCompressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         student = thin_student(
             teacher,
@@ -98,5 +98,5 @@ class MaskedDistill(TrainingCompressor):
         target = Target(student.num_layers, self.config.num_clusters)
         prediction = MaskedPrediction(student, [target], self.config)
         training.run("prediction", self.config.prediction, prediction, unit_batches(training, teacher, self.config))
-        prediction.save(training.history.parent)
+        training.keep(prediction)
         return {self.name: student.eval()}

@@ -85,6 +85,10 @@ class Compressor(ABC):
         """Return how the compressor computes on a device, such as its precision. The model's provenance records it."""
         return {"device": context.device}
 
+    def uses_devices(self) -> bool:
+        """Whether `compress` trains on several devices at once, `Context.devices`. Default: it uses one."""
+        return False
+
     def target_sparsities(self) -> Mapping[str, float | None]:
         """Return the share of the teacher to remove in each model of a call, by the model's name.
 

@@ -35,6 +35,9 @@ class Context:
     """Seed of everything random in the call."""
     device: Literal["cpu", "cuda"] = "cpu"
     """The device, already resolved and known to exist."""
+    devices: int = 1
+    """Number of devices that share each update of a training, with one process each. They change the result by rounding
+    only. For compressors that use several, see `Compressor.uses_devices`."""
     protocol: FeatureProtocol = "cached"
     """How a task gets its features."""
     model: str = ""

@@ -159,6 +159,10 @@ class Stack(Compressor):
         """Return how each part computes, by the part's name; see `bench.contracts.Compressor`."""
         return {name: dict(part.numerics(context)) for name, part in self._parts.items()}
 
+    def uses_devices(self) -> bool:
+        """Whether a part does; see `bench.contracts.Compressor`."""
+        return any(part.uses_devices() for part in self._parts.values())
+
     def target_sparsities(self) -> dict[str, float | None]:
         """Return the share of the first part's teacher to remove in each model; see `bench.contracts.Compressor`."""
         lost: dict[str, float | None] = {"": 0.0}

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 
 from bench.contracts import AudioSource, Context, Settings
+from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from compressors.dphubert.config import MINI, PAPER, SMOKE, DPHuBERTConfig
 from compressors.dphubert.joint_stage import JointDistillationPruning
@@ -47,6 +48,7 @@ class DPHuBERT(TrainingCompressor):
                 is not part of the teacher, or the audio is unusable.
         """
         require_trainable(teacher, self.config, context)
+        self._require_fixed_shapes(context)
         layer_groups(self.config, teacher.num_layers)
         require_start(teacher, self.config, context)
         if not self.config.keep_shape:
@@ -57,10 +59,22 @@ class DPHuBERT(TrainingCompressor):
         if self.config.predicts_units:
             require_units(teacher, files, self.config)
 
-    def compress(
+    def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
+        """Refuse what cannot work for a teacher of any size; see `bench.contracts.Compressor`."""
+        self._require_fixed_shapes(context)
+        super().check_ahead(first_teacher, audio, context)
+
+    def _require_fixed_shapes(self, context: Context) -> None:
+        if self.config.shrink and context.devices > 1:
+            raise UserError(
+                "Expected shrink=false with several devices, which average gradients of fixed shapes. Found "
+                f"shrink=true and --devices {context.devices}. Leave one of them out."
+            )
+
+    def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Run both stages for each size, or the rest of them; see `bench.contracts.Compressor`."""
+        """Run both stages for each size, or the rest of them; see `TrainingCompressor`."""
         prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         batches = unit_batches(prepared, teacher, self.config) if self.config.predicts_units else None
         objective = objective_from_start(teacher, self.config, context)
@@ -75,7 +89,7 @@ class DPHuBERT(TrainingCompressor):
                 training.run(numbered("joint", number), config.joint, joint, batches)
                 objective = joint.pruned()
             training.run(numbered("final", number), config.final, objective, batches)
-            objective.save(training.history.parent)
+            training.keep(objective)
             models[model] = objective.student.eval()
         return models
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduction import factorised
+from bench.workers.ranks import first_goes_first
 from compressors.low_rank.config import MINI, PAPER, SMOKE, LowRankConfig
 from compressors.low_rank.factors import Factors, all_factors, second_moments
 from compressors.low_rank.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
@@ -65,10 +66,10 @@ class LowRank(TrainingCompressor):
             require_reachable_rank(teacher.config, linears, budget, self.config)
         require_audio(audio, self.config, teacher)
 
-    def compress(
+    def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Decompose and recover, or do the rest of it; see `bench.contracts.Compressor`."""
+        """Decompose and recover, or do the rest of it; see `TrainingCompressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         frozen = FrozenTeacher(teacher, context.device)
         student = factorised(trainable_copy(teacher, self.config.dropout), self._kept_factors(frozen, training))
@@ -77,14 +78,15 @@ class LowRank(TrainingCompressor):
             projections = Projections(layer_groups(self.config, teacher.num_layers), student.dim, teacher.dim)
             distillation = Distillation(student, frozen, projections, self.config)
             training.run("recovery", self.config.recovery, distillation)
-            distillation.save(training.history.parent)
+            training.keep(distillation)
         return {self.name: student.eval()}
 
     def _kept_factors(self, frozen: FrozenTeacher, training: Training) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the factors. The first decomposition is stored."""
-        kept = kept_tensors(
-            training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
-        )
+        with first_goes_first():
+            kept = kept_tensors(
+                training.workdir / "factors.safetensors", lambda: self._truncated_factors(frozen.model, training)
+            )
         (training.workdir / MOMENTS).unlink(missing_ok=True)
         shutil.rmtree(training.workdir / FACTORS, ignore_errors=True)
         linears = [key.removesuffix(".down") for key in kept if key.endswith(".down")]

@@ -17,7 +17,7 @@ from bench.store.claims import OUT_REMEDY, claimed, require_locks
 from bench.upstream.checkpoint import is_suite_folder, read_manifest, save_upstream
 from compressors.pretraining.config import PRESETS, PretrainingConfig
 from compressors.pretraining.recipe import Pretraining
-from compressors.training.processes import require_devices
+from compressors.training.several_devices import require_devices
 
 DATA_PREFIX = "data."
 
@@ -52,8 +52,8 @@ def pretrain_into(
     """
     overrides = parse_overrides(assignments)
     config = resolved(preset, {key: value for key, value in overrides.items() if not key.startswith(DATA_PREFIX)})
-    context = Context(seed=seed, device=device)
-    require_devices(config, context, devices)
+    context = Context(seed=seed, device=device, devices=devices)
+    require_devices(config, context)
     data_changes = {
         key.removeprefix(DATA_PREFIX): value for key, value in overrides.items() if key.startswith(DATA_PREFIX)
     }
@@ -66,7 +66,7 @@ def pretrain_into(
         if not _is_there(out, identity):
             if chosen.embedded:
                 embedded(chosen.embedded).prepare(())
-            pretraining = Pretraining(config, required_audio(chosen), workdir, context, devices)
+            pretraining = Pretraining(config, required_audio(chosen), workdir, context)
             model = pretraining.run()
             provenance = {**pretraining.provenance(), **identity, "versions": versions(), "finished": now()}
             save_upstream(model, out, provenance, beside=sorted(pretraining.beside.iterdir()))

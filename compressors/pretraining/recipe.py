@@ -16,6 +16,8 @@ from bench.files.atomic import write_atomically
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
+from bench.workers.ranks import current_rank, first_goes_first, from_first
+from bench.workers.together import run_together
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.pretraining.annotations import phone_units, speaker_units
 from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
@@ -25,8 +27,8 @@ from compressors.training.files import audio_hash, audio_identity, training_file
 from compressors.training.history import Rows
 from compressors.training.loop import Training
 from compressors.training.precision import numerics, precision_on
-from compressors.training.processes import run_together
 from compressors.training.seeds import derived_seed
+from compressors.training.several_devices import alone_in
 from compressors.units.batches import UnitBatches
 from compressors.units.clusters import cluster_units
 from compressors.units.frame_features import FrameFeatures, HiddenFeatures, MfccFeatures
@@ -42,29 +44,25 @@ SUPERVISED = {"phones": "phone", "speakers": "speaker"}
 class Pretraining:
     """One pretraining. It resumes an interrupted one with the same ``workdir``."""
 
-    def __init__(
-        self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context, devices: int = 1
-    ) -> None:
+    def __init__(self, config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context) -> None:
         """Read the headers of the audio, and split it.
 
         Args:
             config: the recipe.
             audio: the training audio.
             workdir: folder for checkpoints and units.
-            context: seed and device.
-            devices: number of processes that train together. It changes the result by rounding only.
+            context: seed and devices.
 
         Raises:
             UserError: the audio is unusable, or the device lacks the precision.
         """
         precision_on(config, context)
-        self.devices = devices
         self.config = config
         self.shape = config.shape.upstream_config()
         self.audio = audio
         self.workdir = workdir
         self.context = context
-        self.files = training_files(audio, config, self.shape.window)
+        self.files = from_first(partial(training_files, audio, config, self.shape.window))
         self.train_files, self.held_out = split_held_out(self.files, config.held_out_s, context.seed)
         self.figures: dict[str, list[dict[str, Any]]] = {}
         self.logged: dict[Path, dict[str, Rows]] = {}
@@ -88,10 +86,19 @@ class Pretraining:
                 **audio_identity(self.files, self.audio),
             },
         )
+        if self.context.devices > 1:
+            work = partial(_train, self.config, self.audio, self.workdir, self.context)
+            run_together(self.context.devices, self.context.device, work)
+        # After training in several processes, this reads the last checkpoints.
+        model = self.train()
+        write_atomically(self.beside / FIGURES, json.dumps(self.figures, indent=1) + "\n")
+        return model
+
+    def train(self) -> UpstreamModel:
+        """Train all iterations, or the rest of them, as the only process or as one of `bench.workers.ranks`."""
         model: UpstreamModel | None = None
         for number, iteration in enumerate(self.config.iterations, start=1):
             model = self._iterate(f"iteration-{number}", iteration, previous=model)
-        write_atomically(self.beside / FIGURES, json.dumps(self.figures, indent=1) + "\n")
         if model is None:
             raise ValueError("a recipe without iterations")
         return model
@@ -112,19 +119,15 @@ class Pretraining:
     def _iterate(self, name: str, iteration: IterationConfig, previous: UpstreamModel | None) -> UpstreamModel:
         kinds = self._units(name, iteration.predictions, previous)
         targets = [kinds[_units_key(prediction)] for prediction in iteration.predictions]
-        if self.devices > 1:
-            run_together(self.devices, partial(self._trained, name, iteration, targets, self.devices))
-        # After training in several processes, this reads the last checkpoint.
         objective = self._trained(name, iteration, targets)
-        self.figures[name] = held_out_figures(
-            objective, iteration.predictions, targets, self.held_out, self.config, self.context
-        )
+        if current_rank().count == 1:
+            self.figures[name] = held_out_figures(
+                objective, iteration.predictions, targets, self.held_out, self.config, self.context
+            )
         return objective.upstream.cpu().eval()
 
-    def _trained(
-        self, name: str, iteration: IterationConfig, targets: Sequence[FrameUnits], devices: int = 1
-    ) -> MaskedPrediction:
-        """Train an iteration, or the rest of it, as one of ``devices`` processes."""
+    def _trained(self, name: str, iteration: IterationConfig, targets: Sequence[FrameUnits]) -> MaskedPrediction:
+        """Train an iteration, or the rest of it."""
         seed = derived_seed(self.context.seed, name)
         torch.manual_seed(seed)
         objective = MaskedPrediction(
@@ -137,7 +140,7 @@ class Pretraining:
         )
         batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config, augmentation=self.config)
         history = self.beside / HISTORY
-        training = Training(self.config, self.train_files, self.workdir, history, self.context, devices, self.logged)
+        training = Training(self.config, self.train_files, self.workdir, history, self.context, self.logged)
         training.run(name, iteration, objective, batches)
         return objective
 
@@ -152,20 +155,27 @@ class Pretraining:
             return phone_units(self.files, self.audio, self.shape)
         if prediction.units == "speakers":
             return speaker_units(self.files, self.audio, self.shape)
-        return cluster_units(
-            self._features(prediction, previous),
-            prediction.num_units,
-            self.files,
-            config=self.shape,
-            share=self.config.kmeans_share,
-            seed=derived_seed(self.context.seed, name, "units"),
-            folder=self.workdir / "units" / name / _units_key(prediction),
-        )
+        with first_goes_first():
+            return cluster_units(
+                self._features(prediction, previous),
+                prediction.num_units,
+                self.files,
+                config=self.shape,
+                share=self.config.kmeans_share,
+                seed=derived_seed(self.context.seed, name, "units"),
+                folder=self.workdir / "units" / name / _units_key(prediction),
+            )
 
     def _features(self, prediction: PredictionConfig, previous: UpstreamModel | None) -> FrameFeatures:
         if previous is None or prediction.hidden_layer is None:
             return MfccFeatures(self.shape, self.config.num_workers)
         return HiddenFeatures(previous, prediction.hidden_layer, self.context, self.config.num_workers)
+
+
+def _train(config: PretrainingConfig, audio: AudioSource, workdir: Path, context: Context) -> None:
+    """Train as one of several processes."""
+    with alone_in(workdir):
+        Pretraining(config, audio, workdir, context).train()
 
 
 def _units_key(prediction: PredictionConfig) -> str:

@@ -18,6 +18,7 @@ from torch.utils.data import Subset
 from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.workers.ranks import first_goes_first
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.prune_only.config import MINI, PAPER, SMOKE, PruneOnlyConfig
 from compressors.prune_only.head_fitting import HeadFitting
@@ -76,10 +77,10 @@ class PruneOnly(TrainingCompressor):
         """Return the settings for a warm start; see `bench.contracts.Compressor`."""
         return self.config.warm_started(start, teacher, chosen)
 
-    def compress(
+    def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
-        """Prune and recover, or do the rest of it; see `bench.contracts.Compressor`."""
+        """Prune and recover, or do the rest of it; see `TrainingCompressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
         target = Target(teacher.num_layers, self.config.num_clusters)
         beginning = context.start.model if context.start else teacher
@@ -152,22 +153,26 @@ class Pruning:
     def _units(self) -> FrameUnits:
         from compressors.units.clusters import cluster_units  # Imported here: scikit-learn takes seconds to import.
 
-        return cluster_units(
-            MfccFeatures(self._shape, self.config.num_workers),
-            self.config.num_clusters,
-            self.training.files,
-            config=self._shape,
-            share=self.config.kmeans_share,
-            seed=self._seed("units"),
-            folder=self.training.workdir / "units",
-        )
+        with first_goes_first():
+            return cluster_units(
+                MfccFeatures(self._shape, self.config.num_workers),
+                self.config.num_clusters,
+                self.training.files,
+                config=self._shape,
+                share=self.config.kmeans_share,
+                seed=self._seed("units"),
+                folder=self.training.workdir / "units",
+            )
 
     def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
         """Return what step ``step`` keeps. The first decision is stored."""
-        masks = kept_tensors(
-            self.training.workdir / f"masks-{step}.safetensors",
-            lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),
-        )
+        if self.config.importance == "taylor":
+            _ = self._units  # Before the block in which only the first of several processes works.
+        with first_goes_first():
+            masks = kept_tensors(
+                self.training.workdir / f"masks-{step}.safetensors",
+                lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),
+            )
         self._snapshots(step).remove()
         return masks
 

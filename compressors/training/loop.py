@@ -8,18 +8,17 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -31,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.audio.files import AudioFile
 from bench.contracts import Context
 from bench.upstream.matmul_precision import matmul_precision
+from bench.workers.ranks import current_rank, from_first
 from bench.workers.reader_errors import leave_signals_to_parent, plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
 from compressors.settings import StageConfig, TrainingConfig
@@ -38,6 +38,7 @@ from compressors.training.callbacks import Checkpoints, ProgressBar
 from compressors.training.checkpoints import SealedCheckpointIO, clean_up, last_good, read_checkpoint
 from compressors.training.crops import CropBatch, CropBatches
 from compressors.training.history import History, Rows
+from compressors.training.nodes import Ranks
 from compressors.training.objective import Objective
 from compressors.training.precision import matmul_precision_on, optimizer_options, stage_precision
 from compressors.training.seeds import derived_seed
@@ -53,7 +54,11 @@ MIXED: dict[str, Literal["bf16-mixed", "16-mixed"]] = {"bf16": "bf16-mixed", "fp
 
 @dataclass(frozen=True)
 class Training:
-    """What all stages of one compression share."""
+    """What all stages of one compression share.
+
+    Several processes may train together; see `bench.workers.ranks`. They share the ``accumulate_batches`` of each
+    update, which is the same as with one process.
+    """
 
     config: TrainingConfig
     files: Sequence[AudioFile]
@@ -63,9 +68,6 @@ class Training:
     history: Path
     """Path of ``training.csv``, for all stages."""
     context: Context
-    devices: int = 1
-    """Number of processes that train together, including this one; see `compressors.training.processes`. They share the
-    ``accumulate_batches`` of each update. The update is the same as with one process."""
     logged: dict[Path, dict[str, Rows]] = field(default_factory=dict)
     """Rows of each history by stage, for the stages that this call trained or found finished. They come from
     checkpoints, which have checksums, not from the CSV."""
@@ -93,20 +95,19 @@ class Training:
         module = StageModule(objective, stage, seed)
         checkpoint = self.workdir / f"{name}.ckpt"
         history = History(self.history, name, self.config, self._earlier_rows(name))
-        clean_up(checkpoint)
-        good = last_good(checkpoint)
+        good = from_first(partial(_cleaned_up, checkpoint))
         finished = _load(good, module, history) if good else 0
         logger.info("stage %s: %d of %d updates are done", name, finished, stage.updates)
         if finished < stage.updates:
             self._train(module, history, checkpoint, good, finished, batches)
-        elif self.is_first_process:
+        elif current_rank().is_first:
             history.write()
         self.logged.setdefault(self.history, {})[name] = history.rows
 
-    @property
-    def is_first_process(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.devices == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+    def keep(self, objective: Savable) -> None:
+        """Store what an objective has learned besides its model, in the folder of files that go with the model."""
+        if current_rank().is_first:
+            objective.save(self.history.parent)
 
     def _earlier_rows(self, name: str) -> Rows:
         stages = self.logged.get(self.history, {})
@@ -128,14 +129,14 @@ class Training:
         logger.info("stage %s: on %s in %s, float32 products in %s", history.stage, self._device(), precision, matmuls)
         with _quiet(), _plain_errors(), plain_reader_errors(), matmul_precision(matmuls):
             trainer = self._trainer(history, module.stage, checkpoint, precision)
-            first = finished * self.config.accumulate_batches + trainer.global_rank
+            first = finished * self.config.accumulate_batches + current_rank().number
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)
 
     def _device(self) -> torch.device:
-        """Return this process's device, as lightning chooses it."""
+        """Return this process's device."""
         if self.context.device == "cpu":
             return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if self.devices > 1 else 0)
+        return torch.device("cuda", torch.cuda.current_device())
 
     def _loader(self, dataset: Dataset[Any], first: int) -> DataLoader[Any]:
         prepare_workers(self.config.num_workers)
@@ -143,21 +144,22 @@ class Training:
             dataset,
             batch_size=None,
             # Starts at the checkpoint's position: lightning resumes its counters, not the data.
-            sampler=itertools.count(first, self.devices),
+            sampler=itertools.count(first, current_rank().count),
             num_workers=self.config.num_workers,
             worker_init_fn=leave_signals_to_parent,
             pin_memory=self.context.device == "cuda",
         )
 
     def _trainer(self, history: History, stage: StageConfig, checkpoint: Path, precision: str) -> Trainer:
-        device = self.context.device
+        device, rank = self._device(), current_rank()
         trainer = Trainer(
-            accelerator="gpu" if self.context.device == "cuda" else "cpu",
-            devices=self.devices,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1 if device.index is None else [device.index],
+            num_nodes=rank.count,
             # Layer dropout, and layers above the last prediction, leave some weights without a gradient.
-            strategy=DDPStrategy(find_unused_parameters=True) if self.devices > 1 else "auto",
+            strategy=DDPStrategy(find_unused_parameters=True) if rank.count > 1 else "auto",
             max_steps=stage.updates,
-            accumulate_grad_batches=self.config.accumulate_batches // self.devices,
+            accumulate_grad_batches=self.config.accumulate_batches // rank.count,
             gradient_clip_val=self.config.max_gradient_norm,
             # The checkpoint must come after the row of its update, which it contains.
             callbacks=[
@@ -165,11 +167,10 @@ class Training:
                 Checkpoints(checkpoint, self.config.checkpoint_updates, history),
                 ProgressBar(history.stage),
             ],
-            # Otherwise lightning would take over any Slurm job that it runs in.
             plugins=[
                 SealedCheckpointIO(),
-                LightningEnvironment(),
-                MixedPrecision(MIXED[precision], device) if precision in MIXED else Precision(),
+                Ranks(rank),
+                MixedPrecision(MIXED[precision], device.type) if precision in MIXED else Precision(),
             ],
             default_root_dir=self.workdir,
             logger=False,
@@ -181,6 +182,14 @@ class Training:
         # Lightning's handler of SIGTERM waits for all processes, and continues the stage for a batch.
         trainer._signal_connector.register_signal_handlers = _no_handlers  # type: ignore[method-assign]
         return trainer
+
+
+class Savable(Protocol):
+    """An objective that learns more than a model."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        ...
 
 
 def _no_handlers() -> None:
@@ -246,6 +255,12 @@ class StageModule(LightningModule):
     def last_learning_rate(self) -> float:
         """Return the learning rate of the last finished update."""
         return self.stage.learning_rate * self.stage.learning_rate_factor(self.global_step - 1)
+
+
+def _cleaned_up(checkpoint: Path) -> Path | None:
+    """Return the last undamaged checkpoint of a stage, without the remains of killed processes."""
+    clean_up(checkpoint)
+    return last_good(checkpoint)
 
 
 def _load(path: Path, module: StageModule, history: History) -> int:

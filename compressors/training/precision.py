@@ -50,13 +50,14 @@ def matmul_precision_on(config: TrainingConfig, device: str) -> MatmulPrecision:
     return "high" if config.float32_matmul_precision == "auto" else config.float32_matmul_precision
 
 
-def numerics(config: TrainingConfig, context: Context) -> dict[str, str]:
+def numerics(config: TrainingConfig, context: Context) -> dict[str, Any]:
     """Return how stages compute on the device, for the provenance of the model.
 
     A stage with a convolution that the device computes wrongly in bf16 warns and uses fp32 instead.
     """
     return {
         "device": context.device,
+        "devices": context.devices,
         "precision": precision_on(config, context),
         "float32_matmul_precision": matmul_precision_on(config, context.device),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,19 +15,23 @@ from bench.errors import UserError
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
+from bench.workers.ranks import current_rank, from_first
 from compressors.settings import TrainingConfig
 from compressors.training.files import audio_identity, training_files
 from compressors.training.precision import numerics, precision_on
+from compressors.training.several_devices import require_devices, train_together
 
 if TYPE_CHECKING:
+    from compressors.training.comparable_training import StagedTraining
     from compressors.training.loop import Training
 
 
-def require_trainable(teacher: object, config: TrainingConfig, context: Context) -> None:
+def require_trainable(teacher: object, config: StagedTraining, context: Context) -> None:
     """Refuse a teacher or device that no method can train with. `require_audio` checks the audio.
 
     Raises:
-        UserError: the teacher is not a speech model or has reduced linear layers, or the device lacks the precision.
+        UserError: the teacher is not a speech model or has reduced linear layers, the device lacks the precision, or
+            several devices cannot share the batches of an update.
     """
     # This import finds installations that cannot train, before any long work.
     import compressors.training.loop  # noqa: F401
@@ -37,12 +43,37 @@ def require_trainable(teacher: object, config: TrainingConfig, context: Context)
             f"first {reduced[0][0]}. Use low-rank and int8 last, or choose another --teacher."
         )
     precision_on(config, context)
+    if config.num_updates():
+        require_devices(config, context)
 
 
 class TrainingCompressor(Compressor):
-    """Base of compressors that train."""
+    """Base of compressors that train. They define `train` in place of `compress`."""
 
-    config: TrainingConfig
+    config: StagedTraining
+
+    def uses_devices(self) -> bool:
+        """Whether there is something to train; see `bench.contracts.Compressor`."""
+        return self.config.num_updates() > 0
+
+    def compress(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Train on one device or several; see `bench.contracts.Compressor`."""
+        if context.devices > 1 and self.uses_devices():
+            train_together(self, teacher, audio, workdir, context)
+        # After training in several processes, this reads the last checkpoints.
+        return self.train(teacher, audio, workdir, context)
+
+    @abstractmethod
+    def train(
+        self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    ) -> dict[str, UpstreamModel]:
+        """Do the work of `compress`, as the only process or as one of `bench.workers.ranks`.
+
+        Several processes call it with the same arguments. Only the first one may write, and steps that are done once
+        need `first_goes_first`.
+        """
 
     def check_ahead(self, first_teacher: UpstreamModel, audio: AudioSource, context: Context) -> None:
         """Refuse what cannot work for a teacher of any size.
@@ -51,9 +82,11 @@ class TrainingCompressor(Compressor):
             UserError: the device lacks the precision, or the audio is unusable.
         """
         precision_on(self.config, context)
+        if self.uses_devices():
+            require_devices(self.config, context)
         require_audio(audio, self.config, first_teacher)
 
-    def numerics(self, context: Context) -> dict[str, str]:
+    def numerics(self, context: Context) -> dict[str, Any]:
         """Return device and precision; see `bench.contracts.Compressor`."""
         return numerics(self.config, context)
 
@@ -102,18 +135,19 @@ def prepared_training(
     """
     from compressors.training.loop import Training  # Imported here: lightning takes seconds to import.
 
-    files = training_files(audio, config, teacher.config.window)
-    start = {"start": weights_hash(context.start.model)} if context.start else {}
-    claim_folder(
-        workdir,
-        {
-            "compressor": name,
-            "configuration": config.model_dump(mode="json"),
-            "seed": context.seed,
-            "teacher": weights_hash(teacher),
-            **audio_identity(files, audio),
-            **start,
-        },
-    )
+    files = from_first(partial(training_files, audio, config, teacher.config.window))
+    if current_rank().is_first:
+        start = {"start": weights_hash(context.start.model)} if context.start else {}
+        claim_folder(
+            workdir,
+            {
+                "compressor": name,
+                "configuration": config.model_dump(mode="json"),
+                "seed": context.seed,
+                "teacher": weights_hash(teacher),
+                **audio_identity(files, audio),
+                **start,
+            },
+        )
     torch.manual_seed(context.seed)
     return Training(config, files, workdir, workdir / "beside" / name / "training.csv", context)

@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.store.claims import CACHE_REMEDY, claim_folder, claimed, require_locks
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import weights_hash
+from bench.workers.ranks import first_goes_first
 from compressors.objectives.frozen_teacher import FrozenTeacher
 from compressors.settings import TeacherUnitsConfig
 from compressors.units.batches import UnitBatches
@@ -104,7 +105,7 @@ def teacher_units(
     }
     folder = units_root() / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:40]
     require_locks(folder.parent, CACHE_REMEDY)
-    with claimed(folder.with_suffix(".lock"), wait=True):
+    with first_goes_first(), claimed(folder.with_suffix(".lock"), wait=True):
         claim_folder(folder, identity)
         return cluster_units(
             HiddenFeatures(FrozenTeacher(teacher, context.device).model, layer, context, num_workers),

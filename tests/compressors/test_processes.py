@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compressors.training.processes import require_devices, run_together
 from torch import distributed
 
 from bench.contracts import Context
 from bench.errors import UserError
 from bench.upstream import load_upstream
 from compressors.pretraining.folder import pretrain_into, resolved
-from compressors.training.processes import require_devices, run_together
 
 SETTINGS = [
     "accumulate_batches=4",
