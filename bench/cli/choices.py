@@ -58,6 +58,7 @@ def read_choice(
     preset: str | None = None,
     protocol: str | None = None,
     seeds: str | None = None,
+    devices: int | None = None,
     sparsities: str | None = None,
     training_budget: str | None = None,
     lr: str | None = None,
@@ -77,6 +78,7 @@ def read_choice(
         preset: ``--preset``.
         protocol: ``--protocol``.
         seeds: ``--seeds``.
+        devices: ``--devices``.
         sparsities: ``--sparsity``.
         training_budget: ``--budget``.
         lr: ``--lr``.
@@ -97,6 +99,7 @@ def read_choice(
         "training_budget": None
         if training_budget is None
         else one_of(training_budget, get_args(TrainingBudget), "--budget"),
+        "devices": devices,
         "data": spelled_data(data),
         "settings": parse_overrides(spelled_assignments(assignments)),
         "head_settings": _head_settings(lr, folds),

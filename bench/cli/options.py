@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from bench.contracts.bounds import LARGEST_NUMBER_OF_DEVICES
 from bench.terminal import options as shared_with_plugins
 
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
@@ -76,6 +77,14 @@ Folds = Annotated[
     typer.Option(help="Folds of tasks that have several, comma-separated [default: the preset's]."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Devices = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=LARGEST_NUMBER_OF_DEVICES,
+        help="Processes, one per GPU, that share the accumulate_batches of each update of a compression.",
+    ),
+]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
 Executor = Annotated[

@@ -49,6 +49,7 @@ def run(
     out: options.Out = None,
     set_: options.Sets = None,
     device: options.Device = "auto",
+    devices: options.Devices = 1,
     executor: options.Executor = "inline",
     slurm: options.Slurm = None,
     dry_run: options.DryRun = False,
@@ -87,10 +88,12 @@ def run(
     elif tasks is None:
         raise UserError("Expected --tasks, such as asr,ks or all, or --config. Found neither.")
     assignments = set_ or []
-    choice = read_choice(**options, data=data, lr=lr, folds=folds, assignments=assignments, stored=stored)
+    choice = read_choice(
+        **options, devices=devices, data=data, lr=lr, folds=folds, assignments=assignments, stored=stored
+    )
     run_config = resolved(choice, repeated)
     # A repeated run gets its own folder. The same command finds that folder again.
-    named = [*assignments, *([f"--config {run_config.model_dump_json()}"] if repeated else [])]
+    named = [*assignments, *([f"--config {run_config.model_dump_json(exclude={'devices'})}"] if repeated else [])]
     folder = run_folder(out, run_config, named, lr=lr, folds=folds)
     return execute(run_config, folder, device, executor, slurm, split, cache_limit, dry_run=dry_run, as_json=json)
 
@@ -112,8 +115,10 @@ def execute(
     from bench.cli.output import leaderboard_rows
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
+    from bench.runs.checks import require_use_of_devices
     from bench.runs.executors.choice import read_executor, works_elsewhere
     from bench.runs.executors.commands import Commands
+    from bench.runs.executors.inline import Inline
     from bench.runs.joining import join_run
     from bench.runs.run import Run
     from bench.runs.work import WorkList
@@ -122,12 +127,14 @@ def execute(
     from bench.terminal.choices import one_of
     from bench.terminal.device import resolve_device
     from bench.terminal.printing import print_json, print_rows
+    from bench.workers.launched import leading
 
     split = one_of(split, ("test", "dev"), "--split")
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     device = one_of(device, ("auto", "cpu", "cuda"), "--device")
     # A dry run for another machine needs no GPU here.
-    chosen_executor = read_executor(executor, slurm, "cpu" if dry_run else device)
+    chosen_executor = read_executor(executor, slurm, "cpu" if dry_run else device, config.devices)
+    require_use_of_devices(config)
     if dry_run:
         join_run(RunFolder(folder), config)
         work = WorkList(RunFolder(folder), config)
@@ -143,7 +150,11 @@ def execute(
     if isinstance(chosen_executor, Commands):
         print_commands(chosen_executor.listed(Run(config, folder, here, cache_limit_bytes).begin()), as_json=as_json)
         return 0
-    outcome = Run(config, folder, here, cache_limit_bytes, chosen_executor).execute(split)
+    # Processes that do the items elsewhere see to their own devices.
+    with leading(config.devices if isinstance(chosen_executor, Inline) else 1, here) as leads:
+        if not leads:
+            return 0
+        outcome = Run(config, folder, here, cache_limit_bytes, chosen_executor).execute(split)
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:

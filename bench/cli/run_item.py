@@ -23,15 +23,19 @@ def run_item(
 
     An item that is done already is not repeated. The exit code is 1 if the item fails or needs one that is not done.
     """
-    from bench.runs.single import run_item
+    from bench.runs.single import devices_of, run_item
     from bench.sizes import parse_size
     from bench.terminal.choices import one_of
     from bench.terminal.device import resolve_device
     from bench.terminal.streams import say
+    from bench.workers.launched import leading
 
     cache_limit_bytes = None if cache_limit is None else parse_size(cache_limit, "--cache-limit")
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
-    state = run_item(folder, item, chosen_device, cache_limit_bytes)
+    with leading(devices_of(folder, item), chosen_device) as leads:
+        if not leads:
+            return 0
+        state = run_item(folder, item, chosen_device, cache_limit_bytes)
     if state.kind == "blocked":
         say(f"error: {item} {state.reason}. Do that item first.")
     return 0 if state.kind == "done" else 1

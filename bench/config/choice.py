@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from bench.contracts import FeatureProtocol, Settings
-from bench.contracts.bounds import Seed
+from bench.contracts.bounds import Devices, Seed
 
 Preset = Literal["smoke", "mini", "paper"]
 
@@ -40,6 +40,8 @@ class Choice(Settings):
     """Sparsities of a sweep: every compressor makes a row for each. Empty: no sweep."""
     training_budget: TrainingBudget | None = None
     """Training budget of a sweep."""
+    devices: Devices = 1
+    """Devices that share each update of a compression."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """``--set``: dotted key to value."""
     head_settings: dict[str, Any] = Field(default_factory=dict)

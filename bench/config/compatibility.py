@@ -11,8 +11,9 @@ from bench.config.data import embedded
 from bench.config.later_settings import brought_up_to_date, with_later_settings
 from bench.text import shortened
 
-_EXTENDABLE = frozenset({"seeds", "calls", "data.audio_sha256"})
-"""Settings that a run may change. Audio that differs in bits is reported at the end of the run."""
+_EXTENDABLE = frozenset({"seeds", "calls", "devices", "data.audio_sha256"})
+"""Settings that a run may change. Devices change a model by rounding only; audio that differs in bits is reported at
+the end of the run."""
 _GROWING = frozenset({"models", "tasks", "data.tasks"})
 """Settings with named entries. An entry that only one of two runs has is not a difference."""
 

@@ -19,7 +19,7 @@ from bench.config.repeated import Repeated
 from bench.config.routing import Changes, split_off, to_tasks
 from bench.config.rows import ModelSource, Row, rows, stored_row
 from bench.contracts import Data, FeatureProtocol, Settings
-from bench.contracts.bounds import Seed
+from bench.contracts.bounds import Devices, Seed
 from bench.contracts.names import Name
 from bench.errors import UserError
 
@@ -61,6 +61,9 @@ class RunConfig(Settings):
     """Seeds of the downstream heads."""
     training_budget: TrainingBudget | None = None
     """Budget of a sweep, in which every seed also compresses. None: no sweep, and seed 0 compresses for all seeds."""
+    devices: Devices = 1
+    """Devices that share each update of a compression. They change a model by rounding only, so runs that share a
+    folder need not agree on it, and a repeated run does not take it over."""
     models: dict[Name, ModelSource]
     """Rows of the leaderboard, the teacher's first."""
     tasks: dict[Name, dict[str, Any]]
@@ -146,6 +149,7 @@ def without_rows(choice: Choice, repeated: Repeated | None = None) -> RunConfig:
         protocol=choice.protocol or ("s3prl" if choice.preset == "paper" else "cached"),
         seeds=choice.seeds,
         training_budget=choice.training_budget,
+        devices=choice.devices,
         models={},
         tasks={
             name: plugin_settings(

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 LARGEST_SEED = 2**32 - 1
+LARGEST_NUMBER_OF_DEVICES = 1_024
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 """Seed of a random generator."""
@@ -24,6 +25,8 @@ Depth = Annotated[int, Field(ge=1, le=256)]
 """Number of layers."""
 Processes = Annotated[int, Field(ge=0, le=1_024)]
 """Processes that read audio."""
+Devices = Annotated[int, Field(ge=1, le=LARGEST_NUMBER_OF_DEVICES)]
+"""Devices that train together."""
 LearningRate = Annotated[float, Field(gt=0)]
 """Learning rate of an optimiser. One that is too large ends in an error about the loss, so it needs no bound."""
 DurationS = Annotated[float, Field(gt=0, le=86_400)]

@@ -15,6 +15,7 @@ from bench.config.data import embedded, required_audio, task_entry
 from bench.config.run import RunConfig
 from bench.contracts import Context, Data, FingerprintsData, Settings, SplitSize, Task
 from bench.errors import UserError
+from bench.text import shortened
 from bench.upstream import AnyUpstream, UpstreamModel
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
 from bench.upstream.reduced_linears import require_runnable
@@ -80,6 +81,21 @@ def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context)
     for name in compressors:
         audio = required_audio(config.data)
         config.row(name).make_compressor().check(compressible(teacher, config.teacher), audio, context)
+
+
+def require_use_of_devices(config: RunConfig) -> None:
+    """Refuse several devices that no row would use.
+
+    Raises:
+        UserError: nothing is compressed, or no compressor trains on several devices.
+    """
+    rows = config.compressors()
+    if config.devices > 1 and not any(config.row(row).make_compressor().uses_devices() for row in rows):
+        found = f"only {shortened(', '.join(rows))}, without training" if rows else "none"
+        raise UserError(
+            f"Expected a compressor that trains, for --devices {config.devices}. Found {found}. Leave --devices out; "
+            "evaluation uses one device."
+        )
 
 
 def compressible(teacher: AnyUpstream | None, reference: str | None) -> UpstreamModel:

@@ -65,7 +65,7 @@ def compress(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
-    context = Context(seed=item.seed, device=device, start=start)
+    context = Context(seed=item.seed, device=device, devices=config.devices, start=start)
     compressor = config.row(item.row).make_compressor()
     begins_with = {}
     if isinstance(compressor, Stack) and made and made.folders:
@@ -148,7 +148,7 @@ def compress_into(config: RunConfig, name: str, out: Path, device: Literal["cpu"
         if not models or workdir.exists():
             checks.check_disk(out, teacher)
             checks.prepare_data(config.data)
-            checks.check_compressors(config, teacher, Context(device=device, start=start))
+            checks.check_compressors(config, teacher, Context(device=device, devices=config.devices, start=start))
             folder_of = partial(_model_folder, out, name)
             made = compress(config, item, teacher, workdir, device, folder_of, start)
             models = [_model_folder(out, name, model) for model in made]

@@ -58,7 +58,9 @@ class Preparation:
         sizes = {name: task.check() for name, task in tasks.items()}
         data_sha256 = self._data_sha256(tasks)
         if teacher is not None:
-            checks.check_compressors(config, teacher, Context(device=self.device, start=self.start))
+            checks.check_compressors(
+                config, teacher, Context(device=self.device, devices=config.devices, start=self.start)
+            )
         if config.protocol == "cached":
             check_room(self._feature_needs(sizes), self.cache_limit_bytes)
         return Prepared(tasks, audio_sha256, data_sha256)

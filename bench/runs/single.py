@@ -33,13 +33,30 @@ def run_item(path: Path, label: str, device: Literal["cpu", "cuda"], cache_limit
         UserError: no run's folder, no such item, or something that cannot work.
     """
     work = stored_work(path)
-    items = {item.label: item for item in work.items()}
-    if label not in items:
-        raise UserError(f"Unknown item {shortened(repr(label))} of {path}. {nearest(label, items)}")
-    run = Run(_config_of(work, items[label]), path, device, cache_limit_bytes)
+    run = Run(_config_of(work, _item(work, label)), path, device, cache_limit_bytes)
     states = run.executor.work_through(run.begin(only=[label]))
     (state,) = states.values()
     return state
+
+
+def devices_of(path: Path, label: str) -> int:
+    """Return the number of devices that one item trains on.
+
+    Raises:
+        UserError: no run's folder, or no such item.
+    """
+    work = stored_work(path)
+    item = _item(work, label)
+    if isinstance(item, Compress) and work.config.row(item.row).make_compressor().uses_devices():
+        return work.config.devices
+    return 1
+
+
+def _item(work: WorkList, label: str) -> Item:
+    items = {item.label: item for item in work.items()}
+    if label not in items:
+        raise UserError(f"Unknown item {shortened(repr(label))} of {work.folder.path}. {nearest(label, items)}")
+    return items[label]
 
 
 def _config_of(work: WorkList, item: Item) -> RunConfig:

@@ -70,10 +70,9 @@ def process_group(rank: Rank, device: Literal["cpu", "cuda"], number_here: int, 
         torch.cuda.set_device(number_here % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, store=store, rank=rank.number, world_size=rank.count, timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    yield
+    # Not after a failure, which this process must report before the others lose it.
+    distributed.destroy_process_group()
 
 
 def from_first(make: Callable[[], Result]) -> Result:

@@ -73,6 +73,8 @@ class _Common:
 def _start(num_processes: int, device: Device, work: Callable[[], object]) -> None:
     # Hides a C++ warning of DDP about batches that use all weights. Torch reads the variable at import.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # It warns that it ends the other processes after a failure.
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     spawning = torch.multiprocessing.get_context("spawn")
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     levels = {name: logging.getLogger(name).getEffectiveLevel() for name in LOGGERS}

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from bench.contracts.bounds import LARGEST_NUMBER_OF_DEVICES
+
 # Plug-in commands are groups. This group has a callback and no commands.
 pretrain = typer.Typer(subcommand_metavar="", help="Train an upstream by HuBERT's recipe.")
 
@@ -25,7 +27,12 @@ def pretrain_model(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, masks, clusters and batches.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes that share the accumulate_batches of each update, one per GPU.")
+        int,
+        typer.Option(
+            min=1,
+            max=LARGEST_NUMBER_OF_DEVICES,
+            help="Processes that share the accumulate_batches of each update, one per GPU.",
+        ),
     ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,  # noqa: ARG001 - read before parsing
@@ -37,11 +44,15 @@ def pretrain_model(
     from bench.terminal.choices import one_of
     from bench.terminal.device import resolve_device
     from bench.terminal.printing import print_json, print_rows
+    from bench.workers.launched import leading
     from compressors.pretraining.folder import pretrain_into
 
     chosen_device = resolve_device(one_of(device, ("auto", "cpu", "cuda"), "--device"))
-    figures = pretrain_into(out, preset, data, set_ or [], seed=seed, device=chosen_device, devices=devices)
-    print_json(figures) if json else print_rows([_rounded(row) for row in figures], title=f"{out}: held-out speech")
+    with leading(devices, chosen_device) as leads:
+        if leads:
+            figures = pretrain_into(out, preset, data, set_ or [], seed=seed, device=chosen_device, devices=devices)
+            shown = [_rounded(row) for row in figures]
+            print_json(figures) if json else print_rows(shown, title=f"{out}: held-out speech")
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:

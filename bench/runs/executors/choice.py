@@ -12,13 +12,14 @@ NAMES = ("inline", "processes:N", "slurm", "commands")
 MOST_PROCESSES = 1024
 
 
-def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> Executor | Commands:
+def read_executor(text: str, slurm: str | None = None, device: str = "auto", devices: int = 1) -> Executor | Commands:
     """Return the executor that the user has chosen.
 
     Args:
         text: its name.
         slurm: the option ``--slurm``.
         device: the option ``--device``.
+        devices: the option ``--devices``.
 
     Raises:
         UserError: there is no such executor, ``--slurm`` or the number of processes is wrong, or there are fewer GPUs.
@@ -31,7 +32,7 @@ def read_executor(text: str, slurm: str | None = None, device: str = "auto") -> 
         from bench.runs.executors.shares import environments
         from bench.terminal.device import resolve_device
 
-        return Processes(environments(_number_of_processes(text, count), resolve_device(device)))
+        return Processes(environments(_number_of_processes(text, count), resolve_device(device), devices))
     name = one_of(text.strip() if colon else name, NAMES, "--executor")
     if name == "slurm":
         from bench.runs.executors.slurm.executor import Slurm

@@ -12,28 +12,31 @@ from bench.errors import UserError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def environments(count: int, device: Literal["cpu", "cuda"]) -> list[dict[str, str]]:
-    """Return the environment variables of each process: its threads, and on ``cuda`` its GPU.
+def environments(count: int, device: Literal["cpu", "cuda"], devices: int = 1) -> list[dict[str, str]]:
+    """Return the environment variables of each process: its threads, and on ``cuda`` its GPUs.
 
     Torch reads both when it is imported.
 
     Args:
         count: number of processes.
         device: where they work.
+        devices: number of GPUs that each of them trains on.
 
     Raises:
-        UserError: there are fewer GPUs than processes.
+        UserError: there are too few GPUs.
     """
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count))}
     if device == "cpu":
         return [threads] * count
     gpus = visible_gpus()
-    if count > len(gpus):
+    if count * devices > len(gpus):
+        of_its_own = "a GPU" if devices == 1 else f"{devices} GPUs (--devices)"
+        fewer = f"Use processes:{len(gpus) // devices}" if len(gpus) >= devices else "Lower --devices"
         raise UserError(
-            f"Expected a GPU for each process of --executor processes:{count}. Found {len(gpus)}: "
-            f"{', '.join(gpus[:8])}. Use processes:{len(gpus)}, or see {VISIBLE}."
+            f"Expected {of_its_own} for each process of --executor processes:{count}. Found {len(gpus)}: "
+            f"{', '.join(gpus[:8])}. {fewer}, or see {VISIBLE}."
         )
-    return [{**threads, VISIBLE: gpu} for gpu in gpus[:count]]
+    return [{**threads, VISIBLE: ",".join(gpus[devices * number : devices * (number + 1)])} for number in range(count)]
 
 
 def visible_gpus() -> list[str]:

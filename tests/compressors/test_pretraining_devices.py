@@ -1,28 +1,23 @@
-"""Several processes: they make the very updates of one, and fail as one."""
+"""``bench pretrain --devices``: the updates of one process, resuming with another number, what is refused."""
 
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from compressors.training.processes import require_devices, run_together
-from torch import distributed
 
-from bench.contracts import Context
 from bench.errors import UserError
 from bench.upstream import load_upstream
-from compressors.pretraining.folder import pretrain_into, resolved
+from bench.workers.launched import leading
+from compressors.pretraining.folder import pretrain_into
 
 SETTINGS = [
     "accumulate_batches=4",
@@ -90,69 +85,6 @@ class TestSameUpdates:
             torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def _meet() -> None:
-    distributed.init_process_group("gloo", rank=int(os.environ["LOCAL_RANK"]))
-
-
-def _note(folder: Path) -> None:
-    _meet()
-    distributed.barrier()
-    (folder / os.environ["LOCAL_RANK"]).write_text(os.environ["WORLD_SIZE"])
-
-
-def _fail_alone(how: str) -> None:
-    _meet()
-    if distributed.get_rank() == 0:
-        distributed.barrier()
-        time.sleep(600)
-    if how == "terminated":
-        os.kill(os.getpid(), signal.SIGTERM)
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise UserError("Expected luck. Found none.") if how == "user error" else MemoryError("too much")
-
-
-def _fail_at_length(error: type[Exception]) -> None:
-    raise error("x" * 1_000_000)
-
-
-@pytest.mark.slow
-class TestProcesses:
-    def test_all_run_and_meet(self, tmp_path: Path) -> None:
-        run_together(3, partial(_note, tmp_path))
-        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "3", "1": "3", "2": "3"}
-
-    @pytest.mark.parametrize(
-        ("how", "line"),
-        [
-            ("user error", r"^Expected luck. Found none.$"),
-            (
-                "bug",
-                r"number 1 stopped by MemoryError: too much\b.*checkpoint",
-            ),
-            ("killed", r"number 1 ended by SIGKILL"),
-        ],
-    )
-    def test_one_that_fails_ends_the_others_with_its_own_line(self, how: str, line: str) -> None:
-        start = time.monotonic()
-        with pytest.raises(UserError, match=line) as caught:
-            run_together(2, partial(_fail_alone, how))
-        assert time.monotonic() - start < 120
-        assert "\n" not in str(caught.value)
-        assert not [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
-
-    def test_sigterm_to_one_of_them_ends_all_as_ctrl_c_does(self) -> None:
-        with pytest.raises(KeyboardInterrupt):
-            run_together(2, partial(_fail_alone, "terminated"))
-        assert not [process for process in multiprocessing.active_children() if process.name.startswith("Spawn")]
-
-    @pytest.mark.parametrize("error", [UserError, ValueError])
-    def test_what_an_error_says_at_length_is_cut(self, error: type[Exception]) -> None:
-        with pytest.raises(UserError, match=r"x{1000} \.\.\.") as caught:
-            run_together(1, partial(_fail_at_length, error))
-        assert len(str(caught.value)) < 1_300
-
-
 class TestRefusals:
     def test_batches_that_cannot_be_shared_out(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"to be a multiple of --devices 2. Found 3. Choose") as caught:
@@ -164,10 +96,13 @@ class TestRefusals:
 
     def test_more_processes_than_gpus(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-        config: Any = resolved("base", {})
-        require_devices(config, Context(device="cuda"), 2)
-        with pytest.raises(UserError, match=r"^Expected a GPU for each of --devices 4. Found 2. Lower --devices"):
-            require_devices(config, Context(device="cuda"), 4)
+        with leading(2, "cuda") as leads:
+            assert leads
+        with (
+            pytest.raises(UserError, match=r"^Expected a GPU for each of --devices, 4 .* Found 2\b"),
+            leading(4, "cuda"),
+        ):
+            pass
 
     def test_no_process_at_all(self, data: Path, tmp_path: Path) -> None:
         done = subprocess.run(
