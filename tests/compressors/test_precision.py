@@ -98,6 +98,6 @@ def test_the_fused_optimizer_needs_a_gpu_and_no_loss_scaling() -> None:
 def test_provenance_names_what_auto_means_on_the_device(monkeypatch: Any) -> None:
     monkeypatch.setattr(precision, "has_bf16_units", lambda device: device == "cuda")
     config = TrainingConfig(precision="auto")
-    on_gpu = {"device": "cuda", "precision": "bf16", "float32_matmul_precision": "high"}
+    on_gpu = {"device": "cuda", "devices": 1, "precision": "bf16", "float32_matmul_precision": "high"}
     assert numerics(config, Context(device="cuda")) == on_gpu
     assert numerics(config, Context())["precision"] == "fp32"

@@ -102,6 +102,7 @@ class TestFrom:
         assert provenance["from"] == {"reference": str(start), "weights_hash": weights_hash(load_folder(start))}
         assert provenance["numerics"] == {
             "device": "cpu",
+            "devices": 1,
             "precision": "fp32",
             "float32_matmul_precision": "highest",
         }
