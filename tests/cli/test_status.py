@@ -211,3 +211,9 @@ def test_other_folders_are_refused(content: str | None, tmp_path: Path, status: 
     (line,) = status(str(folder), exit_code=2).splitlines()
     assert "config.yaml" in line
     assert len(line) <= 400
+
+
+@pytest.mark.parametrize("run", ["sweep", "sizes"])
+def test_published_runs_are_complete(run: str, status: Any) -> None:
+    folder = Path(__file__).parents[2] / "results" / run
+    assert set(states(status(str(folder), "--json")).values()) == {"done"}
