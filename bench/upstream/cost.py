@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -98,8 +99,10 @@ def gateable_parameters(config: UpstreamConfig, units: Units) -> Tensor:
     """
     dim, layers = config.dim, config.conv_layers
     channels, inputs = _channels(units)
-    kernels = channels.new_tensor([layer.kernel for layer in layers])
-    norms = channels.new_tensor([config.extractor_norm == "layer_norm" or index == 0 for index in range(len(layers))])
+    kernels = constants_like(channels, [layer.kernel for layer in layers])
+    norms = constants_like(
+        channels, [config.extractor_norm == "layer_norm" or index == 0 for index in range(len(layers))]
+    )
     total = ((inputs * kernels + config.conv_bias + 2 * norms) * channels).sum()
     total = total + channels[-1] * (1 + 2 * config.projection_layer_norm + dim) + dim
     total = total + dim * (dim // config.positional_groups) * config.positional_kernel
@@ -110,6 +113,25 @@ def gateable_parameters(config: UpstreamConfig, units: Units) -> Tensor:
     feed_forward = (dim + 1) * feed_forward + (feed_forward + 1) * dim
     layer_norms = 2 * 2 * dim * config.num_layers
     return total + (attention * attention_blocks + feed_forward * feed_forward_blocks).sum() + layer_norms
+
+
+def constants_like(tensor: Tensor, values: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+    """Return values as a tensor (values,) on a tensor's device, which is the same at every call.
+
+    A new tensor at every training step would be a new copy to a GPU, which the host waits for.
+
+    Args:
+        tensor: names the device and the type.
+        values: read by the result; nobody may change it.
+        dtype: default: the tensor's.
+    """
+    return _constants(tuple(values), dtype or tensor.dtype, tensor.device)
+
+
+@lru_cache(maxsize=256)
+def _constants(values: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(mode=False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _vector(counts: Sequence[int] | Tensor) -> Tensor:
@@ -173,7 +195,7 @@ def macs_of_units(
         frames = [max((count - conv.kernel) // conv.stride + 1, 0) for count in frames]
         multiplied.append(sum(frames) * conv.kernel)
     num_frames, num_scores = sum(frames), sum(count**2 for count in frames)
-    macs = (channels.new_tensor(multiplied) * inputs * channels).sum() + num_frames * config.dim * channels[-1]
+    macs = (constants_like(channels, multiplied) * inputs * channels).sum() + num_frames * config.dim * channels[-1]
     # An even kernel computes one frame too many per utterance, which is then cut off.
     positional_frames = num_frames + len(frames) * ((config.positional_kernel + 1) % 2)
     macs = macs + positional_frames * config.dim * (config.dim // config.positional_groups) * config.positional_kernel

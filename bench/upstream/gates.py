@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import UserError
-from bench.upstream.cost import UNITS, Count, gateable_parameters, kept_units
+from bench.upstream.cost import UNITS, Count, constants_like, gateable_parameters, kept_units
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -211,8 +211,8 @@ class Gates(nn.ModuleDict):
     def _over_layers(self, unit: str, of_gates: Tensor, others: Sequence[int]) -> Tensor:
         """Combine values of gated layers and of layers without a gate, in layer order."""
         indices = [int(key.removeprefix(f"{unit}/")) for key in self if key.startswith(f"{unit}/")]
-        layers = torch.tensor(indices, dtype=torch.long, device=of_gates.device)
-        return of_gates.new_tensor(others).index_copy(0, layers, of_gates)
+        layers = constants_like(of_gates, indices, torch.long)
+        return constants_like(of_gates, others).index_copy(0, layers, of_gates)
 
     def hardened_masks(self) -> dict[str, Tensor]:
         """Return every gate's deterministic mask without gradients, as `pruning.prune` takes them."""

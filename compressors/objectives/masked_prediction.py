@@ -19,6 +19,7 @@ from bench.files.atomic import replacing
 from bench.upstream import UpstreamModel
 from compressors.objectives.span_mask import span_mask
 from compressors.settings import MaskedPredictionConfig
+from compressors.training.devices import on_device
 from compressors.training.objective import Objective
 
 TEMPERATURE = 0.1
@@ -84,36 +85,38 @@ class MaskedPrediction(Objective):
     def of_features(self, features: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
         """Compute the loss as `forward` does, from the extractor's features; see `UpstreamModel.extract`."""
         features = _with_scaled_gradient(features, self.config.extractor_gradient_scale)
-        mask = self.draw_mask(features)
+        drawn = self.draw_mask(features)
+        # Positions are found where the mask was drawn: on a GPU, their number would have to be waited for.
+        masked, unmasked = (on_device(each.flatten().nonzero()[:, 0], features.device) for each in (drawn, ~drawn))
+        mask = on_device(drawn, features.device)
         logits = self.logits(features, mask)
         losses = [
-            F.cross_entropy(scores.flatten(0, 1), labels[:, index].flatten(), reduction="none").view_as(mask)
+            F.cross_entropy(scores.flatten(0, 1), labels[:, index].flatten(), reduction="none")
             for index, scores in enumerate(logits)
         ]
-        masked_loss = self._weighted([_mean(loss[mask]) for loss in losses])
-        unmasked_loss = self._weighted([_mean(loss[~mask]) for loss in losses])
+        masked_loss = self._weighted([_mean(loss.index_select(0, masked)) for loss in losses])
+        unmasked_loss = self._weighted([_mean(loss.index_select(0, unmasked)) for loss in losses])
         penalty = features.float().square().mean()
         loss = masked_loss + self.config.feature_penalty_weight * penalty
         if self.config.unmasked_loss_weight:
             loss = loss + self.config.unmasked_loss_weight * unmasked_loss
-        is_right = logits[-1].detach().argmax(-1) == labels[:, -1]
+        is_right = (logits[-1].detach().argmax(-1) == labels[:, -1]).flatten().float()
         return {
             "loss": loss,
             "masked_loss": masked_loss,
             "unmasked_loss": unmasked_loss,
             "feature_penalty": penalty,
-            "masked_accuracy": _mean(is_right[mask].float()),
-            "unmasked_accuracy": _mean(is_right[~mask].float()),
+            "masked_accuracy": _mean(is_right.index_select(0, masked)),
+            "unmasked_accuracy": _mean(is_right.index_select(0, unmasked)),
         }
 
     def draw_mask(self, features: Tensor) -> Tensor:
-        """Draw a random mask (batch, frames) for features (batch, frames, channels)."""
+        """Draw a random mask (batch, frames), on the CPU, for features (batch, frames, channels)."""
         return span_mask(
             features.shape[0],
             features.shape[1],
             span=self.config.mask_span_frames,
             start_probability=self.config.mask_start_probability,
-            device=features.device,
         )
 
     def logits(self, features: Tensor, mask: Tensor | None) -> list[Tensor]:

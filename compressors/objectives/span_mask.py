@@ -6,21 +6,20 @@ import torch
 from torch import Tensor
 
 
-def span_mask(batch: int, num_frames: int, *, span: int, start_probability: float, device: torch.device) -> Tensor:
+def span_mask(batch: int, num_frames: int, *, span: int, start_probability: float) -> Tensor:
     """Mask random spans of frames; spans may overlap.
 
     Every utterance gets the same number of spans, at distinct random starts. No span crosses the end. The random
-    numbers come from torch's CPU generator on every device.
+    numbers come from torch's CPU generator.
 
     Args:
         batch: number of utterances.
         num_frames: frames of each utterance.
         span: length of a span, in frames. A shorter utterance is one span.
         start_probability: share of the frames at which a span starts.
-        device: device of the mask.
 
     Returns:
-        (batch, num_frames) bool, True if masked, with at least one span per utterance.
+        (batch, num_frames) bool on the CPU, True if masked, with at least one span per utterance.
 
     Source: wav2vec 2.0 (arXiv 2006.11477) section 3.1 and HuBERT (arXiv 2106.07447) section II-B; the number of spans
     is rounded at random, as in the reference implementation.
@@ -31,4 +30,4 @@ def span_mask(batch: int, num_frames: int, *, span: int, start_probability: floa
     num_spans = min(max(wanted, 1), num_starts)
     starts = torch.rand(batch, num_starts).topk(num_spans, dim=1).indices  # (batch, spans)
     frames = (starts[:, :, None] + torch.arange(span)).flatten(1)
-    return torch.zeros(batch, num_frames, dtype=torch.bool).scatter(1, frames, True).to(device)
+    return torch.zeros(batch, num_frames, dtype=torch.bool).scatter(1, frames, True)

@@ -43,7 +43,7 @@ def held_out_figures(
             longest = round(config.max_duration_s * SAMPLE_RATE_HZ)
             waveform = torch.from_numpy(read_waveform(file, num_samples=min(longest, file.num_samples)))
             features, _ = objective.upstream.extract(waveform[None].to(context.device))
-            mask = objective.draw_mask(features)
+            mask = objective.draw_mask(features).to(context.device)
             hidden = objective.logits(features, mask)
             plain = objective.logits(features, None)
             num_frames += mask.shape[1]

@@ -23,6 +23,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
@@ -235,8 +236,12 @@ class StageModule(LightningModule):
         _, *inputs = batch
         parts = self.objective(*inputs, self.global_step)
         # Cloned, because a logged parameter changes with the update.
-        logged = {key: torch.as_tensor(value, device=self.device).detach().clone() for key, value in parts.items()}
+        logged = {key: self._scalar(value) for key, value in parts.items()}
         return {"loss": parts["loss"], "logged": logged}
+
+    def _scalar(self, value: Tensor | float) -> Tensor:
+        # A new tensor from a number is a copy to the device; filling one is not.
+        return value.detach().clone() if isinstance(value, Tensor) else torch.full((), value, device=self.device)
 
     def is_first_of_update(self, number: int) -> bool:
         """Return whether a batch is the first of its update."""

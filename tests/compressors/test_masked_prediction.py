@@ -19,41 +19,40 @@ from compressors.settings import MaskedPredictionConfig
 
 NO_DROPOUT = DropoutRates(projection=0, attention=0, feed_forward=0, hidden=0)
 SHAPE = uniform_config("hubert", 32, 3, 4, 48, conv_channels=16, positional_kernel=16, dropout=NO_DROPOUT)
-CPU = torch.device("cpu")
 
 
 class TestSpanMask:
     def test_hides_as_much_as_spans_at_random_starts_would(self) -> None:
         """With share p of starts and spans of n frames, a frame escapes with about (1 - p) ** n: HuBERT's 0.08, 10."""
         torch.manual_seed(0)
-        mask = span_mask(400, 500, span=10, start_probability=0.08, device=CPU)
+        mask = span_mask(400, 500, span=10, start_probability=0.08)
         expected = 1 - (1 - 0.08 * 500 / 491) ** 10
         assert mask[:, 50:-50].float().mean().item() == pytest.approx(expected, abs=0.01)
 
     def test_consists_of_whole_spans(self) -> None:
         torch.manual_seed(0)
-        for mask in span_mask(50, 200, span=7, start_probability=0.03, device=CPU):
+        for mask in span_mask(50, 200, span=7, start_probability=0.03):
             edges = torch.diff(torch.cat([torch.zeros(1), mask.float(), torch.zeros(1)]))
             runs = torch.nonzero(edges == -1) - torch.nonzero(edges == 1)
             assert (runs >= 7).all()
 
     def test_every_utterance_has_its_own_and_the_number_of_spans_is_right_on_average(self) -> None:
         torch.manual_seed(0)
-        masks = [span_mask(1, 101, span=1, start_probability=0.085, device=CPU) for _ in range(3000)]
+        masks = [span_mask(1, 101, span=1, start_probability=0.085) for _ in range(3000)]
         counts = torch.stack(masks).sum(-1).float()
         assert set(counts.flatten().tolist()) == {8.0, 9.0}
         assert counts.mean().item() == pytest.approx(0.085 * 101, abs=0.03)
-        assert not span_mask(2, 500, span=10, start_probability=0.08, device=CPU).diff(dim=0).eq(0).all()
+        assert not span_mask(2, 500, span=10, start_probability=0.08).diff(dim=0).eq(0).all()
 
     def test_is_even_along_the_utterance_but_for_its_ends(self) -> None:
         torch.manual_seed(0)
-        share = span_mask(4000, 60, span=5, start_probability=0.05, device=CPU).float().mean(0)
+        share = span_mask(4000, 60, span=5, start_probability=0.05).float().mean(0)
         assert share[5:-5].std() < 0.02
         assert share[0] < share[5]
 
     @pytest.mark.parametrize("num_frames", [1, 3, 10])
     def test_short_utterances_are_one_span_at_least(self, num_frames: int) -> None:
-        mask = span_mask(4, num_frames, span=10, start_probability=0.001, device=CPU)
+        mask = span_mask(4, num_frames, span=10, start_probability=0.001)
         assert mask.shape == (4, num_frames)
         assert mask.all()
 
