@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -17,10 +18,13 @@ import pytest
 import torch
 
 from bench.errors import UserError
+from bench.runs.executors.assignment import Assignment
 from bench.runs.executors.shares import environments
+from bench.runs.run import Run
 from bench.runs.status import status_of
-from tests.helpers.command_line import bench
-from tests.helpers.tiny_runs import QUICK, write_data, write_teacher
+from bench.store.run_folder import RunFolder
+from tests.helpers.command_line import bench, error_of
+from tests.helpers.tiny_runs import QUICK, config_of, write_data, write_teacher
 
 PROGRAM = Path(__file__).with_name("noting_program.py")
 ROOT = Path(__file__).parents[2]
@@ -183,6 +187,28 @@ def test_a_failure_is_tried_once_and_reported(runs: Runs) -> None:
     assert f"compress {failing}" in errors.splitlines()[-1]
     assert set(runs.counts().values()) == {1}
     assert runs.kinds() == {"done": 3 + 5, "failed": 1, "blocked": 1}
+
+
+def test_an_assignment_says_which_failures_are_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = str(write_teacher(tmp_path / "teacher"))
+    config = config_of(write_data(tmp_path / "data"), teacher=teacher, compressors="int8")
+    note = RunFolder(Path("run")).failure_path("compress int8")
+    note.parent.mkdir(parents=True)
+    note.write_text("no luck\n")
+    RunFolder(Path("run")).write_config(config.model_dump(mode="json"))
+    job = Run(config, Path("run"), "cpu", cache_limit_bytes=10**9).begin()
+    line = Assignment.of(job).line()
+    assert line.count(b"\n") == 1
+    assignment = Assignment.parsed(line)
+    assert assignment == Assignment.of(job)
+    assert assignment.noted_before == {note: note.stat().st_mtime_ns}
+
+
+@pytest.mark.parametrize("text", ["", "\n", "{}", "[" * 100_000, '{"config": 1, "folder": "a"}', "\0"])
+def test_worker_processes_refuse_other_input(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert "--executor" in error_of("work")
 
 
 @pytest.mark.parametrize(("threads", "count", "share"), [(8, 2, 4), (8, 3, 2), (2, 4, 1), (1, 1, 1)])

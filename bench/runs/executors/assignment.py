@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bench.config.run import RunConfig
+from bench.errors import UserError
 from bench.runs.executors.job import Job
 from bench.runs.run import Run
 from bench.runs.states import States
@@ -36,14 +36,22 @@ class Assignment:
 
     def line(self) -> bytes:
         """Write it as one line."""
-        # Not pydantic's own JSON, in which infinite settings become null.
-        values: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return json.dumps(values).encode() + b"\n"
+        return _ADAPTER.dump_json(self) + b"\n"
 
     @classmethod
     def parsed(cls, line: bytes) -> Assignment:
-        """Read the line that `line` has written."""
-        return _ADAPTER.validate_python(json.loads(line))
+        """Read the line that `line` has written.
+
+        Raises:
+            UserError: it is something else.
+        """
+        try:
+            return _ADAPTER.validate_json(line)
+        except ValidationError as error:
+            raise UserError(
+                "Expected a run on standard input, as --executor processes:N writes it. Found something else "
+                f"({error.error_count()} errors). Use `bench run --executor processes:N`."
+            ) from error
 
     def work_through(self) -> States:
         """Do the items in this process, and share them with the other processes; return the final states."""
