@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from bench import registry
 from bench.audio.files import hours
 from bench.audio.sources import source_files, source_sha256
 from bench.config.compatibility import AUDIO_SHA256, difference_of_models
@@ -23,7 +24,7 @@ from bench.runs import checks
 from bench.runs.time_spent import noting_time, time_spent
 from bench.runs.warm_start import load_start
 from bench.runs.work import Compress
-from bench.stacking import PartsMade, Stack, what_differs
+from bench.stacking import PartsMade, Stack, part_names, what_differs
 from bench.store.claims import OUT_REMEDY, claimed, require_locks
 from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.checkpoint import (
@@ -74,8 +75,10 @@ def compress(
     with noting_time(workdir):
         upstreams = compressor.compress(teacher, audio, workdir, context)
     own_identity = identity(config, item, teacher, start)
+    name = config.models[item.row].compressor or ""
     provenance = {
         **own_identity,
+        "methods": {part: registry.load("bench.compressors", part).summary for part in part_names(name)},
         "audio_hours": _audio_hours(audio),
         "versions": versions(),
         "numerics": dict(compressor.numerics(context)),
@@ -84,7 +87,6 @@ def compress(
         **begins_with,
         **time_spent(workdir),
     }
-    name = config.models[item.row].compressor or ""
     targets = compressor.target_sparsities()
     rows = []
     for called, upstream in upstreams.items():

@@ -80,14 +80,14 @@ class Work:
 
     def _leave_beside(self, num_parts: int, differs: str, own: Path, before: Path | None) -> None:
         """Store a part's files of a model with those of earlier parts, which are renamed if names clash."""
-        from bench.upstream.checkpoint import MANIFEST, WEIGHTS
+        from bench.upstream.checkpoint import OWN_FILES
 
         target = self._beside(num_parts, differs)
         shutil.rmtree(target, ignore_errors=True)
         if own.is_dir():
             shutil.copytree(own, target)
         for file in sorted(before.iterdir()) if before else []:
-            if file.name not in (MANIFEST, WEIGHTS):
+            if file.name not in OWN_FILES:
                 target.mkdir(parents=True, exist_ok=True)
                 name = f"{list(self.parts)[num_parts - 2]}-{file.name}" if (target / file.name).exists() else file.name
                 shutil.copy2(file, target / name)

@@ -1,4 +1,4 @@
-"""An upstream on disk: a folder with ``model.safetensors`` and ``config.json``, written completely or not at all."""
+"""An upstream on disk: a folder of weights, configuration and a card, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ from bench.upstream.conversion.files import read_safetensors, require_finite, va
 from bench.upstream.conversion.weights import Checkpoint
 from bench.upstream.cost import count_dphubert_parameters, count_parameters
 from bench.upstream.model import UpstreamModel
+from bench.upstream.readme import README, readme_text
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "config.json"
+OWN_FILES = (WEIGHTS, MANIFEST, README)
+"""Files that `save_upstream` itself writes."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -163,6 +166,8 @@ def save_upstream(
             (temporary / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             for file in beside:
                 shutil.copy2(file, temporary)
+            card = readme_text(folder.name, model.config, (temporary / WEIGHTS).stat().st_size, manifest.provenance)
+            (temporary / README).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"Expected to write a model to {folder}. Failed: {reason}. Is the disk full?") from error

@@ -21,21 +21,27 @@ from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
 from bench.upstream.onnx_file import is_onnx, refused
 from bench.upstream.random_shapes import SHAPES, random_model
-from bench.upstream.reference_names import FBANK, MINI_HUBERT, RANDOM, meanings, spelled_name
+from bench.upstream.reference_names import (
+    CHECKPOINT_SUFFIXES,
+    FBANK,
+    HUB,
+    HUB_ID,
+    MINI_HUBERT,
+    RANDOM,
+    looks_like_hub_id,
+    meanings,
+    spelled_name,
+)
 
-HUB = "hub:"
-"""Prefix of a hub id that could be mistaken for a path."""
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
 _FORMS = (
     "mini-hubert, a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
     "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
 )
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,95}/[A-Za-z0-9_.-]{1,95}[A-Za-z0-9_-]")
 _FOLDERS_COMPARED = 1000
 _SIMILAR = 0.8
 _RANDOM_NAMES = [RANDOM + name for name in SHAPES]
-_CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
 def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
@@ -153,7 +159,7 @@ def _find_by_name(reference: str) -> _Found:
     if reference.startswith(RANDOM):
         config = _random_shape(reference)
         return _Made(lambda: random_model(config), config)
-    if _looks_like_hub_id(reference):
+    if looks_like_hub_id(reference):
         similar = _folder_meant(reference)
         if similar is not None:
             raise UserError(
@@ -184,7 +190,7 @@ def _path(reference: str) -> Path:
 
 
 def _find_on_hub(repository: str) -> _Found:
-    if not _HUB_ID.fullmatch(repository):
+    if not HUB_ID.fullmatch(repository):
         raise UserError(
             f"Expected owner/name of a model of Hugging Face's hub. Found {shortened(repr(repository))}. See "
             "https://huggingface.co/models."
@@ -215,12 +221,8 @@ def _random_shape(reference: str) -> UpstreamConfig:
     return SHAPES[name]
 
 
-def _looks_like_hub_id(reference: str) -> bool:
-    return bool(_HUB_ID.fullmatch(reference)) and not reference.endswith(_CHECKPOINT_SUFFIXES)
-
-
 def _unknown(reference: str) -> str:
-    if "/" in reference or reference.endswith(_CHECKPOINT_SUFFIXES):
+    if "/" in reference or reference.endswith(CHECKPOINT_SUFFIXES):
         where = shortened(reference, 120)
         return f"Expected a model at {where}. Found nothing there. Correct the path, or name {_FORMS}."
     if could_mean := meanings(reference):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from bench.upstream.conversion import bundle_names
+import re
+from pathlib import Path
+
+from bench.upstream.conversion.torchaudio import bundle_names
 from bench.upstream.random_shapes import SHAPES
+
+HUB = "hub:"
+"""Prefix of a hub id that could be mistaken for a path."""
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,95}/[A-Za-z0-9_.-]{1,95}[A-Za-z0-9_-]")
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 FBANK = "fbank"
 RANDOM = "random:"
@@ -37,3 +45,18 @@ def meanings(name: str) -> list[str]:
     """List the references that the bare name of a shape could mean: published weights first, then random ones."""
     shape = name.lower()
     return [*PUBLISHED[shape], RANDOM + shape] if shape in PUBLISHED else []
+
+
+def looks_like_hub_id(reference: str) -> bool:
+    """Return whether a reference has the form of a model's id on Hugging Face's hub."""
+    return bool(HUB_ID.fullmatch(reference)) and not reference.endswith(CHECKPOINT_SUFFIXES)
+
+
+def hub_id(reference: str) -> str | None:
+    """Return the id on Hugging Face's hub of the model that a reference names. None for local and unknown models."""
+    if reference.startswith(HUB):
+        return reference.removeprefix(HUB)
+    published = {names[0]: names[-1] for names in PUBLISHED.values()}
+    if reference in published:
+        return published[reference]
+    return reference if looks_like_hub_id(reference) and not Path(reference).exists() else None

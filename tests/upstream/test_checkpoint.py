@@ -64,8 +64,8 @@ class TestRoundTrip:
             for ours, theirs in zip(loaded(waveforms)[0], model(waveforms)[0], strict=True):
                 assert torch.equal(ours, theirs)
 
-    def test_two_files_and_nothing_else(self, folder: Path) -> None:
-        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    def test_model_and_card_and_nothing_else(self, folder: Path) -> None:
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
         assert [path.name for path in folder.parent.iterdir()] == ["model"]
         assert load_file(folder / "model.safetensors").keys() == random_model(small_config()).state_dict().keys()
 
