@@ -170,6 +170,20 @@ def test_an_interrupt_ends_all_processes_and_loses_nothing(number: signal.Signal
 
 
 @pytest.mark.slow
+def test_a_request_to_stop_reaches_all_processes(runs: Runs) -> None:
+    process = runs.start(2, hang="*")
+    wait_until(lambda: len(runs.begun()) == 2)
+    process.send_signal(signal.SIGUSR2)
+    time.sleep(1.0)
+    runs.let_go()
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130, errors
+    assert "SIGUSR2" not in errors
+    assert len(runs.begun()) == 2
+    assert runs.kinds()["done"] == 2
+
+
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_has_started_them(runs: Runs) -> None:
     process = runs.start(2, hang="*")
     wait_until(lambda: len(runs.begun()) == 2)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import IO
 
+from bench.stopping import STOP_SIGNAL
 from bench.terminal.streams import say
 
 PROGRAM = (sys.executable, "-m", "superb_bench", "work")
@@ -69,6 +70,10 @@ class Child:
         if code >= 0:
             return f"exit code {code}"
         return f"killed by {signal.Signals(-code).name}"
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop when it has saved its progress, see `bench.stopping`."""
+        self._process.send_signal(STOP_SIGNAL)
 
     def interrupt(self) -> None:
         """Ask it to save its work and end, and hide what it still says."""

@@ -10,6 +10,7 @@ from bench.runs.executors.job import Job
 from bench.runs.scheduler import next_item
 from bench.runs.states import States, states_of
 from bench.runs.work import Item
+from bench.stopping import stop_if_requested
 from bench.store.holders import claimed_by_name
 
 SECONDS_BETWEEN_LOOKS = 0.3
@@ -31,6 +32,7 @@ class Inline:
         last: Item | None = None
         awaited: set[str] = set()
         while True:
+            stop_if_requested()
             work.folder.require_present()
             states = states_of(work.items(), work.folder, job.failures.reason)
             item = next_item(states, last)

@@ -11,6 +11,7 @@ from bench.runs.executors.assignment import Assignment
 from bench.runs.executors.child import Child
 from bench.runs.executors.job import Job
 from bench.runs.states import States, states_of
+from bench.stopping import is_stop_requested, stop_if_requested
 from bench.store.holders import last_holder
 
 logger = logging.getLogger(__name__)
@@ -65,15 +66,25 @@ class Processes:
 
 
 def _await_all(children: Sequence[Child], job: Job) -> None:
-    """Wait until all processes have ended, and report at once which ones ended early."""
+    """Wait until all processes have ended, and report at once which ones ended early.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to stop. The others have saved their progress.
+    """
     running = list(children)
+    is_stopping = False
     while running:
         time.sleep(SECONDS_BETWEEN_LOOKS)
+        if is_stop_requested() and not is_stopping:
+            is_stopping = True
+            for child in running:
+                child.ask_to_stop()
         for child in [child for child in running if child.exit_code is not None]:
             running.remove(child)
-            if child.exit_code not in EXIT_CODES:
+            if child.exit_code not in EXIT_CODES and not is_stopping:
                 others = "The others take over." if running else ""
                 logger.warning("[%d] %s%s. %s", child.number, child.end, _last_item(child, job), others)
+    stop_if_requested()
 
 
 def _last_item(child: Child, job: Job) -> str:
