@@ -19,6 +19,7 @@ from bench.audio.sources import source_paths
 from bench.contracts import AudioSource, Compressor, Context, Settings
 from bench.errors import UserError
 from bench.files.atomic import replacing
+from bench.stopping import is_stop_requested, stop_if_requested
 from bench.store.claims import claim_folder
 from bench.upstream import UpstreamModel, weights_hash
 
@@ -75,8 +76,10 @@ class Halving(Compressor):
             optimizer.zero_grad()
             mse_loss(student(waveforms)[0][-1], target).backward()
             optimizer.step()
-            if (update + 1) % self.config.checkpoint_updates == 0 or update + 1 == self.config.updates:
+            is_due = (update + 1) % self.config.checkpoint_updates == 0 or update + 1 == self.config.updates
+            if is_due or is_stop_requested():
                 checkpoint.save(update + 1)
+            stop_if_requested()
         return {self.name: student}
 
     def _work(self, teacher: UpstreamModel, files: Sequence[AudioFile], context: Context) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_items_become_arrays_and_cells_wait_for_their_compression(run: Path, clu
     assert_each_done_once(run)
     assert events(run).index(("end", FIRST)) < events(run).index(("begin", CELLS[1]))
     assert [len(each.labels) for each in Submissions(run).all()] == [3, 1, 1]
-    assert {cluster.jobs()[job_of(run, label)] for label in ALL} == {"COMPLETED"}
+    wait_until(lambda: {cluster.jobs()[job_of(run, label)] for label in ALL} == {"COMPLETED"})
 
 
 def test_status_shows_jobs_and_logs_and_a_further_call_follows_them(
@@ -164,7 +164,7 @@ def test_an_item_that_fails_is_noted_and_tried_again_by_the_next_call(run: Path,
     assert found[FIRST] == ("failed", "no luck")
     assert found[CELLS[1]][0] == "blocked"
     assert [found[label][0] for label in (SECOND, CELLS[0], CELLS[2])] == ["done"] * 3
-    assert cluster.jobs()[job_of(run, CELLS[1])] == "CANCELLED"
+    wait_until(lambda: cluster.jobs()[job_of(run, CELLS[1])] == "CANCELLED")
     plan(run)
     assert set(call(run).values()) == {("done", "")}
     assert counts(run)["begin", FIRST] == 2

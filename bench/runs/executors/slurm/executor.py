@@ -18,6 +18,7 @@ from bench.runs.work import Item
 from bench.store.claims import claimed
 from bench.store.holders import claimed_by_name
 from bench.store.submissions import Submissions
+from bench.text import shortened
 
 SHORTEST_LOOK_S, LONGEST_LOOK_S = 1.0, 15.0
 """Seconds between two looks at the queue: the longer nothing changes, the more."""
@@ -50,7 +51,7 @@ class Slurm:
         run = _SubmittedRun(job, self.options, self.device)
         try:
             return run.follow()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, UserError):
             run.say_what_goes_on()
             raise
 
@@ -69,7 +70,7 @@ class _SubmittedRun:
     ended: dict[str, float] = field(default_factory=dict)
     """When this call first saw that a job had ended."""
     said: dict[str, str] = field(default_factory=dict)
-    """The last log line about an item."""
+    """What was logged last about an item."""
     reaches_slurm: bool = True
 
     def __post_init__(self) -> None:
@@ -83,15 +84,13 @@ class _SubmittedRun:
             self.job.work.folder.require_present()
             states = self._look()
             alive = self._alive()
-            if (
-                self.reaches_slurm
-                and not alive
-                and not any(state.kind in ("ready", "running") for state in states.values())
-            ):
+            kinds = {item.label: state.kind for item, state in states.items()}
+            # A job may still wait although another process has done its item.
+            awaited = [label for label, kind in kinds.items() if kind in ("ready", "running") or label in alive]
+            if self.reaches_slurm and all(kinds[label] == "done" for label in awaited):
                 return states
-            now = (alive, {item.label: state.kind for item, state in states.items()})
-            if now != before:
-                before, changed = now, time.monotonic()
+            if (alive, kinds) != before:
+                before, changed = (alive, kinds), time.monotonic()
             time.sleep(min(LONGEST_LOOK_S, max(SHORTEST_LOOK_S, (time.monotonic() - changed) / 10)))
 
     def say_what_goes_on(self) -> None:
@@ -111,17 +110,20 @@ class _SubmittedRun:
         """Read the queue, report jobs that died, and submit what can be submitted."""
         folder = self.job.work.folder
         # Two calls must not submit the same item.
-        with claimed(folder.lock_path("slurm"), wait=True):
+        with claimed(folder.lock_path("slurm"), wait=False) as is_mine:
             self._read_queue()
             # After the queue: what a job that has ended leaves behind is there by now.
-            states = states_of(self.job.work.items(), folder, self.job.failures.reason)
-            if self.reaches_slurm:
+            states = self._states()
+            if is_mine and self.reaches_slurm:
                 self._log_jobs(states)
                 self._report_dead(states)
-                states = states_of(self.job.work.items(), folder, self.job.failures.reason)
+                states = self._states()
                 for items, need in self._submittable(states):
                     self._submit(items, need)
         return states
+
+    def _states(self) -> States:
+        return states_of(self.job.work.items(), self.job.work.folder, self.job.failures.reason)
 
     def _read_queue(self) -> None:
         try:
@@ -141,23 +143,30 @@ class _SubmittedRun:
             job = self.jobs.get(item.label)
             if job is None or item.label not in self.followed:
                 continue
-            line = "done" if state.kind == "done" else f"{job}"
-            if self.said.get(item.label) != line:
-                self.said[item.label] = line
-                logger.info("%s: %s", item.label, line)
+            # Other reasons than a held job change often.
+            held = job.reason if "held" in job.reason.lower() else ""
+            seen = "done" if state.kind == "done" else f"{job.id} {job.state} {held}"
+            if self.said.get(item.label) != seen:
+                self.said[item.label] = seen
+                logger.info("%s: %s", item.label, "done" if state.kind == "done" else job)
 
     def _report_dead(self, states: States) -> None:
         """Note the failure of every job that ended without a result or a note: killed, out of memory, cancelled."""
+        alive = self._alive()
         for item, state in states.items():
             job = self.jobs.get(item.label)
-            if state.kind != "ready" or job is None or job.is_alive or self.followed.get(item.label) != job.id:
+            if job is None or job.is_alive or job.is_void or self.followed.get(item.label) != job.id:
+                continue
+            could_go_on = state.kind == "blocked" and any(need.label in alive for need in item.needs)
+            if state.kind != "ready" and not could_go_on:
                 continue
             since = self.ended.setdefault(item.label, time.monotonic())
             if job.state in ("COMPLETED", "FAILED", FORGOTTEN) and time.monotonic() - since < LATE_RESULT_S:
                 continue
             with claimed_by_name(self.job.work.folder.lock_path(item.label)) as claim:
                 if claim is not None and not item.is_done(self.job.work.folder):
-                    reason = f"Slurm job {job.id} ended without a result: {job.state}. Its log: {job.log}"
+                    last = f" ({shortened(line, 160)})" if (line := job.last_line()) else ""
+                    reason = f"Slurm job {job.id} ended without a result: {job.state}{last}. Its log: {job.log}"
                     self.job.failures.keep(item.label, item.notes[item.label], reason)
 
     def _submittable(self, states: States) -> Iterator[tuple[Sequence[Item], SlurmJob | None]]:

@@ -14,6 +14,7 @@ from bench.store.submissions import Submission, Submissions
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 60
+LONGEST_LINE_BYTES = 4_096
 ENDED = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -49,7 +50,22 @@ class SlurmJob:
     @property
     def is_alive(self) -> bool:
         """Whether it waits or runs."""
-        return self.state not in ENDED and self.state != FORGOTTEN
+        return self.state not in ENDED and self.state != FORGOTTEN and not self.is_void
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it can never start because the job that it depends on has failed; Slurm cancels it soon."""
+        return self.reason == "DependencyNeverSatisfied"
+
+    def last_line(self) -> str:
+        """Return the last line of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - LONGEST_LINE_BYTES))
+                lines = file.read().decode("utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
 
     def __str__(self) -> str:
         reason = f" ({self.reason})" if self.reason and self.state == "PENDING" else ""
