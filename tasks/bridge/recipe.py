@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.contracts import Upstream
 from bench.files.atomic import writing
 from bench.files.yaml import read_yaml
+from bench.stopping import is_stop_requested, stop_if_requested
 from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
@@ -70,6 +71,14 @@ class ResumableBatches:
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+class SaveInterval(int):
+    """s3prl's ``save_step``. A checkpoint is also due when a stop is requested, see `bench.stopping`."""
+
+    def __rmod__(self, step: int) -> int:
+        """Return 0 if a checkpoint is due; s3prl asks ``step % save_step``."""
+        return 0 if is_stop_requested() else step % int(self)
 
 
 class BridgedRecipe:
@@ -177,7 +186,11 @@ class BridgedRecipe:
             self._rng_state = torch.load(checkpoint / _RNG_STATE, weights_only=True)
             logger.info("Resuming after step %d", stats["global_step"])
         super().train(  # type: ignore[misc]
-            {**train, "resume_ckpt_dir": checkpoint and str(checkpoint)},
+            {
+                **train,
+                "resume_ckpt_dir": checkpoint and str(checkpoint),
+                "save_step": SaveInterval(train["save_step"]),
+            },
             train_dir,
             build_model_all_args,
             build_task_all_args_except_model,
@@ -213,25 +226,28 @@ class BridgedRecipe:
     def _before_forward(self, _task: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs[0] != "train":
             return
-        self._commit()
+        if self._commit():
+            stop_if_requested()
         if self._rng_state is not None:
             torch.set_rng_state(self._rng_state["cpu"])
             if "cuda" in self._rng_state:
                 torch.cuda.set_rng_state(self._rng_state["cuda"])
             self._rng_state = None
 
-    def _commit(self) -> None:
+    def _commit(self) -> bool:
+        """Complete the checkpoint that s3prl has just written; return whether there is one."""
         # This runs before every step, so look at the disk only after s3prl wrote a checkpoint.
         draft = self.checkpoints.draft() if self._has_draft else None
         self._has_draft = False
         if draft is None:
-            return
+            return False
         state = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda"] = torch.cuda.get_rng_state()
         with writing(draft / _RNG_STATE) as file:
             torch.save(state, file)
         self.checkpoints.commit(draft)
+        return True
 
 
 def _layer_weights(task: nn.Module) -> list[float] | None:

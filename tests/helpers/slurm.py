@@ -105,9 +105,9 @@ class Cluster:
         """Kill slurmd alone; its jobs go on."""
         self._end("slurmd", signal.SIGKILL)
 
-    def kill_controller(self) -> None:
-        """Kill slurmctld alone; jobs go on."""
-        self._end("slurmctld", signal.SIGKILL)
+    def stop_controller(self) -> None:
+        """End slurmctld alone; jobs go on. Killed, it could forget which jobs it had just started."""
+        self._end("slurmctld", signal.SIGTERM)
 
     def start_controller(self) -> None:
         """Start slurmctld with the state that it had."""

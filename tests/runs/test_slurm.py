@@ -32,7 +32,7 @@ from tests.helpers.tiny_runs import QUICK, config_of, write_data, write_teacher
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 FIRST, SECOND = "compress prune-only-0.2-seed0", "compress prune-only-0.3-seed0"
 CELLS = ["teacher ks seed 0", "prune-only-0.2 ks seed 0", "prune-only-0.3 ks seed 0"]
 ALL = [FIRST, SECOND, *CELLS]
@@ -224,13 +224,11 @@ def test_a_preempted_job_goes_on(run: Path, cluster: Cluster) -> None:
     assert counts(run)["begin", SECOND] == 2
 
 
-def test_the_controller_may_die_and_come_back(run: Path, cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_controller_may_stop_and_come_back(run: Path, cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     plan(run, seconds=2)
     going = Call(run)
     wait_until(lambda: events(run))
-    # It stores its state every few seconds.
-    time.sleep(6)
-    cluster.kill_controller()
+    cluster.stop_controller()
     wait_until(lambda: "does not answer" in caplog.text)
     cluster.start_controller()
     assert set(going.end().values()) == {("done", "")}
@@ -263,10 +261,10 @@ def test_jobs_and_local_processes_share_a_run(run: Path) -> None:
 
 
 def test_a_job_requeues_itself_before_its_time_limit(run: Path, cluster: Cluster) -> None:
-    plan(run, {FIRST: 75})
+    plan(run, {FIRST: 40})
     going = Call(run, "time=1,signal_delay_s=20")
     assert set(going.end().values()) == {("done", "")}
-    assert ticks(run, FIRST) == 750
+    assert ticks(run, FIRST) == 400
     assert counts(run)["begin", FIRST] >= 2
     assert counts(run)["end", FIRST] == 1
     shown = cluster.call("scontrol", "show", "job", job_of(run, FIRST))

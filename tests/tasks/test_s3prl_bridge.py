@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import torch
 
 from bench.contracts import Context, Evaluation
 from bench.errors import UserError
+from bench.stopping import STOP_SIGNAL, stop_when_asked
 from tasks.asr import ASR
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.speech_commands import SpeechCommandsData
@@ -176,6 +178,30 @@ class TestKill:
         upstream.forwards_left = 1 + 2  # step 9, and the two test sets
         evaluate_ks(upstream, "w")
         assert upstream.forwards_left == 0
+
+    def test_a_requested_stop_saves_the_step_at_hand(
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        straight = evaluate_ks(make_upstream(), "straight")
+        upstream = make_upstream()
+        forward = upstream.forward
+        steps = iter(range(1, 100))
+
+        def asked(*arguments: Any) -> Any:
+            if next(steps) == 3:
+                os.kill(os.getpid(), STOP_SIGNAL)
+            return forward(*arguments)
+
+        stop_when_asked()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(upstream, "forward", asked)
+            evaluate_ks(upstream, "stopped")
+        # The periodic checkpoint is of step 2.
+        newest = max((tmp_path / "stopped" / "s3prl" / "checkpoints").iterdir())
+        assert newest.name == "step_3"
+        stop_when_asked()
+        assert evaluate_ks(make_upstream(), "stopped") == straight
+        assert same(head(tmp_path / "stopped"), head(tmp_path / "straight"))
 
     def test_a_finished_training_is_only_tested_again(self, evaluate_ks: Any, upstream: Any) -> None:
         first = evaluate_ks(upstream, "w", total_steps=8)
