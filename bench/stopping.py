@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import NoReturn
 
 from bench.errors import note_interrupt
 
@@ -32,9 +33,18 @@ def stop_if_requested() -> None:
         KeyboardInterrupt: a stop was requested.
     """
     if _requests:
-        # Libraries may replace the exception by one of their own.
-        note_interrupt(_requests[0])
-        raise KeyboardInterrupt
+        stop()
+
+
+def stop() -> NoReturn:
+    """End the work as Ctrl-C does.
+
+    Raises:
+        KeyboardInterrupt: always.
+    """
+    # Libraries may replace the exception by one of their own.
+    note_interrupt(STOP_SIGNAL)
+    raise KeyboardInterrupt
 
 
 def forget_request() -> None:

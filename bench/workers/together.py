@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from bench.errors import UserError
 from bench.progress import pass_on, reported_to
+from bench.stopping import STOP_SIGNAL, is_stop_requested, stop_when_asked
 from bench.workers.launched import joined_rank
 from bench.workers.ranks import Rank, process_group, shared, working_as
 
@@ -86,11 +88,19 @@ def _start(num_processes: int, device: Device, work: Callable[[], object]) -> No
         while not processes.join(timeout=SECONDS_BETWEEN_LOOKS):
             if progress.value:
                 pass_on(progress.value.decode(errors="ignore"))
+            if is_stop_requested():
+                _ask_to_stop(processes.pids())
     except (ProcessRaisedException, ProcessExitedException) as error:
         raise _plain(error, processes, common.failures) from error
     finally:
         for process in processes.processes:
             process.kill()
+
+
+def _ask_to_stop(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, STOP_SIGNAL)
 
 
 def _plain(error: ProcessRaisedException | ProcessExitedException, processes: Any, failures: Any) -> BaseException:
@@ -101,7 +111,7 @@ def _plain(error: ProcessRaisedException | ProcessExitedException, processes: An
         failure: UserError = kind(message)
         return failure
     name = getattr(error, "signal_name", None)
-    if not killed and name in ("SIGTERM", "SIGINT"):
+    if not killed and (name in ("SIGTERM", "SIGINT") or is_stop_requested()):
         return KeyboardInterrupt()
     number = killed[0] if killed else error.error_index
     reason = "SIGKILL" if killed else name or f"exit code {getattr(error, 'exit_code', 1)}"
@@ -114,6 +124,7 @@ def _plain(error: ProcessRaisedException | ProcessExitedException, processes: An
 def _member(number: int, common: _Common) -> None:
     """Run as one of the started processes."""
     warnings.simplefilter("ignore")
+    stop_when_asked()
     _log_as_one(is_first=number == 0, levels=common.levels)
     if common.device == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // common.count))

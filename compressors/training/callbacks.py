@@ -8,9 +8,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from bench.progress import Bar, bars_are_drawn
-from bench.stopping import is_stop_requested, stop_if_requested
+from bench.stopping import is_stop_requested, stop
 from compressors.training.crops import CropBatch
 from compressors.training.history import History, update_ends
+
+UPDATES_BETWEEN_QUESTIONS = 5
+"""Updates after which several processes agree whether one of them was asked to stop."""
 
 
 class Checkpoints(Callback):
@@ -36,13 +39,21 @@ class Checkpoints(Callback):
         if not update_ends(trainer, batch):
             return
         update = trainer.global_step
-        # Processes that train together save together, and only one of them may know of the request.
-        stops = is_stop_requested() and trainer.world_size == 1
+        stops = _stop(trainer)
         is_due = update % self.every_updates == 0 or update == trainer.max_steps or stops
         if is_due and not self.history.suspicious_rows:
             trainer.save_checkpoint(self.path)
         if stops:
-            stop_if_requested()
+            stop()
+
+
+def _stop(trainer: Trainer) -> bool:
+    """Return whether to stop after this update. Processes that train together save and stop together."""
+    if trainer.world_size == 1:
+        return is_stop_requested()
+    # They must ask each other, which makes a GPU wait.
+    asks = trainer.global_step % UPDATES_BETWEEN_QUESTIONS == 0
+    return asks and bool(trainer.strategy.reduce_boolean_decision(is_stop_requested(), all=False))
 
 
 class ProgressBar(Callback):
