@@ -115,6 +115,9 @@ def test_commands_are_listed_after_those_that_they_need(config: RunConfig, tmp_p
         *("compress prune-only+int8", "teacher ks seed 0", "prune-only ks seed 0")
     ]
     assert len(left) == 4
+    Run(config, tmp_path / "run", "cpu").execute()
+    assert commands(tmp_path, config) == ""
+    assert json.loads(commands(tmp_path, config, "--json")) == []
 
 
 @pytest.mark.slow
