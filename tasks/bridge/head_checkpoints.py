@@ -2,7 +2,8 @@
 
 s3prl writes a checkpoint's files one by one into a folder it later trusts. Here that folder is only a draft: we
 complete it, list the hash of every file, flush it to the disk, and move it into place with one rename. A checkpoint
-holds both the latest head and the best head so far, so the two always match.
+holds both the latest head and the best head so far, so the two always match. The optimizer's state goes with the latest
+head alone. A best head that has not changed is a hard link to that of the checkpoint before.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from bench.files.atomic import naming
@@ -19,6 +21,12 @@ BEST = "valid_best"
 """s3prl's name for the head with the best dev score."""
 _MANIFEST = "manifest.json"
 _KEEP = 2
+LARGE_BYTES = 64_000_000
+"""Checkpoints of larger heads are written less often than the recipe says: ASR's takes 516 MB, 400 times a training."""
+LARGE_INTERVAL_S = 600.0
+"""Shortest time between two large checkpoints."""
+_OPTIMIZER_COPIES = 3
+"""Size of a checkpoint relative to its head. Adam keeps two values per weight."""
 
 
 class HeadCheckpoints:
@@ -32,6 +40,13 @@ class HeadCheckpoints:
     def __init__(self, train_dir: Path, checkpoint_dir: Path) -> None:
         self._train_dir = train_dir
         self._checkpoint_dir = checkpoint_dir
+        self._committed_at: float | None = None
+
+    def is_due(self, head_bytes: int) -> bool:
+        """Return whether to write a checkpoint of a head of this size now."""
+        if self._committed_at is None or head_bytes * _OPTIMIZER_COPIES < LARGE_BYTES:
+            return True
+        return time.monotonic() - self._committed_at >= LARGE_INTERVAL_S
 
     def restore(self) -> Path | None:
         """Remove drafts, set damaged checkpoints aside, restore the best head, and return the newest checkpoint."""
@@ -46,35 +61,58 @@ class HeadCheckpoints:
         return None
 
     def draft(self) -> Path | None:
-        """Return the checkpoint that s3prl has just written, or None."""
+        """Return the checkpoint that s3prl has just written, or None. Remove one that was not due."""
         drafts = _by_step(self._train_dir)
+        if drafts and not (drafts[-1] / "model").is_dir():
+            shutil.rmtree(drafts[-1])
+            return None
         return drafts[-1] if drafts else None
 
     def commit(self, draft: Path) -> None:
         """Make the draft the newest checkpoint, atomically."""
         best = self._train_dir / BEST
         if best.is_dir():
-            # Without the optimizer's state: training never resumes from the best head.
-            _copy(best, draft / BEST)
+            self._keep_best(best, draft / BEST)
         (draft / _MANIFEST).write_text(json.dumps(_digests(draft), indent=1), encoding="utf-8")
         for path in [*draft.rglob("*"), draft]:
             _flush(path)
         self._checkpoint_dir.mkdir(parents=True, exist_ok=True)
         draft.rename(self._checkpoint_dir / draft.name)
         _flush(self._checkpoint_dir)
+        self._committed_at = time.monotonic()
         for old in _by_step(self._checkpoint_dir)[:-_KEEP]:
             shutil.rmtree(old)
 
+    def _keep_best(self, best: Path, target: Path) -> None:
+        earlier = _by_step(self._checkpoint_dir)
+        # By content, so that no damage is passed on.
+        is_same = bool(earlier) and digests(earlier[-1] / BEST) == digests(best)
+        _copy(earlier[-1] / BEST if is_same else best, target, link=is_same)
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a head without its optimizer's state. `shutil.copytree` would hide the error of a full disk in a list."""
+
+def _copy(source: Path, target: Path, *, link: bool = False) -> None:
+    """Copy a head. `shutil.copytree` would hide the error of a full disk in a list.
+
+    Args:
+        source: its folder.
+        target: the folder to make.
+        link: make hard links, where the file system has them. Files of complete checkpoints never change.
+    """
     for path in [source, *sorted(source.rglob("*"))]:
         copied = target / path.relative_to(source)
         if path.is_dir():
             copied.mkdir()
-        elif path.name != "optimizer.pt":
+        elif not (link and _linked(path, copied)):
             with naming(copied):
                 shutil.copyfile(path, copied)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def _by_step(folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from bench.files.yaml import read_yaml
 from bench.stopping import is_stop_requested, stop_if_requested
 from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
-from tasks.bridge.head_checkpoints import HeadCheckpoints
+from tasks.bridge.head_checkpoints import BEST, HeadCheckpoints
 from tasks.feature_cache.features import Features, HiddenStates
 from tasks.feature_cache.upstream import (
     CachedUpstream,
@@ -102,6 +102,7 @@ class BridgedRecipe:
 
     _batches: ResumableBatches
     _task_arguments: Mapping[str, Any]
+    _last_save_step: int
     _rng_state: Mapping[str, Tensor] | None = None
     _has_draft: bool = False
 
@@ -160,6 +161,23 @@ class BridgedRecipe:
         task.register_forward_pre_hook(self._before_forward)
         return task
 
+    def save_model(
+        self, save_model: dict[str, Any], model_ckpt_dir: Path, build_model_all_args: dict[str, Any], model: nn.Module
+    ) -> None:
+        """Write the head, unless it is a large one that was written some minutes ago."""
+        folder = Path(model_ckpt_dir).parent
+        if folder.name == BEST:
+            # Training never resumes from the best head.
+            s3prl_compat.without_optimizer(folder)
+        elif not self._is_due(folder, model):
+            s3prl_compat.without_optimizer(folder)
+            return
+        super().save_model(save_model, model_ckpt_dir, build_model_all_args, model)  # type: ignore[misc]
+
+    def _is_due(self, draft: Path, head: nn.Module) -> bool:
+        is_last = int(draft.name.removeprefix("step_")) >= self._last_save_step
+        return is_last or self.checkpoints.is_due(sum(weight.nbytes for weight in head.state_dict().values()))
+
     def save_task(self, *_args: Any) -> None:
         """Note that s3prl is writing a checkpoint. The task itself has no state to save."""
         self._has_draft = True
@@ -179,6 +197,7 @@ class BridgedRecipe:
     ) -> None:
         """Train, starting from the newest complete checkpoint."""
         self._task_arguments = build_task_all_args_except_model
+        self._last_save_step = train["total_steps"] // train["save_step"] * train["save_step"]
         checkpoint = self.checkpoints.restore()
         if checkpoint is not None:
             stats = read_yaml(checkpoint / "training_stats.yaml")

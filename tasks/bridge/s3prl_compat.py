@@ -30,6 +30,10 @@ from tasks.bridge.logged_bar import LoggedBar
 from tasks.bridge.padded_lstm import PaddedLSTM
 
 _FLOAT_COLUMNS = ("start_sec", "end_sec")
+_OPTIMIZER = "optimizer.pt"
+"""s3prl's name of an optimizer's state."""
+_NO_OPTIMIZER = "no_optimizer"
+"""An empty file next to it."""
 
 
 @functools.cache
@@ -82,9 +86,18 @@ class _NamingTorch(ModuleType):
         return getattr(torch, name)
 
     def save(self, state: object, path: Path) -> None:
-        """Write a file."""
-        with writing(Path(path)) as file:
+        """Write a file. Nothing is written where `without_optimizer` marks an optimizer's state as needless."""
+        path = Path(path)
+        if path.name == _OPTIMIZER and (path.parent / _NO_OPTIMIZER).exists():
+            return
+        with writing(path) as file:
             torch.save(state, file)
+
+
+def without_optimizer(folder: Path) -> None:
+    """Mark a checkpoint that s3prl is about to write: it shall hold no optimizer's state."""
+    (folder / _NO_OPTIMIZER).touch()
+    (folder / _OPTIMIZER).unlink(missing_ok=True)
 
 
 def _progress_bar(*args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ from bench.contracts import Context, Evaluation
 from bench.errors import UserError
 from bench.stopping import STOP_SIGNAL, stop_when_asked
 from tasks.asr import ASR
+from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.ks import KS
@@ -242,6 +243,55 @@ class TestKill:
         (tmp_path / "w" / "s3prl" / "train" / "step_8" / "model").mkdir(parents=True)
         upstream.forwards_left = None
         assert evaluate_ks(upstream, "w") == straight
+
+
+class TestWhatIsWritten:
+    def checkpoints(self, workdir: Path) -> list[Path]:
+        return sorted((workdir / "s3prl" / "checkpoints").iterdir())
+
+    def test_only_the_latest_head_has_the_state_of_the_optimizer(
+        self, evaluate_ks: Any, upstream: Any, tmp_path: Path
+    ) -> None:
+        evaluate_ks(upstream, "w")
+        states = sorted((tmp_path / "w").rglob("optimizer.pt"))
+        assert states == [folder / "optimizer.pt" for folder in self.checkpoints(tmp_path / "w")]
+
+    def test_an_unchanged_best_head_is_written_once(self, evaluate_ks: Any, upstream: Any, tmp_path: Path) -> None:
+        evaluate_ks(upstream, "w", eval_interval_steps=4, total_steps=7, save_interval_steps=1)
+        older, newer = (
+            (folder / "valid_best" / "model" / "state_dict.pt").stat() for folder in self.checkpoints(tmp_path / "w")
+        )
+        assert older.st_ino == newer.st_ino
+        in_use = tmp_path / "w" / "s3prl" / "train" / "valid_best" / "model" / "state_dict.pt"
+        assert in_use.stat().st_ino != newer.st_ino
+
+    def test_a_large_head_is_written_every_few_minutes_and_at_the_end(
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        straight = evaluate_ks(make_upstream(), "straight")
+        monkeypatch.setattr("tasks.bridge.head_checkpoints.LARGE_BYTES", 1)
+        committed: list[str] = []
+        commit = HeadCheckpoints.commit
+        monkeypatch.setattr(
+            HeadCheckpoints, "commit", lambda self, draft: committed.append(draft.name) or commit(self, draft)
+        )
+        assert evaluate_ks(make_upstream(), "large") == straight
+        assert committed == ["step_2", "step_8"]
+        assert same(head(tmp_path / "large"), head(tmp_path / "straight"))
+
+    def test_a_large_head_goes_on_exactly(
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        straight = evaluate_ks(make_upstream(), "straight")
+        monkeypatch.setattr("tasks.bridge.head_checkpoints.LARGE_BYTES", 1)
+        upstream = make_upstream()
+        upstream.forwards_left = 8
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_ks(upstream, "killed")
+        assert [folder.name for folder in self.checkpoints(tmp_path / "killed")] == ["step_2"]
+        upstream.forwards_left = None
+        assert evaluate_ks(upstream, "killed") == straight
+        assert same(head(tmp_path / "killed"), head(tmp_path / "straight"))
 
 
 class TestFullDisk:
