@@ -76,6 +76,16 @@ def test_wrong_options_are_refused_by_name(text: str, named: str) -> None:
     assert len(str(refused.value)) <= 393
 
 
+def test_cells_get_one_gpu_and_a_compression_one_for_each_device() -> None:
+    options = read_options("gpus_per_node=4")
+    options.require_gpus(4)
+    assert options.for_one_gpu().gpus_per_node == 1
+    assert read_options("gpus_per_node=0").for_one_gpu().gpus_per_node == 0
+    assert read_options(None).for_one_gpu().gpus_per_node is None
+    with pytest.raises(UserError, match="gpus_per_node=8"):
+        options.require_gpus(8)
+
+
 def test_the_option_belongs_to_one_executor() -> None:
     assert isinstance(read_executor("SLURM", "time=5"), Slurm)
     with pytest.raises(UserError, match="--executor slurm"):

@@ -17,6 +17,7 @@ from bench.runs.states import States, states_of
 from bench.runs.work import Item
 from bench.store.claims import claimed
 from bench.store.holders import claimed_by_name
+from bench.store.run_folder import COMPRESS
 from bench.store.submissions import Submissions
 from bench.text import shortened
 
@@ -48,6 +49,8 @@ class Slurm:
     def work_through(self, job: Job) -> States:
         """See `Executor`."""
         require_slurm(job.work.folder.path)
+        if self.device != "cpu":
+            self.options.require_gpus(job.work.config.devices)
         run = _SubmittedRun(job, self.options, self.device)
         try:
             return run.follow()
@@ -170,9 +173,9 @@ class _SubmittedRun:
                     self.job.failures.keep(item.label, item.notes[item.label], reason)
 
     def _submittable(self, states: States) -> Iterator[tuple[Sequence[Item], SlurmJob | None]]:
-        """Group the items that can be submitted by the job that they need. Items without one come first."""
+        """Group the items that can be submitted by the job that they need, and by their step."""
         alive = self._alive()
-        groups: dict[str | None, list[Item]] = {}
+        groups: dict[tuple[str | None, str], list[Item]] = {}
         chosen: set[str] = set()
         for item, state in states.items():
             if item.label in alive or self._awaits_result(item) or state.kind not in ("ready", "blocked"):
@@ -180,9 +183,9 @@ class _SubmittedRun:
             missing = [need for need in item.needs if not need.is_done(self.job.work.folder)]
             need = missing[0].label if missing else None
             if need is None or need in alive or need in chosen:
-                groups.setdefault(need, []).append(item)
+                groups.setdefault((need, item.step), []).append(item)
                 chosen.add(item.label)
-        for label, items in groups.items():
+        for (label, _), items in groups.items():
             # Cells of one model and task share features. Spread over the seeds, fewer jobs wait for the same ones.
             ordered = sorted(items, key=lambda item: item.seed)
             for start in range(0, len(ordered), LARGEST_ARRAY):
@@ -195,12 +198,13 @@ class _SubmittedRun:
 
     def _submit(self, items: Sequence[Item], need: SlurmJob | None) -> None:
         delay_s = self.options.delay_s
+        options = self.options if items[0].step == COMPRESS else self.options.for_one_gpu()
         commands = [self.job.command(item, self.device) for item in items]
         jobs = [ItemJob(command, max(1, delay_s // 2), self.options.max_requeues) for command in commands]
         submission = self.submissions.begin([item.label for item in items])
         dependency = need.id if need else None
         try:
-            number = submit(jobs, submission.name, dependency, self.options, self.submissions.logs_folder)
+            number = submit(jobs, submission.name, dependency, options, self.submissions.logs_folder)
         except UserError:
             self.submissions.remove(submission)
             raise

@@ -42,7 +42,7 @@ class SlurmOptions(Settings):
     gres: Name | None = None
     """Generic resources, e.g. ``gpu:a100:1``; for plain GPUs use ``gpus_per_node``."""
     gpus_per_node: int | None = Field(default=None, ge=0, le=64)
-    """GPUs of each job."""
+    """GPUs of each job that compresses. Jobs that evaluate get at most one."""
     cpus_per_task: int | None = Field(default=None, ge=1, le=4_096)
     """CPU cores of each job, and its threads."""
     mem: str | None = Field(default=None, pattern=r"^[0-9]{1,9}[KMGT]B?$")
@@ -80,6 +80,22 @@ class SlurmOptions(Settings):
     def delay_s(self) -> int:
         """Seconds between the signal and the time limit."""
         return min(DEFAULT_DELAY_S, self.time * 15) if self.signal_delay_s is None else self.signal_delay_s
+
+    def for_one_gpu(self) -> SlurmOptions:
+        """Return the options of a job that uses at most one GPU."""
+        return self.model_copy(update={"gpus_per_node": min(self.gpus_per_node, 1)}) if self.gpus_per_node else self
+
+    def require_gpus(self, devices: int) -> None:
+        """Refuse fewer GPUs than a compression trains on.
+
+        Raises:
+            UserError: ``gpus_per_node`` is too small.
+        """
+        if self.gpus_per_node is not None and devices > 1 and self.gpus_per_node < devices:
+            raise UserError(
+                f"Expected --slurm gpus_per_node={devices}, one GPU for each of --devices {devices}. "
+                f"Found gpus_per_node={self.gpus_per_node}. Change one of them."
+            )
 
 
 def read_options(text: str | None) -> SlurmOptions:
