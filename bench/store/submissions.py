@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from bench.files.atomic import write_atomically
 
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 class Submission(BaseModel):
     """Jobs that were submitted with one call of the scheduler. Several are an array, in the order of the labels."""
 
-    name: str
+    name: str = Field(pattern=r"^bench-[0-9a-f]{12}$")
     """The jobs' name, which no other submission has. It finds jobs whose numbers could not be stored any more."""
     labels: tuple[str, ...]
     """Labels of the items."""
     since: AwareDatetime
     """When it was begun, in UTC."""
-    job_id: str | None = None
+    job_id: str | None = Field(default=None, pattern=r"^[0-9]{1,12}$")
     """The scheduler's number of the job or array. None until it is known."""
 
     def job_ids(self) -> dict[str, str]:

@@ -128,6 +128,8 @@ def _queue(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         raise QueueError((answer.stderr.strip().splitlines() or ["squeue failed"])[-1])
     found = {}
     for line in answer.stdout.splitlines():
-        job_id, name, state, reason = line.strip().split("|", 3)
+        job_id, _, rest = line.strip().partition("|")
+        name, _, rest = rest.partition("|")
+        state, _, reason = rest.partition("|")
         found[job_id] = (name, state, "" if reason == "None" else reason)
     return found
