@@ -15,6 +15,7 @@ from bench.runs.executors.slurm.queue import FORGOTTEN, QueueError, SlurmJob, jo
 from bench.runs.executors.slurm.submitting import require_slurm, submit
 from bench.runs.states import States, states_of
 from bench.runs.work import Item
+from bench.stopping import stop_if_requested
 from bench.store.claims import claimed
 from bench.store.holders import claimed_by_name
 from bench.store.run_folder import COMPRESS
@@ -84,6 +85,7 @@ class _SubmittedRun:
         changed = time.monotonic()
         before: object = None
         while True:
+            stop_if_requested()
             self.job.work.folder.require_present()
             states = self._look()
             alive = self._alive()
