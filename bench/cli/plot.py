@@ -12,7 +12,7 @@ from bench.terminal.streams import print_line
 
 ALL = "all"
 KINDS = ("pareto", "bars", "architecture", "training", "layer-weights", "hours")
-WIDTHS = ("column", "page")
+WIDTHS = ("column", "page", "ieee-column", "ieee-page", "acl-column", "acl-page")
 
 
 def plot(
@@ -23,11 +23,23 @@ def plot(
         ),
     ] = None,
     kind: Annotated[str, typer.Option(help=f"What to draw: {', '.join(KINDS)} (comma-separated), or all.")] = ALL,
-    width: Annotated[str, typer.Option(help="column (3.35 inches) or page (7 inches).")] = "column",
+    width: Annotated[str, typer.Option(help=f"Width of a column or a page: {', '.join(WIDTHS)}.")] = "column",
     with_published: Annotated[
         bool,
         typer.Option("--with-published", help="Also published models on SUPERB; without any DIR, these alone."),
     ] = False,
+    label: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="ROW", help="Label this row in Pareto figures, also a published one (repeatable)."),
+    ] = None,
+    rename: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="OLD=NEW", help="Another name for a method or a row in figures (repeatable)."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Text above every figure.")] = "",
+    footer: Annotated[
+        bool, typer.Option("--footer/--no-footer", help="Say below figures where scores come from.")
+    ] = True,
     tasks: options.ShownTasks = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -47,7 +59,7 @@ def plot(
     for name in kinds:
         one_of(name, (*KINDS, ALL), "--kind")
     from bench.comparison.rows import newest_run, runs_in
-    from bench.report.plots.canvas import WIDTHS_IN
+    from bench.report.plots.canvas import WIDTHS_IN, Options
     from bench.report.plots.kinds import draw_plots
 
     results = Path("results")
@@ -59,10 +71,11 @@ def plot(
         runs_in(folders),
         kinds,
         out,
-        WIDTHS_IN[width],
+        Options(WIDTHS_IN[width], title, footer, frozenset(label or ())),
         skip_absent=kind == ALL,
         with_published=with_published,
         tasks=() if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks")),
+        renamed=dict(_renaming(one) for one in rename or ()),
     )
     if json:
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])
@@ -70,3 +83,13 @@ def plot(
     for paths in written:
         print_line(" ".join(str(path) for path in paths.values()))
     return 0
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    from bench.errors import UserError
+    from bench.text import shortened
+
+    old, sign, new = text.partition("=")
+    if not (old and sign and new):
+        raise UserError(f"--rename: expected OLD=NEW. Found {shortened(repr(text), 60)}.")
+    return old, new

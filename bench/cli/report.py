@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -68,9 +69,18 @@ def report(
     from bench.report.tables.formats import write_report
 
     folder = out or (named[0] / "report" if named else Path("report"))
-    for path in write_report(groups, boards, formats, folder, split):
+    command = _command(named, format_, split, tasks, with_published)
+    for path in write_report(groups, boards, formats, folder, split, command):
         print_line(path)
     return 0
+
+
+def _command(folders: list[Path], formats: str | None, split: str, tasks: str | None, with_published: bool) -> str:
+    """Write the command as a reader could type it; the page must not reveal where the runs are stored."""
+    options = {"--format": formats, "--split": None if split == "test" else split, "--tasks": tasks}
+    given = [part for name, value in options.items() if value for part in (name, value)]
+    flags = ["--with-published"] if with_published else []
+    return shlex.join(["bench", "report", *(folder.resolve().name for folder in folders), *given, *flags])
 
 
 def _verify(csv: Path, runs: list[Path], split: str) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bench import registry
-from bench.comparison.bootstrap import CONFIDENCE, MIN_UNITS, Difference, Floats, paired_differences
+from bench.comparison.bootstrap import CONFIDENCE, MIN_UNITS, NUM_RESAMPLES, Difference, Floats, paired_differences
 from bench.comparison.groups import Grouping, group_utterances, known_columns
 from bench.comparison.rows import Row
 from bench.comparison.subgroups import group_difference, p_values_of_losing_more, typical_change
@@ -86,7 +86,11 @@ class Changes:
 
 
 def find_changes(
-    rows: Sequence[Row], split: str, columns: Sequence[str] | None = None, tasks: Sequence[str] | None = None
+    rows: Sequence[Row],
+    split: str,
+    columns: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> list[Changes]:
     """Compare every further row with the first one, utterance by utterance and group by group.
 
@@ -95,6 +99,7 @@ def find_changes(
         split: of the utterances, ``test`` or ``dev``.
         columns: what to group by, see `bench.comparison.groups.group_utterances`; by default every column there is.
         tasks: the tasks to compare; by default all that every row has.
+        num_resamples: number of resamples and of permutations.
 
     Returns:
         One entry for every task, every primary metric and every further row.
@@ -109,7 +114,11 @@ def find_changes(
     for column in columns or ():
         if column not in known:
             raise UserError(f"Predictions have no column {column} to group by. {nearest(column, known)}")
-    return [change for task in records for change in _task_changes(rows, records[task], paired[task], columns)]
+    return [
+        change
+        for task in records
+        for change in _task_changes(rows, records[task], paired[task], columns, num_resamples)
+    ]
 
 
 def _task_changes(
@@ -117,6 +126,7 @@ def _task_changes(
     records: Sequence[Sequence[Record]],
     paired: Sequence[Mapping[str, Utterance]],
     columns: Sequence[str] | None,
+    num_resamples: int,
 ) -> Iterator[Changes]:
     task = records[0][0].cell.task
     groupings = group_utterances(list(paired[0].values()), columns)
@@ -124,7 +134,7 @@ def _task_changes(
     for row, others in zip(rows[1:], paired[1:], strict=True):
         pairs = {name: (first, others[name]) for name, first in paired[0].items()}
         for metric in metrics:
-            overall, groups = _group_changes(list(pairs.values()), groupings, metric)
+            overall, groups = _group_changes(list(pairs.values()), groupings, metric, num_resamples)
             yield Changes(
                 task=task,
                 metric=metric,
@@ -143,7 +153,7 @@ def _task_changes(
 
 
 def _group_changes(
-    pairs: Sequence[tuple[Utterance, Utterance]], groupings: Sequence[Grouping], metric: Metric
+    pairs: Sequence[tuple[Utterance, Utterance]], groupings: Sequence[Grouping], metric: Metric, num_resamples: int
 ) -> tuple[GroupChange, tuple[GroupChange, ...]]:
     counts = np.array([[one.counts[metric.name] for one in pair] for pair in pairs])
     flips = np.array([[first.is_correct, other.is_correct] for first, other in pairs])
@@ -169,15 +179,17 @@ def _group_changes(
             p_value=p_value,
         )
 
-    overall = measured("", "all", range(len(pairs)), paired_differences(counts, MIN_UNITS)[0], 1.0)
+    overall = measured("", "all", range(len(pairs)), paired_differences(counts, MIN_UNITS, num_resamples)[0], 1.0)
     groups = []
     for grouping in _with_scores(groupings, counts):
         members = list(grouping.members.values())
-        p_values = p_values_of_losing_more(counts, members, higher_is_better=metric.higher_is_better)
+        p_values = p_values_of_losing_more(
+            counts, members, higher_is_better=metric.higher_is_better, num_permutations=num_resamples
+        )
         for (value, index), p_value in zip(grouping.members.items(), p_values, strict=True):
             # Bonferroni's correction over the columns. The p-values are already corrected for the groups of one column.
             corrected = min(1.0, p_value * len(groupings))
-            difference = group_difference(counts[list(index)], change)
+            difference = group_difference(counts[list(index)], change, num_resamples)
             groups.append(measured(grouping.column, value, index, difference, corrected))
     return overall, tuple(sorted(groups, key=lambda group: (group.p_value, -group.lost_more_by)))
 

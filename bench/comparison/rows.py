@@ -80,8 +80,9 @@ def find_rows(models: Sequence[str], run: Path | None, default_root: Path) -> li
         raise UserError(f"Expected different models to compare. Found one twice in {', '.join(models)}.")
     names = [folder.name for folder in folders]
     runs = [folder.parent.parent for folder in folders]
+    settings = {run: _task_settings(RunFolder(run)) for run in dict.fromkeys(runs)}
     return [
-        _row(folder, name if names.count(name) == 1 else f"{run.name}/{name}")
+        _row(folder, name if names.count(name) == 1 else f"{run.name}/{name}", settings[run])
         for folder, name, run in zip(folders, names, runs, strict=True)
     ]
 
@@ -132,15 +133,14 @@ def _named(model: str, run: Path) -> Path:
     return folder
 
 
-def _row(folder: Path, name: str) -> Row:
-    run = folder.parent.parent
-    store = RecordStore(run)
+def _row(folder: Path, name: str, task_settings: Mapping[str, Any]) -> Row:
+    store = RecordStore(folder.parent.parent)
     records: dict[str, dict[int, Record]] = {}
     for record in store.of(folder.name):
         records.setdefault(record.cell.task, {})[record.cell.seed] = record
     if not records:
         raise UserError(f"Expected records of finished cells in {folder}. Found none. Finish the run first.")
-    return Row(name, store, _task_settings(RunFolder(run)), records)
+    return Row(name, store, task_settings, records)
 
 
 def _task_settings(folder: RunFolder) -> dict[str, Any]:

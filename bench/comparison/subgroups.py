@@ -28,7 +28,7 @@ def typical_change(counts: Floats) -> float:
     return float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
 
 
-def group_difference(counts: Floats, change: float) -> Difference:
+def group_difference(counts: Floats, change: float, num_resamples: int = NUM_RESAMPLES) -> Difference:
     """Compare two models on a group that may be small, by the paired bootstrap.
 
     If the few utterances of a group all agree, a plain bootstrap gives an interval of width 0. So two more observations
@@ -38,11 +38,12 @@ def group_difference(counts: Floats, change: float) -> Difference:
     Args:
         counts: of the group, shape (utterances, 2 models, 2).
         change: see `typical_change`, of all utterances.
+        num_resamples: number of resamples.
     """
     change = max(change, typical_change(counts))
     numerator, denominator = counts[:, 0].mean(axis=0)
     added = np.array([[[numerator, denominator], [numerator + by, denominator]] for by in (-change, change)])
-    (resampled,) = paired_differences(np.concatenate([counts, added]))
+    (resampled,) = paired_differences(np.concatenate([counts, added]), num_resamples=num_resamples)
     sums = counts.sum(axis=0)
     value = float(sums[1, 0] / sums[1, 1] - sums[0, 0] / sums[0, 1])
     return Difference(value, resampled.low, resampled.high, resampled.p_value)

@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.leaderboard.failed_cells import failed_tasks, failure_notes
 from bench.leaderboard.notes import preset_name, table_notes
 from bench.leaderboard.overall import scale_problems
-from bench.leaderboard.run_leaderboard import collated, run_context
+from bench.leaderboard.run_leaderboard import collated, references, run_context
 from bench.leaderboard.superb_deviations import deviations
 from bench.leaderboard.tidy import tidy_scores
 from bench.leaderboard.titles import in_order
@@ -36,6 +36,8 @@ class Board:
     """Name of the run, unique within the report."""
     table: pd.DataFrame
     """As ``leaderboard.csv``."""
+    means: pd.DataFrame
+    """The same scores, one per row: from `bench.leaderboard.collate.mean_scores`."""
     records: tuple[Record, ...]
     config: Mapping[str, Any]
     """Content of ``config.yaml``."""
@@ -51,6 +53,18 @@ class Board:
         """Data, preset and protocol; all records of one run agree."""
         first = self.records[0]
         return first.data, first.preset, first.protocol
+
+    @property
+    def teacher_row(self) -> str | None:
+        """The row of the run's teacher."""
+        return next(
+            (row for row, reference in self.references.items() if reference == self.config.get("teacher")), None
+        )
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Rows of models given by reference, to these references."""
+        return references(self.config)
 
     @property
     def mixtures(self) -> tuple[str, ...]:
@@ -176,10 +190,18 @@ def read_board(path: Path, split: str = "test", tasks: Sequence[str] = (), name:
         raise UserError(f"--tasks {missing[0]}: {path} has no such records. It has: {', '.join(there)}.")
     records = tuple(record for record in records if not tasks or record.cell.task in tasks)
     scores = tidy_scores(records)
-    table = collated(scores, config, path, split)
-    problems = scale_problems(scores[scores["split"] == split], run_context(scores, config))
-    failed = _only(failed_tasks(folder, config), tasks)
-    return Board(path, name or path.resolve().name, table, records, config, split, tuple(problems), failed)
+    table, means = collated(scores, config, path, split)
+    return Board(
+        path,
+        name or path.resolve().name,
+        table,
+        means,
+        records,
+        config,
+        split,
+        tuple(scale_problems(scores[scores["split"] == split], run_context(scores, config))),
+        _only(failed_tasks(folder, config), tasks),
+    )
 
 
 def _only(failed: Mapping[str, tuple[str, ...]], tasks: Sequence[str]) -> dict[str, tuple[str, ...]]:

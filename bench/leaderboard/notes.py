@@ -11,6 +11,8 @@ from bench.leaderboard.collate import MEANINGLESS, SEEDS, SMOKE, UTTERANCES
 from bench.leaderboard.titles import in_order
 
 SMOKE_NOTE = f"Preset {SMOKE} only checks that everything runs: {MEANINGLESS}."
+WORD_ERRORS = "_wer"
+"""End of the columns of word error rates."""
 ERROR_RATE_NOTE = (
     "WER and CER follow s3prl: text is split at every single space, so a run of spaces counts as empty words. jiwer's "
     "default ignores runs of spaces."
@@ -38,7 +40,7 @@ def table_notes(tables: Sequence[pd.DataFrame], split: str) -> list[str]:
         split: of the scores.
     """
     is_smoke = any((table["preset"] == SMOKE).any() for table in tables if not table.empty)
-    has_error_rates = any(f"asr_{SEEDS}" in table for table in tables)
+    has_error_rates = any(str(name).endswith(WORD_ERRORS) for table in tables for name in table)
     return [
         *([SMOKE_NOTE] if is_smoke else []),
         *_sample_sizes(tables, split),

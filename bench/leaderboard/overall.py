@@ -13,8 +13,9 @@ import pandas as pd
 from bench.contracts import Metric
 from bench.leaderboard.sampling import standard_error
 from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS, Scores, relative_score, superb6_score, superb_score
+from bench.leaderboard.titles import OVERALL_TITLES
 
-COLUMNS = ["relative_score", "relative_score_std", "superb6_score", "superb_score"]
+OVERALL = RELATIVE, SUPERB6, SUPERB = tuple(OVERALL_TITLES)
 
 FBANK = "fbank"
 """Model reference of the filter banks."""
@@ -41,8 +42,8 @@ class Scale(NamedTuple):
     """Scores of the teacher."""
 
 
-def score_columns(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
-    """Compute the columns ``COLUMNS``, one row per model, empty if a score is meaningless.
+def overall_scores(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
+    """Compute every model's scores over many tasks, empty if a score is meaningless.
 
     The relative score lies between the means over seeds of the run's own filter banks (0) and of the row's teacher
     (100). Its standard deviation is over those seeds of the row that have all tasks. A row without one of its teacher's
@@ -52,18 +53,28 @@ def score_columns(scores: pd.DataFrame, run: RunContext) -> pd.DataFrame:
     Args:
         scores: of one run and one split, from `bench.leaderboard.tidy.tidy_scores`.
         run: its teacher, references and metrics.
+
+    Returns:
+        One row per model and score: ``model``, ``task`` (empty), ``metric``, ``score`` and ``score_std``.
     """
     rows = _by_row(scores)
     teachers = _teacher_rows(rows, run)
-    means = {model: _mean_scores(found) for model, found in rows.items()}
+    means = _means_by_row(scores)
+    standard = _standard_tasks(scores)
     scales, _ = _scales(rows, teachers, run)
-    table = {}
+    table: list[tuple[str, str, str, float | None, float | None]] = []
     for model, found in rows.items():
         scale = scales.get(teachers.get(model, ""))
         relative = None if scale is None else relative_score(means[model], *scale)
         spread = None if scale is None or relative is None else _spread(found, scale)
-        table[model] = [relative, spread, *_superb_scores(found, means[model])]
-    return pd.DataFrame.from_dict(table, orient="index", columns=COLUMNS).astype("float64")
+        superb6, superb = _superb_scores(standard.get(model, set()), means[model])
+        table += [
+            (model, "", RELATIVE, relative, spread),
+            (model, "", SUPERB6, superb6, None),
+            (model, "", SUPERB, superb, None),
+        ]
+    columns = ["model", "task", "metric", "score", "score_std"]
+    return pd.DataFrame(table, columns=columns).astype({"score": "float64", "score_std": "float64"})
 
 
 def scale_problems(scores: pd.DataFrame, run: RunContext) -> list[str]:
@@ -148,19 +159,31 @@ def _spread(scores: pd.DataFrame, scale: Scale) -> float | None:
     return stdev(whole) if len(whole) > 1 else None
 
 
-def _superb_scores(scores: pd.DataFrame, means: Scores) -> tuple[float | None, float | None]:
-    by_task = (scores["is_superb"] & (scores["split"] == "test")).groupby(scores["task"]).all()
-    standard = set(by_task[by_task].index)
+def _standard_tasks(scores: pd.DataFrame) -> dict[str, set[str]]:
+    """Map models to the tasks whose test scores all compare with SUPERB's leaderboard."""
+    is_standard = (scores["is_superb"] & (scores["split"] == "test")).groupby([scores["model"], scores["task"]]).all()
+    found: dict[str, set[str]] = {}
+    for model, task in is_standard[is_standard].index:
+        found.setdefault(model, set()).add(task)
+    return found
+
+
+def _superb_scores(standard: set[str], means: Scores) -> tuple[float | None, float | None]:
     return (
         superb6_score(means) if standard >= set(SIX_TASKS) else None,
         superb_score(means) if standard >= set(SUPERB_ANCHORS) else None,
     )
 
 
+def _means_by_row(scores: pd.DataFrame) -> dict[str, Scores]:
+    """Average over seeds: model to task to metric to score in percent."""
+    means: dict[str, dict[str, dict[str, float]]] = {}
+    for key, values in scores.groupby(["model", "task", "metric"])["value"]:
+        model, task, metric = map(str, key)
+        means.setdefault(model, {}).setdefault(task, {})[metric] = fmean(values)
+    return dict(means)
+
+
 def _mean_scores(scores: pd.DataFrame) -> Scores:
-    """Average over seeds: task to metric to score in percent."""
-    means: dict[str, dict[str, float]] = {}
-    for key, values in scores.groupby(["task", "metric"])["value"]:
-        task, metric = map(str, key)
-        means.setdefault(task, {})[metric] = fmean(values)
-    return means
+    """Average one model's scores over seeds: task to metric to score in percent."""
+    return next(iter(_means_by_row(scores).values()), {})

@@ -11,6 +11,8 @@ import pandas as pd
 from bench.contracts import Metric
 from bench.leaderboard.score import SUPERB_ANCHORS, Scores, superb6_score, superb_score
 
+SUPERB_SCORES = ("superb_score", "superb6_score")
+"""Scores over many tasks that published rows have; the one over all ten tasks comes first."""
 PUBLISHED = "published"
 """Preset and protocol of published rows, in tables."""
 COMPRESSED_ELSEWHERE = "as published"
@@ -95,6 +97,23 @@ def published_table() -> pd.DataFrame:
         ]
     )
     return table.astype({"params": "Int64", "macs_superb": "Int64"})
+
+
+def published_scores() -> pd.DataFrame:
+    """Return the published rows as tidy scores, see `bench.leaderboard.shown_scores`. Filter banks are left out."""
+    table = published_table()
+    table = table[table["model"] != FBANK].assign(run=PUBLISHED, compressor=PUBLISHED)
+    scores = [(task, metric) for task, metrics in METRICS.items() for metric in metrics]
+    parts = [
+        table.assign(
+            task=task, metric=one.name, higher_is_better=one.higher_is_better, score=table[f"{task}_{one.name}"]
+        )
+        for task, one in scores
+    ]
+    parts += [table.assign(task="", metric=name, higher_is_better=True, score=table[name]) for name in SUPERB_SCORES]
+    return pd.concat(parts, ignore_index=True).assign(
+        label=lambda rows: rows["model"], is_teacher=False, is_published=True
+    )
 
 
 def _row(row: pd.Series) -> PublishedRow:

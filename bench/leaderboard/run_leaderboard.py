@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench import registry
 from bench.contracts import Metric
-from bench.leaderboard.collate import wide_table
+from bench.leaderboard.collate import mean_scores, wide_table
 from bench.leaderboard.overall import RunContext
 from bench.leaderboard.tidy import tidy_scores
 from bench.store.latency import MEASURED_ON, latency_columns, read_latencies
@@ -30,11 +30,14 @@ def run_leaderboard(folder: RunFolder, split: str = "test", tasks: Collection[st
     """
     records = [record for record in folder.records if not tasks or record.cell.task in tasks]
     config = folder.read_config() or {}
-    return collated(tidy_scores(records), config, folder.path, split)
+    table, _ = collated(tidy_scores(records), config, folder.path, split)
+    return table
 
 
-def collated(scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split: str) -> pd.DataFrame:
-    """Collate tidy scores.
+def collated(
+    scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Collate tidy scores into the leaderboard; also return its scores as `mean_scores` gives them.
 
     Args:
         scores: of one run, from `bench.leaderboard.tidy.tidy_scores`.
@@ -47,7 +50,8 @@ def collated(scores: pd.DataFrame, config: Mapping[str, Any], path: Path, split:
     rows = [*run.references, *(row for row in sources if row not in run.references)]
     models = sorted(scores["model"].unique())
     order = [model for row in rows for model in models if model == row or model.startswith(f"{row}-")]
-    return _with_latency(wide_table(scores, split, list(dict.fromkeys(order)), run), path)
+    means = mean_scores(scores, split, run)
+    return _with_latency(wide_table(scores, means, split, list(dict.fromkeys(order))), path), means
 
 
 def run_context(scores: pd.DataFrame, config: Mapping[str, Any]) -> RunContext:
@@ -57,12 +61,21 @@ def run_context(scores: pd.DataFrame, config: Mapping[str, Any]) -> RunContext:
         scores: of the run, from `bench.leaderboard.tidy.tidy_scores`.
         config: content of its ``config.yaml``.
     """
-    sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
     return RunContext(
         teacher=config.get("teacher"),
-        references={row: source["reference"] for row, source in sources.items() if source.get("reference")},
+        references=references(config),
         metrics=primary_metrics(scores["task"].unique()),
     )
+
+
+def references(config: Mapping[str, Any]) -> dict[str, str]:
+    """Map the rows of models given by reference to these references.
+
+    Args:
+        config: content of a run's ``config.yaml``.
+    """
+    sources: Mapping[str, Mapping[str, Any]] = config.get("models", {})
+    return {row: source["reference"] for row, source in sources.items() if source.get("reference")}
 
 
 def _with_latency(table: pd.DataFrame, path: Path) -> pd.DataFrame:

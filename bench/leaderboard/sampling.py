@@ -9,6 +9,8 @@ from statistics import fmean, variance
 from bench.contracts import Metric
 from bench.store.records import Record
 
+LARGEST_COUNT = 10**9
+"""Most utterances of a split; a record with more is damaged, and its number counts as unknown."""
 LARGEST_VARIANCE = 0.25
 """The largest variance of any value between 0 and 1 (Popoviciu's inequality)."""
 
@@ -22,7 +24,7 @@ def num_utterances(record: Record, split: str) -> int | None:
     folds = record.settings.get("folds")
     parts = list(folds.values()) if isinstance(folds, dict) and folds else [record.settings]
     counts = [part.get(f"num_{split}_utterances") if isinstance(part, dict) else None for part in parts]
-    known = [count for count in counts if isinstance(count, int) and count > 0]
+    known = [count for count in counts if isinstance(count, int) and 0 < count <= LARGEST_COUNT]
     return sum(known) if len(known) == len(counts) else None
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
+from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
-from types import MappingProxyType
 from typing import NamedTuple
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -19,27 +22,21 @@ class Anchors(NamedTuple):
     """The best result in the SUPERB paper's table."""
 
 
-SUPERB_ANCHORS: Mapping[str, Mapping[str, Anchors]] = MappingProxyType(
-    {
-        "pr": {"per": Anchors(82.01, 3.53)},
-        "asr": {"wer": Anchors(23.18, 3.62)},
-        "ks": {"accuracy": Anchors(41.38, 96.66)},
-        "qbe": {"mtwv": Anchors(0.58, 7.36)},
-        "sid": {"accuracy": Anchors(20.06, 90.33)},
-        "asv": {"eer": Anchors(9.56, 5.11)},
-        "sd": {"der": Anchors(10.05, 5.62)},
-        "ic": {"accuracy": Anchors(9.65, 98.76)},
-        "sf": {"slot_type_f1": Anchors(69.64, 89.81), "slot_value_cer": Anchors(52.94, 21.76)},
-        "er": {"accuracy": Anchors(48.24, 67.62)},
-    }
-)
-"""Anchors of SUPERB's ten tasks and their metrics on the public leaderboard, whose filter banks are not those of the
-SUPERB paper.
+with files("bench.leaderboard").joinpath("superb.csv").open(encoding="utf-8") as _file:
+    SUPERB_METRICS = tuple(csv.DictReader(_file))
+"""The metrics of SUPERB's ten tasks, in the order of its public leaderboard.
 
-Source: filter banks: DPHuBERT, Interspeech 2023, table 1; state of the art: STaRHuBERT's table, row SOTA.
+Source of ``fbank`` (whose filter banks are not those of the SUPERB paper): DPHuBERT, Interspeech 2023, table 1; of
+``state_of_the_art``: STaRHuBERT's table, row SOTA.
 """
 
-SIX_TASKS = ("asr", "ks", "sid", "er", "ic", "sf")
+SUPERB_ANCHORS: Mapping[str, Mapping[str, Anchors]] = {
+    task: {row["metric"]: Anchors(float(row["fbank"]), float(row["state_of_the_art"])) for row in rows}
+    for task, rows in groupby(SUPERB_METRICS, key=itemgetter("task"))
+}
+"""Task to metric to its anchors."""
+
+SIX_TASKS = tuple(dict.fromkeys(row["task"] for row in SUPERB_METRICS if row["is_in_superb6"] == "yes"))
 """The tasks of `superb6_score`."""
 
 

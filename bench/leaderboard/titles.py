@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bench.leaderboard.score import SUPERB_ANCHORS
+from bench.leaderboard.score import SUPERB_ANCHORS, SUPERB_METRICS
 
-TASK_TITLES = {"qbe": "QbE"}
-"""Titles of tasks that are not simply the name in capitals."""
-METRIC_TITLES = {
-    "wer": "WER",
-    "cer": "CER",
-    "per": "PER",
-    "eer": "EER",
-    "der": "DER",
-    "mtwv": "MTWV",
-    "accuracy": "acc.",
-    "slot_type_f1": "F1",
-    "slot_value_cer": "CER",
-}
-"""Titles of metrics that are not simply the name."""
+LONGEST_ABBREVIATION = 4
+"""Metrics with names of up to so many letters are abbreviations, such as WER, and are written in capitals."""
+TASK_TITLES = {row["task"]: row["task_title"] for row in SUPERB_METRICS}
+METRIC_TITLES = {row["metric"]: row["metric_title"] for row in SUPERB_METRICS}
 OVERALL_TITLES = {
     "relative_score": "relative score",
     "superb6_score": "SUPERB-6 score",
@@ -43,4 +33,5 @@ def score_title(task: str, metric: str) -> str:
     """Return the title of a score: a task's metric or, without a task, a score over many tasks."""
     if not task:
         return OVERALL_TITLES[metric]
-    return f"{task_title(task)} {METRIC_TITLES.get(metric, metric.replace('_', ' '))}"
+    own = metric.upper() if len(metric) <= LONGEST_ABBREVIATION else metric.replace("_", " ")
+    return f"{task_title(task)} {METRIC_TITLES.get(metric, own)}"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from bench.report.plots.canvas import WIDTHS_IN, style
+from bench.report.plots.canvas import WIDTHS_IN, Options, style
+from bench.report.plots.series import looks_of
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import Plot
 
 
-def drawn(plot: Plot, width: str = "column") -> Figure:
+def options(plot: Plot, width: str = "column", **chosen: Any) -> Options:
+    methods = plot.data["compressor"].map(str) if "compressor" in plot.data else []
+    return Options(WIDTHS_IN[width], looks=looks_of(methods), **chosen)
+
+
+def drawn(plot: Plot, width: str = "column", **chosen: Any) -> Figure:
     with style():
-        figure = plot.draw(plot.data, WIDTHS_IN[width])
+        figure = plot.draw(plot.data, options(plot, width, **chosen))
         figure.draw_without_rendering()
     return figure
 

@@ -12,6 +12,7 @@ from bench.upstream.checkpoint import save_upstream
 from bench.upstream.config import ConvLayerShape, ReducedLinear, TransformerLayerShape, UpstreamConfig, uniform_config
 from bench.upstream.random_shapes import random_model
 from tests.helpers.run_folders import run_writer
+from tests.helpers.table_runs import Write, row_writer
 
 TEACHER = uniform_config("hubert", dim=32, num_layers=3, total_heads=4, feed_forward=64, conv_channels=8)
 HISTORY = """stage,update,loss,distillation,expected_sparsity,target_sparsity,lambda1,lambda2,learning_rate
@@ -26,6 +27,12 @@ final,10,-0.8,,,,,,0.0
 def write_run(tmp_path: Path) -> Callable[..., Path]:
     """Write a run's folder: records and configuration, no models."""
     return run_writer(tmp_path)
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Write:
+    """Write a run's folder from rows with scores by task and metric."""
+    return row_writer(tmp_path)
 
 
 @pytest.fixture

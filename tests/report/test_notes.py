@@ -18,13 +18,13 @@ from bench.leaderboard.collate import MEANINGLESS
 from bench.leaderboard.comparable import read_boards
 from bench.report.page.writing import page_html
 from bench.report.plots import bars, pareto
-from bench.report.plots.canvas import WIDTHS_IN
 from bench.report.plots.sources import read_sources
 from bench.report.plots.writing import write_plot
 from bench.report.tables.formats import report_csv
 from bench.report.tables.latex import document
 from bench.report.tables.leaderboards import Group, report_groups
 from bench.report.tables.markdown import markdown
+from tests.helpers.plots import options
 
 Write = Callable[..., Path]
 SETTINGS = {"num_test_utterances": 480}
@@ -74,11 +74,11 @@ class TestSmoke:
         stamped: list[str] = []
         monkeypatch.setattr("bench.report.plots.writing.stamp", lambda _, text: stamped.append(text))
         plot = kind.plots(read_sources([smoke]))[0]
-        paths = write_plot(plot, tmp_path / "out", WIDTHS_IN["column"])
+        paths = write_plot(plot, tmp_path / "out", options(plot))
         assert len(stamped) == 1
         assert MEANINGLESS in stamped[0]
         assert all(MEANINGLESS in note for note in pd.read_csv(paths["csv"])["note"])
-        assert "smoke" in plot.draw(plot.data, 3.35).get_supxlabel()
+        assert "smoke" in plot.draw(plot.data, options(plot)).get_supxlabel()
 
     def test_comparisons(self, tmp_path: Path, smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for model in ("small", "large"):
@@ -90,8 +90,8 @@ class TestSmoke:
                 path = smoke / "cells" / model / f"ks-seed{seed}.predictions.jsonl"
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows))
                 (smoke / "cells" / model / f"asr-seed{seed}.json").unlink()
-        for options in ([], ["--changes", "all"]):
-            assert run_bench("compare", "small", "large", "--run", str(smoke), *options) == 0
+        for extra in ([], ["--changes", "all"]):
+            assert run_bench("compare", "small", "large", "--run", str(smoke), *extra) == 0
             assert MEANINGLESS in capsys.readouterr().out
             run_bench("compare", "small", "large", "--run", str(smoke), *options, "--json")
             assert MEANINGLESS in json.loads(capsys.readouterr().out)[0]["note"]

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from bench.cli.app import application
 from bench.cli.faults import explained
 from bench.errors import UserError
+from bench.report.plots.canvas import Options
 from bench.report.plots.kinds import draw_plots
 from bench.report.plots.training import training_table
 from bench.report.plots.writing import Plot
@@ -105,9 +106,9 @@ def test_a_carriage_return_starts_no_row(write_run: Write, tmp_path: Path) -> No
 
 def test_figures_whose_names_differ_in_odd_letters_alone(tmp_path: Path, monkeypatch: Any) -> None:
     names = ["architecture-a/b", "architecture-a b", "architecture-A B", "architecture-中", "../../x", "\x00"]
-    plots = [Plot(name, pd.DataFrame({"x": [1]}), lambda _, width_in: Figure((width_in, 1))) for name in names]
+    plots = [Plot(name, pd.DataFrame({"x": [1]}), lambda _, options: Figure((options.width_in, 1))) for name in names]
     monkeypatch.setattr("bench.report.plots.kinds.KINDS", {"architecture": lambda _: plots})
-    written = draw_plots([], ["architecture"], tmp_path / "out", 3.35, skip_absent=False, with_published=False)
+    written = draw_plots([], ["architecture"], tmp_path / "out", Options(), skip_absent=False, with_published=False)
     stems = [paths["csv"].stem.lower() for paths in written]
     assert len(set(stems)) == len(names)
     assert all(path.parent == tmp_path / "out" and path.is_file() for paths in written for path in paths.values())

@@ -1,4 +1,4 @@
-"""The page in a real browser: it sorts, filters, draws, tells all of a model, and runs nothing that results hold."""
+"""The page in a real browser: it sorts, filters, draws, shows the details of a model, and runs nothing from results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,26 @@ import yaml
 
 from bench.contracts import Metric
 from bench.leaderboard.comparable import read_board, read_boards
-from bench.report.page.boards import board_data
-from bench.report.page.writing import page_html, report_page
+from bench.leaderboard.shown_scores import COLUMNS, KINDS_OF_VALUES
+from bench.report.page.details import ModelDetails
+from bench.report.page.figures import architecture_figure
+from bench.report.page.writing import Origin, page_html, report_page
+from bench.report.plots.series import look
 from bench.report.tables.columns import columns_of
 from bench.report.tables.formats import write_report
 from bench.report.tables.leaderboards import Group, report_groups
 from bench.store.records import Cell, ModelCard, Record, RecordStore
+from bench.text import printable
 
 selenium = pytest.importorskip("selenium", reason="needs selenium")
 from selenium import webdriver  # noqa: E402
-from selenium.webdriver import ActionChains, Keys  # noqa: E402
+from selenium.webdriver import Keys  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-
-pytestmark = pytest.mark.slow
 
 METRICS = {"ks": (Metric("accuracy", higher_is_better=True, primary=True),)}
 HOSTILE = [
@@ -89,6 +92,7 @@ def group(names: Sequence[str], **columns: Any) -> Group:
             "model": names,
             "compressor": "prune-only",
             "teacher": "hubert_base",
+            "target_sparsity": 0.5,
             "params": np.linspace(1e6, 9e6, count),
             "macs": np.linspace(9e9, 1e9, count),
             "preset": "mini",
@@ -98,7 +102,12 @@ def group(names: Sequence[str], **columns: Any) -> Group:
         }
         | columns
     )
-    return Group("mini-1, preset mini, protocol cached", table, columns_of(table, METRICS, by_superb=False))
+    scores = table.assign(
+        run="run", label=names, setting=1, task="ks", metric="accuracy", higher_is_better=True, is_teacher=False,
+        is_published=False, score=table["ks_accuracy"], score_std=table["ks_accuracy_std"],
+    ).reindex(columns=COLUMNS).astype(KINDS_OF_VALUES).dropna(subset="score")  # fmt: skip
+    columns_shown = columns_of(table, METRICS, by_superb=False)
+    return Group("mini-1, preset mini, protocol cached", table, columns_shown, scores=scores)
 
 
 def names_shown(browser: Any) -> list[str]:
@@ -121,17 +130,67 @@ def busy_s(browser: Any) -> float:
     return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
 
-def hover_text(browser: Any, plot: str, curve: int, point: int) -> str:
-    """Hover a point by Plotly's own call, as soon as it is drawn."""
-    is_drawn = f"const plot = document.querySelector('{plot}'); return (plot.calcdata ?? []).length > {curve}"
-    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(is_drawn))
-    browser.execute_script(
-        f"Plotly.Fx.hover(document.querySelector('{plot}'), [{{curveNumber: {curve}, pointNumber: {point}}}])"
+def choose(browser: Any, selector: str, value: str) -> None:
+    Select(browser.find_element(By.CSS_SELECTOR, selector)).select_by_value(value)
+
+
+def points(browser: Any) -> list[str]:
+    """Hover texts of the points that the first figure shows."""
+    return list(
+        browser.execute_script(
+            "return document.querySelector('.pareto').data.filter((trace) => trace.customdata)"
+            ".flatMap((trace) => trace.selectedpoints.map((index) => trace.text[index]))"
+        )
     )
-    return str(browser.find_element(By.CSS_SELECTOR, f"{plot} .hoverlayer").get_property("textContent"))
 
 
-class TestLeaderboard:
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run: a teacher, and a model that lost one speaker."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = {
+        "teacher": "mini-hubert",
+        "data": {"name": "mini", "tasks": {"ks": {"layout": "speech_commands"}}},
+        "preset": "mini",
+        "models": {"mini-hubert": {"reference": "mini-hubert"}, "pruned": {"compressor": "prune-only"}},
+        "tasks": {"ks": {"total_steps": 10}},
+        "seeds": [0],
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for model in ("mini-hubert", "pruned"):
+        card = ModelCard(params=2, size_bytes=8, **({} if model == "mini-hubert" else {"compressor": "prune-only"}))
+        answers = [not (model == "pruned" and index // 10 == 3) for index in range(80)]
+        RecordStore(folder).write(
+            Record(
+                cell=Cell(model=model, task="ks", seed=0),
+                card=card,
+                preset="mini",
+                data="mini-1",
+                protocol="cached",
+                scores={"test": {"accuracy": sum(answers) / 80}},
+                settings={"learning_rate": 0.25, "arguments": {"steps": 1234}},
+                provenance={"versions": {"torch": "9.8.7"}},
+            ),
+            [
+                {
+                    "id": f"clip{index}",
+                    "split": "test",
+                    "reference": "yes",
+                    "prediction": "yes" if right else "<b>no</b>",
+                    "correct": right,
+                    "counts": {"accuracy": [int(right), 1]},
+                    "duration_s": 1.0,
+                    "speaker": f"speaker{index // 10}",
+                }
+                for index, right in enumerate(answers)
+            ],
+        )
+    return folder
+
+
+@pytest.mark.slow
+class TestBrowser:
     def test_sorts_by_numbers_and_by_names(self, show: Any) -> None:
         accuracies = [9.5, None, 80.25, 10.0]
         browser = show(page_html([group(["b10", "b9", "a", "c"], ks_accuracy=accuracies)], {}))
@@ -148,27 +207,25 @@ class TestLeaderboard:
         assert column.get_attribute("aria-sort") == "none"
 
     def test_filters_rows_and_points(self, show: Any) -> None:
-        rows = group(
-            ["dphubert-0.5", "dphubert-0.75", "prune-only-0.5"], compressor=["dphubert", "dphubert", "prune-only"]
-        )
-        browser = show(page_html([rows], {}))
-        assert browser.find_element(By.ID, "count").text == "3 of 3 rows"
+        methods, sizes = ["dphubert", "dphubert", "prune-only"], [0.5, 0.75, 0.5]
+        names = ["dphubert-0.5", "dphubert-0.75", "prune-only-0.5"]
+        rows = group(names, compressor=methods, target_sparsity=sizes)
+        browser = show(page_html([rows, *report_groups([], with_published=True)], {}))
         browser.find_element(By.ID, "filter").send_keys("DPHuBERT 0.5")
-        assert names_shown(browser) == ["dphubert-0.5"]
-        assert browser.find_element(By.ID, "count").text == "1 of 3 rows"
-        assert len(browser.find_elements(By.CSS_SELECTOR, ".pareto .point")) == 1
-
-    def test_published_rows_are_marked(self, show: Any) -> None:
-        browser = show(page_html(report_groups([], with_published=True), {}))
-        assert len(names_shown(browser)) == len(browser.find_elements(By.CSS_SELECTOR, "tr.published .mark")) > 20
-        assert browser.find_elements(By.CSS_SELECTOR, ".model") == []
-
-    def test_groups_have_headings_of_their_own(self, show: Any) -> None:
-        browser = show(page_html([group(["a"]), *report_groups([], with_published=True)], {}))
-        headings = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "main h2")]
-        assert headings[0] == "mini-1, preset mini, protocol cached"
-        assert headings[1].startswith("Published results")
-        assert len(browser.find_elements(By.CSS_SELECTOR, ".leaderboard")) == 2
+        assert names_shown(browser) == points(browser) == ["dphubert-0.5"]
+        assert browser.find_element(By.ID, "count").text.startswith("1 of ")
+        browser.find_element(By.ID, "filter").clear()
+        browser.find_element(By.ID, "filter").send_keys(" ")
+        choose(browser, "#method", "dphubert")
+        assert names_shown(browser) == points(browser) == names[:2]
+        choose(browser, "#size", "75 % removed")
+        assert names_shown(browser) == points(browser) == names[1:2]
+        choose(browser, "#task", "er")
+        titles = [one.text for one in browser.find_elements(By.CSS_SELECTOR, ".leaderboard thead th") if one.text]
+        assert any(title.startswith("ER") for title in titles)
+        assert not any(title.startswith("KS") for title in titles)
+        choose(browser, "select.cost", "macs")
+        assert "MACs (G)" in browser.find_element(By.CSS_SELECTOR, ".pareto .xtitle").text
 
     def test_a_thousand_rows_stay_smooth(self, show: Any) -> None:
         random = np.random.default_rng(0)
@@ -176,104 +233,36 @@ class TestLeaderboard:
         browser = show(page_html([many], {}))
         # The page's own processor time, whatever else the machine does.
         browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-        buttons = len(browser.find_elements(By.CSS_SELECTOR, ".leaderboard thead button"))
         before = busy_s(browser)
-        for index in range(buttons):
+        for index in range(6):
             browser.execute_script(
                 f"document.querySelectorAll('.leaderboard thead button')[{index}].click(); document.body.offsetHeight"
             )
-        assert (busy_s(browser) - before) / buttons < 1
-        assert [row[:5] for row in names_shown(browser)[:1]] == ["model"]
+        assert (busy_s(browser) - before) / 6 < 1
         browser.find_element(By.ID, "filter").send_keys("model-99")
         assert browser.find_element(By.ID, "count").text == "11 of 1000 rows"
 
-
-class TestPareto:
-    def test_hover_tells_the_model(self, show: Any) -> None:
-        browser = show(page_html([group(["small", "large"])], {}))
-        text = hover_text(browser, ".pareto", curve=1, point=1)
-        assert "large" in text
-        assert "90.00 ± 0.50" in text
-
-    def test_pointing_at_a_point_hovers(self, show: Any) -> None:
-        browser = show(page_html([group(["small", "large"])], {}))
-        place = browser.find_element(By.CSS_SELECTOR, ".pareto")
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
-        point = browser.find_elements(By.CSS_SELECTOR, ".pareto .point")[0]
-        ActionChains(browser).move_to_element(point).pause(0.5).perform()
-        assert "small" in browser.find_element(By.CSS_SELECTOR, ".hoverlayer").text
-
-    def test_axes_are_chosen(self, show: Any) -> None:
-        browser = show(page_html([group(["a", "b"])], {}))
-        browser.execute_script(
-            "const select = document.querySelector('select.cost'); select.value = 1;"
-            "select.dispatchEvent(new Event('change'))"
-        )
-        assert "MACs (G)" in browser.find_element(By.CSS_SELECTOR, ".pareto .xtitle").text
-
-    def test_the_front_is_what_nothing_beats(self) -> None:
-        random = np.random.default_rng(1)
-        params, accuracy = random.integers(1, 20, 60) * 1e6, random.integers(1, 50, 60).astype(float)
-        free = {"params": [*params, 0], "ks_accuracy": [*accuracy, 99.0]}
-        rows = group([f"m{index}" for index in range(61)], **free)
-        (front,) = (one["rows"] for one in board_data(rows)["fronts"]["params ks_accuracy"])
-        beaten = {
-            one
-            for one in range(60)
-            for other in range(60)
-            if params[other] <= params[one]
-            and accuracy[other] >= accuracy[one]
-            and (params[other], accuracy[other]) != (params[one], accuracy[one])
-        }
-        assert set(front) == set(range(60)) - beaten
-        assert [params[index] for index in front] == sorted(params[index] for index in front)
-
-
-class TestHostile:
-    def test_names_are_text(self, show: Any) -> None:
+    def test_names_are_text_and_other_scripts_do_not_run(self, show: Any) -> None:
         rows = group(HOSTILE, compressor=HOSTILE, teacher=HOSTILE)
+        layer = {"part": HOSTILE, "layer": 1, "kept": 1, "teacher": 2, "kept_heads": "0", "teacher_heads": "0 1"}
+        figure = architecture_figure(pd.DataFrame(layer), look(0))
         details = {
-            "run": {
-                name: {
-                    "config": 0,
-                    "records": [],
-                    "saved": {name: {"teacher": name}},
-                    "layers": {
-                        name: [
-                            {
-                                "part": name,
-                                "layer": 1,
-                                "kept": 1,
-                                "teacher": 2,
-                                "kept_heads": name,
-                                "teacher_heads": name,
-                            }
-                        ]
-                    },
-                    "not_compared": name,
-                }
-                for name in HOSTILE
-            }
+            name: ModelDetails(name, {name: name}, {name: name}, {name: figure}, [(name, name)]) for name in HOSTILE
         }
-        rows = Group("<b>heading</b>", rows.table, rows.columns, ("<i>note</i>",))
-        html = page_html([rows], details, HOSTILE)
-        browser = show(html)
+        rows = Group("<b>heading</b>", rows.table, rows.columns, ("<i>note</i>",), rows.scores)
+        browser = show(page_html([rows], {"run": details}, origin=Origin(HOSTILE[0], HOSTILE[1])))
         for position, name in enumerate(HOSTILE):
-            button = browser.find_elements(By.CSS_SELECTOR, ".model")[position]
-            assert button.get_property("textContent") == name
+            button = browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model")[position]
+            assert button.get_property("textContent") == printable(name)
             browser.execute_script("arguments[0].click()", button)
-            assert browser.find_element(By.ID, "model-name").get_property("textContent") == name
-            assert "layer 1" in hover_text(browser, ".architecture", curve=1, point=0)
+            assert browser.find_element(By.ID, "model-name").get_property("textContent") == printable(name)
             browser.find_element(By.ID, "close").click()
         for link in browser.find_elements(By.CSS_SELECTOR, ".pareto a, dialog a"):
             link.click()
         assert browser.execute_script("return window.hurt") is None
         assert browser.find_element(By.CSS_SELECTOR, "main h2").text == "<b>heading</b>"
         assert browser.find_elements(By.CSS_SELECTOR, "main img, main b, main a") == []
-
-    def test_injected_scripts_would_not_run(self, show: Any, browser: Any) -> None:
-        """Even if escaping failed, the page's policy lets no other script run than its own."""
-        show(page_html([group(["a"])], {}))
+        # Even if escaping failed, the page's policy would stop a script.
         browser.execute_script(
             "const made = document.createElement('script'); made.textContent = 'window.hurt = 1';"
             "document.body.append(made);"
@@ -282,94 +271,41 @@ class TestHostile:
         assert browser.execute_script("return window.hurt") is None
         assert all("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
 
-    def test_nothing_comes_from_elsewhere(self) -> None:
-        html = page_html([group(HOSTILE)], {})
-        own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
-        assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)", own.split("<body>")[0])
-        data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
-        assert data is not None
-        assert not set("<>&\u2028\u2029") & set(data[1])
-        assert [row["model"] for row in json.loads(data[1])["boards"][0]["rows"]] == HOSTILE
-
-
-class TestModel:
-    @pytest.fixture
-    def run(self, tmp_path: Path) -> Path:
-        """A finished run: a teacher, and a model that lost one speaker."""
-        folder = tmp_path / "run"
-        folder.mkdir()
-        config = {
-            "teacher": "mini-hubert",
-            "data": {"name": "mini", "tasks": {"ks": {"layout": "speech_commands"}}},
-            "preset": "mini",
-            "models": {"mini-hubert": {"reference": "mini-hubert"}, "pruned": {"compressor": "prune-only"}},
-            "tasks": {"ks": {"total_steps": 10}},
-            "seeds": [0],
-        }
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        for model in ("mini-hubert", "pruned"):
-            card = ModelCard(params=2, size_bytes=8, **({} if model == "mini-hubert" else {"compressor": "prune-only"}))
-            answers = [not (model == "pruned" and index // 10 == 3) for index in range(80)]
-            RecordStore(folder).write(
-                Record(
-                    cell=Cell(model=model, task="ks", seed=0),
-                    card=card,
-                    preset="mini",
-                    data="mini-1",
-                    protocol="cached",
-                    scores={"test": {"accuracy": sum(answers) / 80}},
-                    settings={"learning_rate": 0.25, "arguments": {"steps": 1234}},
-                    provenance={"versions": {"torch": "9.8.7"}},
-                ),
-                [
-                    {
-                        "id": f"clip{index}",
-                        "split": "test",
-                        "reference": "yes",
-                        "prediction": "yes" if right else "<b>no</b>",
-                        "correct": right,
-                        "counts": {"accuracy": [int(right), 1]},
-                        "duration_s": 1.0,
-                        "speaker": f"speaker{index // 10}",
-                    }
-                    for index, right in enumerate(answers)
-                ],
-            )
-        return folder
-
-    def test_one_click_tells_all(self, show: Any, run: Path) -> None:
+    def test_a_click_shows_a_model(self, show: Any, run: Path) -> None:
         boards = [read_board(run)]
-        browser = show(report_page(report_groups(boards), boards))
+        browser = show(report_page(report_groups(boards), boards, origin=Origin("bench report run", "2030-01-02")))
+        assert "bench report run" in browser.find_element(By.TAG_NAME, "header").text
         assert names_shown(browser) == ["mini-hubert", "pruned"]
-        browser.find_elements(By.CSS_SELECTOR, ".model")[1].click()
+        browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model")[1].click()
         dialog = browser.find_element(By.ID, "model")
         assert dialog.is_displayed()
         (worst,) = dialog.find_elements(By.CSS_SELECTOR, ".stands-out")
         assert worst.text.startswith("speaker speaker3 10 10 0 100.00 0.00 \N{MINUS SIGN}100.00")
         summaries = {one.text: one for one in dialog.find_elements(By.TAG_NAME, "summary")}
-        assert list(summaries) == ["10 broken utterances", "ks, seed 0", "configuration of the run"]
+        assert list(summaries) == ["10 broken utterances", "ks, seed 0"]
         summaries["10 broken utterances"].click()
         assert "clip30 yes yes <b>no</b>" in dialog.text
         summaries["ks, seed 0"].click()
         assert '"torch": "9.8.7"' in dialog.text
-        assert '"steps": 1234' in dialog.text
-        summaries["configuration of the run"].click()
-        assert '"total_steps": 10' in dialog.text
+        assert '"arguments": "recipe 1' in dialog.text
         browser.switch_to.active_element.send_keys(Keys.ESCAPE)
         assert not dialog.is_displayed()
+        for title, content in (("recipe 1", '"steps": 1234'), ("configuration of run", '"total_steps": 10')):
+            browser.find_element(By.XPATH, f"//summary[.='{title}']").click()
+            assert content in browser.find_element(By.XPATH, f"//summary[.='{title}']/..").text
 
-    @pytest.mark.parametrize("width", [375, 768])
-    def test_narrow_screens_scroll_tables_and_not_the_page(self, show: Any, run: Path, width: int) -> None:
-        boards = [read_board(run)]
-        browser = show(report_page(report_groups(boards, with_published=True), boards), width)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        browser.find_elements(By.CSS_SELECTOR, ".model")[1].click()
-        assert (
-            browser.execute_script("const d = document.getElementById('model'); return d.scrollWidth - d.clientWidth")
-            <= 0
-        )
-
-    def test_wide_tables_fit_printed_pages(self, show: Any) -> None:
+    def test_narrow_screens_and_paper(self, show: Any, run: Path) -> None:
+        renamed = run.rename(run.with_name("a-run-with-a-name-that-is-longer-than-a-phone-is-wide"))
+        shutil.copytree(renamed, run)
+        boards = read_boards([renamed, run])
+        browser = show(report_page(report_groups(boards, with_published=True), boards), 375)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+        for name in browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model"):
+            cell = name.find_element(By.XPATH, "..").rect
+            assert name.rect["x"] + name.rect["width"] <= cell["x"] + cell["width"]
+        browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model")[1].click()
+        overflow = "const d = document.getElementById('model'); return d.scrollWidth - d.clientWidth"
+        assert browser.execute_script(overflow) <= 0
         # A4 in landscape with margins of 1 cm, at 96 points an inch.
         browser = show(page_html(report_groups([], with_published=True), {}), 1047)
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
@@ -379,14 +315,18 @@ class TestModel:
         finally:
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
-    def test_names_on_a_narrow_screen_end_in_their_cell(self, show: Any, run: Path) -> None:
-        renamed = run.rename(run.with_name("a-run-with-a-name-that-is-longer-than-a-phone-is-wide"))
-        shutil.copytree(renamed, run)
-        boards = read_boards([renamed, run])
-        browser = show(report_page(report_groups(boards), boards), 375)
-        for name in browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model"):
-            cell = name.find_element(By.XPATH, "..").rect
-            assert name.rect["x"] + name.rect["width"] <= cell["x"] + cell["width"]
+
+class TestFile:
+    def test_nothing_comes_from_elsewhere(self) -> None:
+        html = page_html([group(HOSTILE)], {})
+        own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+        assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"'](?!data:)", own.split("<body>")[0])
+        data = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.DOTALL)
+        assert data is not None
+        assert not set("<>&\u2028\u2029") & set(data[1])
+        (figure, *_) = json.loads(data[1])["pareto"][0].values()
+        shown = [text for trace in figure["data"] for text in trace.get("text", ())]
+        assert shown == [escape(printable(name), quote=False) for name in sorted(HOSTILE, key=HOSTILE.index)]
 
     def test_it_is_a_format_of_reports(self, run: Path, tmp_path: Path) -> None:
         boards = [read_board(run)]
@@ -398,3 +338,10 @@ class TestModel:
         shutil.rmtree(run / "cells" / "mini-hubert")
         boards = [read_board(run)]
         assert "The run has no scores of the teacher." in report_page(report_groups(boards), boards)
+
+    def test_of_many_rows_some_are_compared(self, write_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("bench.report.page.details.MOST_COMPARED", 1)
+        boards = [read_board(write_run())]
+        page = report_page(report_groups(boards), boards)
+        commands = [f"bench compare teacher {row} --run run --changes all" in page for row in boards[0].table["model"]]
+        assert commands == [False, False, True, True]

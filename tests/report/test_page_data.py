@@ -1,4 +1,4 @@
-"""What the page is told, before any browser: rows that share a front, what is drawn first, what was not compared."""
+"""The content of the page, before any browser: rows that share a front, what is drawn first, what was not compared."""
 
 from __future__ import annotations
 
@@ -6,25 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import plotly
 import pytest
 
 from bench.contracts import Metric
 from bench.leaderboard.comparable import Board, read_board, read_boards
-from bench.report.page.boards import board_data
-from bench.report.page.details import SharedValues, model_details
-from bench.report.tables.columns import RTF, columns_of
+from bench.report.page.details import ModelDetails, SharedValues, model_details
+from bench.report.page.figures import architecture_figure, axes_of, pareto_figures
+from bench.report.plots import architecture
+from bench.report.plots.series import looks_of
+from bench.report.tables.columns import RTF
 from bench.report.tables.leaderboards import Group, report_groups
 from bench.store.records import Cell, ModelCard, Record, RecordStore
+from tests.helpers.plots import sources
 from tests.helpers.run_folders import STUDENT_SCORES
 
 METRICS = {"ks": (Metric("accuracy", higher_is_better=True, primary=True),)}
 WITH_FBANK = {**STUDENT_SCORES, "fbank": {"ks": (0.35,), "asr": (0.8,)}}
 
 
-def fronts(group: Group, axes: str) -> dict[str, set[str]]:
-    """Name of each front to the models on it."""
-    names = group.table["model"]
-    return {one["name"]: {names[row] for row in one["rows"]} for one in board_data(group)["fronts"][axes]}
+LOOKS = looks_of(["dphubert"])
+
+
+def fronts(group: Group, axes: str) -> dict[str, set[float]]:
+    """Name of each front to the scores on it."""
+    traces = pareto_figures(group, LOOKS)[axes]["data"]
+    return {one["name"]: set(one["y"]) for one in traces if one["name"].startswith("Pareto front")}
 
 
 class TestFronts:
@@ -33,26 +40,36 @@ class TestFronts:
         boards = read_boards([write_run("a", WITH_FBANK), write_run("b", fewer)])
         (group,) = report_groups(boards)
         found = fronts(group, "params relative_score")
-        assert set(found) == {"a", "b"}
-        assert all(name.endswith(f"({run})") for run, names in found.items() for name in names)
+        assert set(found) == {"Pareto front (a)", "Pareto front (b)"}
         # Accuracies are on one scale: there is one front, without a name.
-        assert set(fronts(group, "params ks_accuracy")) == {""}
+        assert set(fronts(group, "params ks_accuracy")) == {"Pareto front"}
 
     def test_real_time_factors_of_several_machines_have_fronts_of_their_own(
         self, write_run: Callable[..., Path]
     ) -> None:
         board = read_board(write_run())
-        table = board.table.assign(source="run", rtf=[0.4, 0.1, 0.2, 0.3], measured_on=["x", "y", "x", "y"])
-        group = Group("heading", table, columns_of(table, METRICS, by_superb=False))
+        board.table["rtf"] = [0.4, 0.1, 0.2, 0.3]
+        board.table["measured_on"] = ["x", "y", "x", "y"]
+        (group,) = report_groups([board])
         assert RTF in group.columns
-        assert set(fronts(group, "rtf ks_accuracy")) == {"x", "y"}
-        assert set(fronts(group, "params ks_accuracy")) == {""}
+        assert set(fronts(group, "rtf ks_accuracy")) == {"Pareto front (x)", "Pareto front (y)"}
+        assert set(fronts(group, "params ks_accuracy")) == {"Pareto front"}
+
+    def test_plotly_accepts_the_figures(self, write_run: Callable[..., Path], save_student: Callable[..., Any]) -> None:
+        run = write_run(scores=WITH_FBANK)
+        save_student(run, "small", teacher="random:mini-hubert", compressor="dphubert")
+        (group,) = report_groups([read_board(run)])
+        (plot,) = architecture.plots(sources(run))
+        layers = architecture_figure(plot.data, LOOKS["dphubert"])
+        assert [trace["y"] for trace in layers["data"] if trace["name"] == "kept"][1][:3] == [2, 0, 1]
+        for figure in (layers, *pareto_figures(group, LOOKS).values()):
+            plotly.graph_objects.Figure(figure)
 
 
 class TestFirstPlot:
     def first(self, group: Group) -> tuple[str, str]:
-        data = board_data(group)
-        return data["scores"][0]["key"], data["costs"][0]["key"]
+        costs, scores = axes_of(group)
+        return scores[0].key, costs[0].key
 
     def test_a_score_over_all_tasks_against_parameters(self, write_run: Callable[..., Path]) -> None:
         (group, published) = report_groups([read_board(write_run(scores=WITH_FBANK))], with_published=True)
@@ -76,21 +93,26 @@ class TestChanges:
             store.write(record, [{"id": f"clip{index}", **said} for index in range(8)])
         return read_board(folder)
 
-    def changes(self, board: Board) -> dict[str, Any]:
-        changes = model_details(board, "test", SharedValues())["small"]["changes"]
-        return {one["title"]: one.get("not_compared") for one in changes}
+    def details(self, board: Board) -> dict[str, ModelDetails]:
+        return model_details(board, "test", SharedValues(), LOOKS)
 
-    def test_tasks_stand_in_superb_s_order(self, board: Board) -> None:
-        assert list(self.changes(board)) == ["ASR WER", "KS acc."]
-        records = model_details(board, "test", SharedValues())["small"]["records"]
-        assert [record["cell"]["task"] for record in records] == ["asr", "asr", "ks", "ks"]
+    def changes(self, board: Board) -> dict[str, str]:
+        """Title of each task's changes to why there are none."""
+        found = self.details(board)["small"].changes
+        return dict(one if isinstance(one, tuple) else (one.task, "") for one in found)
+
+    def test_tasks_are_in_the_order_of_superb(self, board: Board) -> None:
+        assert list(self.changes(board)) == ["asr", "ks"]
+        assert list(self.details(board)["small"].records) == [
+            f"{task}, seed {n}" for task in ("asr", "ks") for n in (0, 1)
+        ]
 
     def test_missing_predictions_concern_their_task_alone(self, board: Board) -> None:
         (board.path / "cells" / "small" / "ks-seed1.predictions.jsonl").unlink()
         found = self.changes(board)
-        assert found["ASR WER"] is None
+        assert found["asr"] == ""
         assert "cannot be read" in found["KS"]
-        # The page tells files by their place in the run.
+        # The page names files by their place in the run.
         assert "in cells/small/ks-seed1.predictions.jsonl." in found["KS"]
         assert str(board.path.parent) not in found["KS"]
 
@@ -99,6 +121,6 @@ class TestChanges:
         (record, *_) = board.records
         other = {"cell": Cell(model="other", task="sid", seed=0), "card": card, "scores": {"test": {"accuracy": 0.5}}}
         RecordStore(board.path).write(Record.model_validate({**record.model_dump(), **other}), [])
-        details = model_details(read_board(board.path), "test", SharedValues())
-        assert "no task in common" in details["other"]["not_compared"]
-        assert details["small"]["changes"]
+        details = self.details(read_board(board.path))
+        assert "no task in common" in details["other"].not_compared
+        assert details["small"].changes

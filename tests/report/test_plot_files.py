@@ -17,11 +17,10 @@ from PIL import Image
 from bench.cli.app import application
 from bench.errors import UserError
 from bench.report.plots import bars, pareto
-from bench.report.plots.canvas import WIDTHS_IN
-from bench.report.plots.series import COLORS, HATCHES, series
+from bench.report.plots.series import COLORS, HATCHES, look
 from bench.report.plots.writing import Plot, write_plot
 from tests.helpers.command_line import bench
-from tests.helpers.plots import drawn, sources, texts
+from tests.helpers.plots import drawn, options, sources, texts
 from tests.helpers.run_folders import run_writer
 
 
@@ -62,11 +61,11 @@ class TestSeenByEveryone:
         assert min(distances) > 15
 
     def test_series_differ_in_more_than_colour(self) -> None:
-        looks = [series(index) for index in range(30)]
-        assert len({(look.color, look.hatch) for look in looks}) == 30
-        assert len({(look.color, look.marker) for look in looks}) == 30
+        looks = [look(index) for index in range(30)]
+        assert len({(one.color, one.hatch) for one in looks}) == 30
+        assert len({(one.color, one.marker) for one in looks}) == 30
         first = looks[: len(HATCHES)]
-        assert len({look.marker for look in first}) == len({look.hatch for look in first}) == len(first)
+        assert len({one.marker for one in first}) == len({one.hatch for one in first}) == len(first)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def bars_of_a_run(tmp_path_factory: pytest.TempPathFactory) -> Plot:
 @pytest.fixture(scope="module")
 def written(bars_of_a_run: Plot, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Its files."""
-    return write_plot(bars_of_a_run, tmp_path_factory.mktemp("plots"), WIDTHS_IN["column"])
+    return write_plot(bars_of_a_run, tmp_path_factory.mktemp("plots"), options(bars_of_a_run))
 
 
 class TestFiles:
@@ -106,7 +105,7 @@ class TestFiles:
         self, bars_of_a_run: Plot, written: dict[str, Path], tmp_path: Path
     ) -> None:
         with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "text.parse_math": True}):
-            again = write_plot(bars_of_a_run, tmp_path, WIDTHS_IN["column"])
+            again = write_plot(bars_of_a_run, tmp_path, options(bars_of_a_run))
         assert all(written[suffix].read_bytes() == again[suffix].read_bytes() for suffix in written)
 
     @pytest.mark.filterwarnings("error")
@@ -132,7 +131,7 @@ class TestFiles:
             data["compressor"] = data["model"]
             hostile = Plot(f"{plot.name}-{long}", data, plot.draw)
             assert set(names.values()) <= set(texts(drawn(hostile)))
-        paths = write_plot(hostile, tmp_path / "out", WIDTHS_IN["column"])
+        paths = write_plot(hostile, tmp_path / "out", options(hostile))
         assert all(path.is_file() and path.parent == tmp_path / "out" for path in paths.values())
         assert "'=cmd()" in paths["csv"].read_text(encoding="utf-8")
 

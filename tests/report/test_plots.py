@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 from bench.errors import UserError
 from bench.leaderboard.published import published_rows
 from bench.leaderboard.score import superb_score
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
-from bench.report.plots.canvas import WIDTHS_IN, style
-from bench.report.plots.labels import place_labels
+from bench.report.plots.canvas import WIDTHS_IN
+from bench.report.plots.fronts import pareto_front
+from bench.report.plots.series import looks_of
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.upstream.config import ReducedLinear
@@ -27,24 +28,53 @@ from tests.helpers.plots import drawn, sources, texts
 from tests.helpers.run_folders import STUDENT_SCORES
 
 
+def labels(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts if text.get_text()]
+
+
 class TestPareto:
-    def test_labels_of_many_points_take_seconds(self) -> None:
+    def test_a_thousand_rows_take_seconds(self, write_run: Any) -> None:
+        (plot, *_) = pareto.plots(sources(write_run()))
         generator = np.random.default_rng(0)
-        points = [(float(x), float(y)) for x, y in generator.random((400, 2))]
-        with style():
-            figure = Figure((7, 5))
-            axes = figure.subplots()
-            axes.scatter(*zip(*points, strict=True))
-            started = time.process_time()
-            written = place_labels(figure, axes, points, [f"model-{index}" for index in range(400)], points[:20], 20)
-            # Pair by pair, it would be minutes.
-            assert time.process_time() - started < 20
-            figure.draw_without_rendering()
-        boxes = [label.get_window_extent() for label in written]
-        assert len(boxes) > 20
-        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-        pixels = axes.transData.transform(points)
-        assert not any(box.contains(*point) for box in boxes for point in pixels)
+        rows = plot.data[plot.data["task"] == "ks"].iloc[[1] * 1000].reset_index(drop=True)
+        names = [f"model-{index}" for index in range(1000)]
+        many = rows.assign(
+            model=names, label=names, params=generator.random(1000) * 1e6 + 1e5, score=generator.random(1000)
+        )
+        many = many.assign(on_front=many["params"].rank() <= 10)
+        started = time.process_time()
+        figure = drawn(Plot(plot.name, many, plot.draw))
+        assert time.process_time() - started < 20
+        # Of so many, only the front has labels, and those that the user asked for.
+        assert len(labels(figure.axes[0])) == 10
+        asked = next(iter(set(names) - set(many.loc[many["on_front"], "model"])))
+        assert asked in labels(drawn(Plot(plot.name, many, plot.draw), labels=frozenset([asked])).axes[0])
+
+    def test_a_line_joins_the_best_row_of_every_size_of_a_method(self, write_run: Any) -> None:
+        plot = pareto.plots(sources(write_run()))[0]
+        data = plot.data[plot.data["task"] == "ks"]
+        sizes = {"small": 0.75, "large": 0.5, "worse": 0.5}
+        data = data.assign(target_sparsity=data["model"].map(sizes))
+        (axes,) = drawn(Plot(plot.name, data, plot.draw)).axes
+        (line,) = (
+            one
+            for one in axes.lines
+            if one.get_color() == looks_of(["dphubert"])["dphubert"].color and len(one.get_xdata()) > 1
+        )
+        np.testing.assert_allclose(line.get_xydata(), [[250e-6, 55], [500e-6, 70]])
+
+    def test_a_method_has_one_colour_in_every_figure(self, write_run: Any) -> None:
+        several = looks_of(["other", "prune-only", "dphubert"])
+        assert several["dphubert"] == looks_of(["dphubert"])["dphubert"]
+        assert len({look.color for look in several.values()}) > 6
+        run = sources(write_run())
+        color = to_hex(several["dphubert"].color)
+        (panel, *_) = drawn(pareto.plots(run)[0]).axes
+        assert {
+            to_hex(line.get_color()) for line in panel.lines if line.get_marker() == several["dphubert"].marker
+        } == {color}
+        (panel,) = drawn(bars.plots(run)[0]).axes
+        assert color in {to_hex(patch.get_facecolor()) for patch in panel.patches}
 
     def test_the_front_is_what_no_other_point_beats(self) -> None:
         generator = np.random.default_rng(0)
@@ -61,7 +91,7 @@ class TestPareto:
                     )
                     for one in range(12)
                 ]
-                front = pareto.pareto_front(costs, scores, higher_is_better=higher)
+                front = pareto_front(costs, scores, higher_is_better=higher)
                 assert (~front).tolist() == beaten
 
     def test_data_are_the_records_means_and_spreads(self, write_run: Any) -> None:
@@ -155,11 +185,11 @@ class TestPareto:
         plot = pareto.plots(sources(write_run(scores={"teacher": {"ks": (0.9,)}, **tasks})))[0]
         data = plot.data.assign(label="mini-hubert-mini-mini-4c7256e2/small")
         figure = drawn(Plot(plot.name, data, plot.draw), width)
-        labels = [text for text in figure.findobj(Annotation) if text.get_text()]
+        labels = [text for axes in figure.axes for text in axes.texts]
         assert len(labels) == len(data)
         for label in labels:
             box, panel = label.get_window_extent(), label.axes.bbox
-            assert panel.x0 <= box.x0 <= box.x1 <= panel.x1
+            assert panel.x0 - 0.1 <= box.x0 <= box.x1 <= panel.x1 + 0.1
 
     def test_one_equal_score_does_not_take_a_model_for_another(self, write_run: Any) -> None:
         other = {**STUDENT_SCORES, "small": {**STUDENT_SCORES["small"], "asr": (0.9, 0.9)}}
@@ -204,17 +234,18 @@ class TestBars:
         assert len(boxes) == 7
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
-    def test_many_bars_are_parted_into_rows(self, write_run: Any) -> None:
+    def test_from_eight_rows_on_it_is_a_dot_plot(self, write_run: Any) -> None:
         many = {f"m{index}": {"ks": (0.5,), "asr": (0.5,)} for index in range(20)}
         (plot,) = bars.plots(sources(write_run(scores=STUDENT_SCORES | many)))
         figure = drawn(plot)
-        assert [len(axes.patches) for axes in figure.axes] == [23, 23]
-        names = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert names[0] == "teacher (100)"
-        assert set(names[1:]) == set(plot.data["label"])
+        assert [axes.get_title(loc="left") for axes in figure.axes] == ["ASR WER", "KS acc."]
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert len(names) == 23
+        assert names[0] == "large"
+        assert not figure.axes[0].patches
 
     def test_the_legend_of_long_names_is_no_wider_than_the_figure(self, write_run: Any) -> None:
-        many = {f"{index}-students-with-endless-names": {"ks": (0.5,)} for index in range(7)}
+        many = {f"{index}-students-with-endless-names": {"ks": (0.5,)} for index in range(4)}
         (plot,) = bars.plots(sources(write_run(scores=STUDENT_SCORES | many)))
         figure = drawn(plot)
         legend, (panel,) = figure.legends[0].get_window_extent(), figure.axes
@@ -228,7 +259,7 @@ class TestBars:
         assert new["relative"] == pytest.approx(100 * 40 / 85)
 
     def test_no_teacher_is_one_clear_line(self, write_run: Any) -> None:
-        with pytest.raises(NothingToDrawError, match="beside their teacher's, for the plot bars"):
+        with pytest.raises(NothingToDrawError, match="and of their teacher, for the plot bars"):
             bars.plots(sources(write_run(scores={"small": STUDENT_SCORES["small"]})))
 
 
@@ -282,10 +313,16 @@ class TestTraining:
         (plot,) = training.plots(sources(run))
         assert plot.data["update_in_all"].tolist() == [10, 20, 25, 30]
         figure = drawn(plot)
-        assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "sparsity", "multipliers", "learning rate"]
+        assert [axes.get_ylabel() for axes in figure.axes] == [
+            "loss",
+            "distillation",
+            "sparsity",
+            "lambda",
+            "learning rate",
+        ]
         loss = figure.axes[0].lines[0].get_xydata()
         assert loss.tolist() == [[10, -0.3], [20, -0.5], [25, -0.7], [30, -0.8]]
-        expected, target = (line.get_ydata().tolist() for line in figure.axes[1].lines[:2])
+        expected, target = (line.get_ydata().tolist() for line in figure.axes[2].lines[:2])
         assert (expected, target) == ([0.1, 0.7], [0.02, 0.75])
         assert {"joint", "final"} <= set(texts(figure))
 
@@ -306,7 +343,7 @@ class TestTraining:
         table = training.training_table(tmp_path / "training.csv")
         sparsity = drawn(Plot("training", table, training.draw)).axes[1]
         assert sparsity.lines[2].get_ydata().tolist() == [0.05, 0.45]
-        assert sparsity.get_legend().get_texts()[2].get_text() == "after hardening"
+        assert sparsity.get_legend().get_texts()[2].get_text() == "hardened"
 
     def test_the_embedded_teachers_own_training(self) -> None:
         import bench.upstream
@@ -368,9 +405,9 @@ class TestHours:
         assert students["score"].tolist() == pytest.approx([35, 55, 75])
         figure = drawn(plot)
         (axes,) = figure.axes
-        curve = next(line for line in axes.lines if line.get_marker() == "o")
+        curve = next(line for line in axes.lines if line.get_marker() == "s")
         np.testing.assert_allclose(curve.get_xydata(), [[1, 35], [10, 55], [100, 75]])
-        assert {"hours of audio heard", "KS acc. (%) ↑"} <= set(texts(figure))
+        assert {"hours of training audio", "KS acc. (%) ↑"} <= set(texts(figure))
 
     def test_one_amount_of_audio_is_no_curve(self, write_run: Any, save_student: Any) -> None:
         run = write_run()

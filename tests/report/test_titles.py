@@ -10,9 +10,8 @@ from bench.comparison.rows import find_rows
 from bench.comparison.utterances import common_tasks
 from bench.leaderboard.comparable import read_board
 from bench.leaderboard.run_leaderboard import run_leaderboard
+from bench.leaderboard.shown_scores import by_task, shown_scores
 from bench.leaderboard.titles import in_order, score_title
-from bench.report.plots.scores import task_scores
-from bench.report.plots.sources import read_sources
 from bench.report.tables.leaderboards import report_groups
 from bench.store.run_folder import RunFolder
 
@@ -31,7 +30,7 @@ def test_tables_figures_and_comparisons_agree(write_run: Callable[..., Path]) ->
     ]
     shown = leaderboard_rows(run_leaderboard(RunFolder(run)))[0]
     assert [name for name in shown if "accuracy" in name] == [f"{task}_accuracy (%)" for task in order]
-    scores = task_scores(read_sources([run]))
+    scores = by_task(shown_scores([read_board(run)]))
     assert list(scores["task"].unique()) == order
     assert [score_title(task, "accuracy") for task in order] == [f"{task.upper()} acc." for task in order]
     assert common_tasks(find_rows(["teacher", "small"], run, run)) == order

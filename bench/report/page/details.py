@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from bench.comparison.changes import Changes, GroupChange, find_changes
+from bench.comparison.changes import Changes, find_changes
 from bench.comparison.rows import Row, find_rows
 from bench.errors import UserError
 from bench.leaderboard.comparable import Board
-from bench.leaderboard.titles import in_order, score_title, task_title
+from bench.leaderboard.titles import in_order, task_title
+from bench.report.page.figures import architecture_figure
 from bench.report.plots.architecture import plots as architecture_plots
+from bench.report.plots.series import UNCOMPRESSED, Look
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError
 from bench.store.records import Record
@@ -20,124 +24,132 @@ logger = logging.getLogger(__name__)
 
 MAX_UTTERANCES = 100
 """At most so many broken utterances are listed per task."""
+MOST_COMPARED = 50
+"""Only so many compressed rows of a run are compared with their teacher, because comparing utterances takes time."""
+NUM_RESAMPLES = 1000
+"""Resamples and permutations per comparison: a tenth of those of ``bench compare``, for the same reason."""
 RECIPE = "arguments"
 """The key of a record's settings whose value most records share."""
 
 
+@dataclass(frozen=True)
+class ModelDetails:
+    """What the page shows about one model, apart from its row."""
+
+    teacher: str | None
+    records: Mapping[str, str]
+    """Task and seed to the record, as JSON."""
+    saved: Mapping[str, str]
+    """Saved model to its provenance, as JSON."""
+    figures: Mapping[str, dict[str, Any]]
+    """Saved model to the figure of its layers."""
+    changes: list[Changes | tuple[str, str]] = field(default_factory=list)
+    """What compression broke, by task and metric; a pair of task and reason if they cannot be compared."""
+    not_compared: str = ""
+    """Why there are no changes; empty also for a model that is not compressed."""
+
+
 class SharedValues:
-    """Large values that many records share, each stored once."""
+    """Large values that many records share, each stored once as JSON."""
 
     def __init__(self) -> None:
-        self.values: list[Any] = []
+        self.places: dict[str, int] = {}
 
     def place(self, value: Any) -> int:
-        """Return the value's position; a new value is added."""
-        if value not in self.values:
-            self.values.append(value)
-        return self.values.index(value)
+        """Return the value's number, from 1; a new value is added."""
+        return self.places.setdefault(as_json(value), len(self.places) + 1)
 
 
-def model_details(board: Board, split: str, shared: SharedValues) -> dict[str, dict[str, Any]]:
+def as_json(value: Any) -> str:
+    """Write a value for people to read."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+
+
+def model_details(
+    board: Board, split: str, recipes: SharedValues, looks: Mapping[str, Look]
+) -> dict[str, ModelDetails]:
     """Collect what is known about every model of a run.
 
     Args:
         board: the run's leaderboard and records.
         split: the split on which utterances are compared with the teacher's.
-        shared: collects the run's configuration and the recipes' arguments; the details hold their positions.
+        recipes: collects the recipes' arguments; the records hold their numbers.
+        looks: of the methods.
 
     Returns:
-        Row of the leaderboard to plain values.
+        Row of the leaderboard to its details.
     """
     (source,) = read_sources([board.path])
-    layers = _layers(source)
-    broken = _changes(board, source, split)
-    config = shared.place(dict(board.config))
+    figures = _figures(source, looks)
+    broken = _changes(board, split)
+    place = {task: index for index, task in enumerate(in_order(record.cell.task for record in board.records))}
+    records: dict[str, list[Record]] = {str(row): [] for row in board.table["model"]}
+    for record in sorted(board.records, key=lambda one: (place[one.cell.task], one.cell.seed)):
+        records[record.cell.model].append(record)
+    saved = {row: source.saved(row) for row in records}
     return {
-        row: {
-            "config": config,
-            "records": [_record(record, shared) for record in _records(board, row)],
-            "saved": {model.name: model.manifest.provenance for model in source.saved(row)},
-            "layers": {model.name: layers[model.name] for model in source.saved(row) if model.name in layers},
-            "teacher": source.teacher_row,
+        row: ModelDetails(
+            teacher=board.teacher_row,
+            records={f"{one.cell.task}, seed {one.cell.seed}": _record(one, recipes) for one in found},
+            saved={model.name: as_json(model.manifest.provenance) for model in saved[row]},
+            figures={model.name: figures[model.name] for model in saved[row] if model.name in figures},
             **broken.get(row, {}),
-        }
-        for row in board.table["model"]
+        )
+        for row, found in records.items()
     }
 
 
-def _records(board: Board, row: str) -> list[Record]:
-    place = {task: index for index, task in enumerate(in_order(record.cell.task for record in board.records))}
-    mine = [record for record in board.records if record.cell.model == row]
-    return sorted(mine, key=lambda record: (place[record.cell.task], record.cell.seed))
-
-
-def _record(record: Record, shared: SharedValues) -> dict[str, Any]:
+def _record(record: Record, recipes: SharedValues) -> str:
     values: dict[str, Any] = record.model_dump(mode="json")
     if RECIPE in values["settings"]:
-        values["settings"] = {**values["settings"], RECIPE: {"shared": shared.place(values["settings"][RECIPE])}}
-    return values
+        recipe = f"recipe {recipes.place(values['settings'][RECIPE])} below the tables"
+        values["settings"] = {**values["settings"], RECIPE: recipe}
+    return as_json(values)
 
 
-def _layers(source: Source) -> dict[str, list[dict[str, Any]]]:
+def _figures(source: Source, looks: Mapping[str, Look]) -> dict[str, dict[str, Any]]:
     try:
-        plots = architecture_plots([source])
+        tables = [plot.data for plot in architecture_plots([source])]
     except NothingToDrawError:
         return {}
-    return {str(plot.data["model"].iloc[0]): json.loads(plot.data.to_json(orient="records")) for plot in plots}
+    return {
+        str(table["label"].iat[0]): architecture_figure(
+            table, looks.get(str(table["compressor"].iat[0]), looks[UNCOMPRESSED])
+        )
+        for table in tables
+    }
 
 
-def _changes(board: Board, source: Source, split: str) -> dict[str, dict[str, Any]]:
-    """Compare every compressed model with the run's teacher. If that is impossible, give the reason instead."""
+def _changes(board: Board, split: str) -> dict[str, dict[str, Any]]:
+    """Compare compressed models with the run's teacher. If that is impossible, give the reason instead."""
     compressed = [str(row) for row in board.table.loc[board.table["compressor"] != "none", "model"]]
     if not compressed:
         return {}
-    if source.teacher_row not in set(board.table["model"]):
+    teacher_row = board.teacher_row
+    if teacher_row not in set(board.table["model"]):
         return {row: {"not_compared": "The run has no scores of the teacher."} for row in compressed}
-    teacher, *rows = find_rows([str(source.teacher_row), *compressed], board.path, board.path)
-    found = {name: _changes_from(teacher, row, split, board) for name, row in zip(compressed, rows, strict=True)}
+    left_out = {row: {"not_compared": _command(board, str(teacher_row), row)} for row in compressed[MOST_COMPARED:]}
+    teacher, *rows = find_rows([str(teacher_row), *compressed[:MOST_COMPARED]], board.path, board.path)
+    found = {name: _changes_from(teacher, row, split, board) for name, row in zip(compressed, rows, strict=False)}
     nothing = {"not_compared": "It has no task in common with its teacher."}
-    return {name: {"changes": changes} if changes else nothing for name, changes in found.items()}
+    return left_out | {name: {"changes": changes} if changes else nothing for name, changes in found.items()}
 
 
-def _changes_from(teacher: Row, row: Row, split: str, board: Board) -> list[dict[str, Any]]:
+def _command(board: Board, teacher: str, row: str) -> str:
+    return (
+        f"The page compares the first {MOST_COMPARED} compressed rows of a run with their teacher. For this one: bench "
+        f"compare {teacher} {row} --run {board.name} --changes all"
+    )
+
+
+def _changes_from(teacher: Row, row: Row, split: str, board: Board) -> list[Changes | tuple[str, str]]:
     """Compare one model with its teacher, task by task. A task that cannot be compared gets the reason."""
     logger.info("comparing the utterances of %s with its teacher's", row.name)
-    found = []
+    found: list[Changes | tuple[str, str]] = []
     for task in in_order(set(teacher.records) & set(row.records)):
         try:
-            found += [_change(one) for one in find_changes([teacher, row], split, tasks=[task])]
+            found += find_changes([teacher, row], split, tasks=[task], num_resamples=NUM_RESAMPLES)
         except UserError as error:
             # The page must not reveal where the run was stored.
-            reason = str(error).replace(f"{board.path}/", "")
-            found.append({"title": task_title(task), "not_compared": reason})
+            found.append((task_title(task), str(error).replace(f"{board.path}/", "")))
     return found
-
-
-def _change(changes: Changes) -> dict[str, Any]:
-    broken = [one for one in changes.utterances if one.kind == "broken"]
-    return {
-        "title": score_title(changes.task, changes.metric.name),
-        "groups": [_group(group) for group in (changes.overall, *changes.groups)],
-        "num_broken": len(broken),
-        "broken": [
-            [one.id, str(one.first.reference), str(one.first.predictions[0]), str(one.other.predictions[0])]
-            for one in broken[:MAX_UTTERANCES]
-        ],
-    }
-
-
-def _group(group: GroupChange) -> dict[str, Any]:
-    difference = group.difference
-    return {
-        "name": f"{group.column} {group.value}".strip(),
-        "num_utterances": group.num_utterances,
-        "num_broken": group.num_broken,
-        "num_mended": group.num_mended,
-        "before": 100 * group.first_score,
-        "now": 100 * group.other_score,
-        "difference": 100 * difference.value,
-        "interval": [100 * difference.low, 100 * difference.high] if difference.has_interval else None,
-        "lost_more_by": 100 * group.lost_more_by if group.column else None,
-        "p_value": group.p_value if group.column else None,
-        "stands_out": group.stands_out,
-    }

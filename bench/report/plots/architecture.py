@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from bench.errors import UserError
 from bench.report.plots import canvas
+from bench.report.plots.canvas import Options
 from bench.report.plots.series import COLORS, QUIET_COLOR
 from bench.report.plots.sources import SavedModel, Source
 from bench.report.plots.writing import NothingToDrawError, Plot
@@ -80,51 +82,69 @@ def kept_units_table(shape: UpstreamConfig, teacher: UpstreamConfig | None) -> p
     return pd.DataFrame(rows).astype({"kept": "Int64", "teacher": "Int64"})
 
 
-def draw(table: pd.DataFrame, width_in: float) -> Figure:
+def draw(table: pd.DataFrame, options: Options) -> Figure:
     """Draw one panel per part, with layers from left to right.
 
     Args:
         table: from `kept_units_table`, with ``model`` and ``teacher_model``.
-        width_in: of the figure.
+        options: of the figure.
     """
-    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    parts = list(table["part"].unique())
-    if is_wide:
+    parts = changed_parts(table)
+    if options.is_wide:
         counts = [int((table["part"] == part).sum()) for part in parts]
-        widest = [max(counts[column::PANELS_A_ROW]) for column in range(PANELS_A_ROW)]
+        widest = [max(counts[column::PANELS_A_ROW]) for column in range(min(PANELS_A_ROW, len(parts)))]
         figure, axes = canvas.panels(
-            len(parts), width_in, columns=PANELS_A_ROW, aspect=0.7, extra_in=0.3, width_ratios=widest
+            len(parts), options, columns=PANELS_A_ROW, aspect=0.7 if len(parts) > 1 else 0.3, width_ratios=widest
         )
     else:
-        figure, axes = canvas.panels(len(parts), width_in, columns=1, aspect=0.29, extra_in=0.35)
+        figure, axes = canvas.panels(len(parts), options, columns=1, aspect=0.29)
     for panel, part in zip(axes, parts, strict=True):
         rows = table[table["part"] == part]
+        color = _color(table, options)
         if part == HEADS:
-            _draw_heads(panel, rows)
+            _draw_heads(panel, rows, color)
         else:
-            _draw_widths(panel, rows)
+            _draw_widths(panel, rows, color)
         panel.set_title(_title(part, rows))
-        panel.set_xticks(rows["layer"], [str(layer) for layer in rows["layer"]])
-        if len(rows) > 12:
-            panel.set_xticks(rows["layer"][::2], [str(layer) for layer in rows["layer"][::2]])
+        shown = rows["layer"][:: 2 if len(rows) > 12 else 1]
+        panel.set_xticks(shown, [str(layer) for layer in shown])
         panel.tick_params(axis="x", length=0)
         panel.set_xlim(0.4, len(rows) + 0.6)
-        if is_wide or part == parts[-1]:
+        if options.is_wide or part == parts[-1]:
             panel.set_xlabel("layer")
-    handles = [Patch(facecolor=COLORS[0], edgecolor="black", linewidth=0.4)]
-    labels = [str(table["model"].iloc[0])]
+    handles = [Patch(facecolor=_color(table, options), edgecolor="black", linewidth=0.4)]
+    labels = [str(table["label"].iloc[0])]
     if table["teacher"].notna().any():
         handles.append(Patch(facecolor="none", edgecolor=QUIET_COLOR, linewidth=0.7))
         labels.append(str(table["teacher_model"].iloc[0]))
     canvas.legend(figure, handles, labels, columns=2)
+    unchanged = [part for part in table["part"].unique() if part not in parts]
+    if unchanged:
+        canvas.mark(figure, options, f"all kept: {', '.join(unchanged)}")
     return figure
+
+
+def changed_parts(table: pd.DataFrame) -> list[str]:
+    """List the parts of which the model lost something; all parts if the teacher is unknown or nothing was lost."""
+    triples = zip(table["part"], table["kept"], table["teacher"], strict=True)
+    changed = [str(part) for part, kept, others in triples if pd.isna(others) or kept != others]
+    return list(dict.fromkeys(changed or table["part"]))
+
+
+def _color(table: pd.DataFrame, options: Options) -> str:
+    method = table["compressor"].iloc[0]
+    return options.looks[method].color if method in options.looks else COLORS[0]
 
 
 def _plot(source: Source, model: SavedModel, is_one_of_many: bool) -> Plot:
     shape = model.manifest.shape
     reference = source.teacher or model.manifest.provenance.get("teacher")
     teacher = _teacher_shape(reference)
-    table = kept_units_table(shape, teacher).assign(model=model.name, teacher_model=_short(reference))
+    table = kept_units_table(shape, teacher).assign(
+        label=model.name,
+        compressor=str(model.manifest.provenance.get("compressor")),
+        teacher_model=_short(reference),
+    )
     place = f"{source.name}-{model.name}" if is_one_of_many and source.name != model.name else model.name
     return Plot(f"architecture-{place}", table, draw)
 
@@ -179,23 +199,22 @@ def _at(values: Sequence[Any], index: int, default: Any) -> Any:
     return values[index] if index < len(values) else default
 
 
-def _draw_widths(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_widths(axes: Axes, rows: pd.DataFrame, color: str) -> None:
     layers = rows["layer"]
     if rows["teacher"].notna().any():
         outline = rows["teacher"].fillna(0).astype(int)
         axes.bar(layers, outline, 0.8, facecolor="none", edgecolor=QUIET_COLOR, linewidth=0.7)
-    axes.bar(layers, rows["kept"].astype(int), 0.8, color=COLORS[0], edgecolor="black", linewidth=0.4)
+    axes.bar(layers, rows["kept"].astype(int), 0.8, color=color, edgecolor="black", linewidth=0.4)
 
 
-def _draw_heads(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_heads(axes: Axes, rows: pd.DataFrame, color: str) -> None:
     """Draw one box per head: the teacher's outlined, the kept ones filled."""
     _draw_boxes(axes, rows, "teacher_heads", "none", QUIET_COLOR, 0.7)
-    _draw_boxes(axes, rows, "kept_heads", COLORS[0], "black", 0.4)
+    _draw_boxes(axes, rows, "kept_heads", color, "black", 0.4)
     heads = [int(head) for heads in [*rows["kept_heads"], *rows["teacher_heads"]] for head in heads.split()]
     num_heads = max(heads, default=0) + 1
     axes.set_ylim(0.4, num_heads + 0.6)
-    step = 1 if num_heads <= 6 else 2 if num_heads <= 12 else 4
-    axes.set_yticks(range(step, num_heads + 1, step))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.grid(visible=False)
     axes.set_ylabel("head")
 

@@ -5,23 +5,38 @@ from __future__ import annotations
 import math
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import as_file, files
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullLocator
 
-WIDTHS_IN = {"column": 3.35, "page": 7.0}
-"""Widths of a column and of the text, in inches; the nearest values that fit both Interspeech and IEEE.
+from bench.report.plots.series import Look
 
-Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches).
+WIDTHS_IN = {
+    "column": 3.35,
+    "page": 7.0,
+    "ieee-column": 3.5,
+    "ieee-page": 7.16,
+    "acl-column": 3.03,
+    "acl-page": 6.3,
+}
+"""Widths of a column and of the text, in inches. ``column`` and ``page`` fit both Interspeech and IEEE.
+
+Source: Interspeech's author kit (columns of 80 mm and more, 170 mm of text); IEEEtran (3.5 and 7.16 inches); ACL's
+style files (columns of 77 mm, 160 mm of text).
 """
+NARROWEST_PAGE_IN = 5.0
+"""Figures of this width and more have room for more panels, and more columns of a legend."""
 
 FONT = "DejaVu Sans"
 """The style sheet's font."""
@@ -33,6 +48,30 @@ LONGEST_LABEL = 24
 """Longest label next to a point, in characters; more does not fit inside a panel."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How the user wants the figures to look."""
+
+    width_in: float = WIDTHS_IN["column"]
+    title: str = ""
+    """Written above the panels."""
+    has_footer: bool = True
+    """Whether the figure says below its panels where its scores come from."""
+    labels: frozenset[str] = frozenset()
+    """Rows to label in addition to those that are labelled anyway."""
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    """Look of every method."""
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the figure is as wide as a page, not a column."""
+        return self.width_in >= NARROWEST_PAGE_IN
+
+
+plain_numbers = FuncFormatter(lambda value, _: Formatter.fix_minus(f"{value:g}"))
+"""Writes ticks without powers of ten."""
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw and write figures in the suite's style, independent of the user's matplotlib settings."""
@@ -42,30 +81,46 @@ def style() -> Iterator[None]:
 
 
 def panels(
-    count: int, width_in: float, *, columns: int, aspect: float, extra_in: float = 0.35, **options: Any
+    count: int, options: Options, *, columns: int, aspect: float, extra_in: float = 0.35, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure with a grid of panels.
 
     Args:
         count: number of panels.
-        width_in: of the figure.
+        options: its width and title.
         columns: at most so many panels per row.
         aspect: height of a panel divided by its width.
         extra_in: additional height of the figure, for legends and marks.
-        options: of matplotlib's ``subplots``.
+        subplots: options of matplotlib's ``subplots``.
 
     Returns:
         The figure, and its panels row by row.
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width_in, rows * aspect * width_in / columns + extra_in))
+    title_in = 0.2 if options.title else 0.0
+    height_in = rows * aspect * options.width_in / columns + extra_in + title_in
+    figure = Figure(figsize=(options.width_in, height_in))
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    if options.title:
+        figure.suptitle(one_line(options.title), x=0.01, ha="left", fontsize=8)
+    grid = figure.subplots(rows, columns, squeeze=False, **subplots)
     axes = list(grid.flat)
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def log_scale(axes: Axes, values: Sequence[float] | pd.Series[float]) -> None:
+    """Make the horizontal axis logarithmic, with plainly written ticks, if the values span a factor of more than 4."""
+    low, high = min(values), max(values)
+    if low <= 0 or high <= 4 * low:
+        return
+    axes.set_xscale("log")
+    subs = (1, 2, 5) if high < 40 * low else (1, 3) if high < 300 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(plain_numbers)
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def name(text: str, longest: int = LONGEST_NAME) -> str:
@@ -105,8 +160,13 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
     if not handles:
         return
     lines = -(-len(handles) // columns)
+    # The figure's title would overlap the legend, so it becomes the legend's.
+    title = figure.get_suptitle()
+    figure.suptitle("")
     for fewer in range(min(columns, len(handles)), 0, -1):
-        placed = figure.legend(handles, ["."] * len(labels), loc="outside upper left", ncols=fewer, mode=None)
+        placed = figure.legend(
+            handles, ["."] * len(labels), loc="outside upper left", ncols=fewer, title=title, alignment="left"
+        )
         for text, label in zip(placed.get_texts(), labels, strict=True):
             text.set_text(name(label))
         if fewer == 1 or placed.get_window_extent().width <= figure.bbox.width:
@@ -115,10 +175,11 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], column
         placed.remove()
 
 
-def mark(figure: Figure, text: str) -> None:
-    """Write the origin of the scores below the figure."""
-    lines = textwrap.wrap(one_line(text), round(MARK_LETTERS_AN_INCH * figure.get_figwidth()))
-    figure.supxlabel("\n".join(lines), x=0.995, ha="right", color="#606060")
+def mark(figure: Figure, options: Options, text: str) -> None:
+    """Write the origin of the scores below the figure, unless the user wants no footer."""
+    if options.has_footer:
+        lines = textwrap.wrap(one_line(text), round(MARK_LETTERS_AN_INCH * figure.get_figwidth()))
+        figure.supxlabel("\n".join(lines), x=0.995, ha="right", color="#606060")
 
 
 def stamp(figure: Figure, text: str) -> None:

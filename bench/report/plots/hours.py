@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.errors import UserError
+from bench.leaderboard.shown_scores import overall_or_by_task
 from bench.report.plots import canvas
-from bench.report.plots.scores import by_setting, overall_or_task_scores, panel_title, setting_label
-from bench.report.plots.series import TEACHER_COLOR, Series, series
+from bench.report.plots.canvas import Options
+from bench.report.plots.scores import boards_of, by_setting, panel_title, scores_of, setting_label
+from bench.report.plots.series import TEACHER_COLOR, Look, look
 from bench.report.plots.sources import MANIFEST, SavedModel, Source
-from bench.report.plots.ticks import plain_log_scale
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.text import shortened
 
@@ -28,7 +30,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     Raises:
         NothingToDrawError: no setting has models trained on different numbers of hours.
     """
-    table = with_hours(overall_or_task_scores(sources), sources)
+    table = with_hours(overall_or_by_task(scores_of(sources), boards_of(sources)), sources)
     found = [
         Plot(name, part, draw)
         for name, part in by_setting(table, "hours")
@@ -36,7 +38,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     ]
     if not found:
         raise NothingToDrawError(
-            f"Expected models that heard different hours of audio, for the plot hours. Found "
+            f"Expected models that trained on different hours of audio, for the plot hours. Found "
             f"{table['audio_hours'].dropna().nunique()} in {', '.join(str(source.path) for source in sources)}. Run "
             "with other --set data.hours=.., and name all runs."
         )
@@ -51,45 +53,43 @@ def with_hours(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     return table[table["is_teacher"] | table["audio_hours"].notna()].reset_index(drop=True)
 
 
-def draw(table: pd.DataFrame, width_in: float) -> Figure:
+def draw(table: pd.DataFrame, options: Options) -> Figure:
     """Draw one panel per score, with one line per row of the leaderboards.
 
     Args:
         table: from `with_hours`, of one setting.
-        width_in: of the figure.
+        options: of the figure.
     """
     groups = list(table.groupby(["task", "metric"], sort=False))
-    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    columns = min(len(groups), 4 if is_wide else 2)
-    single = len(groups) == 1
-    figure, axes = canvas.panels(
-        len(groups), width_in, columns=columns, aspect=0.6 if single else 0.85, extra_in=0.45, sharex=True
-    )
+    columns = min(len(groups), 4 if options.is_wide else 2)
+    aspect = 0.6 if len(groups) == 1 else 0.85
+    figure, axes = canvas.panels(len(groups), options, columns=columns, aspect=aspect, extra_in=0.45, sharex=True)
     students = table[~table["is_teacher"]]
-    looks = {str(model): series(index) for index, model in enumerate(students["model"].unique())}
+    methods = students.drop_duplicates("model").set_index("model")["compressor"]
+    looks = {
+        str(model): replace(options.looks[method], line_style=look(index).line_style)
+        for index, (model, method) in enumerate(methods.items())
+    }
     for panel, (_, rows) in zip(axes, groups, strict=True):
         _draw_panel(panel, rows, looks)
         panel.set_title(panel_title(rows))
-    low, high = students["audio_hours"].min(), students["audio_hours"].max()
-    for panel in axes:
-        if high > 4 * low:
-            plain_log_scale(panel, low, high)
+        canvas.log_scale(panel, students["audio_hours"])
     for panel in axes[-columns:]:
-        panel.set_xlabel("hours of audio heard")
+        panel.set_xlabel("hours of training audio")
         panel.tick_params(labelbottom=True)
     handles = [
         Line2D(
-            [], [], color=look.color, linestyle=look.line_style, marker=look.marker, markeredgecolor="black",
+            [], [], color=style.color, linestyle=style.line_style, marker=style.marker, markeredgecolor="black",
             markeredgewidth=0.5,
         )
-        for look in looks.values()
+        for style in looks.values()
     ]  # fmt: skip
     labels = list(looks)
     if table["is_teacher"].any():
         handles.insert(0, Line2D([], [], color=TEACHER_COLOR, linestyle="--", linewidth=0.8))
         labels.insert(0, "teacher")
-    canvas.legend(figure, handles, labels, columns=4 if is_wide else 3)
-    canvas.mark(figure, setting_label(table))
+    canvas.legend(figure, handles, labels, columns=4 if options.is_wide else 3)
+    canvas.mark(figure, options, setting_label(table))
     return figure
 
 
@@ -111,20 +111,20 @@ def _audio_hours(model: SavedModel) -> float | None:
     )
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, Series]) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict[str, Look]) -> None:
     teachers = rows[rows["is_teacher"]]
     if not teachers.empty:
         axes.axhline(teachers["score"].iloc[0], color=TEACHER_COLOR, linestyle="--", linewidth=0.8)
     for model, points in rows[~rows["is_teacher"]].sort_values("audio_hours").groupby("model", sort=False):
-        look = looks[str(model)]
+        style = looks[str(model)]
         spread = points["score_std"]
         axes.errorbar(
             points["audio_hours"],
             points["score"],
             yerr=spread.fillna(0) if spread.notna().any() else None,
-            color=look.color,
-            linestyle=look.line_style,
-            marker=look.marker,
+            color=style.color,
+            linestyle=style.line_style,
+            marker=style.marker,
             markeredgecolor="black",
             markeredgewidth=0.5,
             ecolor="#404040",

@@ -8,7 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import pandas as pd
+
 from bench.report.plots import architecture, bars, hours, layer_weights, pareto, training
+from bench.report.plots.canvas import Options
+from bench.report.plots.series import looks_of
 from bench.report.plots.sources import Source, read_sources
 from bench.report.plots.writing import NothingToDrawError, Plot, file_name, write_plot
 
@@ -26,15 +30,20 @@ KINDS: Mapping[str, Callable[[Sequence[Source]], list[Plot]]] = MappingProxyType
 )
 
 
+NAMES = ("model", "label", "compressor", "teacher_model")
+"""Columns of the figures' data that `renamed` applies to."""
+
+
 def draw_plots(
     folders: Sequence[Path],
     kinds: Sequence[str],
     out: Path,
-    width_in: float,
+    options: Options,
     *,
     skip_absent: bool,
     with_published: bool,
     tasks: Sequence[str] = (),
+    renamed: Mapping[str, str] | None = None,
 ) -> list[dict[str, Path]]:
     """Draw figures and write them.
 
@@ -42,10 +51,11 @@ def draw_plots(
         folders: of runs or models.
         kinds: keys of `KINDS`.
         out: folder to write to.
-        width_in: of every figure.
+        options: how every figure is to look, except for the methods' looks.
         skip_absent: log kinds that have nothing to draw, instead of raising an error.
         with_published: draw published models too.
         tasks: the tasks to show and to average over; all if empty.
+        renamed: names of methods and rows, to what figures call them.
 
     Returns:
         For each figure, suffix to file.
@@ -66,8 +76,19 @@ def draw_plots(
             absent = error
     if not plots and absent is not None:
         raise absent
-    names = _distinct_names(plots)
-    return [write_plot(replace(plot, name=name), out, width_in) for plot, name in zip(plots, names, strict=True)]
+    renamed = renamed or {}
+    methods = {str(method) for source in sources if source.board for method in source.board.table["compressor"]}
+    looks = {renamed.get(method, method): look for method, look in looks_of(methods).items()}
+    labels = options.labels | {renamed[label] for label in options.labels if label in renamed}
+    options = replace(options, looks=looks, labels=labels)
+    return [
+        write_plot(Plot(name, _renamed(plot.data, renamed), plot.draw), out, options)
+        for plot, name in zip(plots, _distinct_names(plots), strict=True)
+    ]
+
+
+def _renamed(data: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    return data.replace({column: dict(names) for column in NAMES if column in data}) if names else data
 
 
 def _distinct_names(plots: Sequence[Plot]) -> list[str]:

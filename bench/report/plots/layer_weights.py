@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.leaderboard.comparable import comparable
+from bench.leaderboard.shown_scores import SETTING
 from bench.leaderboard.titles import in_order, task_title
 from bench.report.plots import canvas
-from bench.report.plots.scores import SETTING, by_setting, setting_label, setting_numbers
+from bench.report.plots.canvas import Options
+from bench.report.plots.scores import boards_of, by_setting, setting_label
 from bench.report.plots.sources import Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 
@@ -33,7 +36,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     return [
         Plot(name if student is None else f"{name}-{student}", rows, draw)
         for name, part in by_setting(table, "layer-weights")
-        for student, rows in _beside_teacher(part)
+        for student, rows in _with_teacher(part)
     ]
 
 
@@ -44,7 +47,7 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
         Columns ``run``, ``is_teacher``, ``label`` (of the model), ``setting``, `SETTING`, ``task``, ``hidden_state``
         from 0, ``weight``, ``weight_std`` (sample standard deviation over the seeds, empty for one), ``num_seeds``.
     """
-    settings = setting_numbers(sources)
+    settings = {board.name: n for n, kin in enumerate(comparable(boards_of(sources)), 1) for board in kin.boards}
     several = len({source.path for source in sources}) > 1
     rows = [
         {
@@ -74,7 +77,7 @@ def layer_weights_table(sources: Sequence[Source]) -> pd.DataFrame:
     return order.drop(columns=["later", "place"]).reset_index(drop=True)
 
 
-def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
+def _with_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]]:
     """Split a table into one per student, each with its teacher's rows; without students, keep the teachers."""
     teachers, students = table[table["is_teacher"]], table[~table["is_teacher"]]
     if students.empty:
@@ -85,18 +88,18 @@ def _beside_teacher(table: pd.DataFrame) -> list[tuple[str | None, pd.DataFrame]
     ]
 
 
-def draw(table: pd.DataFrame, width_in: float) -> Figure:
+def draw(table: pd.DataFrame, options: Options) -> Figure:
     """Draw one panel per model, with one row per task and one column per hidden state.
 
     Args:
         table: from `layer_weights_table`, of one setting.
-        width_in: of the figure.
+        options: of the figure.
     """
     models = list(dict.fromkeys(table["label"]))
     tasks = list(dict.fromkeys(table["task"]))
     num_states = int(table["hidden_state"].max()) + 1
     figure, axes = canvas.panels(
-        len(models), width_in, columns=1, aspect=0.048 * len(tasks) + 0.075, extra_in=0.35, sharex=True
+        len(models), options, columns=1, aspect=0.048 * len(tasks) + 0.075, extra_in=0.35, sharex=True
     )
     darkest = float(table["weight"].max())
     image = None
@@ -127,5 +130,5 @@ def draw(table: pd.DataFrame, width_in: float) -> Figure:
         bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=30, fraction=0.04)
         bar.set_label("weight")
         bar.outline.set_visible(False)
-    canvas.mark(figure, setting_label(table))
+    canvas.mark(figure, options, setting_label(table))
     return figure

@@ -3,55 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
+from matplotlib.text import Text
 
-from bench.leaderboard.published import PUBLISHED
+from bench.leaderboard.published import SUPERB_SCORES
+from bench.leaderboard.shown_scores import overall, overall_or_by_task, shown_scores, without_filter_banks
 from bench.report.plots import canvas
-from bench.report.plots.labels import place_labels
-from bench.report.plots.published_scores import published_scores
-from bench.report.plots.scores import (
-    by_setting,
-    overall_or_task_scores,
-    panel_title,
-    setting_label,
-    without_filter_banks,
+from bench.report.plots.canvas import Options
+from bench.report.plots.fronts import (
+    LATENCY_COST,
+    MACS_SUPERB_COST,
+    PARAMS_COST,
+    SIZE_COST,
+    Cost,
+    front_corners,
+    method_lines,
+    with_fronts,
 )
-from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER, Series, series
+from bench.report.plots.scores import boards_of, by_setting, panel_title, scores_of, setting_label
+from bench.report.plots.series import QUIET_COLOR, TEACHER_COLOR, TEACHER_MARKER, UNCOMPRESSED
 from bench.report.plots.sources import Source
-from bench.report.plots.ticks import plain_log_scale
 from bench.report.plots.writing import NothingToDrawError, Plot
-from bench.report.tables.columns import MACS_SUPERB, PARAMS, RTF, SIZE, has_reduced_weights
+from bench.report.tables.columns import RTF, has_reduced_weights
 from bench.store.latency import MEASURED_ON
 
-
-@dataclass(frozen=True)
-class Cost:
-    """A cost of a model, on the horizontal axis."""
-
-    column: str
-    """Column of the leaderboard."""
-    name: str
-    """Name in file names."""
-    label: str
-    """Label of the axis."""
-    unit: float
-    """Values are divided by this."""
-
-
-COSTS = (
-    Cost(PARAMS.key, "params", PARAMS.title_with_unit, PARAMS.scale),
-    Cost(SIZE.key, "size", SIZE.title_with_unit, SIZE.scale),
-    Cost(MACS_SUPERB.key, "macs", MACS_SUPERB.title_with_unit, MACS_SUPERB.scale),
-    Cost(RTF.key, "latency", f"{RTF.title} (thousandths)", 1e-3),
-)
+COSTS = (PARAMS_COST, SIZE_COST, MACS_SUPERB_COST, LATENCY_COST)
+MOST_LABELLED = 20
+"""With more rows in a panel, only the teacher, the front and the rows that the user asked for get labels."""
+LABEL_STEPS = 200
+"""Labels are moved apart in at most so many steps. A limit of time would make the figure depend on the machine."""
+FADED = 0.35
+"""Opacity of points that are not on the front."""
+SIZES_PT = (3.0, 6.5)
+"""Diameters of the markers of the smallest and the largest model of a panel."""
+FRONT: dict[str, Any] = {"color": "#404040", "linestyle": "--", "linewidth": 0.9}
+EDGE: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5}
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
@@ -60,7 +54,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
     Raises:
         NothingToDrawError: no run has scores of models whose cost is known.
     """
-    found = _plots(overall_or_task_scores(sources), "pareto")
+    found = _plots(overall_or_by_task(scores_of(sources), boards_of(sources)), "pareto")
     if not found:
         raise NothingToDrawError(
             f"Expected scores of models whose cost is known, for the plot pareto. Found none in "
@@ -71,181 +65,135 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
 
 def published_plots(sources: Sequence[Source]) -> list[Plot]:
     """Make the figures of published models, together with runs that were evaluated on SUPERB's own corpora."""
-    return _plots(published_scores(sources), "published")
+    scores = shown_scores(boards_of(sources), with_published=True)
+    found = [overall(scores, name) for name in SUPERB_SCORES]
+    with_own = next((table for table in found if not table["is_published"].all()), found[0])
+    return _plots(with_own.assign(setting=1), "published")
 
 
-def pareto_front(
-    costs: NDArray[np.float64], scores: NDArray[np.float64], *, higher_is_better: bool
-) -> NDArray[np.bool_]:
-    """Find the points that no other point dominates (as cheap and as good, and cheaper or better).
-
-    Args:
-        costs: (points,), lower is better.
-        scores: (points,).
-        higher_is_better: of the scores.
-
-    Returns:
-        (points,) whether each is on the front; of equal points, all.
-    """
-    gains = scores if higher_is_better else -scores
-    order = np.lexsort((-gains, costs))
-    on_front = np.zeros(len(costs), dtype=bool)
-    best, best_cost = -np.inf, -np.inf
-    for index in order:
-        if gains[index] > best or (gains[index] == best and costs[index] == best_cost):
-            on_front[index] = True
-            best, best_cost = gains[index], costs[index]
-    return on_front
-
-
-def draw(table: pd.DataFrame, width_in: float, *, cost: Cost) -> Figure:
+def draw(table: pd.DataFrame, options: Options, *, cost: Cost) -> Figure:
     """Draw one panel per score.
 
     Args:
         table: as `plots` makes it, of one setting.
-        width_in: of the figure.
+        options: of the figure.
         cost: on the horizontal axis.
     """
-    groups = list(table.groupby(["task", "metric"], sort=False))
-    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    columns = (min(len(groups), 4) if len(groups) > 2 else 2) if is_wide else min(len(groups), 2)
-    single = len(groups) == 1
-    aspect = (0.45 if is_wide else 0.62) if single else 0.85
-    figure, axes = canvas.panels(len(groups), width_in, columns=columns, aspect=aspect, extra_in=0.45, sharex=True)
-    looks = {name: series(index) for index, name in enumerate(_compressors(table))}
-    for panel, (_, points) in zip(axes, groups, strict=True):
-        _draw_panel(panel, points, cost, looks)
+    groups = [points for _, points in table.groupby(["task", "metric"], sort=False)]
+    columns = (min(len(groups), 4) if len(groups) > 2 else 2) if options.is_wide else min(len(groups), 2)
+    aspect = (0.5 if options.is_wide else 0.85) if len(groups) == 1 else 0.85
+    figure, axes = canvas.panels(len(groups), options, columns=columns, aspect=aspect, extra_in=0.45, sharex=True)
+    for panel, points in zip(axes, groups, strict=True):
+        _draw_panel(panel, points, cost, options)
         panel.set_title(panel_title(points))
     for panel in axes[-columns:]:
         panel.set_xlabel(cost.label)
         panel.tick_params(labelbottom=True)
-    _draw_legend(figure, table, looks, is_wide=is_wide)
-    machine = f"; {RTF.title} on one thread of {table[MEASURED_ON].iloc[0]}" if cost.column == RTF.key else ""
-    canvas.mark(figure, f"{setting_label(table)}{machine}")
-    for panel, (_, points) in zip(axes, groups, strict=True):
-        # The teacher and the front choose their places first.
-        ranked = points.sort_values(["is_teacher", "on_front"], ascending=False, kind="stable")
-        labels = [canvas.name(label, canvas.LONGEST_LABEL) for label in ranked["label"]]
-        num_important = int((points["is_teacher"] | points["on_front"]).sum())
-        place_labels(figure, panel, _places(ranked, cost), labels, _front_corners(points, cost), num_important)
+    _draw_legend(figure, table, options)
+    machine = f"; {RTF.title} on one thread of {table[MEASURED_ON].iloc[0]}" if cost is LATENCY_COST else ""
+    canvas.mark(figure, options, f"{setting_label(table)}{machine}")
+    # Labels are placed in pixels, so the layout must be final.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for panel, points in zip(axes, groups, strict=True):
+        _draw_labels(panel, points, cost, options)
     return figure
 
 
 def _plots(scores: pd.DataFrame, name: str) -> list[Plot]:
+    known = without_filter_banks(scores)
+    # Without reduced weights, the figure of the bytes would look the same as that of the parameters.
+    costs = [cost for cost in COSTS if cost is not SIZE_COST or has_reduced_weights(known)]
     return [
         Plot(figure, table, partial(draw, cost=cost))
-        for cost in COSTS
-        for figure, table in _tables(scores, cost, f"{name}-{cost.name}")
+        for cost in costs
+        for part, rows in _by_machine(with_fronts(known, cost), cost)
+        for figure, table in by_setting(rows, f"{name}-{cost.name}{part}")
     ]
 
 
-def _tables(scores: pd.DataFrame, cost: Cost, name: str) -> list[tuple[str, pd.DataFrame]]:
-    """Make one table per setting; for latency, one per setting and machine."""
-    known = without_filter_banks(scores)
-    known = known[known[cost.column] > 0]
-    if cost.column == SIZE.key and not has_reduced_weights(known):
-        # The figure would look the same as that of the parameters.
-        return []
-    if known.empty:
-        return []
-    groups = ["setting", *([MEASURED_ON] if cost.column == RTF.key else [])]
-    fronts = [
-        pd.Series(
-            pareto_front(
-                group[cost.column].to_numpy(),
-                group["score"].to_numpy(),
-                higher_is_better=bool(group["higher_is_better"].iloc[0]),
-            ),
-            index=group.index,
-        )
-        for _, group in known.groupby([*groups, "task", "metric"], sort=False)
-    ]
-    table = known.assign(on_front=pd.concat(fronts))
-    if MEASURED_ON not in groups:
-        return by_setting(table, name)
-    machines = list(table[MEASURED_ON].unique())
-    return [
-        part
-        for number, machine in enumerate(machines, 1)
-        for part in by_setting(
-            table[table[MEASURED_ON] == machine], name if len(machines) == 1 else f"{name}-machine{number}"
-        )
-    ]
+def _by_machine(table: pd.DataFrame, cost: Cost) -> list[tuple[str, pd.DataFrame]]:
+    """Split measured latencies by the machine; each part has an end for the figure's name."""
+    machines = list(table[MEASURED_ON].unique()) if cost is LATENCY_COST else []
+    if len(machines) < 2:
+        return [("", table)]
+    return [(f"-machine{number}", table[table[MEASURED_ON] == one]) for number, one in enumerate(machines, 1)]
 
 
-def _compressors(table: pd.DataFrame) -> list[str]:
-    return [str(name) for name in table.loc[~table["is_teacher"], "compressor"].unique()]
-
-
-def _draw_panel(axes: Axes, points: pd.DataFrame, cost: Cost, looks: dict[str, Series]) -> None:
+def _draw_panel(axes: Axes, points: pd.DataFrame, cost: Cost, options: Options) -> None:
     costs = points[cost.column] / cost.unit
-    if costs.max() > 8 * costs.min():
-        plain_log_scale(axes, costs.min(), costs.max())
+    canvas.log_scale(axes, costs)
     axes.plot(
-        *zip(*_front_corners(points, cost), strict=True),
-        color=QUIET_COLOR,
-        linestyle="--",
-        linewidth=0.9,
-        zorder=1,
+        *zip(*front_corners(points, cost), strict=True),
+        **FRONT,
+        zorder=2,
         gid="front",
     )
-    for place, (_, row) in zip(costs, points.iterrows(), strict=True):
-        look = None if row["is_teacher"] else looks[row["compressor"]]
-        fill = "white" if row["is_published"] else None
-        axes.errorbar(
-            place,
-            row["score"],
-            yerr=row["score_std"] if pd.notna(row["score_std"]) else None,
-            color=TEACHER_COLOR if look is None else look.color,
-            marker=TEACHER_MARKER if look is None else look.marker,
-            markersize=7 if look is None else 4.5,
-            markerfacecolor=fill,
-            markeredgecolor="black",
-            markeredgewidth=0.5,
-            ecolor="#404040",
-            elinewidth=0.7,
-            linestyle="none",
-            zorder=3,
+    for method, rows in method_lines(points, cost):
+        axes.plot(
+            rows[cost.column] / cost.unit,
+            rows["score"],
+            color=options.looks[method].color,
+            linewidth=1,
+            alpha=0.7,
+            marker="None",
+            zorder=2,
         )
-    axes.margins(x=0.18, y=0.18)
+    spread = points.dropna(subset="score_std")
+    axes.errorbar(
+        spread[cost.column] / cost.unit, spread["score"], yerr=spread["score_std"], fmt="none", ecolor="#8a8a8a",
+        elinewidth=0.6, zorder=2,
+    )  # fmt: skip
+    share = points["params"] / points["params"].max()
+    sizes = SIZES_PT[0] + (SIZES_PT[1] - SIZES_PT[0]) * np.sqrt(share)
+    looks = zip(points["compressor"], points["is_teacher"], points["is_published"], points["on_front"], strict=True)
+    for look, x, y, size in zip(looks, costs, points["score"], sizes, strict=True):
+        method, is_teacher, is_published, on_front = look
+        axes.plot(
+            x, y, **_marker(method, options, is_teacher=is_teacher, is_published=is_published), markersize=size,
+            alpha=1 if on_front or is_teacher else FADED, zorder=4 if on_front else 3,
+        )  # fmt: skip
+    axes.margins(x=0.14, y=0.22)
 
 
-def _front_corners(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
-    """List the corners of the front, a step function: the best score available at each cost."""
-    front = points[points["on_front"]].sort_values(cost.column)
-    corners: list[tuple[float, float]] = []
-    for place in _places(front, cost):
-        if corners:
-            corners.append((place[0], corners[-1][1]))
-        corners.append(place)
-    return corners
+def _marker(method: str, options: Options, *, is_teacher: bool, is_published: bool) -> dict[str, Any]:
+    if is_teacher:
+        return {"color": TEACHER_COLOR, "marker": TEACHER_MARKER, "linestyle": "", **EDGE}
+    look = options.looks[method]
+    fill = {"markerfacecolor": "white"} if is_published else {}
+    return {"color": look.color, "marker": look.marker, "linestyle": "", **EDGE, **fill}
 
 
-def _places(points: pd.DataFrame, cost: Cost) -> list[tuple[float, float]]:
-    return list(zip(points[cost.column] / cost.unit, points["score"], strict=True))
+def _draw_labels(axes: Axes, points: pd.DataFrame, cost: Cost, options: Options) -> None:
+    """Label the points, moved apart so that no label covers another or a point.
 
-
-def _draw_legend(figure: Figure, table: pd.DataFrame, looks: dict[str, Series], *, is_wide: bool) -> None:
-    handles = [Line2D([], [], color=QUIET_COLOR, linestyle="--", linewidth=0.9)]
-    labels = ["Pareto front"]
-    if table["is_teacher"].any():
-        handles.append(_point(TEACHER_COLOR, TEACHER_MARKER, 7))
-        labels.append("teacher")
-    for compressor, look in looks.items():
-        handles.append(_point(look.color, look.marker, 4.5, "white" if compressor == PUBLISHED else None))
-        labels.append("not compressed" if compressor == "none" else compressor)
-    canvas.legend(figure, handles, labels, columns=5 if is_wide else 3)
-
-
-def _point(color: str, marker: str, size: float, fill: str | None = None) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=color,
-        marker=marker,
-        markersize=size,
-        markerfacecolor=fill,
-        markeredgecolor="black",
-        markeredgewidth=0.5,
-        linestyle="",
+    The rows of the runs have labels unless they are many. Published rows have one only if the user asked for it.
+    """
+    asked = points["model"].isin(options.labels) | points["label"].isin(options.labels)
+    own = ~points["is_published"]
+    is_few = own.sum() <= MOST_LABELLED
+    shown = points[asked | (own & (is_few | points["is_teacher"] | points["on_front"]))]
+    places = zip(shown[cost.column] / cost.unit, shown["score"], shown["label"], strict=True)
+    labels: list[Text] = [
+        axes.text(x, y, canvas.name(label, canvas.LONGEST_LABEL), fontsize=5.2, zorder=6) for x, y, label in places
+    ]
+    arrow = {"arrowstyle": "-", "color": QUIET_COLOR, "linewidth": 0.4, "zorder": 5}
+    everywhere = (
+        {"x": points[cost.column] / cost.unit, "y": points["score"]} if len(points) <= MOST_LABELLED * 3 else {}
     )
+    adjust_text(
+        labels, **everywhere, ax=axes, iter_lim=LABEL_STEPS, force_text=(0.3, 0.6), expand=(1.1, 1.35), arrowprops=arrow
+    )
+
+
+def _draw_legend(figure: Figure, table: pd.DataFrame, options: Options) -> None:
+    handles = [Line2D([], [], **FRONT)]
+    labels = ["Pareto front"]
+    kinds = table[["compressor", "is_teacher", "is_published"]].drop_duplicates()
+    for _, kind in kinds.sort_values(["is_teacher", "compressor"], ascending=[False, True]).iterrows():
+        look = _marker(kind["compressor"], options, is_teacher=kind["is_teacher"], is_published=kind["is_published"])
+        label = "teacher" if kind["is_teacher"] else kind["compressor"]
+        if label not in labels:
+            handles.append(Line2D([], [], markersize=7 if kind["is_teacher"] else 4.5, **look))
+            labels.append("not compressed" if label == UNCOMPRESSED else label)
+    canvas.legend(figure, handles, labels, columns=5 if options.is_wide else 3)

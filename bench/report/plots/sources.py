@@ -51,8 +51,6 @@ class Source:
     """Models saved in it."""
     teacher: str | None = None
     """Reference of a run's teacher."""
-    references: Mapping[str, str] = field(default_factory=dict)
-    """Rows of models given by reference, to these references."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """Row of each of a run's models, by the name of the model's folder."""
     tasks: Sequence[str] = ()
@@ -62,12 +60,12 @@ class Source:
     def board(self) -> Board | None:
         """A run's leaderboard and records; None for a model's folder, and before a run's first cell is finished."""
         has_records = any((self.path / "cells").glob("*/*.json"))
-        return read_board(self.path, tasks=self.tasks) if has_records else None
+        return read_board(self.path, tasks=self.tasks, name=self.name) if has_records else None
 
     @property
     def teacher_row(self) -> str | None:
         """The teacher's row of the leaderboard."""
-        return next((row for row, reference in self.references.items() if reference == self.teacher), None)
+        return self.board.teacher_row if self.board else None
 
     def saved(self, row: str) -> list[SavedModel]:
         """List the models of a row: one, or in a sweep one per seed."""
@@ -100,8 +98,7 @@ def _read(folder: Path, name: str, tasks: Sequence[str]) -> Source:
             f"Expected a run's folder, with config.yaml in it, or a model's, with {MANIFEST}, at {folder}. Found "
             f"neither. Correct the path."
         )
-    references = _references(config["models"])
-    return Source(folder, name, _models(folder / "models"), config["teacher"], references, _rows(folder, config), tasks)
+    return Source(folder, name, _models(folder / "models"), config["teacher"], _rows(folder, config), tasks)
 
 
 def _models(folder: Path) -> list[SavedModel]:
@@ -116,7 +113,3 @@ def _rows(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
         # An unfinished compression may already have saved its first model.
         rows |= compression.folders(RunFolder(folder)) or {compression.name: compression.row}
     return rows
-
-
-def _references(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {row: source["reference"] for row, source in models.items() if source.get("reference")}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, FuncFormatter
 
 from bench.errors import UserError
 from bench.report.plots import canvas
-from bench.report.plots.series import LINE_STYLES, series
+from bench.report.plots.canvas import Options, plain_numbers
+from bench.report.plots.series import look
 from bench.report.plots.sources import HISTORY, Source
 from bench.report.plots.writing import NothingToDrawError, Plot
 from bench.text import shortened
@@ -25,6 +24,8 @@ LARGEST = 1e30
 LONGEST_HEAD = 10_000
 """Largest size of a CSV's header, in bytes."""
 MOST_LINES = 1_000_000
+MOST_CURVES = 24
+"""Further columns of a CSV are not drawn."""
 REMEDY = "Delete the file: the figure of this training is then left out."
 X = "update_in_all"
 """Updates counted over all stages."""
@@ -34,29 +35,10 @@ LEGEND_LINE = 0.15
 """Height of one legend entry, as a share of a panel's."""
 
 
-class Panel(NamedTuple):
-    """Curves that share an axis: column of ``training.csv`` to its label."""
-
-    title: str
-    curves: dict[str, str]
-    is_crowded: bool = False
-    """Whether the curves leave no room for a legend inside the panel, so that it goes above."""
-
-
-PANELS = (
-    Panel(
-        "loss",
-        {"loss": "total", "distillation": "distillation", "masked_loss": "masked", "unmasked_loss": "unmasked"},
-        is_crowded=True,
-    ),
-    Panel(
-        "sparsity",
-        {"expected_sparsity": "expected", "target_sparsity": "target", "hardened_sparsity": "after hardening"},
-    ),
-    Panel("multipliers", {"lambda1": "linear", "lambda2": "quadratic"}),
-    Panel("accuracy", {"masked_accuracy": "masked", "unmasked_accuracy": "unmasked"}, is_crowded=True),
-    Panel("learning rate", {"learning_rate": "learning rate"}),
-)
+OUTSIDE = ("stage", "update", "gradient_norm")
+"""Columns that are not drawn."""
+FIRST_PANEL = "loss"
+LAST_PANEL = "learning rate"
 
 
 def plots(sources: Sequence[Source]) -> list[Plot]:
@@ -89,7 +71,6 @@ def training_table(path: Path) -> pd.DataFrame:
     """
     if path.exists() and not path.is_file():
         raise UserError(f"Expected a table of training in {path}. Found a folder, pipe or device. {REMEDY}")
-    curves = [column for panel in PANELS for column in panel.curves]
     try:
         with path.open("rb") as file:
             if len(file.readline(LONGEST_HEAD + 1)) > LONGEST_HEAD:
@@ -101,7 +82,7 @@ def training_table(path: Path) -> pd.DataFrame:
         raise UserError(f"Expected a table of training in {path}. It cannot be read ({why}). {REMEDY}") from error
     if cells.empty or not {"stage", "update", "loss"} <= set(cells.columns):
         raise UserError(f"Expected the columns stage, update and loss in {path}. Found others or no rows. {REMEDY}")
-    drawn = [column for column in curves if column in cells]
+    drawn = [str(column) for column in cells if column not in OUTSIDE][:MOST_CURVES]
     history = cells[["stage"]].assign(**{column: _numbers(cells[column], path) for column in ("update", *drawn)})
     for column in ("update", "loss"):
         if history[column].isna().any():
@@ -127,49 +108,51 @@ def _numbers(cells: pd.Series[str], path: Path) -> pd.Series[float]:
     return numbers
 
 
-def draw(table: pd.DataFrame, width_in: float) -> Figure:
-    """Draw one panel per group of curves that the history has.
+def panels(columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Group the columns of a history into panels by the last word of their names, without a number at its end.
 
-    Args:
-        table: from `training_table`.
-        width_in: of the figure.
+    Returns:
+        Title of a panel to its columns and their labels: ``expected_sparsity`` is "expected" in the panel "sparsity".
     """
-    shown = [panel for panel in PANELS if any(column in table for column in panel.curves)]
-    is_wide = width_in > canvas.WIDTHS_IN["column"] + 1
-    columns = min(len(shown), 4 if is_wide else 2)
-    figure, axes = canvas.panels(len(shown), width_in, columns=columns, aspect=0.72, extra_in=0.25, sharex=True)
-    for axis, panel in zip(axes, shown, strict=True):
-        _draw_panel(axis, panel, table)
+    found: dict[str, dict[str, str]] = {}
+    for column in columns:
+        before, _, last = column.rpartition("_")
+        panel = last.rstrip("0123456789") or last
+        title, label = ("learning rate", column) if column == "learning_rate" else (panel, before or column)
+        found.setdefault(title, {})[column] = label.replace("_", " ")
+    ends = {FIRST_PANEL: -1, LAST_PANEL: 1}
+    return dict(sorted(found.items(), key=lambda item: ends.get(item[0], 0)))
+
+
+def draw(table: pd.DataFrame, options: Options) -> Figure:
+    """Draw one panel per group of curves that the history has."""
+    shown = panels([str(column) for column in table if column not in (*OUTSIDE, X)])
+    columns = min(len(shown), 4 if options.is_wide else 2)
+    figure, axes = canvas.panels(len(shown), options, columns=columns, aspect=0.72, sharex=True)
+    for axis, (title, curves) in zip(axes, shown.items(), strict=True):
+        _draw_panel(axis, title, curves, table)
     for axis in axes[-columns:]:
         axis.set_xlabel("updates")
         axis.tick_params(labelbottom=True)
     stages = list(table["stage"].unique())
     if len(stages) > MOST_NAMED_STAGES:
-        canvas.mark(figure, "stages: " + ", ".join(f"{number} {stage}" for number, stage in enumerate(stages, 1)))
+        canvas.mark(figure, options, "stages: " + ", ".join(f"{n} {stage}" for n, stage in enumerate(stages, 1)))
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel, table: pd.DataFrame) -> None:
-    curves = {column: label for column, label in panel.curves.items() if column in table}
+def _draw_panel(axes: Axes, title: str, curves: Mapping[str, str], table: pd.DataFrame) -> None:
     for index, (column, label) in enumerate(curves.items()):
         rows = table[[X, column]].dropna()
         axes.plot(
-            rows[X], rows[column], color=series(index).color, linestyle=LINE_STYLES[index], linewidth=1.0, label=label
+            rows[X], rows[column], color=look(index).color, linestyle=look(index).line_style, linewidth=1.0, label=label
         )
-    axes.set_ylabel(panel.title)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: Formatter.fix_minus(f"{value:g}")))
+    axes.set_ylabel(title)
+    axes.yaxis.set_major_formatter(plain_numbers)
     if len(curves) > 1:
-        if panel.is_crowded:
-            low, high = axes.get_ylim()
-            axes.set_ylim(low, low + (high - low) / (1 - LEGEND_LINE * len(curves)))
-        axes.legend(
-            loc="upper right" if panel.is_crowded else "best",
-            fontsize=6,
-            handlelength=2.2,
-            frameon=True,
-            edgecolor="none",
-            borderpad=0.1,
-        )
+        # Space above the curves for the legend, which must not cover them.
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, low + (high - low) / (1 - LEGEND_LINE * len(curves)))
+        axes.legend(loc="upper right", fontsize=6, handlelength=2.2, borderpad=0.1)
     _mark_stages(axes, table)
 
 

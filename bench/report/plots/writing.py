@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.files.atomic import replacing, write_atomically
 from bench.files.csv_text import csv_text
 from bench.leaderboard.collate import MEANINGLESS, NOTE, SMOKE
-from bench.report.plots.canvas import stamp, style
+from bench.report.plots.canvas import Options, stamp, style
 
 FORMATS = ("pdf", "png")
 LONGEST_FILE_NAME = 100
@@ -32,17 +32,17 @@ class Plot:
     """Name of its files, without suffix."""
     data: pd.DataFrame
     """Exactly the data that it shows."""
-    draw: Callable[[pd.DataFrame, float], Figure]
-    """Draws the data at a width in inches."""
+    draw: Callable[[pd.DataFrame, Options], Figure]
+    """Draws the data as the user wants it."""
 
 
-def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
+def write_plot(plot: Plot, out: Path, options: Options) -> dict[str, Path]:
     """Draw a figure and write it. Scores of the preset ``smoke`` get a stamp that they are meaningless.
 
     Args:
         plot: the figure.
         out: folder, created if missing.
-        width_in: of the figure.
+        options: how the figure is to look.
 
     Returns:
         Suffix (``pdf``, ``png``, ``csv``) to file.
@@ -52,7 +52,7 @@ def write_plot(plot: Plot, out: Path, width_in: float) -> dict[str, Path]:
     is_smoke = "preset" in plot.data and bool((plot.data["preset"] == SMOKE).any())
     warning = f"preset {SMOKE}: {MEANINGLESS}" if is_smoke else None
     with style():
-        figure = plot.draw(plot.data, width_in)
+        figure = plot.draw(plot.data, options)
         if warning is not None:
             stamp(figure, warning)
         for suffix in FORMATS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,12 @@ PAGE = "report.html"
 
 
 def write_report(
-    groups: Sequence[Group], boards: Sequence[Board], formats: Sequence[str], folder: Path, split: str = "test"
+    groups: Sequence[Group],
+    boards: Sequence[Board],
+    formats: Sequence[str],
+    folder: Path,
+    split: str = "test",
+    command: str = "",
 ) -> list[Path]:
     """Write a report in each format.
 
@@ -46,21 +52,23 @@ def write_report(
         formats: some of `FORMATS`, or ``html``.
         folder: of the files.
         split: of the scores.
+        command: the command that writes the report, which the page names with the date.
 
     Returns:
         The files.
     """
     paths = []
     for name in formats:
-        file, writer = (PAGE, page_writer(boards, split)) if name == "html" else FORMATS[name]
+        file, writer = (PAGE, page_writer(boards, split, command)) if name == "html" else FORMATS[name]
         write_atomically(folder / file, writer(groups))
         paths.append(folder / file)
     return paths
 
 
-def page_writer(boards: Sequence[Board], split: str) -> Writer:
+def page_writer(boards: Sequence[Board], split: str, command: str = "") -> Writer:
     """Return the writer of the page for these runs."""
     # A local import, because this loads plotly and matplotlib.
-    from bench.report.page.writing import report_page
+    from bench.report.page.writing import Origin, report_page
 
-    return partial(report_page, boards=boards, split=split)
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    return partial(report_page, boards=boards, split=split, origin=Origin(command, date) if command else None)

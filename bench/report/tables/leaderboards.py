@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from bench.leaderboard.comparable import Board, comparable
 from bench.leaderboard.failed_cells import FAILED, tasks_that_failed, with_failures
 from bench.leaderboard.published import PUBLISHED, SOURCES
 from bench.leaderboard.run_leaderboard import primary_metrics
+from bench.leaderboard.shown_scores import shown_scores
 from bench.report.tables.columns import MACS_SUPERB, PARAMS, Column, columns_of
 
 RELATIVE_SCALE = "relative_scale"
@@ -64,19 +66,38 @@ class Group:
     """The columns to show."""
     notes: tuple[str, ...] = ()
     """What a reader must know about these rows."""
+    scores: pd.DataFrame = field(default_factory=lambda: shown_scores([]))
+    """The same scores, one per row: from `bench.leaderboard.shown_scores`."""
 
     @property
     def is_published(self) -> list[bool]:
         """Whether each row is a published one."""
         return [bool(preset == PUBLISHED) for preset in self.table["preset"]]
 
+    def keys(self) -> list[tuple[str, str]]:
+        """Return the run and the model of every row; `PUBLISHED` is the run of published ones."""
+        return [
+            (PUBLISHED if published else source, model.removesuffix(f" ({source})"))
+            for published, source, model in zip(
+                self.is_published, self.table["source"], self.table["model"], strict=True
+            )
+        ]
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Cell]]:
+        return [{column.key: _cell(row, column) for column in self.columns} for row in self.table.to_dict("records")]
+
     def rows(self) -> list[dict[str, Cell]]:
         """Return all cells, by the key of their column."""
-        return [{column.key: _cell(row, column) for column in self.columns} for _, row in self.table.iterrows()]
+        return self._rows
 
     def texts(self) -> list[dict[str, str]]:
         """Format all cells for readers, by the title of their column."""
         return [{column.heading: text(row[column.key], column) for column in self.columns} for row in self.rows()]
+
+    @cached_property
+    def _compressed(self) -> list[bool]:
+        return [_is_smaller(row) for row in self.table.to_dict("records")]
 
     def best(self, column: Column) -> frozenset[int]:
         """Find the rows that are best in a column, as printed, among those that compression made smaller.
@@ -86,7 +107,7 @@ class Group:
         """
         if not column.marks_best or column.decimals is None or (self.table["preset"] == SMOKE).any():
             return frozenset()
-        compressed = [_is_smaller(row) for _, row in self.table.iterrows()]
+        compressed = self._compressed
         shown = {
             position: round(figure.mean, column.decimals)
             for position, row in enumerate(self.rows())
@@ -132,7 +153,8 @@ def report_groups(boards: Sequence[Board], *, with_published: bool = False) -> l
         table = pd.concat([one.dropna(axis=1, how="all") for one in tables], ignore_index=True).assign(ranking=ranking)
         table = _distinct(table, kin.boards)
         columns = columns_of(table, metrics, by_superb=kin.is_superb, ranks_relative=kin.has_one_scale)
-        groups.append(Group(heading, table, columns, tuple(notes)))
+        scores = shown_scores(kin.boards, with_published=kin.is_superb and with_published).assign(setting=1)
+        groups.append(Group(heading, table, columns, tuple(notes), scores))
     return groups if has_joined else [*groups, published_group()]
 
 
@@ -152,10 +174,11 @@ def published_group() -> Group:
     """Return all published rows."""
     table = published.published_table()
     heading = "Published results on SUPERB's corpora, not of this suite"
-    return Group(heading, table, columns_of(table, published.METRICS, by_superb=True), tuple(_source_notes()))
+    columns = columns_of(table, published.METRICS, by_superb=True)
+    return Group(heading, table, columns, tuple(_source_notes()), shown_scores([], with_published=True))
 
 
-def _is_smaller(row: pd.Series) -> bool:
+def _is_smaller(row: Mapping[Any, Any]) -> bool:
     """Return whether compression left at most `SMALLER` of the teacher's bytes.
 
     Published rows are compared by parameters with HuBERT Base: all were made from models of its size. If a compressor
@@ -176,7 +199,7 @@ def _source_notes() -> list[str]:
     return [f"[{letter}] {source}" for letter, source in SOURCES.items()]
 
 
-def _cell(row: pd.Series, column: Column) -> Cell:
+def _cell(row: Mapping[Any, Any], column: Column) -> Cell:
     value = row.get(column.key)
     if pd.isna(value):
         return FAILED if column.task in tasks_that_failed(row) else None
@@ -196,7 +219,7 @@ def _decimals(value: float) -> int:
     return len(f"{value:.9g}".partition(".")[2])
 
 
-def _model(row: pd.Series) -> str:
+def _model(row: Mapping[Any, Any]) -> str:
     is_published = row["preset"] == PUBLISHED
     return f"{row['model']} [{row['source'].replace(';', ', ')}]" if is_published else str(row["model"])
 
