@@ -22,6 +22,10 @@ def export(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="With --to onnx: version of ONNX's operators, 18 to 22 [default: 18]."),
     ] = None,
+    push: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="OWNER/NAME", help="Upload the result to this repository on Hugging Face's hub."),
+    ] = None,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Write a model for transformers, ONNX runtimes, DPHuBERT's code or s3prl."""
@@ -33,5 +37,5 @@ def export(
     from bench.export.export import export_model
     from bench.export.options import ExportOptions
 
-    print_line(export_model(model, to, out, ExportOptions(int8, opset)))
+    print_line(export_model(model, to, out, ExportOptions(int8, opset, push)))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,11 +12,14 @@ from safetensors import SafetensorError
 
 from bench.errors import UserError
 from bench.export.options import DEFAULT_OPSET, OPSETS, ExportOptions
+from bench.export.push import check_push, push
 from bench.export.subject import load_subject
 from bench.export.targets import Target, find_target
 from bench.files.atomic import creating_folder, replacing
 from bench.files.paths import expanded
 from bench.text import shortened
+
+logger = logging.getLogger(__name__)
 
 
 def export_model(reference: str, to: str, out: Path, options: ExportOptions | None = None) -> Path:
@@ -29,16 +33,18 @@ def export_model(reference: str, to: str, out: Path, options: ExportOptions | No
 
     Raises:
         UserError: an unknown target, a package that is not installed, a destination that exists or cannot be written,
-            no such model, or a model or setting that the target cannot express.
+            no such model, a model or setting that the target cannot express, or an upload that failed.
     """
     options = options or ExportOptions()
     target = find_target(to)
     _check_options(options, target)
     target.require_packages()
+    if options.push is not None:
+        check_push(options.push)
     destination = expanded(out)
     _require_free(destination, target)
     write = target.load()
-    subject = load_subject(reference)
+    subject = load_subject(reference, options.push or destination.name)
     if subject.model.config.has_int8 and not target.takes_int8:
         raise UserError(
             f"--to {target.name} has no int8 layers, and {shortened(reference, 120)} has some. Export the model that "
@@ -46,6 +52,8 @@ def export_model(reference: str, to: str, out: Path, options: ExportOptions | No
         )
     with _writing(destination, target) as temporary:
         write(subject, temporary, options)
+    if options.push is not None:
+        logger.info("uploaded to %s", push(destination, options.push))
     return destination
 
 

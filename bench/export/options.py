@@ -12,9 +12,11 @@ DEFAULT_OPSET = 18
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Settings that only some targets have."""
+    """Settings in addition to the model, the target and the destination."""
 
     int8: bool = False
     """Quantise the weights of linear layers (``onnx``)."""
     opset: int | None = None
     """Version of ONNX's operators, one of `OPSETS` (``onnx``). None: `DEFAULT_OPSET`."""
+    push: str | None = None
+    """Id of a repository on Hugging Face's hub to upload the result to."""

@@ -20,6 +20,8 @@ class Subject:
     model: UpstreamModel
     reference: str
     """As the user named it."""
+    name: str = "model"
+    """Name of the exported model: of its file or folder, or its id on the hub."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Of a suite folder. Empty for other models."""
 
@@ -29,8 +31,12 @@ class Subject:
         return expanded(self.reference)
 
 
-def load_subject(reference: str) -> Subject:
+def load_subject(reference: str, name: str) -> Subject:
     """Load any model reference for an export.
+
+    Args:
+        reference: of the model.
+        name: of the exported model.
 
     Raises:
         UserError: there is no such model, or it has no weights.
@@ -40,4 +46,4 @@ def load_subject(reference: str) -> Subject:
         raise UserError(f"{reference} has no weights to export. Name a model; see `bench list teachers`.")
     path = expanded(reference)
     is_ours = path.is_dir() and is_suite_folder(path)
-    return Subject(model, reference, read_manifest(path).provenance if is_ours else {})
+    return Subject(model, reference, name, read_manifest(path).provenance if is_ours else {})

@@ -10,24 +10,39 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.export.card import write_card
 from bench.export.huggingface.shape import compressed_config, is_stock, stock_config
 from bench.export.names import renamed
 from bench.export.options import ExportOptions
 from bench.export.subject import Subject
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.conversion.weights import CHANNEL_SCALE
+from bench.upstream.readme import Usage
 
 CODE = Path(__file__).with_name("modeling_superb_bench.py")
 """The modelling file that is copied into the folder."""
+
+_CODE = """from transformers import AutoFeatureExtractor, AutoModel
+
+extractor = AutoFeatureExtractor.from_pretrained("{{model}}")
+model = AutoModel.from_pretrained("{{model}}"{arguments})
+inputs = extractor(waveform, sampling_rate=16000, return_tensors="pt")  # (samples,) at 16 kHz
+states = model(**inputs, output_hidden_states=True).hidden_states"""
+STOCK_USAGE = Usage("transformers", _CODE.format(arguments=""))
+USAGE = Usage("transformers", _CODE.format(arguments=", trust_remote_code=True"))
 
 _STOCK_BIAS = "encoder.layers.0.attention.rel_attn_embed.weight"
 _COMPRESSED_BIAS = "encoder.rel_attn_embed.weight"
 
 
 def write(subject: Subject, destination: Path, options: ExportOptions) -> None:  # noqa: ARG001 - the signature of a target
-    """Write the model's configuration, weights and feature extractor, and its modelling code if it needs any."""
-    model = subject.model
-    write_stock(model, destination) if is_stock(model) else write_with_code(model, destination)
+    """Write the model's configuration, weights, feature extractor and card, and its modelling code if it needs any."""
+    if is_stock(subject.model):
+        write_stock(subject.model, destination)
+        write_card(subject, destination, STOCK_USAGE)
+    else:
+        write_with_code(subject.model, destination)
+        write_card(subject, destination, USAGE)
 
 
 def write_stock(model: UpstreamModel, destination: Path) -> None:

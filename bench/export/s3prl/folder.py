@@ -5,16 +5,25 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bench.export.card import write_card
 from bench.export.huggingface.folder import write_with_code
 from bench.export.options import ExportOptions
 from bench.export.subject import Subject
+from bench.upstream.readme import Usage
 
 CODE = Path(__file__).parent / "upstream"
 FILES = ("expert.py", "hubconf.py", "registration.py", "run_downstream.py")
+
+USAGE = Usage(
+    "s3prl",
+    "python {model}/run_downstream.py -m train -u superb_bench -k {model} -d asr -n my-experiment",
+    language="bash",
+)
 
 
 def write(subject: Subject, destination: Path, options: ExportOptions) -> None:  # noqa: ARG001 - the signature of a target
     """Write the model and the upstream's code."""
     write_with_code(subject.model, destination)
+    write_card(subject, destination, USAGE)
     for name in FILES:
         shutil.copyfile(CODE / name, destination / name)
