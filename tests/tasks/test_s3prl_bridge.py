@@ -180,9 +180,12 @@ class TestKill:
         evaluate_ks(upstream, "w")
         assert upstream.forwards_left == 0
 
+    @pytest.mark.parametrize("is_large", [False, True])
     def test_a_requested_stop_saves_the_step_at_hand(
-        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
     ) -> None:
+        if is_large:
+            monkeypatch.setattr("tasks.bridge.head_checkpoints.LARGE_BYTES", 1)
         straight = evaluate_ks(make_upstream(), "straight")
         upstream = make_upstream()
         forward = upstream.forward
