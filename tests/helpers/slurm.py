@@ -210,7 +210,8 @@ class Cluster:
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """Start a cluster, and remove all traces of it at the end."""
-    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as name:
+    # Munged's own user must reach it, and the path of its socket must be short.
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
         cluster = Cluster(folder)
