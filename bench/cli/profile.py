@@ -20,7 +20,7 @@ def profile(
     ] = None,
     run: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--run", metavar="DIR", help="All models of a run's folder; latency is kept in DIR/latency."),
+        typer.Option("--run", metavar="DIR", help="All models of a run's folder; latency is stored in DIR/latency."),
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Measure speed and memory.")] = False,
     by_layer: Annotated[bool, typer.Option("--by-layer", help="Count and measure every layer.")] = False,
@@ -28,8 +28,8 @@ def profile(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="REF",
-            help="Show sizes and MACs as shares of this model's, and time models in turn with it [default: the teacher "
-            "that each records, else the first REF, for times alone].",
+            help="Show sizes and MACs as shares of this model's, and time models in turn with it [default for times: the "
+            "recorded teacher, or else the first REF].",
         ),
     ] = None,
     repeats: Annotated[
@@ -37,18 +37,17 @@ def profile(
         typer.Option(
             min=1,
             metavar="N",
-            help="Measure so often, whatever it takes [default: 7, or at least 5 after 20 s a workload].",
+            help="Repeat each workload N times [default: 7, or at least 5 if 7 take over 20 s].",
         ),
     ] = None,
     every_length: Annotated[
-        bool, typer.Option("--every-length", help="Time all 32 of SUPERB's utterance lengths, not one a bucket.")
+        bool,
+        typer.Option("--every-length", help="Time all 32 of SUPERB's utterance lengths instead of one per bucket."),
     ] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="With --run: measure anew what was measured on this machine before.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --run: repeat measurements that exist already.")] = False,
     price_per_hour: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(metavar="X", help="Of this machine; tells what 1,000 hours of audio cost."),
+        typer.Option(metavar="X", help="Price of this machine; shows the cost of 1,000 hours of audio."),
     ] = None,
     device: options.Device = "auto",
     json: options.AsJson = False,
@@ -112,6 +111,6 @@ def _refuse_without(needed: str, is_there: bool, given: Mapping[str, Any]) -> No
 
     for option, value in given.items():
         if value is not None and not is_there:
-            raise UserError(f"{option} concerns what is measured. Add {needed}, or leave it out.")
+            raise UserError(f"{option} applies to measurements. Add {needed}, or leave it out.")
         if option == "--price-per-hour" and value is not None and not 0 <= value < float("inf"):
             raise UserError(f"Expected a price from 0 in --price-per-hour. Found {value}.")

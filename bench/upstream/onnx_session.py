@@ -68,7 +68,8 @@ def _session(path: Path, num_threads: int) -> Any:
     # Idle threads sleep, so that they do not slow a model that is timed in turn.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with _explaining(path):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints errors and tries the same again.
+        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"], enable_fallback=0)
 
 
 @contextmanager

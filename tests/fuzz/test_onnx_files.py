@@ -128,9 +128,13 @@ class TestInterface:
         weight.dims[:] = [weight.dims[0], weight.dims[2], weight.dims[1]]
         refused(tmp_path / "model.onnx", model)
 
+    def test_an_operator_whose_name_is_no_text(self, exported: bytes, tmp_path: Path) -> None:
+        refused(tmp_path / "model.onnx", exported.replace(b"Erf", b"Er\xbd"))
+
     def test_the_runtime_prints_nothing(
         self, exported: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
+        self.test_an_operator_whose_name_is_no_text(exported, tmp_path)
         self.test_operators_that_the_runtime_lacks(exported, tmp_path)
         self.test_a_graph_that_fails_when_it_runs(exported, tmp_path)
         captured = capfd.readouterr()
