@@ -28,8 +28,8 @@ def profile(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="REF",
-            help="Show sizes and MACs as shares of this model's, and time models in turn with it [default for times: the "
-            "recorded teacher, or else the first REF].",
+            help="Show sizes and MACs as shares of this model's, and time models in turn with it [default for times: "
+            "the recorded teacher, or else the first REF].",
         ),
     ] = None,
     repeats: Annotated[
