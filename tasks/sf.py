@@ -10,12 +10,12 @@ import pandas as pd
 from bench.contracts import Evaluation, Metric, Settings, SuperbStandard
 from bench.errors import UserError
 from bench.text import shortened
+from tasks.bridge.slot_counts import slot_counts
 from tasks.corpora.labels import check_labels
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.corpora.snips import SNIPSData, read_snips
 from tasks.heads.recurrent import MINI_RECURRENT, PAPER_RECURRENT, SMOKE_RECURRENT, RecurrentHeadConfig
 from tasks.heads.task import HeadTask
-from tasks.metrics.counts import slot_counts
 
 if TYPE_CHECKING:
     from tasks.bridge.run import RecipeResult

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench.files.atomic import naming
 from bench.files.sealed import digests, set_aside
+from bench.stopping import is_stop_requested
 
 BEST = "valid_best"
 """s3prl's name for the head with the best dev score."""
@@ -27,6 +28,14 @@ LARGE_INTERVAL_S = 600.0
 """Shortest time between two large checkpoints."""
 _OPTIMIZER_COPIES = 3
 """Size of a checkpoint relative to its head. Adam keeps two values per weight."""
+
+
+class SaveInterval(int):
+    """s3prl's ``save_step``. A checkpoint is also due when a stop is requested, see `bench.stopping`."""
+
+    def __rmod__(self, step: int) -> int:
+        """Return 0 if a checkpoint is due; s3prl asks ``step % save_step``."""
+        return 0 if is_stop_requested() else step % int(self)
 
 
 class HeadCheckpoints:
@@ -44,7 +53,8 @@ class HeadCheckpoints:
 
     def is_due(self, head_bytes: int) -> bool:
         """Return whether to write a checkpoint of a head of this size now."""
-        if self._committed_at is None or head_bytes * _OPTIMIZER_COPIES < LARGE_BYTES:
+        is_large = head_bytes * _OPTIMIZER_COPIES >= LARGE_BYTES
+        if self._committed_at is None or not is_large or is_stop_requested():
             return True
         return time.monotonic() - self._committed_at >= LARGE_INTERVAL_S
 

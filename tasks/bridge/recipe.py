@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +17,11 @@ from torch import Tensor, nn
 from bench.contracts import Upstream
 from bench.files.atomic import writing
 from bench.files.yaml import read_yaml
-from bench.stopping import is_stop_requested, stop_if_requested
+from bench.stopping import stop_if_requested
 from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
-from tasks.bridge.head_checkpoints import BEST, HeadCheckpoints
+from tasks.bridge.head_checkpoints import BEST, HeadCheckpoints, SaveInterval
+from tasks.bridge.resumable_batches import ResumableBatches
 from tasks.feature_cache.features import Features, HiddenStates
 from tasks.feature_cache.upstream import (
     CachedUpstream,
@@ -44,41 +44,6 @@ def bridged_recipe(module_name: str, class_name: str) -> Any:
     """Return s3prl's recipe class with the overrides of `BridgedRecipe`. Its constructor takes no arguments."""
     recipe = s3prl_compat.recipe_class(module_name, class_name)
     return type(f"Bridged{class_name}", (BridgedRecipe, recipe), {})
-
-
-class ResumableBatches:
-    """A batch sampler that can leave out the batches of an epoch that was already begun."""
-
-    def __init__(self, batches: Any) -> None:
-        self._batches = batches
-        self._epoch = 0
-        self._resumed = (-1, 0)
-
-    def resume(self, epoch: int, num_batches: int) -> None:
-        """Skip what training took before it was interrupted, epochs of equal length assumed."""
-        self._resumed = (epoch, num_batches - epoch * len(self._batches))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Order the batches as s3prl does in this epoch."""
-        self._epoch = epoch
-        if hasattr(self._batches, "set_epoch"):
-            self._batches.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, skipped = self._resumed
-        # Not list(self._batches): that asks for the length first, which draws an order of the epoch and drops it.
-        yield from itertools.islice(iter(self._batches), skipped if epoch == self._epoch else 0, None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-class SaveInterval(int):
-    """s3prl's ``save_step``. A checkpoint is also due when a stop is requested, see `bench.stopping`."""
-
-    def __rmod__(self, step: int) -> int:
-        """Return 0 if a checkpoint is due; s3prl asks ``step % save_step``."""
-        return 0 if is_stop_requested() else step % int(self)
 
 
 class BridgedRecipe:

@@ -5,8 +5,6 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,10 +15,8 @@ from pydantic import Field
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Settings, SplitSize, Upstream
 from bench.contracts.bounds import Batches, BatchSize, DurationS, LearningRate, Processes, Seed, Steps, Utterances
-from bench.errors import UserError
 from tasks.feature_cache.choice import FeatureChoice, FrameCache, Kind, Precision
-
-logger = logging.getLogger(__name__)
+from tasks.heads.subsets import short_enough, stratified
 
 PAPER: dict[str, Any] = {"num_workers": 6}
 """Settings that the presets ``paper`` of all tasks share."""
@@ -135,43 +131,11 @@ class HeadConfig(Settings):
             UserError: ``max_duration_s`` leaves a split empty.
         """
         return {
-            name: _stratified(
-                self._short_enough(name, frame),
+            name: stratified(
+                short_enough(frame, self.max_duration_s, name),
                 by,
                 self.max_train_utterances if name == "train" else self.max_eval_utterances,
                 self.subset_draw,
             )
             for name, frame in splits.items()
         }
-
-    def _short_enough(self, split: str, frame: pd.DataFrame) -> pd.DataFrame:
-        if self.max_duration_s is None:
-            return frame
-        short = frame[frame["num_samples"] <= self.max_duration_s * SAMPLE_RATE_HZ]
-        if short.empty and not frame.empty:
-            shortest_s = frame["num_samples"].min() / SAMPLE_RATE_HZ
-            raise UserError(
-                f"Expected utterances of at most {self.max_duration_s:g} s in {split}. The shortest has "
-                f"{shortest_s:.1f} s. Raise max_duration_s, or cut the recordings."
-            )
-        if len(short) < len(frame):
-            logger.info("Left out %d of %d utterances of %s: too long", len(frame) - len(short), len(frame), split)
-        return short.reset_index(drop=True)
-
-
-def _stratified(frame: pd.DataFrame, by: str, limit: int | None, draw: int | str) -> pd.DataFrame:
-    """Draw ``limit`` rows, as evenly as possible from the groups, and keep the frame's order."""
-    if limit is None or len(frame) <= limit:
-        return frame
-    if draw == "shortest":
-        ordered = frame.sort_values(["num_samples", "id"], kind="stable")
-    else:
-        # Ranked by the hash of the id, so the draw depends neither on the order of files nor on the machine.
-        ordered = frame.sort_values("id", key=lambda names: names.map(lambda name: _rank(name, draw)), kind="stable")
-    turn = ordered.groupby(by if by in frame else lambda _: 0).cumcount()
-    chosen = turn.sort_values(kind="stable").index[:limit]
-    return frame.loc[chosen.sort_values()].reset_index(drop=True)
-
-
-def _rank(name: str, draw: int | str) -> str:
-    return hashlib.sha256(f"{draw} {name}".encode()).hexdigest()

@@ -14,10 +14,11 @@ from rapidfuzz.distance import Levenshtein
 from bench.contracts import Context
 from tasks.asr import ASR
 from tasks.bridge import s3prl_compat
+from tasks.bridge.slot_counts import slot_counts
 from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
-from tasks.metrics.counts import slot_counts, transcript_counts
+from tasks.metrics.counts import transcript_counts
 from tasks.mini.corpora import MiniCorpora
 from tasks.pr import PR
 from tasks.sf import SF
