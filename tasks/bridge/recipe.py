@@ -140,7 +140,7 @@ class BridgedRecipe:
         super().save_model(save_model, model_ckpt_dir, build_model_all_args, model)  # type: ignore[misc]
 
     def _is_due(self, draft: Path, head: nn.Module) -> bool:
-        is_last = int(draft.name.removeprefix("step_")) >= self._last_save_step or is_stop_requested()
+        is_last = int(draft.name.removeprefix("step_")) >= self._last_save_step
         return is_last or self.checkpoints.is_due(sum(weight.nbytes for weight in head.state_dict().values()))
 
     def save_task(self, *_args: Any) -> None:
