@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import bench
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.export.subject import Subject
 from bench.upstream import UpstreamConfig, model_name
-from bench.upstream.conversion import bundle_names
 from bench.upstream.cost import count_parameters, superb_macs
 from bench.upstream.onnx_file import SHAPE
-
-UNKNOWN = "unknown"
-
-_LICENCES = {
-    r"(facebook|ntu-spml)/(hubert|wav2vec2|distilhubert)-?.*": "apache-2.0",
-    r"mini-hubert|random:.*": "apache-2.0",
-    "|".join(map(re.escape, bundle_names())): "mit",
-}
-"""Licence by base model. Source: the model cards on Hugging Face's hub; torchaudio's documentation of its bundles."""
+from bench.upstream.reference_names import MINI_HUBERT, RANDOM
 
 
 def metadata_of(config: UpstreamConfig, subject: Subject) -> dict[str, str]:
@@ -32,7 +22,7 @@ def metadata_of(config: UpstreamConfig, subject: Subject) -> dict[str, str]:
         "version": bench.__version__,
         "base_model": base_model,
         "compressor": str(subject.provenance.get("compressor", "none")),
-        "license": next((name for known, name in _LICENCES.items() if re.fullmatch(known, base_model)), UNKNOWN),
+        "license": "apache-2.0" if base_model == MINI_HUBERT or base_model.startswith(RANDOM) else "see base_model",
         "sample_rate": str(SAMPLE_RATE_HZ),
         # Samples are from -1 to 1. The graph itself scales each utterance if the model needs that.
         "normalize_samples": "1",

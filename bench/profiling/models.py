@@ -72,9 +72,9 @@ def is_timed_on(device: str, model: AnyModel) -> bool:
     return has_int8_kernels(device) or not has_int8_layers(model)
 
 
-def engine_of(model: AnyModel) -> Literal["torch", "onnxruntime"]:
-    """Return what runs a model."""
-    return "onnxruntime" if isinstance(model, OnnxUpstream) else "torch"
+def engine_of(model: AnyModel) -> str:
+    """Return what runs a model: ``torch``, or ``onnxruntime`` with its version."""
+    return f"onnxruntime {model.version}" if isinstance(model, OnnxUpstream) else "torch"
 
 
 def dtype_of(model: AnyModel) -> Literal["float32", "int8"]:

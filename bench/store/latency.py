@@ -67,8 +67,8 @@ class Timing(Settings):
     """Number of threads on the CPU."""
     dtype: Literal["float32", "int8"] | None = None
     """Type of the linear layers' weights. Absent in records of earlier versions."""
-    engine: Literal["torch", "onnxruntime"] = "torch"
-    """What ran the model."""
+    engine: str = "torch"
+    """What ran the model: ``torch``, or ``onnxruntime`` with its version."""
     rtf: Spread
     """Real-time factor: computing seconds per second of audio, at batch 1, over all timed lengths. Lower is faster."""
     latency_ms: dict[str, Spread]

@@ -28,6 +28,13 @@ class OnnxUpstream:
         self._num_threads = 0
         self._session: Any = None
 
+    @property
+    def version(self) -> str:
+        """Version of the runtime."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
     def to(self, device: str) -> Self:
         """Prepare the graph for as many threads as torch uses now.
 

@@ -115,7 +115,7 @@ class TestFloat:
             >= {
                 "model_type": "wavlm",
                 "base_model": "facebook/hubert-base-ls960",
-                "license": "apache-2.0",
+                "license": "see base_model",
                 "compressor": "prune-only",
                 "sample_rate": "16000",
                 "waveform_normalization": "none",

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
 from bench.export import ExportOptions, export_model
@@ -42,7 +43,7 @@ def test_latency_in_turn_with_the_teacher(folder: Path, monkeypatch: pytest.Monk
     found = {row["model"]: row["latency"] for row in json.loads(result.stdout)}
     exported = found["model.onnx"]["cpu"]
     assert (exported["engine"], exported["dtype"], exported["device"], exported["num_threads"]) == (
-        "onnxruntime",
+        f"onnxruntime {onnxruntime.__version__}",
         "int8",
         "cpu",
         1,
