@@ -26,8 +26,8 @@ from compressors.settings import DistillationConfig, StageConfig, ThinStudentCon
 from compressors.size.budget import budget_for
 from compressors.size.warm_start import require_smaller, shortened
 from compressors.students.shapes import shallow_shape, shallow_student, thin_student, thin_student_shape
-from compressors.training.comparable_training import StagedTraining
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
+from compressors.training.staged_training import StagedTraining
 
 SHALLOW_DEPTHS = {"distilhubert": 2, "wide-shallow": 3}
 """Number of layers of the students with a fixed size."""

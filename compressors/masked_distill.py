@@ -17,8 +17,8 @@ from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import StageConfig, TeacherUnitsConfig, ThinStudentConfig
 from compressors.students.shapes import thin_student, thin_student_shape
-from compressors.training.comparable_training import StagedTraining
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
+from compressors.training.staged_training import StagedTraining
 from compressors.units.teacher_units import require_units, unit_batches
 
 

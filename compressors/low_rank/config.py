@@ -13,7 +13,7 @@ from compressors.presets import DPHUBERT_TRAINING, MINI_TRAINING
 from compressors.settings import BudgetConfig, DistillationConfig, StageConfig
 from compressors.size.budget import budget_for
 from compressors.size.linears import LinearGroup
-from compressors.training.comparable_training import StagedTraining
+from compressors.training.staged_training import StagedTraining
 
 BUDGET_FIELDS = frozenset(BudgetConfig.model_fields)
 

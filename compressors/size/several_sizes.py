@@ -13,7 +13,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from compressors.settings import PruningConfig, StageConfig
-from compressors.training.comparable_training import StagedTraining
+from compressors.training.staged_training import StagedTraining
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training

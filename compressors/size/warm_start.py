@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from compressors.size.budget import TOLERANCE, Budget, budget_for
 from compressors.size.several_sizes import SizesConfig
-from compressors.training.comparable_training import StagedTraining
+from compressors.training.staged_training import StagedTraining
 
 SHARE_OF_UPDATES = 0.1
 """Share of the recipe's updates that a warm start uses by default."""

@@ -22,8 +22,8 @@ from compressors.training.precision import numerics, precision_on
 from compressors.training.several_devices import require_devices, train_together
 
 if TYPE_CHECKING:
-    from compressors.training.comparable_training import StagedTraining
     from compressors.training.loop import Training
+    from compressors.training.staged_training import StagedTraining
 
 
 def require_trainable(teacher: object, config: StagedTraining, context: Context) -> None:

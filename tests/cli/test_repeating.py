@@ -68,6 +68,15 @@ def test_a_run_is_repeated(stored: Path, resolved: Any) -> None:
     assert resolved("--config", str(stored), "--out", "mine")[1] == Path("mine")
 
 
+def test_devices_are_recorded_and_not_repeated(stored: Path, resolved: Any) -> None:
+    alone, folder = resolved("--config", str(stored))
+    together, same_folder = resolved("--config", str(stored), "--devices", "2")
+    assert (alone.devices, together.devices) == (1, 2)
+    assert same_folder == folder
+    stored.write_text(yaml.safe_dump(together.model_dump(mode="json")), encoding="utf-8")
+    assert values(resolved("--config", str(stored))[0]) == values(alone)
+
+
 def test_options_go_before_the_file(stored: Path, resolved: Any) -> None:
     before = yaml.safe_load(stored.read_text(encoding="utf-8"))
     config, _ = resolved("--config", str(stored), "--seeds", "3", "--tasks", "ks", "--set", "dphubert.sparsity=0.25")

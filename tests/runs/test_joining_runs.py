@@ -55,6 +55,12 @@ def test_ones_own_corpora_must_lie_where_they_lay(tmp_path: Path) -> None:
         join_run(folder_with(there, tmp_path / "run"), here)
 
 
+def test_a_run_goes_on_with_another_number_of_devices(tmp_path: Path) -> None:
+    config = config_of()
+    folder = folder_with(config.model_copy(update={"devices": 4}), tmp_path / "run")
+    assert join_run(folder, config)["devices"] == 1
+
+
 def test_settings_that_came_later_have_their_defaults(tmp_path: Path) -> None:
     config = config_of()
     values = config.model_dump(mode="json")

@@ -244,3 +244,13 @@ def test_every_process_has_its_own_gpu(visible: str | None, gpus: list[str], mon
     assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(2, "cuda")] == gpus[:2]
     with pytest.raises(UserError, match="processes:4"):
         environments(4, "cuda")
+
+
+def test_every_process_has_as_many_gpus_as_it_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 5)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,3,2,1,0")
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments(2, "cuda", devices=2)] == ["4,3", "2,1"]
+    with pytest.raises(UserError, match=r"2 GPUs \(--devices\).* Found 5\b.*processes:2\b"):
+        environments(3, "cuda", devices=2)
+    with pytest.raises(UserError, match=r"Lower --devices"):
+        environments(1, "cuda", devices=8)

@@ -15,7 +15,7 @@ from bench.upstream import UpstreamConfig
 from bench.upstream.cost import count_macs
 from bench.upstream.reference import reference_config
 from compressors.dphubert.config import MINI, PAPER
-from compressors.training.comparable_training import StagedTraining
+from compressors.training.staged_training import StagedTraining
 from tests.helpers.choices import settings_of
 
 METHODS = ("dphubert", "distill-only", "prune-only", "masked-distill")
