@@ -153,6 +153,32 @@ class TestCommand:
             plot_command(str(run), "--kind", "bars,training")
         assert not (run / "plots").exists()
 
+    def test_names_title_and_footer_are_the_user_s(self, write_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn_texts: list[str] = []
+        monkeypatch.setattr("bench.report.plots.pareto._draw_labels", lambda axes, points, cost, options: None)
+        original = pareto.draw
+
+        def draw(*arguments: Any, **options: Any) -> Any:
+            figure = original(*arguments, **options)
+            drawn_texts.extend(texts(figure))
+            return figure
+
+        monkeypatch.setattr("bench.report.plots.pareto.draw", draw)
+        run = str(write_run())
+        names = ["--rename", "dphubert=DPHuBERT", "--title", "My models", "--no-footer", "--width", "acl-page"]
+        plot_command(run, "--kind", "pareto", *names)
+        assert {"DPHuBERT", "My models"} <= set(drawn_texts)
+        assert "dphubert" not in drawn_texts
+        assert not any("protocol" in text for text in drawn_texts)
+        with pytest.raises(UserError, match="--rename: expected OLD=NEW"):
+            plot_command(run, "--rename", "dphubert")
+
+    def test_published_rows_have_labels_on_request(self) -> None:
+        (plot, *_) = pareto.published_plots([])
+        for asked in (frozenset(), frozenset({"DPHuBERT"})):
+            (axes,) = drawn(plot, labels=asked).axes
+            assert {text.get_text() for text in axes.texts} == asked
+
     def test_other_tasks_are_left_out(self, write_run: Any) -> None:
         run = write_run()
         assert set(pd.read_csv(self.bars_csv(run))["task"]) == {"asr", "ks"}

@@ -146,7 +146,7 @@ def _draw_panel(axes: Axes, title: str, curves: Mapping[str, str], table: pd.Dat
         axes.plot(
             rows[X], rows[column], color=look(index).color, linestyle=look(index).line_style, linewidth=1.0, label=label
         )
-    axes.set_ylabel(title)
+    axes.set_ylabel(title if len(curves) > 1 else next(iter(curves)).replace("_", " "))
     axes.yaxis.set_major_formatter(plain_numbers)
     if len(curves) > 1:
         # Space above the curves for the legend, which must not cover them.
