@@ -212,7 +212,8 @@ class FeatureExtractor(nn.Module):
         hidden = waveforms.unsqueeze(1)  # (B, 1, samples)
         for layer in self.conv_layers:
             hidden = layer(hidden)  # (B, C, T)
-        return hidden.transpose(1, 2) * self.channel_scale
+        # Scaled before it is transposed, so that torch.export needs no guard on the number of frames.
+        return (hidden * self.channel_scale[:, None]).transpose(1, 2)
 
 
 class ConvLayer(nn.Module):

@@ -39,8 +39,9 @@ def assert_equal(captured: Callable[..., Any], model: UpstreamModel) -> None:
 @pytest.mark.parametrize("name", [QUICKEST, *SLOW])
 def test_export(name: str) -> None:
     model = MODELS[name]()
-    dynamic = torch.export.Dim.DYNAMIC
-    shapes = {"waveforms": {0: dynamic, 1: dynamic}, "lengths": {0: dynamic}}
+    # With names, no guard may exclude any batch size or length. torch.export needs two frames.
+    batch, samples = torch.export.Dim("batch"), torch.export.Dim("samples", min=720)
+    shapes = {"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}}
     assert_equal(torch.export.export(model, CAPTURED, dynamic_shapes=shapes).module(), model)
 
 
