@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -232,8 +233,18 @@ class TestRefused:
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path: Path) -> None:
-    result = bench("export", "mini-hubert", "--to", "onnx", "--int8", "--out", str(tmp_path / "mini.onnx"))
+def test_the_command_and_the_example_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = bench("export", "mini-hubert", "--to", "onnx", "--int8", "--out", "student.onnx", cwd=tmp_path)
     assert result.returncode == 0
-    assert result.stdout.split() == [str(tmp_path / "mini.onnx")]
+    assert result.stdout.split() == ["student.onnx"]
     assert "relative error" in result.stderr
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    (code,) = (
+        block.split("```")[0] for block in text.split("```python\n")[1:] if "onnxruntime" in block.split("```")[0]
+    )
+    waveforms, lengths = padded(9000, 9000, 4321)
+    values: dict[str, Any] = {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()}
+    monkeypatch.chdir(tmp_path)
+    exec(code, values)
+    assert values["last"].shape == (2, 27, 128)
+    assert values["frame_lengths"].tolist() == [27, 13]
