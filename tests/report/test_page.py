@@ -246,9 +246,7 @@ class TestBrowser:
         rows = group(HOSTILE, compressor=HOSTILE, teacher=HOSTILE)
         layer = {"part": HOSTILE, "layer": 1, "kept": 1, "teacher": 2, "kept_heads": "0", "teacher_heads": "0 1"}
         figure = architecture_figure(pd.DataFrame(layer), look(0))
-        details = {
-            name: ModelDetails(name, {name: name}, {name: name}, {name: figure}, [(name, name)]) for name in HOSTILE
-        }
+        details = {name: ModelDetails({name: name}, {name: name}, {name: figure}, [(name, name)]) for name in HOSTILE}
         rows = Group("<b>heading</b>", rows.table, rows.columns, ("<i>note</i>",), rows.scores)
         browser = show(page_html([rows], {"run": details}, origin=Origin(HOSTILE[0], HOSTILE[1])))
         for position, name in enumerate(HOSTILE):

@@ -281,6 +281,16 @@ class TestArchitecture:
         assert [len(collection.get_paths()) for collection in boxes] == [4 * 12, 3]
         assert "attention heads\n3 of 48" in texts(figure)
 
+    def test_parts_that_lost_nothing_have_no_panel(self, write_run: Any, save_student: Any) -> None:
+        run = write_run()
+        save_student(run, "small", teacher="random:mini-hubert")
+        (plot,) = architecture.plots([Source(run, "run", sources(run)[0].models)])
+        is_conv = plot.data["part"] == "convolution channels"
+        data = plot.data.assign(kept=plot.data["kept"].where(~is_conv, plot.data["teacher"]))
+        figure = drawn(Plot(plot.name, data, plot.draw))
+        assert len(figure.axes) == 2
+        assert "all kept: convolution channels" in texts(figure)
+
     def test_ranks_of_low_rank_models(self, write_run: Any, save_student: Any) -> None:
         run = write_run()
         dense = {"layers.0.feed_forward.output_dense": ReducedLinear(dtype="int8")}

@@ -36,7 +36,6 @@ RECIPE = "arguments"
 class ModelDetails:
     """What the page shows about one model, apart from its row."""
 
-    teacher: str | None
     records: Mapping[str, str]
     """Task and seed to the record, as JSON."""
     saved: Mapping[str, str]
@@ -89,7 +88,6 @@ def model_details(
     saved = {row: source.saved(row) for row in records}
     return {
         row: ModelDetails(
-            teacher=board.teacher_row,
             records={f"{one.cell.task}, seed {one.cell.seed}": _record(one, recipes) for one in found},
             saved={model.name: as_json(model.manifest.provenance) for model in saved[row]},
             figures={model.name: figures[model.name] for model in saved[row] if model.name in figures},

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.report.plots.series import UNCOMPRESSED
-from bench.report.tables.columns import MACS, MACS_SUPERB, PARAMS, RTF, SIZE
+from bench.report.tables.columns import MACS_SUPERB, PARAMS, RTF, SIZE
 from bench.store.latency import MEASURED_ON
 
 SCALE = [MEASURED_ON, "relative_scale"]
@@ -33,7 +33,6 @@ class Cost:
 
 PARAMS_COST = Cost(PARAMS.key, "params", PARAMS.title_with_unit, PARAMS.scale)
 SIZE_COST = Cost(SIZE.key, "size", SIZE.title_with_unit, SIZE.scale)
-MACS_COST = Cost(MACS.key, "macs", MACS.title_with_unit, MACS.scale)
 MACS_SUPERB_COST = Cost(MACS_SUPERB.key, "macs", MACS_SUPERB.title_with_unit, MACS_SUPERB.scale)
 LATENCY_COST = Cost(RTF.key, "latency", f"{RTF.title} (thousandths)", 1e-3)
 

@@ -1,9 +1,10 @@
-"""Checks a given CSV against the records."""
+"""Checks a given CSV against the records: rebuild it, and compare cell by cell."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,9 @@ MAX_BYTES = 10**7
 
 # Another processor or library may sum in another order.
 RELATIVE_TOLERANCE = 1e-9
+
+Rows = dict[str, list[dict[str, str]]]
+"""Run and model to the rows with that name."""
 
 
 def read_csv_cells(path: Path) -> pd.DataFrame:
@@ -50,24 +54,25 @@ def differences(given: pd.DataFrame, rebuilt_csv: str) -> list[str]:
     """
     expected = _cells(rebuilt_csv)
     needed = [name for name in expected if any(expected[name]) and not _is_remark(str(name))]
-    columns = [str(name) for name in expected if name in given]
     found = [f"column {name}: missing in the CSV" for name in needed if name not in given]
     found += [f"column {name}: only in the CSV" for name in given if name not in expected]
-    keys: list[str] = [name for name in ("source", "model") if name in columns]
-    theirs, ours = _by_key(given, keys), _by_key(expected, keys)
-    found += [f"{' '.join(key)}: missing in the CSV" for key in ours if key not in theirs]
-    found += [f"{' '.join(key)}: only in the CSV" for key in theirs if key not in ours]
-    for key in ours:
-        rows = theirs.get(key, [])
-        if rows and len(rows) != len(ours[key]):
-            found.append(f"{' '.join(key)}: {len(rows)} times in the CSV, {len(ours[key])} by the records")
-        for mine, other in zip(ours[key], rows, strict=False):
-            found += [
-                f"{' '.join(key)}, {name}: {other[name] or 'empty'} in the CSV, {mine[name] or 'empty'} by the records"
-                for name in columns
-                if not _agree(mine[name], other[name])
-            ]
+    columns = [str(name) for name in expected if name in given]
+    theirs, ours = _rows(given, columns), _rows(expected, columns)
+    for name in dict.fromkeys([*ours, *theirs]):
+        found += _row_differences(name, ours.get(name, []), theirs.get(name, []), columns)
     return found
+
+
+def _row_differences(
+    name: str, ours: list[dict[str, str]], theirs: list[dict[str, str]], columns: list[str]
+) -> Iterator[str]:
+    if len(ours) != len(theirs):
+        yield f"{name}: {len(theirs)} times in the CSV, {len(ours)} by the records"
+    for mine, other in zip(ours, theirs, strict=False):
+        for column in columns:
+            if not _agree(mine[column], other[column]):
+                here, there = other[column] or "empty", mine[column] or "empty"
+                yield f"{name}, {column}: {here} in the CSV, {there} by the records"
 
 
 def _is_remark(name: str) -> bool:
@@ -78,11 +83,11 @@ def _cells(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
-def _by_key(table: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    rows: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for row in table.to_dict("records"):
-        cells = {str(name): str(value) for name, value in row.items()}
-        rows.setdefault(tuple(cells[name] for name in keys), []).append(cells)
+def _rows(table: pd.DataFrame, columns: list[str]) -> Rows:
+    rows: Rows = {}
+    for row in table[columns].astype(str).to_dict("records"):
+        name = " ".join(row[key] for key in ("source", "model") if key in row)
+        rows.setdefault(name, []).append({str(column): value for column, value in row.items()})
     return rows
 
 
