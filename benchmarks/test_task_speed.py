@@ -245,7 +245,7 @@ def test_a_warm_recurrent_step_costs_what_its_head_does(
         HubertBaseShape(),
         tmp_path / "w",
         Context(),
-        features="frames",
+        features=config.feature_choice("cpu"),
         counts=transcript_counts,
     )
     warm_s, head_s = steps.median_cpu_s(skipped=1), float(np.median(head_alone_s[1:]))
