@@ -34,6 +34,8 @@ class FrameFeatures(Protocol):
     """A kind of features."""
 
     dim: int
+    device: str
+    """Where they are computed."""
 
     def of(self, files: Sequence[AudioFile]) -> Iterator[Features]:
         """Compute the features of files, in their order."""
@@ -44,6 +46,7 @@ class MfccFeatures:
     """Thirteen MFCCs with their first and second differences, at the model's frames."""
 
     dim = 39
+    device = "cpu"
 
     def __init__(self, config: UpstreamConfig, num_workers: int = 0) -> None:
         self.config = config
@@ -85,7 +88,7 @@ class HiddenFeatures:
     def __init__(self, model: UpstreamModel, layer: int, context: Context, num_workers: int = 0) -> None:
         self.model = model.eval().to(context.device)
         self.layer = layer
-        self.device = context.device
+        self.device: str = context.device
         self.num_workers = num_workers
         self.dim = model.dim
 

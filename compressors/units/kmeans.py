@@ -86,6 +86,14 @@ def fitted_centroids(features: Features, num_units: int, seed: int, path: Path |
     return state.centroids.astype(np.float32)
 
 
+def rows_of(features: Features, indices: NDArray[np.int64]) -> Features:
+    """Return rows in the order of ``indices``. They are read in the order of the file, if the features are in one."""
+    order = np.argsort(indices, kind="stable")
+    rows = np.empty((len(indices), features.shape[1]), features.dtype)
+    rows[order] = features[indices[order]]
+    return rows
+
+
 def _advance(state: State, features: Features, num_units: int) -> bool:
     """Do the next start or step. Return False if there is none."""
     if state.starts < NUM_STARTS:
@@ -123,9 +131,9 @@ def _start(state: State, features: Features, num_units: int) -> None:
     sample = features
     wanted = _frames_to_start(features, num_units)
     if wanted < len(features):
-        sample = features[generator.randint(0, len(features), wanted)]
+        sample = rows_of(features, generator.randint(0, len(features), wanted))
     centroids, _ = kmeans_plusplus(sample, num_units, random_state=generator)
-    _, distances = pairwise_distances_argmin_min(features[state.validation], centroids, metric="sqeuclidean")
+    _, distances = pairwise_distances_argmin_min(rows_of(features, state.validation), centroids, metric="sqeuclidean")
     inertia = float(distances.sum(dtype=np.float64))
     if inertia < state.start_inertia:
         state.centroids, state.start_inertia = np.asarray(centroids, features.dtype), inertia
@@ -137,7 +145,7 @@ def _step(state: State, features: Features) -> None:
     """Move the centroids by one mini-batch."""
     generator = state.random()
     batch_size = _batch_size(features)
-    batch = features[(generator.random_sample(batch_size) * len(features)).astype(np.int64)]
+    batch = rows_of(features, (generator.random_sample(batch_size) * len(features)).astype(np.int64))
     labels, distances = pairwise_distances_argmin_min(batch, state.centroids, metric="sqeuclidean")
     _monitor(state, float(distances.sum(dtype=np.float64)) / batch_size, batch_size * 2.0 / (len(features) + 1))
     members_count = np.bincount(labels, minlength=len(state.counts))

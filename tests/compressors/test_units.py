@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin
 from torchaudio.compliance.kaldi import mfcc
 
 from bench.audio.files import AudioFile, find_audio, read_header, read_headers, read_waveform
@@ -25,7 +27,8 @@ from compressors.pretraining.annotations import folded, phone_units, speaker_uni
 from compressors.units import kmeans
 from compressors.units.clusters import cluster_units, nearest_units
 from compressors.units.frame_features import Features, HiddenFeatures, MfccFeatures, aligned_mfcc
-from compressors.units.kmeans import fitted_centroids
+from compressors.units.gathering import GatheredFeatures
+from compressors.units.kmeans import fitted_centroids, rows_of
 from compressors.units.labels import perplexity
 
 SHAPE = uniform_config("hubert", 16, 2, 2, 16, conv_channels=8, positional_kernel=8)
@@ -98,6 +101,83 @@ class TestClusters:
         np.testing.assert_allclose(centroids, expected.cluster_centers_, atol=1e-4)
         distances = ((features[:, None] - centroids) ** 2).sum(-1)
         np.testing.assert_array_equal(nearest_units(features, centroids), distances.argmin(1))
+
+    def test_frames_have_the_labels_of_scikit_learn_one_by_one_or_together(self) -> None:
+        random = np.random.default_rng(0)
+        features, centroids = (random.standard_normal((count, 24)).astype(np.float32) + 5 for count in (2000, 300))
+        labels = nearest_units(features, centroids)
+        np.testing.assert_array_equal(labels, pairwise_distances_argmin(features, centroids))
+        for first in range(0, 2000, 7):
+            np.testing.assert_array_equal(nearest_units(features[first : first + 7], centroids), labels[first:][:7])
+
+    def test_files_are_labelled_together(
+        self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = []
+
+        def counted(features: Features, *others: Any) -> Any:
+            calls.append(len(features))
+            return nearest_units(features, *others)
+
+        monkeypatch.setattr("compressors.units.clusters.nearest_units", counted)
+        arguments: dict[str, Any] = {"config": SHAPE, "share": 1.0, "seed": 0}
+        together = cluster_units(_Counting(), 5, files, folder=tmp_path / "together", **arguments)
+        assert calls == [sum(SHAPE.num_frames(file.num_samples) for file in files)]
+        monkeypatch.setattr("compressors.units.clusters.FRAMES_A_BATCH", 1)
+        alone = cluster_units(_Counting(), 5, files, folder=tmp_path / "alone", **arguments)
+        assert len(calls) == 1 + len(files)
+        for file in files:
+            np.testing.assert_array_equal(together.labels[file.path], alone.labels[file.path])
+
+    def test_k_means_sees_a_bounded_sample_of_frames(
+        self, files: list[AudioFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compressors.units.gathering.SECONDS_BETWEEN_NOTES", 0.0)
+        everything = np.concatenate(list(MfccFeatures(SHAPE).of(files)))
+        monkeypatch.setattr("compressors.units.gathering.MOST_FRAMES", 50)
+        samples = [
+            np.array(GatheredFeatures(tmp_path / name, MfccFeatures(SHAPE), files, SHAPE, seed).all())
+            for name, seed in (("one", 0), ("same", 0), ("other", 1))
+        ]
+        with pytest.raises(KeyError):
+            GatheredFeatures(tmp_path / "again", _Counting(stops_at=3), files, SHAPE, 0).all()
+        resumed = GatheredFeatures(tmp_path / "again", _Counting(), files, SHAPE, 0).all()
+        places = {row.tobytes(): place for place, row in enumerate(everything)}
+        chosen = [places[row.tobytes()] for row in samples[0]]
+        assert len(chosen) == len(set(chosen)) == 50
+        assert chosen == sorted(chosen)
+        for found, is_same in ((samples[1], True), (resumed, True), (samples[2], False)):
+            assert np.array_equal(found, samples[0]) == is_same
+
+    def test_the_disk_is_checked_before_frames_are_gathered(
+        self,
+        files: list[AudioFile],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        caplog.set_level("INFO")
+        counting = _Counting()
+        full = shutil.disk_usage(tmp_path)._replace(free=1000)
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda _path: full)
+            with pytest.raises(UserError, match=r"Expected 0.2 GB .*Found 0.0 GB"):
+                cluster_units(counting, 5, files, config=SHAPE, share=1.0, seed=0, folder=tmp_path / "units")
+        assert counting.computed == 0
+        assert str(tmp_path / "units") in caplog.text
+
+    def test_rows_are_read_in_the_order_of_the_file(self) -> None:
+        asked = []
+
+        class Rows(np.ndarray):  # type: ignore[type-arg]
+            def __getitem__(self, places: Any) -> Any:
+                asked.append(list(places))
+                return super().__getitem__(places)
+
+        features = np.arange(20, dtype=np.float32).reshape(10, 2)
+        places = np.array([7, 0, 7, 3])
+        np.testing.assert_array_equal(rows_of(features.view(Rows), places), features[places])
+        assert asked == [[0, 3, 7, 7]]
 
     def test_label_every_frame_once_and_are_kept(self, files: list[AudioFile], tmp_path: Path) -> None:
         counting = _Counting()
