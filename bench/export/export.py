@@ -43,6 +43,7 @@ def export_model(reference: str, to: str, out: Path, options: ExportOptions | No
         check_push(options.push)
     destination = expanded(out)
     _require_free(destination, target)
+    _require_suffix(destination, target)
     write = target.load()
     subject = load_subject(reference, options.push or destination.name)
     if subject.model.config.has_int8 and not target.takes_int8:
@@ -65,6 +66,14 @@ def _check_options(options: ExportOptions, target: Target) -> None:
         raise UserError(
             f"Expected --opset from {OPSETS.start} to {OPSETS.stop - 1}, which torch writes and ONNX Runtime runs. "
             f"Found {shortened(options.opset, 40)}. Leave it out for {DEFAULT_OPSET}."
+        )
+
+
+def _require_suffix(destination: Path, target: Target) -> None:
+    if target.suffix and destination.suffix.lower() != target.suffix:
+        raise UserError(
+            f"Expected a file name that ends in {target.suffix} in --out. Found "
+            f"{shortened(repr(destination.name), 80)}. Other commands recognise the file by it."
         )
 
 

@@ -37,6 +37,8 @@ class Target:
     """Packages that writing it imports, by import name."""
     takes_int8: bool = False
     """Whether models with int8 layers can be exported."""
+    suffix: str = ""
+    """End of the file's name, by which commands recognise the file."""
     is_graph: bool = False
     """Whether ``--int8`` and ``--opset`` apply to it."""
 
@@ -74,6 +76,7 @@ TARGETS = {
             "an ONNX file with dynamic batch and time",
             "bench.export.onnx:write",
             is_folder=False,
+            suffix=".onnx",
             extra="onnx",
             packages=("onnx", "onnxscript", "onnxruntime"),
             takes_int8=True,

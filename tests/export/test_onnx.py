@@ -198,6 +198,12 @@ class TestRefused:
         assert "18 to 22" in line
         assert len(line) <= 400
 
+    @pytest.mark.parametrize("name", ["model", "model.pth", "onnx", "x" * 250])
+    def test_names_by_which_bench_profile_would_not_know_the_file(self, name: str, tmp_path: Path) -> None:
+        line = error_of("export", "mini-hubert", "--to", "onnx", "--out", str(tmp_path / name))
+        assert ".onnx" in line
+        assert not list(tmp_path.iterdir())
+
     def test_opset_belongs_to_onnx(self, tmp_path: Path) -> None:
         assert "--opset" in error_of(
             "export", "mini-hubert", "--to", "hf", "--opset", "18", "--out", str(tmp_path / "a")
