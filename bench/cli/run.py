@@ -119,6 +119,7 @@ def execute(
     from bench.runs.executors.choice import read_executor, works_elsewhere
     from bench.runs.executors.commands import Commands
     from bench.runs.executors.inline import Inline
+    from bench.runs.executors.slurm.executor import Slurm
     from bench.runs.joining import join_run
     from bench.runs.run import Run
     from bench.runs.work import WorkList
@@ -145,6 +146,8 @@ def execute(
         where = resolve_device("auto") if device == "auto" else device
         print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
         return 0
+    if isinstance(chosen_executor, Slurm):
+        chosen_executor.require(folder, config.devices)
     # The machine of the items may have a GPU that this one lacks.
     here = resolve_device("auto" if works_elsewhere(chosen_executor) else device)
     if isinstance(chosen_executor, Commands):

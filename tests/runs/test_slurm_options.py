@@ -13,6 +13,7 @@ from bench.runs.executors.choice import read_executor
 from bench.runs.executors.slurm.executor import Slurm
 from bench.runs.executors.slurm.options import read_options
 from bench.runs.executors.slurm.submitting import require_slurm
+from tests.helpers.command_line import bench, error_of
 
 
 def test_no_option_leaves_everything_but_the_time_limit_to_the_cluster() -> None:
@@ -105,7 +106,11 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         require_slurm(tmp_path)
 
 
-def test_a_machine_without_slurm_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_machine_without_slurm_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="sbatch"):
-        require_slurm(tmp_path)
+    out = tmp_path / "run"
+    chosen = ("--tasks", "ks", "--preset", "smoke", "--out", str(out), "--executor", "slurm")
+    assert "sbatch" in error_of("run", *chosen)
+    assert not out.exists()
+    assert bench("run", *chosen, "--dry-run").returncode == 0
+    assert "partition" in error_of("run", *chosen, "--slurm", "partion=gpu")

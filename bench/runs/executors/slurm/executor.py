@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.errors import UserError
 from bench.runs.executors.job import Job
@@ -47,11 +48,23 @@ class Slurm:
         self.options = options
         self.device = device
 
+    def require(self, run: Path, devices: int) -> None:
+        """Refuse what cannot work, before the run is checked.
+
+        Args:
+            run: the run's folder.
+            devices: that a compression trains on.
+
+        Raises:
+            UserError: Slurm is not here, or jobs would get too few GPUs.
+        """
+        require_slurm(run)
+        if self.device != "cpu":
+            self.options.require_gpus(devices)
+
     def work_through(self, job: Job) -> States:
         """See `Executor`."""
-        require_slurm(job.work.folder.path)
-        if self.device != "cpu":
-            self.options.require_gpus(job.work.config.devices)
+        self.require(job.work.folder.path, job.work.config.devices)
         run = _SubmittedRun(job, self.options, self.device)
         try:
             return run.follow()
