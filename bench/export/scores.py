@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from bench import registry
+from bench.leaderboard.notes import preset_name
 from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.leaderboard.titles import in_order, score_title
 from bench.store.records import Record
@@ -40,7 +41,7 @@ def _of_task(task: str, records: list[Record]) -> Iterator[ShownScore]:
         by_setting: dict[tuple[str, str, str], list[float]] = {}
         for record in records:
             if metric in record.scores.get(TEST, {}):
-                setting = record.data, record.preset, record.protocol
+                setting = record.data, preset_name(record.preset), record.protocol
                 by_setting.setdefault(setting, []).append(record.scores[TEST][metric])
         for setting, values in by_setting.items():
             spread = stdev(values) if len(values) > 1 else None

@@ -13,6 +13,7 @@ import pandas as pd
 from bench.config.run import RunConfig
 from bench.leaderboard.collate import write_leaderboard
 from bench.leaderboard.run_leaderboard import run_leaderboard
+from bench.runs.cards import write_scores_into_cards
 from bench.runs.evaluate import LoadedModels
 from bench.runs.executors.inline import Inline
 from bench.runs.executors.job import Executor, Job
@@ -77,6 +78,7 @@ class Run:
         _log_done(job.work)
         states = self.executor.work_through(job)
         self.folder.require_present()
+        write_scores_into_cards(job.work)
         return self._outcome(split, _keep_failed(states, job.failures))
 
     def begin(self, *, only: Collection[str] | None = None, noted_before: Mapping[Path, int] | None = None) -> Job:

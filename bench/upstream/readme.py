@@ -17,6 +17,9 @@ from bench.upstream.reference_names import MINI_HUBERT, hub_id
 
 README = "README.md"
 
+_SCORES_BEGIN, _SCORES_END = "<!-- scores of the run -->", "<!-- end of the scores -->"
+"""Enclose the part of a card that `with_scores` replaces."""
+
 _FAMILIES = {
     "hubert": ("HuBERT", "2106.07447"),
     "wav2vec2": ("wav2vec 2.0", "2006.11477"),
@@ -106,11 +109,20 @@ def readme_text(
         "## Use",
         f"```{usage.language}\n{usage.code.replace('{model}', _line(name))}\n```",
         "## Scores",
+        _SCORES_BEGIN,
         _scores(scores),
+        _SCORES_END,
         "## Licence",
         _licence(base),
     ]
     return f"---\n{dump_yaml(front)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def with_scores(card: str, scores: Sequence[ShownScore]) -> str:
+    """Replace the scores in a card's text, and nothing else. A card without the marks around them is not changed."""
+    head, begin, rest = card.partition(_SCORES_BEGIN)
+    _, end, tail = rest.partition(_SCORES_END)
+    return f"{head}{begin}\n\n{_scores(scores)}\n\n{end}{tail}" if begin and end else card
 
 
 def _front_matter(

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from bench.upstream import load_folder, load_upstream, save_upstream, weights_hash
-from bench.upstream.readme import README, ShownScore, readme_text
+from bench.upstream.readme import README, ShownScore, readme_text, with_scores
 from tests.helpers.odd_models import perturbed_model, pruned_shape, small_config
 
 COMPRESSED = {
@@ -60,6 +60,15 @@ def test_scores_name_their_protocol() -> None:
     (result,) = found.data.eval_results
     assert (result.task_type, result.metric_type, result.metric_value) == ("ks", "accuracy", 61.234)
     assert "| KS acc. | 61.23 ± 1.00 % | 3 | mini-3-seed0 | mini | cached |" in found.text
+
+
+def test_scores_are_replaced_and_edits_are_kept() -> None:
+    edited = readme_text("m", MODEL.config, 1, {}).replace("Not recorded. The licences", "CC-BY. The licences")
+    scored = with_scores(edited, [SCORE])
+    assert "| KS acc. |" in scored
+    assert "CC-BY." in scored
+    assert with_scores(scored, []) == edited
+    assert with_scores("a card of somebody else", [SCORE]) == "a card of somebody else"
 
 
 def test_the_embedded_teacher_has_its_licence(tmp_path: Path) -> None:
