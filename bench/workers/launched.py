@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -74,9 +75,25 @@ def leading(devices: int, device: Literal["cpu", "cuda"]) -> Iterator[bool]:
             yield True
         finally:
             _joined.reset(token)
-            # After a failure, the others notice that this process has ended.
+            # After a failure, the others notice that this process has ended, or have ended themselves.
             if sys.exc_info()[0] is None:
-                shared(None)
+                with contextlib.suppress(UserError):
+                    hand_out(None)
+
+
+def hand_out(work: Callable[[], object] | None) -> None:
+    """Give the other processes work, or let them end.
+
+    Raises:
+        UserError: one of them has ended.
+    """
+    try:
+        shared(work)
+    except RuntimeError as error:
+        raise UserError(
+            "Expected all processes of --devices to help. Found that one has ended; its own message says why. "
+            "Start all processes again to resume."
+        ) from error
 
 
 def _require_gpus(devices: int) -> None:

@@ -19,8 +19,8 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from bench.errors import UserError
 from bench.progress import pass_on, reported_to
 from bench.stopping import STOP_SIGNAL, is_stop_requested, stop_when_asked
-from bench.workers.launched import joined_rank
-from bench.workers.ranks import Rank, process_group, shared, working_as
+from bench.workers.launched import hand_out, joined_rank
+from bench.workers.ranks import Rank, process_group, working_as
 
 LOGGERS = ("bench", "compressors", "tasks")
 MESSAGE_CHARACTERS = 1000
@@ -50,7 +50,7 @@ def run_together(num_processes: int, device: Device, work: Callable[[], object])
     if joined is None:
         _start(num_processes, device, work)
         return
-    shared(work)
+    hand_out(work)
     with working_as(joined):
         work()
 

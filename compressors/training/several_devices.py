@@ -91,7 +91,7 @@ def _train(
 def alone_in(workdir: Path) -> Iterator[None]:
     """Keep other processes out that write into a work folder: those of an earlier call may outlive it for seconds."""
     if current_rank().is_first:
-        with claimed(workdir.with_name(f"{workdir.name}.training.lock"), wait=True):
+        with claimed(workdir / "training.lock", wait=True):
             yield
     else:
         yield

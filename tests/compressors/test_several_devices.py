@@ -26,6 +26,9 @@ from bench.workers.launched import leading
 from compressors.distill_only import DistillOnly, DistillOnlyConfig
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.dphubert.config import DPHuBERTConfig
+from compressors.low_rank.compressor import LowRank
+from compressors.low_rank.config import LowRankConfig
+from compressors.masked_distill import MaskedDistill, MaskedDistillConfig
 from compressors.prune_only.compressor import PruneOnly
 from compressors.prune_only.config import PruneOnlyConfig
 from compressors.settings import StageConfig
@@ -51,6 +54,9 @@ PRUNE_ONLY = PruneOnly(
     PruneOnlyConfig(head=STAGE, recovery=STAGE, importance="taylor", taylor_batches=2, num_clusters=8, **SHARED)
 )
 
+LOW_RANK = LowRank(LowRankConfig(recovery=STAGE, whiten_batches=2, **SHARED))
+MASKED_DISTILL = MaskedDistill(MaskedDistillConfig(prediction=STAGE, num_clusters=8, **SHARED))
+
 
 @pytest.fixture
 def audio(speech_folder: Path) -> AudioSource:
@@ -73,7 +79,9 @@ def _assert_same(model: UpstreamModel, expected: UpstreamModel) -> None:
 
 class TestTheSameUpdates:
     @pytest.mark.slow
-    @pytest.mark.parametrize("compressor", [DPHUBERT, DISTILL_ONLY, PRUNE_ONLY], ids=lambda each: each.name)
+    @pytest.mark.parametrize(
+        "compressor", [DPHUBERT, DISTILL_ONLY, PRUNE_ONLY, LOW_RANK, MASKED_DISTILL], ids=lambda each: each.name
+    )
     def test_two_processes_make_the_model_and_the_history_of_one(
         self, audio: AudioSource, tmp_path: Path, compressor: Compressor
     ) -> None:
