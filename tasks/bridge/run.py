@@ -159,11 +159,12 @@ def _use_features(problem: Any, weights: str, features: FeatureChoice, num_worke
             upstream, weights, features.kind, context, precision=features.precision, num_workers=num_workers
         )
         return
+    reason = "faster than a disk" if features.frame_cache == "auto" else "as set"
     logger.info(
-        "features: frames are computed at every step and not stored (%s on %s): reading them from a disk takes longer "
-        "than computing them on a GPU",
-        f"frame_cache={features.frame_cache}",
+        "features: frames are computed at every step and not stored (frame_cache=%s on %s, %s)",
+        features.frame_cache,
         context.device,
+        reason,
     )
     problem.hidden_states = hidden_states_of(upstream, context.device, features.precision)
 
