@@ -6,7 +6,10 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from setuptools.config.pyprojecttoml import read_configuration
 
+from bench.export.huggingface.folder import CODE
+from bench.export.s3prl.folder import FILES
 from tests.helpers.command_line import error_of
 
 TARGETS = ("hf", "onnx", "dphubert", "s3prl")
@@ -48,3 +51,14 @@ def test_int8_option_belongs_to_onnx(tmp_path: Path) -> None:
 def test_only_models_with_weights(reference: str, tmp_path: Path) -> None:
     assert reference in error_of("export", reference, "--to", "hf", "--out", str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
+
+
+def test_files_copied_into_exports_are_installed() -> None:
+    """Folders without ``__init__.py`` are no packages, so their files must be declared."""
+    repository = Path(__file__).parent.parent.parent
+    settings = read_configuration(repository / "pyproject.toml", expand=False)["tool"]["setuptools"]
+    declared = settings["package-data"]["bench.export.s3prl"]
+    package = repository / "bench" / "export" / "s3prl"
+    installed = {path for pattern in declared for path in package.glob(pattern)}
+    assert {package / "upstream" / name for name in FILES} <= installed
+    assert (CODE.parent / "__init__.py").is_file()
