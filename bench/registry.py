@@ -11,7 +11,7 @@ from typing import Any, Literal
 from bench.errors import UserError
 from bench.text import shortened
 
-Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.commands"]
+Group = Literal["bench.compressors", "bench.tasks", "bench.corpora", "bench.upstreams", "bench.commands"]
 
 FEW = 8
 LONGEST_NAME = 200

@@ -8,9 +8,10 @@ from typing import Any
 from bench.contracts import target_sparsity
 from bench.stacking import by_part
 from bench.store.records import ModelCard
-from bench.upstream import AnyUpstream, UpstreamModel
+from bench.upstream import AnyUpstream, PluginUpstream, UpstreamModel
 from bench.upstream.cost import count_parameters, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
+from bench.profiling.measured_macs import measured_macs
 
 
 def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCard:
@@ -49,5 +50,7 @@ def _trainable(module: AnyUpstream) -> int:
 
 
 def _macs(upstream: AnyUpstream) -> dict[str, int]:
+    if isinstance(upstream, PluginUpstream):
+        return {"macs": measured_macs(upstream)}
     macs = superb_macs(upstream.config) if isinstance(upstream, UpstreamModel) else superb_fbank_macs()
     return {"macs": macs.macs, "macs_superb": macs.macs_superb}

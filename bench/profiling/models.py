@@ -9,6 +9,7 @@ from torch import Tensor
 from bench.upstream import (
     AnyUpstream,
     FbankUpstream,
+    PluginUpstream,
     UpstreamConfig,
     check_reference,
     load_upstream,
@@ -57,7 +58,7 @@ def check_model(reference: str) -> None:
 
 
 def model_shape(reference: str) -> UpstreamConfig | None:
-    """Return the shape of a model or of an exported one. None for ``fbank``.
+    """Return the shape of a model or of an exported one. None for ``fbank`` and plug-ins.
 
     Raises:
         UserError: see `load_model`.
@@ -79,7 +80,7 @@ def engine_of(model: AnyModel) -> str:
 
 def dtype_of(model: AnyModel) -> Literal["float32", "int8"]:
     """Return the type of a model's linear layers."""
-    if isinstance(model, FbankUpstream):
+    if isinstance(model, FbankUpstream | PluginUpstream):
         return "float32"
     config = model.file.config if isinstance(model, OnnxUpstream) else model.config
     return "int8" if config.has_int8 else "float32"

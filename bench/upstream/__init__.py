@@ -4,7 +4,9 @@ from bench.upstream.checkpoint import load_folder, save_upstream, weights_hash
 from bench.upstream.config import UpstreamConfig
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
+from bench.upstream.plugins import PluginUpstream
 from bench.upstream.reference import (
+    AnyUpstream,
     check_reference,
     known_references,
     load_upstream,
@@ -12,12 +14,10 @@ from bench.upstream.reference import (
     reference_config,
 )
 
-AnyUpstream = UpstreamModel | FbankUpstream
-"""What `load_upstream` returns."""
-
 __all__ = [
     "AnyUpstream",
     "FbankUpstream",
+    "PluginUpstream",
     "UpstreamConfig",
     "UpstreamModel",
     "check_reference",

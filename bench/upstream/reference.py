@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench import registry
 from bench.errors import UserError
 from bench.files.paths import expanded
 from bench.text import shortened
@@ -20,6 +21,7 @@ from bench.upstream.conversion.recognition import recognised_folder
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
 from bench.upstream.onnx_file import is_onnx, refused
+from bench.upstream.plugins import GROUP, PREFIX, PluginUpstream, load_plugin, module_of
 from bench.upstream.random_shapes import SHAPES, random_model
 from bench.upstream.reference_names import (
     CHECKPOINT_SUFFIXES,
@@ -35,6 +37,9 @@ from bench.upstream.reference_names import (
 
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
 
+AnyUpstream = UpstreamModel | FbankUpstream | PluginUpstream
+"""What `load_upstream` returns."""
+
 _FORMS = (
     "mini-hubert, a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
     "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
@@ -44,13 +49,14 @@ _SIMILAR = 0.8
 _RANDOM_NAMES = [RANDOM + name for name in SHAPES]
 
 
-def load_upstream(reference: str | Path) -> UpstreamModel | FbankUpstream:
+def load_upstream(reference: str | Path) -> AnyUpstream:
     """Load any model reference, in evaluation mode.
 
     Args:
         reference: ``hub:`` and a Hugging Face hub id; or one of these, tried in this order: a suite folder; a Hugging
             Face folder; a DPHuBERT file, pruned by its gates if it has any; the name of a torchaudio bundle;
-            ``fbank``; ``random:<shape>``; ``mini-hubert``, the embedded teacher; a hub id.
+            ``fbank``; ``random:<shape>``; ``mini-hubert``, the embedded teacher; the name of a plug-in (entry-point
+            group ``bench.upstreams``); a hub id.
 
     Raises:
         UserError: there is no such model (the error suggests the nearest name), or its files are truncated, unsafe, of
@@ -72,7 +78,7 @@ def check_reference(reference: str | Path) -> None:
 
 
 def reference_config(reference: str | Path) -> UpstreamConfig | None:
-    """Return the shape of a model without building it. None for ``fbank``.
+    """Return the shape of a model without building it. None for ``fbank`` and plug-ins.
 
     ``random:`` makes no weights. Weights are read only if the shape depends on them. Hub models are downloaded.
 
@@ -89,6 +95,8 @@ def model_name(reference: str | Path) -> str:
     if path.exists():
         resolved = path.resolve()
         name = resolved.name if resolved.is_dir() else resolved.stem
+    elif name.startswith(PREFIX):
+        name = name.removeprefix(PREFIX)
     elif not name.startswith(RANDOM):
         name = name.rstrip("/").rsplit("/", maxsplit=1)[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
@@ -109,6 +117,7 @@ def known_references() -> list[tuple[str, str]]:
         (MINI_HUBERT, "the embedded teacher: a small HuBERT trained on synthetic speech, with its phones"),
         (FBANK, "log mel filter banks with deltas, the baseline"),
         *((RANDOM + name, f"{_described(config)}, random weights") for name, config in SHAPES.items()),
+        *((name, "a plug-in") for name in registry.names(GROUP)),
         *((name, "torchaudio's pretrained bundle") for name in bundle_names()),
     ]
 
@@ -120,14 +129,14 @@ class _Found(Protocol):
 
     def shape(self) -> UpstreamConfig | None: ...
 
-    def build(self) -> UpstreamModel | FbankUpstream: ...
+    def build(self) -> AnyUpstream: ...
 
 
 @dataclass(frozen=True)
 class _Made:
     """A model that needs no file."""
 
-    build: Callable[[], UpstreamModel | FbankUpstream]
+    build: Callable[[], AnyUpstream]
     config: UpstreamConfig | None = None
 
     def check(self) -> None:
@@ -142,6 +151,8 @@ def _find(reference: str) -> _Found:
         return _find_on_hub(reference.removeprefix(HUB))
     if is_onnx(reference):
         raise refused(reference)
+    if reference.startswith(PREFIX):
+        return _in_memory(reference)
     reference = spelled_reference(reference)
     path = _path(reference)
     if reference == MINI_HUBERT and not path.exists():
@@ -159,6 +170,8 @@ def _find_by_name(reference: str) -> _Found:
     if reference.startswith(RANDOM):
         config = _random_shape(reference)
         return _Made(lambda: random_model(config), config)
+    if reference in registry.names(GROUP):
+        return _Made(lambda: load_plugin(reference))
     if looks_like_hub_id(reference):
         similar = _folder_meant(reference)
         if similar is not None:
@@ -168,6 +181,16 @@ def _find_by_name(reference: str) -> _Found:
             )
         return _find_on_hub(reference)
     raise UserError(_unknown(reference))
+
+
+def _in_memory(reference: str) -> _Found:
+    """Find a module of the running program, see `bench.upstream.plugins.refer_to`."""
+    module = module_of(reference)
+    if isinstance(module, UpstreamModel):
+        return _Made(module.eval, module.config)
+    if isinstance(module, (FbankUpstream, PluginUpstream)):
+        return _Made(module.eval)
+    return _Made(lambda: PluginUpstream(module, reference.removeprefix(PREFIX)))
 
 
 def _path(reference: str) -> Path:
