@@ -83,7 +83,7 @@ def _macs(row: Counts) -> dict[str, str]:
     return {
         "model": row.model,
         "MACs": _billions(row.macs),
-        "MACs (SUPERB)": _billions(row.macs_superb),
+        "MACs (SUPERB)": "" if row.macs_superb is None else _billions(row.macs_superb),
         **{bucket: _billions(macs) for bucket, macs in row.macs_buckets.items()},
         "a second of audio": _billions(row.macs_per_audio_s),
     }

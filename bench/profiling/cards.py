@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.contracts import target_sparsity
+from bench.profiling.measured_macs import measured_macs
 from bench.stacking import by_part
 from bench.store.records import ModelCard
 from bench.upstream import AnyUpstream, PluginUpstream, UpstreamModel
 from bench.upstream.cost import count_parameters, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
-from bench.profiling.measured_macs import measured_macs
 
 
 def model_card(upstream: AnyUpstream, provenance: Mapping[str, Any]) -> ModelCard:

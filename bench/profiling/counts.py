@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Settings
+from bench.profiling.measured_macs import measured_macs
 from bench.profiling.models import model_shape
-from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream
 from bench.upstream.conversion.weights import CHANNEL_SCALE
 from bench.upstream.cost import ALL_SUPERB_LENGTHS, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
 from bench.upstream.onnx_file import is_onnx, read_onnx
+from bench.upstream.reference_names import FBANK, spelled_name
 
 PARTS = ("extractor", "attention", "feed_forward", "rest")
 SUPERB_DURATION_S = sum(ALL_SUPERB_LENGTHS) / SAMPLE_RATE_HZ
@@ -33,10 +36,10 @@ class Counts(Settings):
     """Size of the weights as stored by the suite: float32, except int8 layers. Of an ONNX file, its size."""
     macs: int
     """Plain count over SUPERB's 32 utterances."""
-    macs_superb: int
-    """The output of SUPERB's official profiler for the same utterances."""
+    macs_superb: int | None
+    """The output of SUPERB's official profiler for the same utterances; None for plug-ins."""
     macs_buckets: dict[str, int]
-    """``macs_superb`` by bucket: ``short``, ``medium``, ``long`` and ``longer``."""
+    """``macs_superb`` by bucket: ``short``, ``medium``, ``long`` and ``longer``; empty for plug-ins."""
     macs_per_audio_s: float
     """``macs`` per second of audio in SUPERB's 32 utterances."""
 
@@ -52,6 +55,8 @@ def count(reference: str, name: str | None = None) -> Counts:
         UserError: no such model.
     """
     config = model_shape(reference)
+    if config is None and spelled_name(reference) != FBANK:
+        return _count_plugin(load_upstream(reference), name or reference)
     parts = dict.fromkeys(PARTS, 0)
     num_trainable, size_bytes = 0, 0
     if config is not None:
@@ -74,6 +79,22 @@ def count(reference: str, name: str | None = None) -> Counts:
         macs_superb=macs.macs_superb,
         macs_buckets=macs.buckets,
         macs_per_audio_s=macs.macs / SUPERB_DURATION_S,
+    )
+
+
+def _count_plugin(upstream: nn.Module, name: str) -> Counts:
+    params = sum(parameter.numel() for parameter in upstream.parameters())
+    macs = measured_macs(upstream)
+    return Counts(
+        model=name,
+        params=params,
+        params_trainable=params,
+        params_by_part={**dict.fromkeys(PARTS, 0), "rest": params},
+        size_bytes=sum(tensor.nbytes for tensor in upstream.state_dict().values()),
+        macs=macs,
+        macs_superb=None,
+        macs_buckets={},
+        macs_per_audio_s=macs / SUPERB_DURATION_S,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import itertools
 import re
@@ -184,13 +185,13 @@ def _find_by_name(reference: str) -> _Found:
 
 
 def _in_memory(reference: str) -> _Found:
-    """Find a module of the running program, see `bench.upstream.plugins.refer_to`."""
+    """Find a module of the running program, see `bench.upstream.plugins.refer_to`. Runs work on copies of it."""
     module = module_of(reference)
     if isinstance(module, UpstreamModel):
-        return _Made(module.eval, module.config)
-    if isinstance(module, (FbankUpstream, PluginUpstream)):
-        return _Made(module.eval)
-    return _Made(lambda: PluginUpstream(module, reference.removeprefix(PREFIX)))
+        return _Made(lambda: copy.deepcopy(module).eval(), module.config)
+    if isinstance(module, FbankUpstream | PluginUpstream):
+        return _Made(lambda: copy.deepcopy(module).eval())
+    return _Made(lambda: PluginUpstream(copy.deepcopy(module), reference.removeprefix(PREFIX)))
 
 
 def _path(reference: str) -> Path:

@@ -1,0 +1,1 @@
+"""The suite in Python: what ``import bench`` offers. See docs/python.md."""
