@@ -17,8 +17,8 @@ class Results:
     """A finished run."""
 
     table: pd.DataFrame
-    """The leaderboard: one row per model, with parameters, MACs and the scores of each task as fractions, averaged over
-    seeds; see docs/runs.md for its columns."""
+    """The leaderboard: one row per model, with parameters, MACs and the scores of each task in percent, averaged over
+    seeds: the content of ``leaderboard.csv``, see docs/report.md."""
     folder: Path
     """The run's folder, which ``bench report``, ``bench plot`` and ``bench compare`` read."""
     failures: Mapping[str, str] = field(default_factory=dict)

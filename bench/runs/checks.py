@@ -102,10 +102,13 @@ def compressible(teacher: AnyUpstream | None, reference: str | None) -> Upstream
     """Narrow the teacher to a model that can be compressed.
 
     Raises:
-        UserError: it is a fixed front end.
+        UserError: it is filter banks or a plug-in.
     """
     if not isinstance(teacher, UpstreamModel):
-        raise UserError(f"--teacher {reference} has no weights to compress. Choose a model; see `bench list teachers`.")
+        raise UserError(
+            f"--teacher {reference} has no weights to compress, or is no HuBERT, WavLM or wav2vec 2.0. Choose another model; "
+            "see `bench list teachers`."
+        )
     return teacher
 
 

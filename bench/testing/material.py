@@ -53,12 +53,22 @@ def tiny_teacher(kind: str = "hubert", seed: int = 0) -> UpstreamModel:
 
 
 def write_speech(folder: Path, num_files: int = 6) -> None:
-    """Write speech-like audio at 16 kHz: harmonic tones with a moving envelope. Lengths are 1.0 s, 1.4 s, 1.8 s, ..."""
+    """Write speech-like audio at 16 kHz. Lengths are 1.0 s, 1.4 s, 1.8 s, ..."""
     random = np.random.default_rng(0)
     for index in range(num_files):
-        time = np.arange(int(SAMPLE_RATE_HZ * (1.0 + 0.4 * index))) / SAMPLE_RATE_HZ
-        pitch = random.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * 3 * time))
-        phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE_HZ
-        voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time))
-        waveform = 0.1 * voice + 0.003 * random.standard_normal(len(time))
+        waveform = _voice(int(SAMPLE_RATE_HZ * (1.0 + 0.4 * index)), random)
         soundfile.write(folder / f"speech-{index}.wav", waveform, SAMPLE_RATE_HZ)
+
+
+def utterance(num_samples: int) -> torch.Tensor:
+    """Return speech-like audio at 16 kHz, (samples,) float32."""
+    return torch.from_numpy(_voice(num_samples, np.random.default_rng(0)).astype(np.float32))
+
+
+def _voice(num_samples: int, random: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Synthesise harmonic tones with a moving envelope."""
+    time = np.arange(num_samples) / SAMPLE_RATE_HZ
+    pitch = random.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * 3 * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE_HZ
+    voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time))
+    return np.asarray(0.1 * voice + 0.003 * random.standard_normal(num_samples))

@@ -79,6 +79,20 @@ def test_it_makes_a_model_that_every_command_takes(
     assert sorted(states.files) == [f"{audio.stem}/{k}" for k in range(5)]
 
 
+def test_its_upstream_is_profiled_and_evaluated(
+    environment: dict[str, str], tmp_path: Path, embedded_data: Path
+) -> None:
+    result = bench(environment, "profile", "strided", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (profiled,) = json.loads(result.stdout)
+    assert (profiled["params"], profiled["macs_superb"]) == (13_888, None)
+    arguments = ["--model", "strided", "--tasks", "ks", "--data", str(embedded_data), "--preset", "smoke", "--json"]
+    result = bench(environment, "evaluate", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)
+    assert (row["model"], row["params"], row["macs"]) == ("strided", 13_888, profiled["macs"])
+
+
 @pytest.mark.slow
 def test_it_passes_the_conformance_test(environment: dict[str, str], source: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
