@@ -106,8 +106,8 @@ def compressible(teacher: AnyUpstream | None, reference: str | None) -> Upstream
     """
     if not isinstance(teacher, UpstreamModel):
         raise UserError(
-            f"--teacher {reference} has no weights to compress, or is no HuBERT, WavLM or wav2vec 2.0. Choose another model; "
-            "see `bench list teachers`."
+            f"--teacher {reference} has no weights to compress, or is no HuBERT, WavLM or wav2vec 2.0. Choose another "
+            "model; see `bench list teachers`."
         )
     return teacher
 

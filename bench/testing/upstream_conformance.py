@@ -83,4 +83,5 @@ class UpstreamConformance:
 
     def _states(self, waveform: Tensor, upstream: PluginUpstream | None = None) -> tuple[list[Tensor], Any]:
         with torch.no_grad():
-            return (upstream or self._made())(waveform[None], torch.tensor([len(waveform)]))
+            states, num_frames = (upstream or self._made())(waveform[None], torch.tensor([len(waveform)]))
+            return states, num_frames
