@@ -91,8 +91,8 @@ def report(
         UserError: the folder has no finished cells.
     """
     from bench.leaderboard.comparable import read_boards
-    from bench.report.tables.formats import FORMATS, page_writer
-    from bench.report.tables.leaderboards import report_groups
+    from bench.reports.tables.formats import FORMATS, page_writer
+    from bench.reports.tables.leaderboards import report_groups
     from bench.terminal.choices import one_of
 
     chosen = one_of(format, (*FORMATS, "html"), "format")

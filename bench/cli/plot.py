@@ -59,8 +59,8 @@ def plot(
     for name in kinds:
         one_of(name, (*KINDS, ALL), "--kind")
     from bench.comparison.rows import newest_run, runs_in
-    from bench.report.plots.canvas import WIDTHS_IN, Options
-    from bench.report.plots.kinds import draw_plots
+    from bench.reports.plots.canvas import WIDTHS_IN, Options
+    from bench.reports.plots.kinds import draw_plots
 
     results = Path("results")
     if not folders:

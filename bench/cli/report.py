@@ -44,7 +44,7 @@ def report(
     from bench.comparison.rows import runs_in
     from bench.errors import UserError
     from bench.leaderboard.comparable import read_boards
-    from bench.report.tables.leaderboards import report_groups
+    from bench.reports.tables.leaderboards import report_groups
     from bench.terminal.choices import comma_separated, one_of
     from bench.terminal.printing import print_rows
 
@@ -66,7 +66,7 @@ def report(
             for note in group.notes:
                 print_line(note)
         return 0
-    from bench.report.tables.formats import write_report
+    from bench.reports.tables.formats import write_report
 
     folder = out or (named[0] / "report" if named else Path("report"))
     command = _command(named, format_, split, tasks, with_published)
@@ -85,7 +85,7 @@ def _command(folders: list[Path], formats: str | None, split: str, tasks: str | 
 
 def _verify(csv: Path, runs: list[Path], split: str) -> int:
     """Print every difference to standard output. Returns exit code 1 if there is one."""
-    from bench.report.tables.verification import differences, read_csv_cells
+    from bench.reports.tables.verification import differences, read_csv_cells
 
     given = read_csv_cells(csv)
     found = differences(given, _rebuilt(list(given.columns), list(given.get("preset", [])), runs, split))
@@ -102,8 +102,8 @@ def _rebuilt(columns: list[str], presets: list[str], runs: list[Path], split: st
     from bench.files.csv_text import csv_text
     from bench.leaderboard.comparable import read_boards
     from bench.leaderboard.published import PUBLISHED
-    from bench.report.tables.formats import report_csv
-    from bench.report.tables.leaderboards import report_groups
+    from bench.reports.tables.formats import report_csv
+    from bench.reports.tables.leaderboards import report_groups
 
     if "source" in columns:
         return report_csv(report_groups(read_boards(runs, split), with_published=PUBLISHED in presets))

@@ -14,9 +14,9 @@ from bench.comparison.changes import find_changes
 from bench.comparison.compare import compare
 from bench.comparison.rows import find_rows
 from bench.leaderboard.comparable import read_board
-from bench.report.plots.layer_weights import layer_weights_table
-from bench.report.plots.sources import read_sources
-from bench.report.tables.leaderboards import report_groups
+from bench.reports.plots.layer_weights import layer_weights_table
+from bench.reports.plots.sources import read_sources
+from bench.reports.tables.leaderboards import report_groups
 from tests.fuzz.damage import damaged_json
 from tests.fuzz.harness import PROFILES, fuzz
 

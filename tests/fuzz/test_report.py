@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from bench.files.csv_text import FORMULA_STARTS, csv_text, inert
-from bench.report.page.writing import page_html
-from bench.report.plots.training import training_table
-from bench.report.plots.writing import file_name
-from bench.report.tables import latex, markdown
-from bench.report.tables.columns import Column
-from bench.report.tables.leaderboards import Group
+from bench.reports.page.writing import page_html
+from bench.reports.plots.training import training_table
+from bench.reports.plots.writing import file_name
+from bench.reports.tables import latex, markdown
+from bench.reports.tables.columns import Column
+from bench.reports.tables.leaderboards import Group
 from bench.terminal.printing import print_rows
 from bench.text import printable
 from tests.fuzz.harness import PROFILES, fuzz

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from bench.report.plots.training import training_table
+from bench.reports.plots.training import training_table
 from bench.store.claims import IDENTITY_NAME, claim_folder
 from bench.store.run_folder import RunFolder
 from tests.fuzz.damage import damaged_json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.plots.training import training_table
-from bench.report.tables.verification import read_csv_cells
+from bench.reports.plots.training import training_table
+from bench.reports.tables.verification import read_csv_cells
 from bench.store.reading import read_json_as, read_json_lines_as
 from bench.store.records import Prediction, Record
 from tests.fuzz.harness import ends_well

@@ -8,10 +8,10 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from bench.report.plots.canvas import WIDTHS_IN, Options, style
-from bench.report.plots.series import looks_of
-from bench.report.plots.sources import Source, read_sources
-from bench.report.plots.writing import Plot
+from bench.reports.plots.canvas import WIDTHS_IN, Options, style
+from bench.reports.plots.series import looks_of
+from bench.reports.plots.sources import Source, read_sources
+from bench.reports.plots.writing import Plot
 
 
 def options(plot: Plot, width: str = "column", **chosen: Any) -> Options:

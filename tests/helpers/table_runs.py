@@ -12,7 +12,7 @@ import yaml
 from bench.leaderboard.collate import mean_scores, write_leaderboard
 from bench.leaderboard.comparable import read_board, read_boards
 from bench.leaderboard.tidy import tidy_scores
-from bench.report.tables.leaderboards import Group, report_groups
+from bench.reports.tables.leaderboards import Group, report_groups
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 

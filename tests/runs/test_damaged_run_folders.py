@@ -15,7 +15,7 @@ import pytest
 
 from bench.config.run import RunConfig
 from bench.errors import UserError
-from bench.report.plots.sources import read_sources
+from bench.reports.plots.sources import read_sources
 from bench.runs.work import WorkList
 from bench.store.claims import claimed, require_locks
 from bench.store.run_folder import RunFolder, RunFolderGoneError
