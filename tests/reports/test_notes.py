@@ -93,7 +93,7 @@ class TestSmoke:
         for extra in ([], ["--changes", "all"]):
             assert run_bench("compare", "small", "large", "--run", str(smoke), *extra) == 0
             assert MEANINGLESS in capsys.readouterr().out
-            run_bench("compare", "small", "large", "--run", str(smoke), *options, "--json")
+            run_bench("compare", "small", "large", "--run", str(smoke), *extra, "--json")
             assert MEANINGLESS in json.loads(capsys.readouterr().out)[0]["note"]
 
     def test_other_presets_say_nothing_of_the_kind(self, write_run: Write) -> None:
