@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.models import Model, reference_to
-from bench.export.export import export_model
-from bench.export.options import ExportOptions
+from bench.exports.export import export_model
+from bench.exports.options import ExportOptions
 
 
 def export(model: Model, *, to: str, out: str | Path, **options: Any) -> Path:
@@ -17,7 +17,7 @@ def export(model: Model, *, to: str, out: str | Path, **options: Any) -> Path:
         model: a model reference, or a model of this suite in memory.
         to: ``hf``, ``onnx``, ``dphubert`` or ``s3prl``.
         out: the new file (``onnx``, ``dphubert``) or folder (``hf``, ``s3prl``).
-        options: ``int8`` and ``opset`` for ``onnx``, and ``push``; see `bench.export.options.ExportOptions`.
+        options: ``int8`` and ``opset`` for ``onnx``, and ``push``; see `bench.exports.options.ExportOptions`.
 
     Returns:
         The file or folder.

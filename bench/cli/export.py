@@ -29,13 +29,13 @@ def export(
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> int:
     """Write a model for transformers, ONNX runtimes, DPHuBERT's code or s3prl."""
-    from bench.export.targets import find_target
+    from bench.exports.targets import find_target
 
     # Before torch is imported.
     find_target(to).require_packages()
 
-    from bench.export.export import export_model
-    from bench.export.options import ExportOptions
+    from bench.exports.export import export_model
+    from bench.exports.options import ExportOptions
 
     print_line(export_model(model, to, out, ExportOptions(int8, opset, push)))
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.export.scores import shown_scores
+from bench.exports.scores import shown_scores
 from bench.files.atomic import replacing
 from bench.runs.work import Model, WorkList
 from bench.store.records import Record

@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper
 
-from bench.export import export_model
+from bench.exports import export_model
 from bench.testing import tiny_teacher
 from bench.upstream import onnx_file, save_upstream
 from bench.upstream.onnx_file import SHAPE, read_onnx

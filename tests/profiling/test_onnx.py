@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from bench.export import ExportOptions, export_model
+from bench.exports import ExportOptions, export_model
 from bench.profiling import sections, workloads
 from bench.testing import tiny_teacher
 from bench.upstream import save_upstream

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from bench.export import export_model
+from bench.exports import export_model
 from bench.upstream import UpstreamConfig, load_upstream, save_upstream
 from bench.upstream.reduction import quantised
 from tasks.bridge.frozen_upstream import FrozenUpstream

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from bench.export import export_model
+from bench.exports import export_model
 from bench.store.records import RecordStore
 from bench.upstream import UpstreamModel, save_upstream, weights_hash
 from tests.helpers.odd_models import perturbed_model, pruned_shape, small_config

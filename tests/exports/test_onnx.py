@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-import bench.export.onnx as onnx_target
+import bench.exports.onnx as onnx_target
 from bench.errors import UserError
-from bench.export import ExportOptions, export_model
+from bench.exports import ExportOptions, export_model
 from bench.upstream import UpstreamModel, save_upstream
 from bench.upstream.config import UpstreamConfig
 from bench.upstream.cost import count_parameters

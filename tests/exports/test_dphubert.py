@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench.export import export_model
+from bench.exports import export_model
 from bench.upstream import load_upstream, save_upstream
 from bench.upstream.config import RelativePosition
 from tests.helpers.command_line import bench, error_of

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from setuptools.config.pyprojecttoml import read_configuration
 
-from bench.export.huggingface.folder import CODE
-from bench.export.s3prl.folder import FILES
+from bench.exports.huggingface.folder import CODE
+from bench.exports.s3prl.folder import FILES
 from tests.helpers.command_line import error_of
 
 TARGETS = ("hf", "onnx", "dphubert", "s3prl")
@@ -57,7 +57,7 @@ def test_files_copied_into_exports_are_installed() -> None:
     """Folders without ``__init__.py`` are no packages, so their files must be declared."""
     repository = Path(__file__).parent.parent.parent
     settings = read_configuration(repository / "pyproject.toml", expand=False)["tool"]["setuptools"]
-    declared = settings["package-data"]["bench.export.s3prl"]
+    declared = settings["package-data"]["bench.exports.s3prl"]
     package = repository / "bench" / "export" / "s3prl"
     installed = {path for pattern in declared for path in package.glob(pattern)}
     assert {package / "upstream" / name for name in FILES} <= installed

@@ -14,8 +14,8 @@ from bench.registry import nearest
 from bench.text import shortened
 
 if TYPE_CHECKING:
-    from bench.export.options import ExportOptions
-    from bench.export.subject import Subject
+    from bench.exports.options import ExportOptions
+    from bench.exports.subject import Subject
 
     Write = Callable[[Subject, Path, ExportOptions], None]
     """Write a model to a temporary path, an empty folder or file. Whatever it raises, nothing is left there."""
@@ -68,13 +68,13 @@ TARGETS = {
         Target(
             "hf",
             "a folder for transformers' from_pretrained",
-            "bench.export.huggingface.folder:write",
+            "bench.exports.huggingface.folder:write",
             is_folder=True,
         ),
         Target(
             "onnx",
             "an ONNX file with dynamic batch and time",
-            "bench.export.onnx:write",
+            "bench.exports.onnx:write",
             is_folder=False,
             suffix=".onnx",
             extra="onnx",
@@ -82,8 +82,8 @@ TARGETS = {
             takes_int8=True,
             is_graph=True,
         ),
-        Target("dphubert", "a .pth file for DPHuBERT's code", "bench.export.dphubert:write", is_folder=False),
-        Target("s3prl", "a folder with an upstream for s3prl", "bench.export.s3prl.folder:write", is_folder=True),
+        Target("dphubert", "a .pth file for DPHuBERT's code", "bench.exports.dphubert:write", is_folder=False),
+        Target("s3prl", "a folder with an upstream for s3prl", "bench.exports.s3prl.folder:write", is_folder=True),
     )
 }
 

@@ -10,11 +10,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.export.card import write_card
-from bench.export.huggingface.shape import compressed_config, is_stock, stock_config
-from bench.export.names import renamed
-from bench.export.options import ExportOptions
-from bench.export.subject import Subject
+from bench.exports.card import write_card
+from bench.exports.huggingface.shape import compressed_config, is_stock, stock_config
+from bench.exports.names import renamed
+from bench.exports.options import ExportOptions
+from bench.exports.subject import Subject
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.conversion.weights import CHANNEL_SCALE
 from bench.upstream.readme import Usage

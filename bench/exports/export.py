@@ -11,10 +11,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from bench.errors import UserError
-from bench.export.options import DEFAULT_OPSET, OPSETS, ExportOptions
-from bench.export.push import check_push, push
-from bench.export.subject import load_subject
-from bench.export.targets import Target, find_target
+from bench.exports.options import DEFAULT_OPSET, OPSETS, ExportOptions
+from bench.exports.push import check_push, push
+from bench.exports.subject import load_subject
+from bench.exports.targets import Target, find_target
 from bench.files.atomic import creating_folder, replacing
 from bench.files.paths import expanded
 from bench.text import shortened

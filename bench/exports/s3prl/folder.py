@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bench.export.card import write_card
-from bench.export.huggingface.folder import write_with_code
-from bench.export.options import ExportOptions
-from bench.export.subject import Subject
+from bench.exports.card import write_card
+from bench.exports.huggingface.folder import write_with_code
+from bench.exports.options import ExportOptions
+from bench.exports.subject import Subject
 from bench.upstream.readme import Usage
 
 CODE = Path(__file__).parent / "upstream"

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.export.names import renamed
-from bench.export.options import ExportOptions
-from bench.export.subject import Subject
+from bench.exports.names import renamed
+from bench.exports.options import ExportOptions
+from bench.exports.subject import Subject
 from bench.files.atomic import writing
 from bench.text import shortened
 from bench.upstream import UpstreamConfig

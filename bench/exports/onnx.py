@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.export.onnx_graph import exported_graph
-from bench.export.onnx_metadata import metadata_of
-from bench.export.options import DEFAULT_OPSET, ExportOptions
-from bench.export.subject import Subject
+from bench.exports.onnx_graph import exported_graph
+from bench.exports.onnx_metadata import metadata_of
+from bench.exports.options import DEFAULT_OPSET, ExportOptions
+from bench.exports.subject import Subject
 from bench.upstream import UpstreamModel
 from bench.upstream.onnx_file import LARGEST_BYTES, read_onnx
 from bench.upstream.onnx_session import OnnxUpstream

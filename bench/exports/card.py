@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.export.scores import run_of, shown_scores
-from bench.export.subject import Subject
+from bench.exports.scores import run_of, shown_scores
+from bench.exports.subject import Subject
 from bench.upstream import weights_hash
 from bench.upstream.checkpoint import WEIGHTS
 from bench.upstream.readme import README, ShownScore, Usage, readme_text

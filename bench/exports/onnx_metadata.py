@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bench
 from bench.audio.files import SAMPLE_RATE_HZ
-from bench.export.subject import Subject
+from bench.exports.subject import Subject
 from bench.upstream import UpstreamConfig, model_name
 from bench.upstream.cost import count_parameters, superb_macs
 from bench.upstream.onnx_file import SHAPE

@@ -22,7 +22,7 @@ from transformers import (
     pipeline,
 )
 
-from bench.export import export_model
+from bench.exports import export_model
 from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream, save_upstream
 from bench.upstream.config import ConvLayerShape, TransformerLayerShape
 from bench.upstream.model import normalized
