@@ -43,7 +43,7 @@ def test_importing_it_imports_no_torch() -> None:
 def test_every_name_is_there() -> None:
     # Packages must not hide the functions of these names.
     import bench.exports.export
-    import bench.reports.tables  # noqa: F401
+    import bench.reports.tables
 
     assert all(callable(getattr(bench, name)) for name in bench.__all__ if name != "__version__")
     with pytest.raises(AttributeError, match="evalute"):

@@ -58,7 +58,7 @@ def test_files_copied_into_exports_are_installed() -> None:
     repository = Path(__file__).parent.parent.parent
     settings = read_configuration(repository / "pyproject.toml", expand=False)["tool"]["setuptools"]
     declared = settings["package-data"]["bench.exports.s3prl"]
-    package = repository / "bench" / "export" / "s3prl"
+    package = repository / "bench" / "exports" / "s3prl"
     installed = {path for pattern in declared for path in package.glob(pattern)}
     assert {package / "upstream" / name for name in FILES} <= installed
     assert (CODE.parent / "__init__.py").is_file()
