@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bench.contracts import AudioSource, Compressor, Context, Settings
+from bench.contracts import AudioSource, Compressor, Context, Settings, TrainingWork
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.reduced_linears import require_int8_kernels
@@ -72,6 +72,10 @@ class Int8(Compressor):
     ) -> dict[str, UpstreamModel]:
         """Quantise; see `bench.contracts.Compressor`."""
         return {self.name: quantised(teacher, self._modules(teacher.config)).eval()}
+
+    def training_work(self, teacher: UpstreamConfig) -> TrainingWork:  # noqa: ARG002 - nothing is trained
+        """Return none: nothing is trained."""
+        return TrainingWork(updates=0, macs=0, audio_s=0.0)
 
     def target_sparsities(self) -> Mapping[str, float]:
         """Return 0: all parameters stay."""

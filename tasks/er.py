@@ -11,14 +11,15 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SuperbStandard, Upstream
-from tasks.corpora.iemocap import SESSIONS, IEMOCAPData, read_iemocap, split_for_session
+from bench.contracts import Context, Evaluation, EvaluationWork, Metric, Settings, SplitSize, SuperbStandard, Upstream
+from tasks.corpora.iemocap import DEV_SHARE, SESSIONS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.heads.config import PAPER
 from tasks.heads.evaluate_head import evaluate_head
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
+from tasks.heads.work import evaluation_work
 from tasks.metrics.counts import accuracy_counts, with_unit_weight
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
@@ -36,6 +37,17 @@ class ERConfig(PooledHeadConfig):
     folds: tuple[Fold, ...] = (0, 1, 2, 3, 4)
     """Folds to train and test. Fold k tests on session k + 1; the score is the mean over folds, as in SUPERB. Ignored
     for a manifest, which is a single fold with its own split ``test``."""
+
+    def evaluation_work(self, sizes: Mapping[str, SplitSize], context: Context) -> EvaluationWork:
+        """Estimate the work of one cell, with sessions of equal size; see `bench.contracts.EstimatesWork`."""
+        if "train" in sizes:
+            return evaluation_work(self, sizes, context)
+        trained = 1 - 1 / len(SESSIONS)
+        shares = {"train": (1 - DEV_SHARE) * trained, "dev": DEV_SHARE * trained, "test": 1 - trained}
+        num_utterances = sum(size.num_utterances for size in sizes.values())
+        duration_s = sum(size.duration_s for size in sizes.values())
+        fold = {part: SplitSize(round(share * num_utterances), share * duration_s) for part, share in shares.items()}
+        return evaluation_work(self, fold, context, len(self.folds))
 
 
 class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):

@@ -29,6 +29,11 @@ class SIDConfig(PooledHeadConfig):
     max_train_s: DurationS = 8.0
     """Crop longer training utterances to this length: at a random place, or at a fixed one if features are cached."""
 
+    @property
+    def longest_train_s(self) -> float:
+        """Longest training utterance."""
+        return min(self.max_train_s, self.max_duration_s or self.max_train_s)
+
     def recipe_arguments(self) -> dict[str, Any]:
         """Return the arguments of s3prl's recipe."""
         return {**super().recipe_arguments(), "build_dataset": {"train": {"max_secs": self.max_train_s}}}

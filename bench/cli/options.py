@@ -86,7 +86,10 @@ Devices = Annotated[
     ),
 ]
 Split = Annotated[str, typer.Option(help="Whose scores the leaderboard shows: test or dev.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check the corpora, show the plan with estimates of work and disk space, and stop."),
+]
 Executor = Annotated[
     str,
     typer.Option(

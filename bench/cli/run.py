@@ -113,6 +113,7 @@ def execute(
     """Show the work list, or do the work. The exit code says whether everything is done."""
     from bench.cli.commands import print_commands
     from bench.cli.output import leaderboard_rows
+    from bench.cli.plan import print_plan
     from bench.leaderboard.comparable import board_notes, read_board
     from bench.leaderboard.notes import preset_name
     from bench.runs.checks import require_use_of_devices
@@ -120,9 +121,7 @@ def execute(
     from bench.runs.executors.commands import Commands
     from bench.runs.executors.inline import Inline
     from bench.runs.executors.slurm.executor import Slurm
-    from bench.runs.joining import join_run
     from bench.runs.run import Run
-    from bench.runs.work import WorkList
     from bench.sizes import parse_size
     from bench.store.run_folder import RunFolder
     from bench.terminal.choices import one_of
@@ -137,14 +136,7 @@ def execute(
     chosen_executor = read_executor(executor, slurm, "cpu" if dry_run else device, config.devices)
     require_use_of_devices(config)
     if dry_run:
-        join_run(RunFolder(folder), config)
-        work = WorkList(RunFolder(folder), config)
-        steps = [
-            {"step": item.step, "subject": item.subject, "state": "done" if item.is_done(work.folder) else "to do"}
-            for item in work.items()
-        ]
-        where = resolve_device("auto") if device == "auto" else device
-        print_json(steps) if as_json else print_rows(steps, f"{folder} on {where}")
+        print_plan(config, RunFolder(folder), device, as_json=as_json)
         return 0
     if isinstance(chosen_executor, Slurm):
         chosen_executor.require(folder, config.devices)

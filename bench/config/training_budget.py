@@ -28,14 +28,19 @@ def equally_trained(rows: Sequence[Row], earlier: Sequence[Row], teacher: str | 
     others = [row for row in rows if not _differ_in_size(row, all_rows[0])]
     if not others:
         return list(rows)
-    shape = _teacher_shape(teacher) if teacher is not None else None
+    shape = teacher_shape(teacher) if teacher is not None else None
     return [
         _with_training_of(row, _recipe(_at_sparsity_of(row, like_first)), shape) if row in others else row
         for row in rows
     ]
 
 
-def _teacher_shape(teacher: str) -> UpstreamConfig:
+def teacher_shape(teacher: str) -> UpstreamConfig:
+    """Return the shape of a teacher.
+
+    Raises:
+        UserError: it has no layers to compress.
+    """
     shape = reference_config(teacher)
     if shape is None:
         raise UserError(f"--teacher {teacher} has no weights to compress. Choose a model; see `bench list teachers`.")

@@ -19,6 +19,7 @@ from bench.contracts.task import (
     Task,
 )
 from bench.contracts.upstream import Upstream
+from bench.contracts.work import EstimatesWork, EvaluationWork, MeasuresData, TrainingWork
 
 __all__ = [
     "LARGEST_NUMBER",
@@ -29,15 +30,19 @@ __all__ = [
     "Corpora",
     "Data",
     "DeclaresSuperbStandard",
+    "EstimatesWork",
     "Evaluation",
+    "EvaluationWork",
     "FeatureProtocol",
     "FingerprintsData",
     "KeepsFeatures",
+    "MeasuresData",
     "Metric",
     "Settings",
     "SplitSize",
     "SuperbStandard",
     "Task",
+    "TrainingWork",
     "Upstream",
     "WarmStart",
     "target_sparsity",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from bench.contracts.context import Context
 from bench.contracts.data import AudioSource
 from bench.contracts.settings import Settings
+from bench.contracts.work import TrainingWork
 from bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,6 +96,19 @@ class Compressor(ABC):
         None if the share is not known beforehand. Default: one model, with the setting ``sparsity``.
         """
         return {self.name: target_sparsity(self.config.model_dump(mode="json"))}
+
+    def training_work(self, teacher: UpstreamConfig) -> TrainingWork | None:
+        """Estimate the work of `compress`. None: unknown. Default: what `ComparableTraining` declares, if it is there.
+
+        Args:
+            teacher: shape of the teacher.
+
+        Raises:
+            UserError: the teacher cannot be made as small as asked for.
+        """
+        if not isinstance(self.config, ComparableTraining):
+            return None
+        return TrainingWork(self.config.num_updates(), self.config.training_macs(teacher), audio_s=None)
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:  # noqa: ARG002 - the default refuses every model
         """Return the settings for a warm start from `Context.start`, with about a tenth of the updates.

@@ -19,6 +19,7 @@ from bench.contracts import (
     Compressor,
     Context,
     Settings,
+    TrainingWork,
 )
 from bench.errors import UserError
 from bench.stacking.names import part_names, what_differs
@@ -158,6 +159,22 @@ class Stack(Compressor):
     def numerics(self, context: Context) -> dict[str, Any]:
         """Return how each part computes, by the part's name; see `bench.contracts.Compressor`."""
         return {name: dict(part.numerics(context)) for name, part in self._parts.items()}
+
+    def training_work(self, teacher: UpstreamConfig) -> TrainingWork | None:
+        """Estimate the work of the parts that are left to do; see `bench.contracts.Compressor`.
+
+        Every part's teacher counts as large as the first part's.
+        """
+        parts = list(self._parts.values())[self.made.num_parts :]
+        works = [work for part in parts if (work := part.training_work(teacher)) is not None]
+        if len(works) < len(parts):
+            return None
+        audio_s = [work.audio_s for work in works if work.audio_s is not None]
+        return TrainingWork(
+            updates=sum(work.updates for work in works),
+            macs=sum(work.macs for work in works),
+            audio_s=sum(audio_s) if len(audio_s) == len(works) else None,
+        )
 
     def uses_devices(self) -> bool:
         """Whether a part does; see `bench.contracts.Compressor`."""

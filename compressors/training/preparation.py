@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.audio.files import AudioFile
-from bench.contracts import AudioSource, Compressor, Context
+from bench.contracts import AudioSource, Compressor, Context, TrainingWork
 from bench.errors import UserError
 from bench.store.claims import claim_folder
-from bench.upstream import UpstreamModel
+from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.checkpoint import weights_hash
 from bench.workers.ranks import current_rank, from_first
 from compressors.settings import TrainingConfig
@@ -55,6 +55,11 @@ class TrainingCompressor(Compressor):
     def uses_devices(self) -> bool:
         """Whether there is something to train; see `bench.contracts.Compressor`."""
         return self.config.num_updates() > 0
+
+    def training_work(self, teacher: UpstreamConfig) -> TrainingWork:
+        """Estimate the work of all stages; see `bench.contracts.Compressor`."""
+        config = self.config
+        return TrainingWork(config.num_updates(), config.training_macs(teacher), config.training_audio_s())
 
     def compress(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from typing_extensions import Self
 
 from bench.audio.files import SAMPLE_RATE_HZ
@@ -15,7 +17,7 @@ BACKWARD = 2
 
 
 class StagedTraining(TrainingConfig):
-    """Base of configurations with stages; see `bench.contracts.ComparableTraining`. Methods add ``training_macs``."""
+    """Base of configurations with stages; see `bench.contracts.ComparableTraining`."""
 
     def stages(self) -> dict[str, StageConfig]:
         """Return the stages by setting name, in the order of the fields."""
@@ -43,6 +45,14 @@ class StagedTraining(TrainingConfig):
         longest = max(lengths, key=lambda name: lengths[name])
         lengths[longest] += num_updates - sum(lengths.values())
         return self.model_copy(update={name: stage.in_updates(lengths[name]) for name, stage in stages.items()})
+
+    @abstractmethod
+    def training_macs(self, teacher: UpstreamConfig) -> int:
+        """Estimate the MACs of all stages; see `bench.contracts.ComparableTraining`."""
+
+    def training_audio_s(self) -> float:
+        """Return the most seconds of speech in the batches of all stages."""
+        return self.num_updates() * self.accumulate_batches * self.seconds_per_batch
 
     def stage_macs(self, stage: StageConfig, forward: float, trained: float) -> int:
         """Estimate the MACs of a stage.

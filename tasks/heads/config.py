@@ -13,10 +13,11 @@ import pandas as pd
 from pydantic import Field
 
 from bench.audio.files import SAMPLE_RATE_HZ
-from bench.contracts import Context, Settings, SplitSize, Upstream
+from bench.contracts import Context, EvaluationWork, Settings, SplitSize, Upstream
 from bench.contracts.bounds import Batches, BatchSize, DurationS, LearningRate, Processes, Seed, Steps, Utterances
 from tasks.feature_cache.choice import FeatureChoice, FrameCache, Kind, Precision
 from tasks.heads.subsets import short_enough, stratified
+from tasks.heads.work import evaluation_work
 
 PAPER: dict[str, Any] = {"num_workers": 6}
 """Settings that the presets ``paper`` of all tasks share."""
@@ -94,6 +95,15 @@ class HeadConfig(Settings):
     def fields_without_effect(self) -> Collection[str]:
         """Means are always stored."""
         return {"frame_cache"} if self.features == "means" else ()
+
+    @property
+    def longest_train_s(self) -> float | None:
+        """Longest training utterance. None: no limit."""
+        return self.max_duration_s
+
+    def evaluation_work(self, sizes: Mapping[str, SplitSize], context: Context) -> EvaluationWork:
+        """Estimate the work of one cell; see `bench.contracts.EstimatesWork`."""
+        return evaluation_work(self, sizes, context)
 
     def feature_choice(self, device: str) -> FeatureChoice:
         """Return which features the head trains on, and how they are had."""

@@ -20,11 +20,9 @@ from bench.errors import UserError
 from bench.files.sealed import read_sealed_json, write_sealed_json
 from bench.store.claims import claimed
 from tasks.heads.config import HeadConfig
+from tasks.heads.work import SEARCH_SEED
 
 logger = logging.getLogger(__name__)
-
-SEARCH_SEED = 0
-"""Seed of the searched heads. The cell with this seed continues the winner's training instead of repeating it."""
 
 Config = TypeVar("Config", bound=HeadConfig)
 

@@ -67,8 +67,6 @@ class HeadTask(ABC, Generic[Config, Data]):
     def check(self, data: Data) -> dict[str, SplitSize]:
         """Refuse a corpus that is missing, incomplete, contradictory, unreadable or not 16 kHz.
 
-        The tables are kept for `evaluate`: listing a large corpus and reading its headers takes minutes.
-
         Returns:
             The size of each table of `read`.
 
@@ -78,6 +76,13 @@ class HeadTask(ABC, Generic[Config, Data]):
         # Find a broken s3prl installation here, before compression.
         import tasks.bridge.run  # noqa: F401
 
+        return self.sizes(data)
+
+    def sizes(self, data: Data) -> dict[str, SplitSize]:
+        """Check the corpus alone, without s3prl; see `bench.contracts.MeasuresData`.
+
+        The tables are kept for `evaluate`: listing a large corpus and reading its headers takes minutes.
+        """
         self._checked[data] = self.read(data)
         return split_sizes(self._checked[data])
 
