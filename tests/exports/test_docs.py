@@ -27,7 +27,7 @@ def test_readme_compresses_exports_and_loads(
     speech_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Compress, export") : readme.index("## Plug-ins")]
+    section = readme[readme.index("## Compress, export") : readme.index("## In Python")]
     (commands,) = blocks(section, "bash")
     (code,) = blocks(section, "python")
     assert len((commands + code).replace("\n\n", "\n").splitlines()) == 6
