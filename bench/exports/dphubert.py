@@ -23,7 +23,7 @@ from bench.text import shortened
 from bench.upstream import UpstreamConfig
 from bench.upstream.conversion import PROJECTIONS, read_distillation_projections
 from bench.upstream.conversion.files import read_safetensors
-from bench.upstream.conversion.weights import CHANNEL_SCALE
+from bench.upstream.conversion.keys import CHANNEL_SCALE
 
 _LAYER_NORM_EPS = 1e-5
 """The only epsilon that their code knows."""

@@ -17,7 +17,7 @@ from bench.files.paths import expanded
 from bench.text import shortened
 from bench.upstream.checkpoint import MANIFEST, is_suite_folder, read_folder
 from bench.upstream.config import UpstreamConfig
-from bench.upstream.conversion import bundle_names, download_from_hub, read_bundle, read_dphubert, read_huggingface
+from bench.upstream.conversion import bundle_names, download_from_hub, read_bundle, read_file, read_huggingface
 from bench.upstream.conversion.recognition import recognised_folder
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
@@ -31,9 +31,11 @@ from bench.upstream.reference_names import (
     HUB_ID,
     MINI_HUBERT,
     RANDOM,
+    is_revision,
     looks_like_hub_id,
     meanings,
     spelled_name,
+    split_revision,
 )
 
 MINI_HUBERT_FOLDER = Path(__file__).parent / "mini_hubert"
@@ -42,8 +44,8 @@ AnyUpstream = UpstreamModel | FbankUpstream | PluginUpstream
 """What `load_upstream` returns."""
 
 _FORMS = (
-    "mini-hubert, a folder of bench or of Hugging Face, a DPHuBERT .pth or .ckpt, a torchaudio bundle (HUBERT_BASE), "
-    "fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
+    "mini-hubert, a folder of bench or of Hugging Face, a checkpoint (.pth, .pt, .ckpt, .safetensors), a torchaudio "
+    "bundle (HUBERT_BASE), fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
 )
 _FOLDERS_COMPARED = 1000
 _SIMILAR = 0.8
@@ -55,9 +57,10 @@ def load_upstream(reference: str | Path) -> AnyUpstream:
 
     Args:
         reference: ``hub:`` and a Hugging Face hub id; or one of these, tried in this order: a suite folder; a Hugging
-            Face folder; a DPHuBERT file, pruned by its gates if it has any; the name of a torchaudio bundle;
-            ``fbank``; ``random:<shape>``; ``mini-hubert``, the embedded teacher; the name of a plug-in (entry-point
-            group ``bench.upstreams``); a hub id.
+            Face folder; a checkpoint of DPHuBERT (pruned by its gates if it has any), fairseq, s3prl, Microsoft's
+            WavLM, or a file of weights alone; the name of a torchaudio bundle; ``fbank``; ``random:<shape>``;
+            ``mini-hubert``, the embedded teacher; the name of a plug-in (entry-point group ``bench.upstreams``); a hub
+            id. A hub id may end in ``@`` and a revision.
 
     Raises:
         UserError: there is no such model (the error suggests the nearest name), or its files are truncated, unsafe, of
@@ -99,7 +102,9 @@ def model_name(reference: str | Path) -> str:
     elif name.startswith(PREFIX):
         name = name.removeprefix(PREFIX)
     elif not name.startswith(RANDOM):
-        name = name.rstrip("/").rsplit("/", maxsplit=1)[-1]
+        repository, revision = split_revision(name)
+        last = repository.rstrip("/").rsplit("/", maxsplit=1)[-1]
+        name = last if revision is None else f"{last}-{revision}"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
 
 
@@ -160,7 +165,7 @@ def _find(reference: str) -> _Found:
         path = MINI_HUBERT_FOLDER
     if path.is_dir():
         return _find_folder(path)
-    return read_dphubert(path) if path.exists() else _find_by_name(reference)
+    return read_file(path) if path.exists() else _find_by_name(reference)
 
 
 def _find_by_name(reference: str) -> _Found:
@@ -213,13 +218,19 @@ def _path(reference: str) -> Path:
     return path
 
 
-def _find_on_hub(repository: str) -> _Found:
+def _find_on_hub(reference: str) -> _Found:
+    repository, revision = split_revision(reference)
     if not HUB_ID.fullmatch(repository):
         raise UserError(
             f"Expected owner/name of a model of Hugging Face's hub. Found {shortened(repr(repository))}. See "
             "https://huggingface.co/models."
         )
-    return read_huggingface(download_from_hub(repository))
+    if revision is not None and not is_revision(revision):
+        raise UserError(
+            f"Expected a branch, a tag or a commit after {repository}@. Found {shortened(repr(revision))}. See the "
+            "model's page on Hugging Face's hub."
+        )
+    return read_huggingface(download_from_hub(repository, revision))
 
 
 def _folder_meant(reference: str) -> str | None:

@@ -11,6 +11,8 @@ from bench.upstream.random_shapes import SHAPES
 HUB = "hub:"
 """Prefix of a hub id that could be mistaken for a path."""
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,95}/[A-Za-z0-9_.-]{1,95}[A-Za-z0-9_-]")
+_REVISION = re.compile(r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}(?<![./])")
+"""Names of git's branches, tags and commits, without unusual ones."""
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 FBANK = "fbank"
@@ -47,16 +49,28 @@ def meanings(name: str) -> list[str]:
     return [*PUBLISHED[shape], RANDOM + shape] if shape in PUBLISHED else []
 
 
+def split_revision(reference: str) -> tuple[str, str | None]:
+    """Split ``owner/name@revision`` into the hub id and the revision, None without ``@``."""
+    repository, has_revision, revision = reference.partition("@")
+    return repository, revision if has_revision else None
+
+
+def is_revision(revision: str) -> bool:
+    """Return whether a branch, a tag or a commit can have this name."""
+    return bool(_REVISION.fullmatch(revision))
+
+
 def looks_like_hub_id(reference: str) -> bool:
-    """Return whether a reference has the form of a model's id on Hugging Face's hub."""
-    return bool(HUB_ID.fullmatch(reference)) and not reference.endswith(CHECKPOINT_SUFFIXES)
+    """Return whether a reference has the form of a model on Hugging Face's hub, with or without ``@revision``."""
+    repository, _ = split_revision(reference)
+    return bool(HUB_ID.fullmatch(repository)) and not reference.endswith(CHECKPOINT_SUFFIXES)
 
 
 def hub_id(reference: str) -> str | None:
     """Return the id on Hugging Face's hub of the model that a reference names. None for local and unknown models."""
     if reference.startswith(HUB):
-        return reference.removeprefix(HUB)
+        return split_revision(reference.removeprefix(HUB))[0]
     published = {names[0]: names[-1] for names in PUBLISHED.values()}
     if reference in published:
         return published[reference]
-    return reference if looks_like_hub_id(reference) and not Path(reference).exists() else None
+    return split_revision(reference)[0] if looks_like_hub_id(reference) and not Path(reference).exists() else None

@@ -16,6 +16,13 @@ from transformers import (
     HubertConfig,
     HubertForCTC,
     HubertModel,
+    UniSpeechConfig,
+    UniSpeechForPreTraining,
+    UniSpeechModel,
+    UniSpeechSatConfig,
+    UniSpeechSatForPreTraining,
+    UniSpeechSatForXVector,
+    UniSpeechSatModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
@@ -34,6 +41,8 @@ FAMILIES = {
     "hubert": (HubertConfig, HubertModel),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
     "wavlm": (WavLMConfig, WavLMModel),
+    "unispeech": (UniSpeechConfig, UniSpeechModel),
+    "unispeech-sat": (UniSpeechSatConfig, UniSpeechSatModel),
 }
 SMALL = {
     "hidden_size": 48,
@@ -115,15 +124,30 @@ class TestHiddenStates:
         assert_same_states(tmp_path, model)
         check_reference(tmp_path)
 
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_the_last_state_of_pre_norm_models_is_normalised(self, family: str, tmp_path: Path) -> None:
+        """As SUPERB's. transformers since version 5 gives it as ``last_hidden_state``, not in ``hidden_states``."""
+        model = randomized(FAMILIES[family][1](small_config(family, **LARGE)))
+        model.save_pretrained(tmp_path)
+        waveform = torch.randn(1, 6000)
+        states, _ = load_upstream(tmp_path)(waveform)
+        theirs = model(waveform, output_hidden_states=True)
+        torch.testing.assert_close(states[-1], theirs.last_hidden_state, atol=1e-4, rtol=0)
+        raw = theirs.hidden_states[-1]
+        if not torch.equal(raw, theirs.last_hidden_state):
+            torch.testing.assert_close(model.encoder.layer_norm(raw), states[-1], atol=1e-4, rtol=0)
+
     @pytest.mark.parametrize(
         ("family", "changes"),
         [
             ("hubert", {"feat_proj_layer_norm": False}),
             ("wav2vec2", {"num_conv_pos_embeddings": 15, "num_conv_pos_embedding_groups": 2}),
+            ("unispeech", {"num_conv_pos_embeddings": 15, "layer_norm_eps": 1e-3}),
+            ("unispeech-sat", {"do_stable_layer_norm": True}),
             ("wavlm", {"num_buckets": 32, "max_bucket_distance": 12}),
             ("wav2vec2", {"conv_dim": (8, 12, 16), "conv_kernel": (80, 4, 2), "conv_stride": (40, 4, 2)}),
         ],
-        ids=["distilhubert", "odd-positional", "buckets", "three-convolutions"],
+        ids=["distilhubert", "odd-positional", "unispeech", "unispeech-sat", "buckets", "three-convolutions"],
     )
     def test_equal_for_rarer_options(self, family: str, changes: dict[str, object], tmp_path: Path) -> None:
         model = randomized(FAMILIES[family][1](small_config(family, **changes)))
@@ -141,6 +165,9 @@ class TestHiddenStates:
             (Wav2Vec2ForPreTraining, "wav2vec2"),
             (Wav2Vec2ForXVector, "wav2vec2"),
             (WavLMForCTC, "wavlm"),
+            (UniSpeechForPreTraining, "unispeech"),
+            (UniSpeechSatForPreTraining, "unispeech-sat"),
+            (UniSpeechSatForXVector, "unispeech-sat"),
         ],
     )
     def test_heads_are_left_out(self, model_type: type, family: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bench.exports.names import renamed
 from bench.exports.options import ExportOptions
 from bench.exports.subject import Subject
 from bench.upstream import UpstreamConfig, UpstreamModel
-from bench.upstream.conversion.weights import CHANNEL_SCALE
+from bench.upstream.conversion.keys import CHANNEL_SCALE
 from bench.upstream.readme import Usage
 
 CODE = Path(__file__).with_name("modeling_superb_bench.py")

@@ -1,7 +1,8 @@
-"""Converts other projects' models to ours: one converter (`weights`), and one module per source."""
+"""Converts other projects' models: one key table (`keys`), one strict check (`weights`), one module per source."""
 
-from bench.upstream.conversion.dphubert import PROJECTIONS, read_distillation_projections, read_dphubert
+from bench.upstream.conversion.dphubert import PROJECTIONS, read_distillation_projections
 from bench.upstream.conversion.huggingface import download_from_hub, read_huggingface
+from bench.upstream.conversion.model_files import read_file
 from bench.upstream.conversion.torchaudio import bundle_names, from_torchaudio, read_bundle
 from bench.upstream.conversion.weights import Checkpoint
 
@@ -13,6 +14,6 @@ __all__ = [
     "from_torchaudio",
     "read_bundle",
     "read_distillation_projections",
-    "read_dphubert",
+    "read_file",
     "read_huggingface",
 ]

@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, ones
 
-from bench.errors import UserError
 from bench.upstream.config import (
     MAX_CONV_LAYERS,
     MAX_HEADS,
@@ -34,13 +33,9 @@ from bench.upstream.config import (
     Width,
 )
 from bench.upstream.conversion.files import only_tensors, read_torch, require_finite, validated
-from bench.upstream.conversion.recognition import recognised_checkpoint
-from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap, listed
-
-KEYS = KeyMap(
-    renamed=((r"feature_extractor\.dummy_weight", CHANNEL_SCALE), *SHARED_KEYS),
-    ignored=(r"aux\.(?:weight|bias)",),
-)
+from bench.upstream.conversion.keys import CHANNEL_SCALE, TORCHAUDIO
+from bench.upstream.conversion.recognition import is_safetensors
+from bench.upstream.conversion.weights import Checkpoint
 
 PROJECTIONS = "distillation_projections.safetensors"
 """File of a suite folder with the linear layers between student and teacher."""
@@ -166,27 +161,23 @@ class _Config(BaseModel):
         return max(*self.encoder_num_heads, self.encoder_embed_dim // (self.encoder_head_dim or 1))
 
 
-def read_dphubert(path: Path) -> Checkpoint:
+def is_dphubert(content: Mapping[str, Any]) -> bool:
+    """Return whether this is a checkpoint of DPHuBERT."""
+    return isinstance(content.get("state_dict"), Mapping) and isinstance(content.get("config"), Mapping)
+
+
+def read_dphubert(content: Mapping[str, Any], path: Path) -> Checkpoint:
     """Read a checkpoint of DPHuBERT. One with gates (stage 1) keeps them, and `Checkpoint.build` prunes by them.
 
     The files do not distinguish wav2vec 2.0 from HuBERT. Both are read as ``hubert``, because they share one network.
 
     Raises:
-        UserError: truncated, a pickle with code in it, or another format or architecture.
+        UserError: another architecture, or weights of another shape.
     """
-    content = read_torch(path)
-    if not isinstance(content.get("state_dict"), Mapping) or not isinstance(content.get("config"), Mapping):
-        known = recognised_checkpoint(path, content)
-        if known is not None:
-            raise UserError(f"Expected a checkpoint of DPHuBERT. {path} {known}")
-        raise UserError(
-            f"Expected 'state_dict' and 'config' in {path}, as DPHuBERT's checkpoints have them. "
-            f"Found {listed([str(key) for key in content])}. Put the model's config beside its state_dict."
-        )
     config = validated(_Config, content["config"], f"the 'config' of {path}")
     gates, weights = _gates_apart(_student(only_tensors(content["state_dict"], path)))
     require_finite(gates, path)
-    renamed = KEYS.apply(weights, path)
+    renamed = TORCHAUDIO.apply(weights, path)
     # Checkpoints of models that were never pruned may lack it.
     renamed.setdefault(CHANNEL_SCALE, ones(config.extractor_conv_layer_config[-1][0]))
     return Checkpoint(validated(UpstreamConfig, config.shape(), path), renamed, str(path), gates)
@@ -200,8 +191,10 @@ def read_distillation_projections(path: Path) -> dict[str, Tensor]:
         if the checkpoint has none.
 
     Raises:
-        UserError: see `read_dphubert`.
+        UserError: truncated, or a pickle with code in it.
     """
+    if is_safetensors(path):
+        return {}
     content = read_torch(path)
     found = content.get("distill_linear_projs")
     if not isinstance(found, Mapping):

@@ -1,4 +1,4 @@
-"""Hugging Face's HuBERT, wav2vec 2.0 and WavLM: local folders and hub ids, read without transformers."""
+"""Hugging Face's HuBERT, wav2vec 2.0, WavLM and UniSpeech: folders and hub ids, read without transformers."""
 
 from __future__ import annotations
 
@@ -31,30 +31,24 @@ from bench.upstream.config import (
     Width,
 )
 from bench.upstream.conversion.files import only_tensors, read_safetensors, read_torch, validated
+from bench.upstream.conversion.keys import CHANNEL_SCALE, HUGGING_FACE
 from bench.upstream.conversion.recognition import recognised_weights
-from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
+from bench.upstream.conversion.weights import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-_HEADS = (
-    r"masked_spec_embed",
-    r"lm_head\..+",
-    r"quantizer\..+",
-    r"project_(?:hid|q)\..+",
-    r"projector\..+",
-    r"classifier\..+",
-    r"layer_weights",
-    r"tdnn\..+",
-    r"feature_extractor\.(?:weight|bias)",
-    r"objective\.weight",
-)
-"""Keys of the heads of ``For...`` classes, and of the embedding that masks frames in pretraining."""
-
-KEYS = KeyMap(renamed=SHARED_KEYS, ignored=_HEADS, prefix=r"(?:hubert\.|wav2vec2\.|wavlm\.)?")
-
-
 _PER_CONVOLUTION = Field(min_length=1, max_length=MAX_CONV_LAYERS)
 _MAX_SHARDS = 1000
+
+_ARCHITECTURES: dict[str, Architecture] = {
+    "hubert": "hubert",
+    "wav2vec2": "wav2vec2",
+    "wavlm": "wavlm",
+    # Both are wav2vec 2.0's network, trained in another way.
+    "unispeech": "wav2vec2",
+    "unispeech-sat": "wav2vec2",
+}
+"""``model_type`` in ``config.json`` to the network that it names."""
 
 _HUB_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -64,7 +58,7 @@ class _Config(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    model_type: Architecture
+    model_type: Literal["hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat"]
     hidden_size: Width = 768
     num_hidden_layers: NumLayers = 12
     num_attention_heads: NumHeads = 12
@@ -103,7 +97,7 @@ class _Config(BaseModel):
         """Describe the same network as fields of `UpstreamConfig`."""
         layer = TransformerLayerShape(heads=tuple(range(self.num_attention_heads)), feed_forward=self.intermediate_size)
         return {
-            "architecture": self.model_type,
+            "architecture": _ARCHITECTURES[self.model_type],
             "extractor_norm": "group_norm" if self.feat_extract_norm == "group" else "layer_norm",
             "conv_layers": tuple(
                 ConvLayerShape(channels=channels, kernel=kernel, stride=stride)
@@ -147,22 +141,27 @@ def read_huggingface(folder: Path) -> Checkpoint:
     """
     config_path = folder / "config.json"
     content = read_json_object(config_path)
-    if content.get("model_type") not in ("hubert", "wav2vec2", "wavlm"):
+    model_type = content.get("model_type")
+    if not isinstance(model_type, str) or model_type not in _ARCHITECTURES:
         raise UserError(
-            f"Expected a model_type of hubert, wav2vec2 or wavlm in {config_path}. "
-            f"Found {_quoted(content.get('model_type'))}. Choose a HuBERT, wav2vec 2.0 or WavLM model."
+            f"Expected a model_type of {', '.join(_ARCHITECTURES)} in {config_path}. Found {_quoted(model_type)}. "
+            "Choose a HuBERT, wav2vec 2.0, WavLM or UniSpeech model."
         )
     config = validated(_Config, content, config_path)
-    weights = KEYS.apply(_read_weights(folder), folder)
+    weights = HUGGING_FACE.apply(_read_weights(folder), folder)
     weights[CHANNEL_SCALE] = ones(config.conv_dim[-1])
     shape = config.shape(normalize_waveform=_normalizes(folder, config))
     return Checkpoint(validated(UpstreamConfig, shape, config_path), weights, str(folder))
 
 
-def download_from_hub(repository: str) -> Path:
+def download_from_hub(repository: str, revision: str | None = None) -> Path:
     """Download a model's configuration and weights from Hugging Face's hub, or find them in the local cache.
 
     With ``HF_HUB_OFFLINE=1``, only the local cache is searched.
+
+    Args:
+        repository: owner and name.
+        revision: a branch, a tag or a commit. Default: the main branch.
 
     Raises:
         UserError: its cache cannot be used, offline and not cached, unknown, private, gated, or the network failed.
@@ -171,19 +170,22 @@ def download_from_hub(repository: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HTTPError  # type: ignore[attr-defined]
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "model*.safetensors*"]))
+        folder = Path(
+            snapshot_download(repository, revision=revision, allow_patterns=[*_HUB_FILES, "model*.safetensors*"])
+        )
         if not any(folder.glob("model*.safetensors")):
-            folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, "pytorch_model*.bin*"]))
+            folder = Path(
+                snapshot_download(repository, revision=revision, allow_patterns=[*_HUB_FILES, "pytorch_model*.bin*"])
+            )
     except (HTTPError, EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"Expected a model at {repository}. Found no such folder here. {_hub_failure(error)}"
-        ) from error
+        named = repository if revision is None else f"{repository}@{shortened(revision)}"
+        raise UserError(f"Expected a model at {named}. Found no such folder here. {_hub_failure(error)}") from error
     return folder
 
 
 def _hub_failure(error: BaseException) -> str:
     from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
         return (
@@ -197,6 +199,8 @@ def _hub_failure(error: BaseException) -> str:
         )
     if isinstance(error, GatedRepoError):
         return "Hugging Face's hub asks for a login: accept the model's terms on its page, and run `hf auth login`."
+    if isinstance(error, RevisionNotFoundError):
+        return "Hugging Face's hub has the model, without this revision. Name a branch, a tag or a commit of it."
     if isinstance(error, RepositoryNotFoundError):
         return "Hugging Face's hub has no public model of this name either. Correct the name."
     return f"Hugging Face's hub could not be asked ({type(error).__name__}). Check the network, or name a local folder."

@@ -17,6 +17,10 @@ logger = logging.getLogger(__name__)
 _PICKLE_BYTES = 1_000_000
 """Bytes of a pickle to search. The names of settings are at its beginning."""
 
+_KEEP_WEIGHTS = (
+    "If you trust the file, keep its weights alone: python -c \"import torch; torch.save(torch.load('FILE', "
+    "weights_only=False)['{key}'], 'weights.pt')\". Name weights.pt then"
+)
 _WAY = (
     "Use the same model by its Hugging Face id (such as {ids}), or convert it with transformers 4 "
     "(convert_{script}_checkpoint_to_pytorch.py) and name the folder that this writes"
@@ -44,9 +48,9 @@ class _Format:
 
 _CHECKPOINTS = (
     _Format(
-        "a checkpoint of s3prl, converted from fairseq's",
+        "a checkpoint of s3prl, converted from fairseq's, whose settings cannot be read",
         frozenset({"model_cfg", "task_cfg", "model_weight"}),
-        "Use the same model by its Hugging Face id (such as facebook/hubert-base-ls960 or facebook/wav2vec2-base)",
+        _KEEP_WEIGHTS.format(key="model_weight"),
     ),
     _Format(
         "a checkpoint of s3prl's distiller",
@@ -60,14 +64,14 @@ _CHECKPOINTS = (
         frozenset({"Downstream", "Featurizer"}),
     ),
     _Format(
-        "Microsoft's WavLM checkpoint",
+        "a checkpoint of Microsoft's WavLM whose settings cannot be read",
         frozenset({"cfg", "model", "relative_position_embedding"}),
-        _WAY.format(ids="microsoft/wavlm-base-plus", script="wavlm_original_pytorch"),
+        _KEEP_WEIGHTS.format(key="model"),
     ),
     _Format(
-        "a checkpoint of fairseq",
+        "a checkpoint of fairseq whose settings cannot be read",
         frozenset({"model"}),
-        _WAY.format(ids="facebook/hubert-base-ls960 or facebook/wav2vec2-base", script="hubert_original_pytorch"),
+        _KEEP_WEIGHTS.format(key="model"),
         frozenset({"cfg", "args", "extra_state", "optimizer_history"}),
     ),
     _Format(
@@ -106,8 +110,7 @@ _PYTORCH = (
     "Only PyTorch's weights can be read: name the Hugging Face id or folder of the model that it was made from, or a "
     "folder written by save_pretrained"
 )
-_DPHUBERT = "feature_extractor.dummy_weight"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _OTHER_WEIGHTS = ("tf_model.h5", "flax_model.msgpack", "saved_model.pb", "model.onnx", "model.ckpt.index")
 
 
@@ -119,8 +122,6 @@ def recognised_file(path: Path) -> str | None:
     """
     with path.open("rb") as file:
         start = file.read(9)
-    if _is_safetensors(start) or path.suffix == ".safetensors":
-        return f"is a file of weights without their shape. {_folder_around(path)}."
     if zipfile.is_zipfile(path):
         names = _archive_names(path)
         if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
@@ -130,7 +131,7 @@ def recognised_file(path: Path) -> str | None:
 
 
 def recognised_checkpoint(path: Path, content: Mapping[str, object] | None = None) -> str | None:
-    """Describe a PyTorch checkpoint that is not DPHuBERT's. No code in it is executed.
+    """Describe a PyTorch checkpoint that cannot be read. No code in it is executed.
 
     Args:
         path: path of the file.
@@ -141,18 +142,7 @@ def recognised_checkpoint(path: Path, content: Mapping[str, object] | None = Non
     """
     names = _names_in(content) if content is not None else _names_in_pickle(path)
     found = next((one for one in _CHECKPOINTS if one.fits(names)), None)
-    if found is not None:
-        return found.advice()
-    if content is None:
-        return None
-    if any(name.startswith("encoder.transformer.layers.") for name in names) and _DPHUBERT not in names:
-        return (
-            "is a state dict of torchaudio without the model's shape. Name the bundle (such as HUBERT_BASE), or build "
-            "the model and convert it in Python, with bench.upstream.conversion.from_torchaudio and save_upstream."
-        )
-    if any("encoder.layers.0." in name for name in names):
-        return f"is a state dict without the model's shape. {_folder_around(path)}."
-    return None
+    return None if found is None else found.advice()
 
 
 def recognised_folder(folder: Path) -> str:
@@ -161,11 +151,11 @@ def recognised_folder(folder: Path) -> str:
         inner = next(folder.glob(pattern), None)
         if inner is not None:
             return f"Did you mean {inner.parent}?"
-    weights = next((name for name in _WEIGHTS if (folder / name).exists()), None)
+    weights = next((name for name in WEIGHTS if (folder / name).exists()), None)
     if weights is not None:
         return (
             f"Found weights ({weights}) without it. Copy config.json and preprocessor_config.json of the same model "
-            "into the folder; the hub has them next to the weights."
+            f"into the folder; the hub has them next to the weights. Or name {weights}, if it is of a published size."
         )
     return recognised_weights(folder) or "Name the folder that holds the model."
 
@@ -177,16 +167,12 @@ def recognised_weights(folder: Path) -> str | None:
     return f"Found {others[0][:60]}. {_PYTORCH}." if others else None
 
 
-def _folder_around(path: Path) -> str:
-    if (path.parent / "config.json").exists():
-        return f"Name its folder instead: {path.parent}"
-    return (
-        "Put it into a folder with the config.json of the same model, as model.safetensors or pytorch_model.bin, and "
-        "name the folder"
-    )
-
-
-def _is_safetensors(start: bytes) -> bool:
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file is in the safetensors format, by its name or first bytes."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    with path.open("rb") as file:
+        start = file.read(9)
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000
 
 

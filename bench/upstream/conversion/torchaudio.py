@@ -16,21 +16,9 @@ from bench.upstream.config import (
     UpstreamConfig,
 )
 from bench.upstream.conversion.files import UNREADABLE, first_line
-from bench.upstream.conversion.weights import CHANNEL_SCALE, SHARED_KEYS, Checkpoint, KeyMap
+from bench.upstream.conversion.keys import CHANNEL_SCALE, TORCHAUDIO
+from bench.upstream.conversion.weights import Checkpoint
 from bench.upstream.model import UpstreamModel
-
-KEYS = KeyMap(
-    renamed=(
-        # WavLM's projections are stored in a `nn.MultiheadAttention`.
-        (
-            r"encoder\.transformer\.(layers\.\d+\.attention\.)attention\.((?:[qkv]|out)_proj\.(?:weight|bias))",
-            r"\1\2",
-        ),
-        *SHARED_KEYS,
-    ),
-    ignored=(r"aux\.(?:weight|bias)",),
-)
-
 
 BUNDLES = (
     "HUBERT_ASR_LARGE",
@@ -124,12 +112,12 @@ def _checkpoint(
     if not isinstance(model, torchaudio.models.Wav2Vec2Model):
         raise UserError(f"Expected a torchaudio.models.Wav2Vec2Model. Found a {type(model).__name__}.")
     config = _shape(model, normalize_waveform=normalize_waveform, architecture=architecture)
-    weights = KEYS.apply(_with_split_projections(model.state_dict()), where)
+    weights = TORCHAUDIO.apply(with_split_projections(model.state_dict()), where)
     weights[CHANNEL_SCALE] = ones(config.conv_layers[-1].channels)
     return Checkpoint(config, weights, where)
 
 
-def _with_split_projections(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def with_split_projections(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Split a `nn.MultiheadAttention`'s weights into the query, key and value projections."""
     result: dict[str, Tensor] = {}
     for key, value in weights.items():
