@@ -10,7 +10,7 @@ from bench.contracts import Settings
 from bench.profiling.measured_macs import measured_macs
 from bench.profiling.models import model_shape
 from bench.upstream import UpstreamConfig, UpstreamModel, load_upstream
-from bench.upstream.conversion.weights import CHANNEL_SCALE
+from bench.upstream.conversion.keys import CHANNEL_SCALE
 from bench.upstream.cost import ALL_SUPERB_LENGTHS, superb_macs
 from bench.upstream.fbank import superb_fbank_macs
 from bench.upstream.onnx_file import is_onnx, read_onnx

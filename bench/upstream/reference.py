@@ -44,8 +44,8 @@ AnyUpstream = UpstreamModel | FbankUpstream | PluginUpstream
 """What `load_upstream` returns."""
 
 _FORMS = (
-    "mini-hubert, a folder of bench or of Hugging Face, a checkpoint (.pth, .pt, .ckpt, .safetensors), a torchaudio "
-    "bundle (HUBERT_BASE), fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
+    "mini-hubert, a folder of bench or of Hugging Face, a checkpoint (.pth, .pt, .ckpt), a torchaudio bundle "
+    "(HUBERT_BASE), fbank, random:<shape>, or a model of Hugging Face's hub (facebook/hubert-base-ls960)"
 )
 _FOLDERS_COMPARED = 1000
 _SIMILAR = 0.8
