@@ -5,25 +5,25 @@ from __future__ import annotations
 import random
 import shutil
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import soundfile
 import torch
-from pydantic import ValidationError
 
-from bench import registry
 from bench.audio.files import SAMPLE_RATE_HZ
-from bench.config.overrides import nested, parse_overrides, validated
 from bench.contracts import AudioSource, ComparableTraining, Compressor, Context, Settings
-from bench.errors import UserError
+from bench.testing.checks import is_refused, observed, two_utterances
 from bench.testing.material import TEACHER_SHAPES, tiny_teacher
-from bench.testing.trial import TooManyOperationsError, Trial, speech, whole
-from bench.upstream import FbankUpstream, UpstreamConfig, UpstreamModel, load_folder, save_upstream, weights_hash
+from bench.testing.operations import TooManyOperationsError, stop_after
+from bench.testing.plugin_conformance import PluginConformance
+from bench.testing.trial import Trial, speech, whole
+from bench.upstream import FbankUpstream, UpstreamConfig, UpstreamModel, load_folder, save_upstream
 from bench.upstream.cost import count_parameters
 
 SPARSITY_TOLERANCE = 0.01
@@ -39,7 +39,7 @@ MOST_WHEN_FINISHED = 0.5
 """Largest share of the whole work that a call may do if everything is already done."""
 
 
-class CompressorConformance:
+class CompressorConformance(PluginConformance):
     """Tests of a compressor on tiny teachers and synthetic speech; subclass it in a module that pytest collects.
 
         class TestHalving(CompressorConformance):
@@ -48,6 +48,7 @@ class CompressorConformance:
     Every test runs the ``smoke`` preset, changed by `settings`.
     """
 
+    group = "bench.compressors"
     compressor: ClassVar[type[Compressor]]
     """The `bench.contracts.Compressor` under test. It must be importable from its module by its own name."""
     settings: ClassVar[tuple[str, ...]] = ()
@@ -59,62 +60,15 @@ class CompressorConformance:
     resumes: ClassVar[bool] = True
     """False for a method that takes only seconds, and so stores nothing in its ``workdir``."""
 
-    def test_is_found_by_its_name(self) -> None:
-        """The models are named after the entry point."""
-        name = self.compressor.name
-        assert name in registry.names("bench.compressors"), (
-            f"Expected an entry point {name!r} in the group bench.compressors. Found "
-            f"{', '.join(registry.names('bench.compressors'))}. Declare it, and install the package."
-        )
-        found = registry.load("bench.compressors", name)
-        assert found is self.compressor, f"The entry point {name!r} is {found}. Expected {self.compressor}."
+    @property
+    def plugin(self) -> type[Compressor]:
+        """The class under test."""
+        return self.compressor
 
     def test_has_the_base_class(self) -> None:
         """The base class provides what most methods do not need to define."""
         found = self.compressor
         assert issubclass(found, Compressor), f"Expected a subclass of bench.contracts.Compressor. Found {found}."
-
-    def test_summary_is_one_line(self) -> None:
-        """`bench list compressors` shows it."""
-        summary = self.compressor.summary
-        assert summary.strip() and "\n" not in summary, f"Expected a summary of one line. Found {summary!r}."
-
-    def test_settings_are_documented(self) -> None:
-        """Docstrings of fields are the only help of ``--set``."""
-        schema = self.compressor.config_type.model_json_schema()
-        types = {self.compressor.config_type.__name__: schema, **schema.get("$defs", {})}
-        missing = [
-            f"{name}.{field}"
-            for name, each in types.items()
-            for field, properties in each.get("properties", {}).items()
-            if "description" not in properties
-        ]
-        assert not missing, f"Expected a docstring below every setting. Found none below {', '.join(missing)}."
-
-    def test_settings_refuse_what_they_do_not_know(self) -> None:
-        """A misspelt setting must not be ignored, and a recorded one must not change."""
-        kind = self.compressor.config_type
-        assert issubclass(kind, Settings), f"Expected a subclass of bench.contracts.Settings. Found {kind.__name__}."
-        try:
-            kind.model_validate({**self._preset("smoke"), "no_such_setting": 1})
-        except ValidationError as error:
-            told = str(error)
-        else:
-            told = ""
-        assert "no_such_setting" in told, (
-            f"{kind.__name__} takes the key no_such_setting. Leave extra='forbid' as it is."
-        )
-        assert kind.model_config.get("frozen"), f"{kind.__name__} can be changed. Leave frozen=True as it is."
-
-    def test_presets_are_complete(self) -> None:
-        """A run records its settings as JSON, and repeats from them."""
-        for name in ("paper", "mini", "smoke"):
-            assert name in self.compressor.presets, f"Expected a preset {name!r}. Found {[*self.compressor.presets]}."
-        kind = self.compressor.config_type
-        for name, preset in self.compressor.presets.items():
-            assert type(preset) is kind, f"Expected the preset {name!r} to be a {kind.__name__}. Found {type(preset)}."
-            again = kind.model_validate_json(preset.model_dump_json())
-            assert again == preset, f"The preset {name!r} does not survive being written as JSON: {again} != {preset}."
 
     def test_updates_can_be_chosen(self) -> None:
         """`bench sweep` gives all methods equal training, through `bench.contracts.ComparableTraining`."""
@@ -144,21 +98,21 @@ class CompressorConformance:
     def test_check_refuses_a_teacher_without_weights(self) -> None:
         """Filter banks look like an upstream without layers."""
         teacher = cast("UpstreamModel", FbankUpstream())
-        refused = _is_refused(lambda: self._trial().instance().check(teacher, speech(), Context()))
+        refused = is_refused(lambda: self._trial().instance().check(teacher, speech(), Context()))
         assert refused, "Expected check() to raise bench.errors.UserError on the teacher fbank, which has no layers."
 
     def test_check_refuses_unusable_audio(self, tmp_path: Path) -> None:
         """A method that does not use the audio may accept any, but must then work."""
         for number, (what, audio) in enumerate(_unusable(tmp_path)):
             compressor, teacher = self._trial().instance(), tiny_teacher(self.teachers[0])
-            if not _is_refused(lambda c=compressor, t=teacher, a=audio: c.check(t, a, Context())):  # type: ignore[misc]
+            if not is_refused(lambda c=compressor, t=teacher, a=audio: c.check(t, a, Context())):  # type: ignore[misc]
                 with _explained(f"check() accepts {what}, and compress() then fails. Refuse it in check()."):
                     compressor.compress(teacher, audio, tmp_path / f"work-{number}", Context())
 
     def test_makes_working_models_of_every_teacher(self) -> None:
         """One model named after the compressor, or several named ``<compressor>-<what differs>``."""
         name = self.compressor.name
-        waveforms, lengths = _waveforms()
+        waveforms, lengths = two_utterances()
         for kind in self.teachers:
             models = whole(self._trial(teacher=kind)).models
             assert models, f"Expected at least one model of {kind}. Found none."
@@ -186,14 +140,14 @@ class CompressorConformance:
     def test_leaves_the_teacher_alone(self, tmp_path: Path) -> None:
         """Other methods of a sweep use the same teacher object."""
         teacher = tiny_teacher(self.teachers[0])
-        before = _observed(teacher)
+        before = observed(teacher)
         self._trial().run(tmp_path, teacher)
-        for what, value in _observed(teacher).items():
+        for what, value in observed(teacher).items():
             assert value == before[what], f"compress() changes the teacher: its {what}. Work on a copy.deepcopy of it."
 
     def test_models_survive_being_saved(self, tmp_path: Path) -> None:
         """`bench.upstream.save_upstream` stores everything that the model computes with."""
-        waveforms, lengths = _waveforms()
+        waveforms, lengths = two_utterances()
         for name, model in whole(self._trial()).models.items():
             save_upstream(model, tmp_path / name, provenance={})
             loaded, _ = load_folder(tmp_path / name)(waveforms, lengths)
@@ -230,7 +184,7 @@ class CompressorConformance:
     def test_goes_on_after_an_interruption(self, tmp_path: Path) -> None:
         """A process ends as in a power cut and another one finishes: the model equals that of a single process."""
         expected = whole(self._trial())
-        self._trial().stop_after(int(INTERRUPTION * expected.num_operations), tmp_path)
+        stop_after(int(INTERRUPTION * expected.num_operations), partial(self._trial().run, tmp_path))
         resumed = self._trial().measured(tmp_path)
         assert resumed.hashes() == expected.hashes(), (
             "Interrupted and called again with the same workdir, the compressor makes another model than in one go. "
@@ -253,7 +207,7 @@ class CompressorConformance:
         )
         share = again.num_operations / expected.num_operations
         assert share <= MOST_WHEN_FINISHED, (
-            f"Called again when all is done, the compressor does {share:.0%} of the whole work anew. Expected at most "
+            f"Called again when all is done, the compressor does {share:.0%} of the whole work again. Expected at most "
             f"{MOST_WHEN_FINISHED:.0%}. Keep the result in workdir too."
         )
 
@@ -269,7 +223,7 @@ class CompressorConformance:
             workdir = tmp_path / what
             shutil.copytree(whole(trial).workdir, workdir)
             try:
-                refused = _is_refused(lambda o=other, w=workdir: o.measured(w, whole(trial).num_operations))  # type: ignore[misc]
+                refused = is_refused(lambda o=other, w=workdir: o.measured(w, whole(trial).num_operations))  # type: ignore[misc]
             except TooManyOperationsError:
                 refused = False
             assert refused, (
@@ -281,26 +235,9 @@ class CompressorConformance:
         if not self.resumes:
             raise unittest.SkipTest("keeps nothing in its workdir")
 
-    def _preset(self, name: str) -> dict[str, Any]:
-        # Leave out fields that the preset leaves unset, because settings may reject them in combination with others.
-        preset: Settings = self.compressor.presets[name]
-        return preset.model_dump(exclude_unset=True)
-
     def _trial(self, *settings: str, preset: str = "smoke", teacher: str | None = None) -> Trial:
-        changes = {**parse_overrides(self.settings), **parse_overrides(settings)}
-        config = validated(self.compressor.config_type, nested(changes, self._preset(preset)), f"preset {preset}")
+        config = self._configuration(*settings, preset=preset)
         return Trial(self.compressor, config.model_dump_json(), speech(), teacher or self.teachers[0])
-
-
-def _is_refused(call: Callable[[], object]) -> bool:
-    """Return whether a call raises a `UserError`, whose message must be one line; other errors pass through."""
-    try:
-        call()
-    except UserError as error:
-        message = str(error)
-        assert message.strip() and "\n" not in message, f"Expected an error of one line. Found {message!r}."
-        return True
-    return False
 
 
 @contextmanager
@@ -326,21 +263,3 @@ def _unusable(folder: Path) -> Iterator[tuple[str, AudioSource]]:
     (folder / "torn").mkdir()
     (folder / "torn" / "speech.wav").write_bytes(b"RIFF")
     yield "a file that is no audio", AudioSource(root=folder / "torn")
-
-
-def _waveforms() -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two utterances of 0.25 s and 0.15 s."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([4000, 2400])
-    return torch.randn(2, 4000, generator=generator) * (torch.arange(4000) < lengths[:, None]), lengths
-
-
-def _observed(teacher: UpstreamModel) -> dict[str, object]:
-    """Return all properties of a teacher that other code could notice."""
-    return {
-        "weights": weights_hash(teacher),
-        "training mode": {path: module.training for path, module in teacher.named_modules()},
-        "requires_grad": {path: parameter.requires_grad for path, parameter in teacher.named_parameters()},
-        "gradients": {path: parameter.grad is None for path, parameter in teacher.named_parameters()},
-        "hidden states": [state.tolist() for state in teacher(*_waveforms())[0]],
-    }

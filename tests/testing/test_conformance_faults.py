@@ -280,7 +280,7 @@ class TestResuming:
             conformance(faulty).test_goes_on_after_an_interruption(tmp_path)
 
     def test_that_does_it_all_again(self) -> None:
-        with pytest.raises(AssertionError, match="does 100% of the whole work anew"):
+        with pytest.raises(AssertionError, match="does 100% of the whole work again"):
             conformance(IgnoresTheWorkdir).test_answers_a_finished_call_at_once()
 
     @pytest.mark.parametrize("faulty", [TakesOverAnyWork, IgnoresTheWorkdir])

@@ -1,0 +1,42 @@
+"""The suite's own tasks meet the requirements on plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.testing import TaskConformance, write_speech
+from tasks.asr import ASR
+from tasks.ks import KS
+
+SPLITS = ("train", "train", "train", "train", "dev", "dev", "test", "test")
+
+
+def write_table(folder: Path, column: str, values: tuple[str, str]) -> Mapping[str, Any]:
+    write_speech(folder, len(SPLITS))
+    rows = [f"speech-{index}.wav,{split},{values[index % 2]}" for index, split in enumerate(SPLITS)]
+    (folder / "own.csv").write_text("\n".join([f"path,split,{column}", *rows]))
+    return {"manifest": "own.csv"}
+
+
+@pytest.mark.slow
+class TestKS(TaskConformance):
+    task = KS
+    settings = ("total_steps=8", "eval_interval_steps=2", "save_interval_steps=2", "batch_size=2")
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Mapping[str, Any]:
+        return write_table(folder, "label", ("yes", "no"))
+
+
+@pytest.mark.slow
+class TestASR(TaskConformance):
+    task = ASR
+    settings = ("total_steps=4", "eval_interval_steps=1", "save_interval_steps=1", "batch_size=1")
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Mapping[str, Any]:
+        return write_table(folder, "text", ("A CAB", "BAD DAD"))
