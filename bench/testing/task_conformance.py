@@ -242,7 +242,7 @@ class TaskConformance(PluginConformance):
     def test_goes_on_after_an_interruption(self, tmp_path: Path) -> None:
         """A process ends as in a power cut and another one finishes: the results equal those of a single process."""
         expected, trial, workdir = whole_evaluation(self._trial()), self._trial(), tmp_path / "work"
-        stop_after(int(INTERRUPTION * expected.num_operations), partial(trial.run, workdir, trial.make_upstream()))
+        stop_after(int(INTERRUPTION * expected.num_operations), partial(trial.run, workdir))
         resumed = trial.measured(workdir)
         assert resumed.results() == expected.results(), (
             "Interrupted and called again with the same workdir, evaluate() gives other results than in one go. Keep "

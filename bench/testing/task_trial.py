@@ -56,18 +56,19 @@ class TaskTrial:
         """Return a new upstream."""
         return tiny_upstream(self.upstream, self.upstream_seed)
 
-    def run(self, workdir: Path, upstream: AnyUpstream) -> Evaluation:
+    def run(self, workdir: Path, upstream: AnyUpstream | None = None) -> Evaluation:
         """Check and evaluate in this process.
 
         Args:
             workdir: created if missing. The suite's cache folder is next to it, so no other evaluation shares it.
-            upstream: see `make_upstream`.
+            upstream: see `make_upstream`. Default: a new one, because another process cannot take it from this one.
         """
+        model = upstream or self.make_upstream()
         workdir.mkdir(parents=True, exist_ok=True)
         task = self.instance()
         with _own_cache(workdir.with_name(f"{workdir.name}-cache")):
             task.check(self.data())
-            return task.evaluate(cast(Upstream, upstream), self.data(), workdir, Context(seed=self.seed))
+            return task.evaluate(cast(Upstream, model), self.data(), workdir, Context(seed=self.seed))
 
     def measured(self, workdir: Path) -> TaskOutcome:
         """Evaluate in this process, and count torch's operations."""

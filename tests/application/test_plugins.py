@@ -93,6 +93,22 @@ def test_its_upstream_is_profiled_and_evaluated(
     assert (row["model"], row["params"], row["macs"]) == ("strided", 13_888, profiled["macs"])
 
 
+def test_its_task_is_evaluated_like_ours(environment: dict[str, str], tmp_path: Path, speech_folder: Path) -> None:
+    splits = ("train", "train", "dev", "dev", "test", "test")
+    rows = [
+        f"{path},{split},{accent}"
+        for path, split, accent in zip(sorted(speech_folder.glob("*.wav")), splits, ("north", "south") * 3, strict=True)
+    ]
+    (tmp_path / "accents.csv").write_text("\n".join(["path,split,accent", *rows]))
+    (tmp_path / "data.yaml").write_text("tasks: {accent: {table: accents.csv}}\n")
+    arguments = ["evaluate", "--model", "fbank", "--tasks", "accent", "--data", "data.yaml", "--preset", "smoke"]
+    result = bench(environment, *arguments, "--out", "run", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((tmp_path / "run" / "cells" / "fbank" / "accent-seed0.json").read_text())
+    assert set(record["scores"]) == {"dev", "test"}
+    assert 0 <= record["scores"]["test"]["accuracy"] <= 1
+
+
 @pytest.mark.slow
 def test_it_passes_the_conformance_test(environment: dict[str, str], source: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
