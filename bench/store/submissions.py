@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field
 
+from bench.errors import UserError
 from bench.files.atomic import write_atomically
+from bench.store.reading import read_json_as
 
 NAME_PREFIX = "bench-"
 
@@ -47,6 +49,7 @@ class Submissions:
 
     def __init__(self, run: Path) -> None:
         self.folder = run / "work" / "slurm"
+        self._damaged: set[Path] = set()
 
     @property
     def logs_folder(self) -> Path:
@@ -77,9 +80,11 @@ class Submissions:
         found = []
         for path in self.folder.glob(f"{NAME_PREFIX}*.json"):
             try:
-                found.append(Submission.model_validate_json(path.read_bytes()))
-            except (OSError, ValidationError) as error:
-                logger.warning("ignored %s, which is damaged: %s", path, type(error).__name__)
+                found.append(read_json_as(Submission, path, "a submission", "It is ignored."))
+            except UserError as error:
+                if path not in self._damaged:
+                    logger.warning("%s", error)
+                self._damaged.add(path)
         return sorted(found, key=lambda submission: (submission.since, submission.name))
 
     def _path(self, submission: Submission) -> Path:

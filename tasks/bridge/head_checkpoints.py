@@ -3,7 +3,8 @@
 s3prl writes a checkpoint's files one by one into a folder it later trusts. Here that folder is only a draft: we
 complete it, list the hash of every file, flush it to the disk, and move it into place with one rename. A checkpoint
 holds both the latest head and the best head so far, so the two always match. The optimizer's state goes with the latest
-head alone. A best head that has not changed is a hard link to that of the checkpoint before.
+head alone. A best head that has not changed is a hard link to that of the oldest checkpoint, which is removed next: no
+two checkpoints that are kept share a file, so damage to one leaves the other whole.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class HeadCheckpoints:
         best = self._train_dir / BEST
         if best.is_dir():
             self._keep_best(best, draft / BEST)
-        (draft / _MANIFEST).write_text(json.dumps(_digests(draft), indent=1), encoding="utf-8")
+        (draft / _MANIFEST).write_bytes(_manifest(draft))
         for path in [*draft.rglob("*"), draft]:
             _flush(path)
         self._checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -94,10 +95,10 @@ class HeadCheckpoints:
             shutil.rmtree(old)
 
     def _keep_best(self, best: Path, target: Path) -> None:
-        earlier = _by_step(self._checkpoint_dir)
+        replaced = _by_step(self._checkpoint_dir)[: 1 - _KEEP]
         # By content, so that no damage is passed on.
-        is_same = bool(earlier) and digests(earlier[-1] / BEST) == digests(best)
-        _copy(earlier[-1] / BEST if is_same else best, target, link=is_same)
+        is_same = bool(replaced) and digests(replaced[0] / BEST) == digests(best)
+        _copy(replaced[0] / BEST if is_same else best, target, link=is_same)
 
 
 def _copy(source: Path, target: Path, *, link: bool = False) -> None:
@@ -133,15 +134,15 @@ def _by_step(folder: Path) -> list[Path]:
 def _is_complete(checkpoint: Path) -> bool:
     """Return whether the folder holds exactly the files of its manifest. Without a manifest it is no checkpoint."""
     try:
-        manifest = json.loads((checkpoint / _MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return (checkpoint / _MANIFEST).read_bytes() == _manifest(checkpoint) != b"{}"
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
-    return bool(manifest) and manifest == _digests(checkpoint)
 
 
-def _digests(checkpoint: Path) -> dict[str, str]:
-    """Map the relative path of every file of a checkpoint, except its manifest, to its hash."""
-    return {name: digest for name, digest in digests(checkpoint).items() if name != _MANIFEST}
+def _manifest(checkpoint: Path) -> bytes:
+    """Map the relative path of every file of a checkpoint, except its manifest, to its hash, as JSON."""
+    found = {name: digest for name, digest in digests(checkpoint).items() if name != _MANIFEST}
+    return json.dumps(found, indent=1).encode()
 
 
 def _flush(path: Path) -> None:

@@ -56,6 +56,6 @@ if __name__ == "__main__":
     # Shells that start the tests in the background have it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     patch_worker()
-    child.PROGRAM = (sys.executable, __file__, str(FOLDER), "work")
+    child.WORK = (sys.executable, __file__, str(FOLDER), "work")
     sys.argv[1:2] = []
     program()

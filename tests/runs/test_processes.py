@@ -18,10 +18,13 @@ import pytest
 import torch
 
 from bench.errors import UserError
+from bench.runs.executors import child
 from bench.runs.executors.assignment import Assignment
+from bench.runs.executors.processes import LostProcessesError, Processes
 from bench.runs.executors.shares import environments
 from bench.runs.run import Run
 from bench.runs.status import status_of
+from bench.store.holders import claimed_by_name
 from bench.store.run_folder import RunFolder
 from tests.helpers.command_line import bench, error_of
 from tests.helpers.tiny_runs import QUICK, config_of, write_data, write_teacher
@@ -217,6 +220,41 @@ def test_an_assignment_says_which_failures_are_old(tmp_path: Path, monkeypatch: 
     assignment = Assignment.parsed(line)
     assert assignment == Assignment.of(job)
     assert assignment.noted_before == {note: note.stat().st_mtime_ns}
+
+
+def test_workers_do_not_repeat_the_log_of_the_checks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    config = config_of(write_data(tmp_path / "data"), teacher=str(write_teacher(tmp_path / "teacher")))
+    job = Run(config, tmp_path / "run", "cpu").begin()
+    checks = set(caplog.messages)
+    assert checks
+    caplog.clear()
+    Assignment.of(job).work_through()
+    assert not checks & set(caplog.messages)
+    assert any("done in" in message for message in caplog.messages)
+
+
+def test_an_item_of_another_command_is_left_if_all_processes_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(write_data(tmp_path / "data"), teacher=str(write_teacher(tmp_path / "teacher")))
+    job = Run(config, tmp_path / "run", "cpu").begin()
+    (item,) = job.work.items()
+    monkeypatch.setattr(child, "WORK", (sys.executable, "-c", "raise SystemExit(1)"))
+    with claimed_by_name(job.work.folder.lock_path(item.label)), pytest.raises(LostProcessesError, match=item.label):
+        Processes([{}]).work_through(job)
+
+
+def test_the_last_line_of_a_process_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; sys.stderr.write('a line\\n' * 5000 + 'last words')"
+    monkeypatch.setattr(child, "WORK", (sys.executable, "-c", code))
+    started = child.Child(7, b"", {})
+    wait_until(lambda: started.exit_code is not None)
+    started.interrupt()
+    started.close()
+    assert capsys.readouterr().err.endswith("[7] last words\n")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "{}", "[" * 100_000, '{"config": 1, "folder": "a"}', "\0"])

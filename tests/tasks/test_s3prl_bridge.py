@@ -259,14 +259,25 @@ class TestWhatIsWritten:
         states = sorted((tmp_path / "w").rglob("optimizer.pt"))
         assert states == [folder / "optimizer.pt" for folder in self.checkpoints(tmp_path / "w")]
 
-    def test_an_unchanged_best_head_is_written_once(self, evaluate_ks: Any, upstream: Any, tmp_path: Path) -> None:
+    def test_an_unchanged_best_head_is_linked_but_never_by_both_kept_checkpoints(
+        self, evaluate_ks: Any, upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        best = Path("valid_best", "model", "state_dict.pt")
+        committed: list[tuple[str, int]] = []
+        commit = HeadCheckpoints.commit
+
+        def noting(self: HeadCheckpoints, draft: Path) -> None:
+            commit(self, draft)
+            newest = tmp_path / "w" / "s3prl" / "checkpoints" / draft.name
+            committed.append((draft.name, (newest / best).stat().st_ino if (newest / best).exists() else 0))
+
+        monkeypatch.setattr(HeadCheckpoints, "commit", noting)
         evaluate_ks(upstream, "w", eval_interval_steps=4, total_steps=7, save_interval_steps=1)
-        older, newer = (
-            (folder / "valid_best" / "model" / "state_dict.pt").stat() for folder in self.checkpoints(tmp_path / "w")
-        )
-        assert older.st_ino == newer.st_ino
-        in_use = tmp_path / "w" / "s3prl" / "train" / "valid_best" / "model" / "state_dict.pt"
-        assert in_use.stat().st_ino != newer.st_ino
+        files = dict(committed)
+        assert files["step_6"] == files["step_4"]
+        assert files["step_7"] == files["step_5"]
+        in_use = (tmp_path / "w" / "s3prl" / "train" / best).stat().st_ino
+        assert len({files["step_6"], files["step_7"], in_use}) == 3
 
     def test_a_large_head_is_written_every_few_minutes_and_at_the_end(
         self, evaluate_ks: Any, make_upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

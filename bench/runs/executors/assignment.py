@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,6 @@ from bench.config.run import RunConfig
 from bench.errors import UserError
 from bench.runs.executors.job import Job
 from bench.runs.run import Run
-from bench.runs.states import States
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,14 @@ class Assignment:
                 f"({error.error_count()} errors). Use `bench run --executor processes:N`."
             ) from error
 
-    def work_through(self) -> States:
-        """Do the items in this process, and share them with the other processes; return the final states."""
+    def work_through(self) -> None:
+        """Do the items in this process, and share them with the other processes."""
         run = Run(self.config, self.folder, self.device, self.cache_limit_bytes)
-        return run.executor.work_through(run.begin(noted_before=self.noted_before))
+        # The process that has started this one has logged the same.
+        logging.disable(logging.ERROR)
+        job = run.begin(noted_before=self.noted_before)
+        logging.disable(logging.NOTSET)
+        run.executor.work_through(job)
 
 
 _ADAPTER = TypeAdapter(Assignment)

@@ -12,10 +12,11 @@ import threading
 from collections.abc import Mapping
 from typing import IO
 
+from bench.runs.executors.program import PROGRAM
 from bench.stopping import STOP_SIGNAL
 from bench.terminal.streams import say
 
-PROGRAM = (sys.executable, "-m", "superb_bench", "work")
+WORK = (*PROGRAM, "work")
 SECONDS_TO_END = 30.0
 """How long an interrupted process may take to save its work."""
 
@@ -35,7 +36,7 @@ class Child:
         self.number = number
         self._quiet = False
         self._process = subprocess.Popen(
-            [*PROGRAM, *_verbosity()],
+            [*WORK, *_verbosity()],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -64,6 +65,11 @@ class Child:
         return self._process.poll()
 
     @property
+    def ended_well(self) -> bool:
+        """Whether it has worked through all items, whatever their results."""
+        return self.exit_code == 0
+
+    @property
     def end(self) -> str:
         """How it ended, in words."""
         code = self._process.returncode
@@ -76,9 +82,9 @@ class Child:
         self._process.send_signal(STOP_SIGNAL)
 
     def interrupt(self) -> None:
-        """Ask it to save its work and end, and hide what it still says."""
-        self._quiet = True
+        """Ask it to save its work and end, and hide what it still says. If it has ended, do nothing."""
         if self.exit_code is None:
+            self._quiet = True
             self._process.terminate()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bench.errors import UserError
 from bench.runs.executors.commands import Commands
 from bench.runs.executors.job import Executor
@@ -54,7 +56,7 @@ def works_elsewhere(executor: Executor | Commands) -> bool:
 
 
 def _number_of_processes(text: str, count: str) -> int:
-    if not (count.isascii() and count.isdigit() and 1 <= int(count[:5]) <= MOST_PROCESSES):
+    if not (re.fullmatch(r"[1-9][0-9]{0,3}", count) and int(count) <= MOST_PROCESSES):
         raise UserError(
             f"Expected --executor processes:N with N from 1 to {MOST_PROCESSES}, such as processes:2. "
             f"Found {shortened(repr(text))}."

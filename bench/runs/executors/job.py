@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from bench.runs.executors.program import PROGRAM
 from bench.runs.failures import Failures
 from bench.runs.states import States
 from bench.runs.work import Item, WorkList
@@ -34,9 +34,9 @@ class Job:
 
         It exits with 0 if the item is done, and with 1 if it failed or needs items that are not done.
         """
-        program = [sys.executable, "-m", "superb_bench", "run-item"]
         limit = [] if self.cache_limit_bytes is None else ["--cache-limit", f"{self.cache_limit_bytes}B"]
-        return [*program, str(self.work.folder.path.absolute()), item.label, "--device", device or self.device, *limit]
+        folder = str(self.work.folder.path.absolute())
+        return [*PROGRAM, "run-item", folder, item.label, "--device", device or self.device, *limit]
 
 
 class Executor(Protocol):

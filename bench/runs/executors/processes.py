@@ -17,8 +17,6 @@ from bench.store.holders import last_holder
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.1
-EXIT_CODES = (0, 1)
-"""Exit codes of a process that has worked through all items: none failed, or some failed."""
 
 
 class LostProcessesError(UserError):
@@ -55,7 +53,9 @@ class Processes:
                 child.close()
         job.work.folder.require_present()
         states = states_of(job.work.items(), job.work.folder, job.failures.reason)
-        left = [item.label for item, state in states.items() if state.kind == "ready"]
+        # A process that ends well has waited for the items that others do, such as those of another command.
+        left_to_do = ("ready",) if any(child.ended_well for child in children) else ("ready", "running")
+        left = [item.label for item, state in states.items() if state.kind in left_to_do]
         if left:
             ends = ", ".join(f"[{child.number}] {child.end}" for child in children)
             raise LostProcessesError(
@@ -81,7 +81,7 @@ def _await_all(children: Sequence[Child], job: Job) -> None:
                 child.ask_to_stop()
         for child in [child for child in running if child.exit_code is not None]:
             running.remove(child)
-            if child.exit_code not in EXIT_CODES and not is_stopping:
+            if not child.ended_well and not is_stopping:
                 others = "The others take over." if running else ""
                 logger.warning("[%d] %s%s. %s", child.number, child.end, _last_item(child, job), others)
     stop_if_requested()

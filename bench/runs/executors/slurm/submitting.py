@@ -6,13 +6,13 @@ import contextlib
 import io
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.cache_folder import cache_root
 from bench.errors import UserError
+from bench.runs.executors.program import PYTHON
 from bench.runs.executors.slurm.item import ItemJob
 from bench.runs.executors.slurm.options import SlurmOptions
 from bench.runs.executors.slurm.queue import is_there
@@ -62,7 +62,7 @@ def submit(jobs: Sequence[ItemJob], name: str, dependency: str | None, options: 
     submitit = _submitit()
     # The job's process replaces the shell of the batch script, so that the signal before the limit reaches it, and it
     # alone: sent to all processes, it would end those that do not expect it.
-    executor = submitit.SlurmExecutor(logs, python=f"exec {shlex.quote(sys.executable)}")
+    executor = submitit.SlurmExecutor(logs, python=f"exec {shlex.join(PYTHON)}")
     executor.update_parameters(job_name=name, **_parameters(options, dependency))
     refused = submitit.core.utils.FailedSubmissionError, submitit.core.utils.FailedJobError
     try:
