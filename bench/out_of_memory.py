@@ -48,5 +48,5 @@ def naming_recording(path: str | Path, duration_s: float) -> Iterator[None]:
             raise
         raise UserError(
             f"Expected enough memory for {shortened(str(path), 160)}, of {duration_s:.3g} s. Found too little: "
-            "attention takes memory with the square of the length. Cut the recording, leave it out, or free memory."
+            "attention's memory grows with the square of the length. Cut the recording, leave it out, or free memory."
         ) from error

@@ -107,12 +107,12 @@ def _with_slots(table: pd.DataFrame, manifest: Path) -> pd.DataFrame:
             )
         if signs := sorted(set(":;") & set(words + tags)):
             raise UserError(
-                f"Expected text and slots without colon and semicolon in {manifest}: s3prl's slot metrics part values "
-                f"there. Found {signs[0]!r} at {shortened(path)}. Spell it otherwise."
+                f"Expected text and slots without colon and semicolon in {manifest}: s3prl's slot metrics split values "
+                f"there. Found {signs[0]!r} at {shortened(path)}. Replace it."
             )
         if prefixed := [tag for tag in tags.split(" ") if tag.startswith(("B-", "I-", "E-"))]:
             raise UserError(
-                f"Expected bare names of slots in {manifest}: words in a row with one name are one value. Found "
+                f"Expected bare names of slots in {manifest}: consecutive words with one name are one value. Found "
                 f"{shortened(prefixed[0])!r} at {shortened(path)}. Leave out the prefix."
             )
     return table.assign(iob=slots).drop(columns="slots")

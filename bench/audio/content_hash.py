@@ -34,7 +34,7 @@ def _file_sha256(path: str) -> str:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
     except FileNotFoundError as error:
-        raise UserError(f"Expected the audio file {path}. Found none any more. Restore it.") from error
+        raise UserError(f"The audio file {path} no longer exists. Restore it.") from error
     return digest.hexdigest()
 
 

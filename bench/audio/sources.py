@@ -106,7 +106,7 @@ def within_hours(files: Sequence[AudioFile], source: AudioSource) -> list[AudioF
     count = int(np.searchsorted(durations_h.cumsum(), source.hours * (1 + 1e-9), side="right"))
     if not count:
         raise UserError(
-            f"Expected data.hours that hold one file at least. Found {source.hours:g}, and a file of "
+            f"Expected data.hours of at least one file. Found {source.hours:g}, but the first file has "
             f"{files[drawn[0]].duration_s:.1f} s. Raise data.hours."
         )
     return [files[index] for index in sorted(drawn[:count])]
@@ -130,5 +130,5 @@ def _manifest_paths(source: AudioSource) -> list[Path]:
     if table.empty:
         raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
     paths = [manifest.parent / path for path in table["path"]]
-    _check_once(paths, f"Remove the other rows of it from {manifest}.")
+    _check_once(paths, f"Remove its repeated rows from {manifest}.")
     return paths

@@ -55,7 +55,7 @@ Sets = Annotated[
 Protocol = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="cached (features once an utterance) or s3prl (at every step anew) "
+        help="cached (features computed once per utterance) or s3prl (computed at every step) "
         "[default: cached; s3prl with --preset paper]."
     ),
 ]
@@ -68,7 +68,7 @@ LearningRate = Annotated[
     typer.Option(
         "--lr",
         metavar="RATE|auto",
-        help="Learning rate of all downstream heads; auto searches a grid on dev, once a model and task "
+        help="Learning rate of all downstream heads; auto searches a grid on dev, once per model and task "
         "[default: the preset's].",
     ),
 ]

@@ -65,7 +65,7 @@ def print_tables(
         print_rows(_without_empty_columns(rows), _latency_title(records[0]))
     for comparison in layers.values():
         rows = [_layer(layer) for layer in comparison.layers]
-        versus = f", beside its teacher {comparison.teacher}" if comparison.teacher else ""
+        versus = f", next to its teacher {comparison.teacher}" if comparison.teacher else ""
         print_rows(_without_empty_columns(rows), f"{comparison.model} by layer{versus}; CPU, 1 thread, one pass")
 
 

@@ -161,5 +161,5 @@ def execute(
         print_line(outcome.path)
     if outcome.failures:
         failed = shortened(", ".join(outcome.failures), 300)
-        say(f"failed: {failed}; the reasons stand above. Run again to retry.")
+        say(f"failed: {failed}; see the reasons above. Run again to retry.")
     return 1 if outcome.failures else 0

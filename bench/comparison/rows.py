@@ -119,7 +119,7 @@ def refuse_differences(first: Record, other: Record, settings: tuple[Any, Any], 
         first_text, other_text = printable(shortened(found.here)), printable(shortened(found.there))
         raise UserError(
             f"{names[0]} and {names[1]} cannot be compared on {task}: {found.name} is {first_text} for "
-            f"the one and {other_text} for the other. Evaluate both alike."
+            f"the one and {other_text} for the other. Evaluate both in the same way."
         )
 
 

@@ -57,7 +57,7 @@ def common_tasks(rows: Sequence[Row]) -> list[str]:
     if not common:
         raise UserError(f"{', '.join(row.name for row in rows)} have no task in common. Evaluate them on one.")
     for task in sorted({task for row in rows for task in row.records} - set(common)):
-        logger.warning("%s: left out, since not all of the models have it", task)
+        logger.warning("%s: left out, because not all models have it", task)
     return common
 
 
@@ -103,11 +103,15 @@ def paired_utterances(
 def _common_seeds(rows: Sequence[Row], task: str) -> tuple[int, ...]:
     seeds = [set(row.records[task]) for row in rows]
     common = sorted(set.intersection(*seeds))
-    told = ", ".join(f"{row.name}: {' '.join(map(str, sorted(found)))}" for row, found in zip(rows, seeds, strict=True))
+    found_seeds = ", ".join(
+        f"{row.name}: {' '.join(map(str, sorted(found)))}" for row, found in zip(rows, seeds, strict=True)
+    )
     if not common:
-        raise UserError(f"The models have no seed of {task} in common ({told}). Evaluate them with the same --seeds.")
+        raise UserError(
+            f"The models have no seed of {task} in common ({found_seeds}). Evaluate them with the same --seeds."
+        )
     if any(len(found) > len(common) for found in seeds):
-        logger.warning("%s: only the seeds that all have are compared (%s)", task, told)
+        logger.warning("%s: only the seeds that all have are compared (%s)", task, found_seeds)
     return tuple(common)
 
 

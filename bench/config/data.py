@@ -96,7 +96,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         )
     if stray := [key for key in registry.names("bench.tasks") if key in values]:
         raise UserError(
-            f"Expected {stray[0]} below tasks in {path}. Found it beside them. Write tasks: {{{stray[0]}: ...}}."
+            f"Expected {stray[0]} below tasks in {path}. Found it at the top level. Write tasks: {{{stray[0]}: ...}}."
         )
     tasks = values.get("tasks", {})
     if not isinstance(tasks, dict):

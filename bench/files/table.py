@@ -80,7 +80,9 @@ def _rows(text: str, separator: str, file: Path) -> Iterator[tuple[int, list[str
 
 def _check_header(columns: list[str], separator: str, where: str) -> None:
     if not columns:
-        raise UserError(f"Expected the columns' names in {where}. Found an empty file. Write them, and rows below.")
+        raise UserError(
+            f"Expected the columns' names in {where}. Found an empty file. Write a header, and rows below it."
+        )
     if len(columns) > MAX_COLUMNS:
         raise UserError(f"Expected at most {MAX_COLUMNS:,} columns in {where}. Found {len(columns):,}. Remove some.")
     if len(set(columns)) < len(columns):

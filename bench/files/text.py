@@ -31,7 +31,9 @@ def read_text(file: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
             )
         content = file.read_bytes() if file.stat().st_size <= max_bytes else None
     except OSError as error:
-        raise UserError(f"Expected a readable text file. {file}: {error.strerror or error}. Mend that.") from error
+        raise UserError(
+            f"Expected a readable text file. {file}: {error.strerror or error}. Make it readable."
+        ) from error
     if content is None:
         raise UserError(f"Expected at most {max_bytes / 10**6:g} MB of text in {file}. Found more. Is it another file?")
     try:

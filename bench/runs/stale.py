@@ -60,8 +60,8 @@ def refuse_other_origins(models: Iterable[Path], origins: Mapping[str, tuple[str
         for option, (reference, wanted) in origins.items():
             if wanted and found[option] and found[option] != wanted:
                 raise UserError(
-                    f"The weights of {option} {reference} have changed since {folder} was made of them. Restore them, "
-                    "or choose another --out."
+                    f"The weights of {option} {reference} have changed since {folder} was made from them. Restore "
+                    "them, or choose another --out."
                 )
 
 

@@ -44,7 +44,7 @@ def compressor_parts(name: str) -> dict[str, type[Compressor]]:
     for (before, first), (part, plugin) in pairwise(parts.items()):
         if first.makes_reduced_linears and not plugin.takes_reduced_linears:
             raise UserError(
-                f"--compressor {name}: {part} cannot compress the reduced linear layers that {before} makes. "
+                f"--compressor {name}: {part} cannot compress the reduced linear layers that {before} produces. "
                 f"Write {part} before {before}."
             )
     return parts

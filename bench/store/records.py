@@ -240,15 +240,15 @@ def audio_differences(records: Iterable[Record]) -> list[str]:
     Another processor or library may synthesise other bits from the same plan. Scores may then differ for that reason
     too.
     """
-    heard: dict[tuple[str, str], dict[str, str]] = {}
+    seen: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
         if record.audio_sha256:
-            models = heard.setdefault((record.cell.task, record.data), {})
+            models = seen.setdefault((record.cell.task, record.data), {})
             models.setdefault(record.audio_sha256, record.cell.model)
     return [
         f"{task}: the audio of {data} differs in bits between rows ("
         + ", ".join(f"{model} {sha256[:8]}" for sha256, model in models.items())
         + "): it was synthesised on different machines or by different libraries."
-        for (task, data), models in heard.items()
+        for (task, data), models in seen.items()
         if len(models) > 1
     ]

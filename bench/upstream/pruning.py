@@ -84,7 +84,7 @@ def prune(
     """
     config = pruned_config(model.config, masks, keep_position_bias=keep_position_bias)
     if _has_bias(model.config) and not _has_bias(config) and any(layer.heads for layer in config.layers):
-        logger.warning("layer 0's attention is pruned: no layer has WavLM's relative position bias any longer")
+        logger.warning("layer 0's attention is pruned: no layer has WavLM's relative position bias any more")
     state = {key: value.detach() for key, value in model.state_dict().items()}
     for index in range(len(config.conv_layers)):
         if f"conv/{index}" in masks:

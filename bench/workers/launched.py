@@ -91,7 +91,7 @@ def hand_out(work: Callable[[], object] | None) -> None:
         shared(work)
     except RuntimeError as error:
         raise UserError(
-            "Expected all processes of --devices to help. Found that one has ended; its own message says why. "
+            "Expected all processes of --devices to help. Found that one has ended; see its own message. "
             "Start all processes again to resume."
         ) from error
 
@@ -149,7 +149,7 @@ def _next_work() -> Callable[[], object] | None:
         work = shared(None)
     except RuntimeError as error:
         raise UserError(
-            "Expected work from the first process of --devices. It has ended early, and its own message says why. "
+            "Expected work from the first process of --devices. It has ended early; see its own message. "
             "Start all processes again to resume."
         ) from error
     return work

@@ -37,8 +37,8 @@ def plain_reader_errors() -> Iterator[None]:
         if any(signal in told for signal in ("Terminated", "Interrupt")):
             raise KeyboardInterrupt from error
         raise UserError(
-            "Expected the processes that read audio to end well. Found one that was killed, as where memory or "
-            "/dev/shm runs out. Run the same command again to go on, with a lower num_workers, such as 0."
+            "Expected the processes that read audio to finish. Found one that was killed, which happens when memory or "
+            "/dev/shm runs out. Run the same command again to resume, with a lower num_workers, such as 0."
         ) from error
 
 

@@ -35,7 +35,7 @@ def prepare_workers(num_workers: int) -> None:
     if num_workers and not _fits(LOCKS_BYTES, reserve_bytes=0):
         raise UserError(
             f"Expected room for the locks of {num_workers} data-loading workers. {SHARED_MEMORY} is full. Enlarge it "
-            "(docker run --shm-size=2g), remove what others left in it, or set num_workers to 0 with --set."
+            "(docker run --shm-size=2g), remove files of other programs from it, or set num_workers to 0 with --set."
         )
     ForkingPickler.register(torch.UntypedStorage, _reduce)
 
@@ -69,6 +69,6 @@ def _storage(content: bytes) -> torch.UntypedStorage:
 @functools.cache
 def _report_once() -> None:
     logger.warning(
-        "shared memory (/dev/shm) is full: batches take the slower way through a pipe. Enlarge it "
+        "shared memory (/dev/shm) is full: batches go through a pipe, which is slower. Enlarge it "
         "(docker run --shm-size=2g), or choose fewer num_workers."
     )

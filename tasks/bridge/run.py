@@ -98,7 +98,7 @@ def run_recipe(
     """
     if context.protocol == "s3prl" and features.precision != "fp32":
         raise UserError(
-            f"Expected feature_precision=fp32 with --protocol s3prl, which is s3prl to every digit. Found "
+            f"Expected feature_precision=fp32 with --protocol s3prl, which equals s3prl to every digit. Found "
             f"{features.precision}. Leave it out, or use --protocol cached."
         )
     problem = bridged_recipe(*recipe)()

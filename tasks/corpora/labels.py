@@ -25,7 +25,7 @@ def check_classes(splits: Mapping[str, pd.DataFrame], column: str, place: Path, 
     if len(set(splits["train"][column])) < 2:
         raise UserError(
             f"Expected at least two values of {called or column} in {place}. "
-            f"Found {shortened(splits['train'][column].iloc[0])!r} alone. Add training utterances of others."
+            f"Found {shortened(splits['train'][column].iloc[0])!r} only. Add training utterances of other values."
         )
 
 

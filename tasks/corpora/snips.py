@@ -198,7 +198,7 @@ def _parsed(name: str, line: str, file: Path) -> _Request:
     if len(annotations) != 1 or len(annotations[0]) < 2 or len(text) < 2 or (text[0], text[-1]) != ("BOS", "EOS"):
         raise UserError(
             f"Expected `<id> BOS <words> EOS`, a tab, and `O <a slot for every word> <intent>`. "
-            f"Line {shortened(name)} of {file} is otherwise. Correct it."
+            f"Line {shortened(name)} of {file} has another form. Correct it."
         )
     _, *slots, intent = annotations[0]
     words = _normalised(" ".join(text[1:-1]))

@@ -130,8 +130,8 @@ def _find(root: Path, lines: Sequence[_Line]) -> list[Path]:
 
 
 def _what_is_missing(root: Path, missing: Sequence[_Line], found: Sequence[Path]) -> str:
-    heard = {path.parts[-3] for path in found}
-    lost = sorted({speaker for line in missing if (speaker := line.path.partition("/")[0]) not in heard})
+    known = {path.parts[-3] for path in found}
+    lost = sorted({speaker for line in missing if (speaker := line.path.partition("/")[0]) not in known})
     speakers = f", among them all of {len(lost)} speakers ({shortened(lost[0], 40)}, ...)" if lost else ""
     return (
         f"Expected audio of every line of {SPLIT_FILE} below dev/wav or test/wav of {root}. Found none for "

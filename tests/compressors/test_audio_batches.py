@@ -187,7 +187,7 @@ class TestSources:
         assert training_files(_source(tmp_path, seconds), CONFIG, SHORTEST_SAMPLES) == files
         with pytest.raises(UserError, match=r"Expected 0\.01 hours of audio\. Found 0\.00\d+ in"):
             training_files(_source(tmp_path, 36), CONFIG, SHORTEST_SAMPLES)
-        with pytest.raises(UserError, match="one file at least"):
+        with pytest.raises(UserError, match="at least one file"):
             training_files(_source(tmp_path, 0.1), CONFIG, SHORTEST_SAMPLES)
 
     def test_the_hash_tells_one_choice_of_audio_from_another(self, files: list[AudioFile]) -> None:

@@ -77,7 +77,7 @@ def relative_to_teacher(scores: pd.DataFrame) -> pd.DataFrame:
     teacher_gain = _gain(models["teacher_score"], models["higher_is_better"])
     usable = teacher_gain > 0
     for label in models.loc[models["teacher_score"].notna() & ~usable, "label"].unique():
-        logger.warning("bars: %s is left out where its teacher is right nowhere", label)
+        logger.warning("bars: %s is left out on tasks where its teacher gets nothing right", label)
     gain = _gain(models["score"], models["higher_is_better"])
     models = models.assign(relative=100 * gain / teacher_gain, relative_std=100 * models["score_std"] / teacher_gain)
     models = models[usable].reset_index(drop=True)

@@ -57,7 +57,7 @@ def plots(sources: Sequence[Source]) -> list[Plot]:
                 found.append(Plot(f"training-{place}", training_table(path), draw))
     if not found:
         raise NothingToDrawError(
-            f"Expected {HISTORY} beside a model, for the plot training. Found none in "
+            f"Expected {HISTORY} in the folder of a model, for the plot training. Found none in "
             f"{', '.join(str(source.path) for source in sources)}. Name a run that trains."
         )
     return found

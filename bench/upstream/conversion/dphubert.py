@@ -101,7 +101,9 @@ class _Config(BaseModel):
             if len(set(self.encoder_total_num_heads)) != 1:
                 raise ValueError("encoder_total_num_heads differs between layers")
         if any(len(values) != self.encoder_num_layers for values in per_layer):
-            raise ValueError(f"a list of it does not have encoder_num_layers = {self.encoder_num_layers} entries")
+            raise ValueError(
+                f"a list does not have one entry for each of {self.encoder_num_layers} layers (encoder_num_layers)"
+            )
         return self
 
     def shape(self) -> dict[str, object]:
