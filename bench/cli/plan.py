@@ -17,6 +17,8 @@ from bench.terminal.printing import print_json, print_rows
 from bench.terminal.streams import print_line
 
 UNKNOWN = "unknown"
+SMALLEST = 0.001
+"""Smaller figures are shown as less than this."""
 
 
 def print_plan(config: RunConfig, folder: RunFolder, device: str, *, as_json: bool) -> None:
@@ -125,4 +127,6 @@ def _figure(value: float | None, unit: float = 1.0) -> str:
     scaled = value / unit
     if isinstance(value, int) and unit == 1.0:
         return f"{value:,}"
+    if 0 < scaled < SMALLEST:
+        return f"<{SMALLEST:g}"
     return f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.3g}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import torch
@@ -77,6 +76,7 @@ class Estimates:
         self._sizes = sizes
         self._device = device
         self._stored: set[tuple[str, str]] = set()
+        self._shapes: dict[str, UpstreamConfig | None] = {}
 
     def items(self) -> Iterator[tuple[Item, Estimate | None]]:
         """Estimate the items in their order; None for those that are done."""
@@ -127,15 +127,14 @@ class Estimates:
         """Return the shape of a model, or of its teacher if it is not made yet. None for ``fbank``."""
         config, folder = self._work.config, self._work.folder
         if model.made_by is None:
-            return _shape_of(config.models[model.row].reference or "")
-        if model.made_by.is_done(folder):
-            return _shape_of(str(folder.model_folder(model.weights)))
-        return teacher_shape(config.teacher or "")
-
-
-@cache
-def _shape_of(reference: str) -> UpstreamConfig | None:
-    return reference_config(reference)
+            reference = config.models[model.row].reference or ""
+        elif model.made_by.is_done(folder):
+            reference = str(folder.model_folder(model.weights))
+        else:
+            return teacher_shape(config.teacher or "")
+        if reference not in self._shapes:
+            self._shapes[reference] = reference_config(reference)
+        return self._shapes[reference]
 
 
 def _macs(shape: UpstreamConfig | None, audio_s: float, num_utterances: int) -> int:
