@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jiwer
@@ -15,14 +13,11 @@ import pytest
 import yaml
 
 from tests.helpers.command_line import BENCH, bench, error_of
+from tests.helpers.interrupting import end_when, kill_when
 
 pytestmark = pytest.mark.slow
 
 TEACHER = "mini-hubert"
-
-# Tests that a shell runs in the background ignore interrupts, and so would what they start.
-LISTEN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-INTERRUPTIBLE = [*BENCH[:-1], f"{LISTEN}; {BENCH[-1]}"]
 
 
 def arguments(embedded_data: Path, out: Path) -> list[str]:
@@ -151,23 +146,3 @@ def test_two_processes_share_a_run(finished_run: Path, embedded_data: Path, tmp_
     assert sum(line.startswith("evaluate") and "done in" in line for text in told for line in text.splitlines()) == 4
     scores = {name: record["scores"] for name, record in records(out).items()}
     assert scores == {name: record["scores"] for name, record in records(finished_run).items()}
-
-
-def kill_when(command: list[str], reached: Callable[[], bool], part: str) -> None:
-    """Start the program, and end it the hard way as soon as it has reached a part."""
-    end_when(command, reached, part, signal.SIGKILL)
-
-
-def end_when(
-    command: list[str], reached: Callable[[], bool], part: str, how: signal.Signals
-) -> subprocess.CompletedProcess[str]:
-    """Start the program, and send it a signal as soon as it has reached a part."""
-    process = subprocess.Popen([*INTERRUPTIBLE, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not reached():
-        assert process.poll() is None, f"ended before {part}: {process.stderr.read()}"
-        assert time.monotonic() < deadline, f"never reached {part}"
-        time.sleep(0.02)
-    process.send_signal(how)
-    _, told = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, "", told)
