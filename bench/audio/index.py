@@ -290,6 +290,9 @@ def _connection(file: Path, root: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _connected(file: Path, mode: str) -> sqlite3.Connection:
+    # SQLite would wait for the other end of a pipe.
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise _DamagedError("it is a pipe or a device")
     connection = sqlite3.connect(
         f"{file.absolute().as_uri()}?mode={mode}", uri=True, timeout=_WAIT_S, isolation_level=None
     )

@@ -43,6 +43,9 @@ class PluginUpstream(nn.Module):
         output = self.module(waveforms, lengths)
         if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], (list, tuple))):
             raise self._fault("a list of hidden states and a tensor of frame lengths", type(output).__name__)
+        for value in (*output[0], output[1]):
+            if not isinstance(value, Tensor):
+                raise self._fault("hidden states and frame lengths as tensors", type(value).__name__)
         states, frame_lengths = list(output[0]), output[1]
         if len(states) != self.num_layers + 1:
             raise self._fault(f"num_layers + 1 = {self.num_layers + 1} hidden states", str(len(states)))

@@ -17,6 +17,7 @@ from torch._C._distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 from bench.errors import UserError
+from bench.text import shortened
 from bench.workers.ranks import Rank, process_group, shared, working_as
 
 if TYPE_CHECKING:
@@ -55,17 +56,20 @@ def leading(devices: int, device: Literal["cpu", "cuda"]) -> Iterator[bool]:
             _require_gpus(devices)
         yield True
         return
-    rank = Rank(environment.global_rank(), environment.world_size())
+    with _plain_errors():
+        rank = Rank(environment.global_rank(), environment.world_size())
     if rank.count != devices:
         raise UserError(
             f"Expected --devices {rank.count}, the number of processes that torchrun or srun has started. Found "
             f"--devices {devices}. Start as many processes as --devices, or a single one."
         )
+    with _plain_errors():
+        number_here, url = environment.local_rank(), f"tcp://{environment.main_address}:{environment.main_port}"
     if device == "cuda":
         # Slurm may show each process its own GPU alone, torchrun never does.
         alone = cuda.device_count() == 1 and "LOCAL_WORLD_SIZE" not in os.environ
-        _require_gpus(1 if alone else environment.local_rank() + 1)
-    with process_group(rank, device, environment.local_rank(), _store(environment, rank)):
+        _require_gpus(1 if alone else number_here + 1)
+    with process_group(rank, device, number_here, _store(url, rank)):
         if not rank.is_first:
             _help(rank)
             yield False
@@ -109,21 +113,35 @@ def _environment() -> ClusterEnvironment | None:
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    if TorchElasticEnvironment.detect():
-        environment: ClusterEnvironment = TorchElasticEnvironment()
-    # Srun alone sets this variable. A batch script also sees the number of its tasks, before it starts them.
-    elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        try:
+    with _plain_errors():
+        if TorchElasticEnvironment.detect():
+            environment: ClusterEnvironment = TorchElasticEnvironment()
+        # Srun alone sets this variable. A batch script also sees the number of its tasks, before it starts them.
+        elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             environment = SLURMEnvironment(auto_requeue=False)
-        except RuntimeError as error:
-            raise UserError(f"Expected to read Slurm's tasks for --devices. {error}") from error
-    else:
-        return None
-    return environment if environment.world_size() > 1 else None
+        else:
+            return None
+        return environment if environment.world_size() > 1 else None
 
 
-def _store(environment: ClusterEnvironment, rank: Rank) -> Store:
-    url = f"tcp://{environment.main_address}:{environment.main_port}"
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Explain the errors of lightning, which reads environment variables without checking them.
+
+    Raises:
+        UserError: a variable is missing or wrong.
+    """
+    try:
+        yield
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = f"no variable {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"Expected the environment variables of torchrun or srun for --devices. Found {shortened(reason, 160)}. "
+            "Start the processes with one of these programs, or unset its variables."
+        ) from error
+
+
+def _store(url: str, rank: Rank) -> Store:
     store: Store
     try:
         store, _, _ = next(iter(rendezvous(url, rank.number, rank.count, timeout=STARTING_TIME)))

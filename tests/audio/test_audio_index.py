@@ -99,7 +99,7 @@ class TestEveryFact:
         assert sorted(read) == sorted([longer, same_size, touched, new])
         assert found == facts([*paths, new], None)
 
-    @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "zeros", "tables", "values", "folder"])
+    @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "zeros", "tables", "values", "folder", "pipe"])
     def test_a_damaged_index_is_made_again(
         self,
         paths: list[Path],
@@ -146,6 +146,9 @@ def spoil(file: Path, damage: str) -> None:
     elif damage == "folder":
         file.unlink()
         file.mkdir()
+    elif damage == "pipe":
+        file.unlink()
+        os.mkfifo(file)
     else:
         with closing(sqlite3.connect(file)) as index, index:
             if damage == "tables":

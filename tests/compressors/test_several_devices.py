@@ -229,6 +229,22 @@ class TestRefusals:
         with pytest.raises(UserError, match=r"^Expected --devices 4\b.* Found --devices 2\b"), leading(2, "cpu"):
             pass
 
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"SLURM_STEP_NUM_TASKS": "many"},
+            {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"},
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "first"},
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0"},
+            {"TORCHELASTIC_RUN_ID": "x"},
+        ],
+    )
+    def test_wrong_environment_variables(self, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match="environment variables of torchrun or srun"), leading(2, "cpu"):
+            pass
+
     def test_tasks_of_srun_that_were_not_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A batch script sees the number of its tasks too, but srun has started none of them yet."""
         monkeypatch.setenv("SLURM_NTASKS", "4")

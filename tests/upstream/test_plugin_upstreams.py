@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.profiling.measured_macs import measured_macs
-from bench.upstream import load_upstream
+from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.cost import count_macs, superb_macs
 from bench.upstream.plugins import PluginUpstream, refer_to
 from tests.plugin_package.strided_upstream import StridedUpstream, make_upstream
@@ -43,6 +43,16 @@ def test_outputs_are_checked() -> None:
         PluginUpstream(Tuple(), "mine")(torch.zeros(1, 16_000))
 
 
+@pytest.mark.parametrize("output", [([None], torch.ones(1)), ([torch.zeros(1, 2, 3)], [2]), ([], None), None, ([1], 2)])
+def test_outputs_that_are_no_tensors_are_named(output: object) -> None:
+    class Other(StridedUpstream):
+        def forward(self, waveforms: Tensor, lengths: Tensor) -> object:  # type: ignore[override]
+            return output
+
+    with pytest.raises(UserError, match="Expected the upstream mine to return"):
+        PluginUpstream(Other(), "mine")(torch.zeros(1, 16_000))
+
+
 def test_the_module_is_checked() -> None:
     with pytest.raises(UserError, match="stride"):
         PluginUpstream(nn.Linear(2, 2), "mine")
@@ -52,5 +62,6 @@ def test_macs_are_counted_as_those_of_our_own_models(monkeypatch: pytest.MonkeyP
     # One length in place of SUPERB's 32, for speed.
     monkeypatch.setattr("bench.profiling.measured_macs.ALL_SUPERB_LENGTHS", (32_000,))
     model = load_upstream("mini-hubert")
+    assert isinstance(model, UpstreamModel)
     assert measured_macs(PluginUpstream(model, "mine")) == count_macs(model.config, 32_000)
     assert superb_macs(model.config).macs > count_macs(model.config, 32_000)
