@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from bench.audio.files import find_audio
 from bench.config.data import absolute, task_entry
-from bench.contracts import FingerprintsData, Metric, Settings, Task
+from bench.contracts import FingerprintsData, MeasuresData, Metric, Settings, Task
 from bench.contracts.names import plain_name
 from bench.errors import UserError
 from bench.store.records import Prediction, ReportedSettings
@@ -132,6 +132,15 @@ class TaskConformance(PluginConformance):
         for split, size in sizes.items():
             is_plausible = size.num_utterances >= 1 and math.isfinite(size.duration_s) and size.duration_s > 0
             assert is_plausible, f"Expected utterances and a duration in {split}. Found {size}."
+
+    def test_sizes_are_those_of_check(self) -> None:
+        """A dry run shows what a run will find, through `bench.contracts.MeasuresData`."""
+        trial = self._trial()
+        task = trial.instance()
+        if not isinstance(task, MeasuresData):
+            raise unittest.SkipTest("no method sizes()")
+        found, expected = dict(task.sizes(trial.data())), dict(trial.check())
+        assert found == expected, f"sizes() returns {found}, and check() returns {expected}. Expected the same."
 
     def test_check_refuses_missing_data(self) -> None:
         """Every path of the entry must exist."""

@@ -155,6 +155,11 @@ class HashesAtRandom(Accent):
         return uuid4().hex
 
 
+class MeasuresOtherwise(Accent):
+    def sizes(self, data: AccentData) -> dict[str, SplitSize]:
+        return {**self.check(data), "dev": SplitSize(7, 1.0)}
+
+
 class IgnoresTheSeed(Accent):
     def evaluate(self, upstream: Upstream, data: AccentData, workdir: Path, context: Context) -> Evaluation:
         drawn = replace(context, seed=random.SystemRandom().randrange(2**32))
@@ -276,6 +281,10 @@ class TestCheck:
     def test_of_sizes(self, change: Any, message: str) -> None:
         with pytest.raises(AssertionError, match=message):
             conformance(with_check(change)).test_check_gives_sizes()
+
+    def test_of_sizes_that_a_dry_run_shows(self) -> None:
+        with pytest.raises(AssertionError, match="num_utterances=7"):
+            conformance(MeasuresOtherwise).test_sizes_are_those_of_check()
 
     @pytest.mark.parametrize(("faulty", "message"), [(HashesThePlace, "moved"), (HashesAtRandom, "call to call")])
     def test_of_the_hash(self, faulty: type[Accent], message: str, tmp_path: Path) -> None:
