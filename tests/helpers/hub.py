@@ -1,14 +1,17 @@
-"""A stand-in for Hugging Face's hub on the loopback interface: it accepts commits of small files."""
+"""A stand-in for Hugging Face's hub on the loopback interface: it accepts commits of small files, and serves models."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 class StubHub(ThreadingHTTPServer):
@@ -21,6 +24,10 @@ class StubHub(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.paths: list[str] = []
         self.tokens: set[str | None] = set()
+        self.models: dict[str, dict[str, dict[str, bytes]]] = {}
+        """Files to serve by repository, commit and name. A commit is 40 hexadecimal digits."""
+        self.branches: dict[str, str] = {}
+        """Branches and tags of all repositories, and their commits."""
 
     @property
     def url(self) -> str:
@@ -33,8 +40,35 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Keep quiet."""
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
-        self._answer(404, {"error": "nothing here"})
+        asked = re.fullmatch(
+            r"/(?:api/models/)?([^/]+/[^/]+)/(revision|tree|resolve)/([^/]+)(?:/(.+))?", self.path.partition("?")[0]
+        )
+        repository, kind, revision, name = asked.groups() if asked else ("", "", "", "")
+        commits = self.server.models.get(repository)
+        commit = self.server.branches.get(unquote(revision), revision)
+        files = {} if commits is None else commits.get(commit)
+        if commits is None:
+            self._answer(404, {"error": "no such repository"}, {"X-Error-Code": "RepoNotFound"})
+        elif files is None:
+            self._answer(404, {"error": "no such revision"}, {"X-Error-Code": "RevisionNotFound"})
+        elif kind == "revision":
+            self._answer(200, {"id": repository, "sha": commit, "siblings": [{"rfilename": key} for key in files]})
+        elif kind == "tree":
+            self._answer(
+                200,
+                [
+                    {"type": "file", "path": key, "size": len(value), "oid": _sha1(value)}
+                    for key, value in files.items()
+                ],
+            )
+        elif name in files:
+            self._send(200, files[name], {"ETag": f'"{_sha1(files[name])}"', "X-Repo-Commit": commit})
+        else:
+            self._answer(404, {"error": "no such file"}, {"X-Error-Code": "EntryNotFound"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -65,13 +99,20 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, {"error": path})
 
-    def _answer(self, code: int, content: dict[str, Any]) -> None:
-        text = json.dumps(content).encode()
+    def _answer(self, code: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        self._send(code, json.dumps(content).encode(), {"Content-Type": "application/json"} | (headers or {}))
+
+    def _send(self, code: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(key, value)
         self.end_headers()
-        self.wfile.write(text)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 @contextmanager
