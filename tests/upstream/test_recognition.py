@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import re
 import subprocess
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -69,6 +71,36 @@ def test_the_way_for_fairseqs_objects_works(family: str, tmp_path: Path, monkeyp
     assert command is not None
     monkeypatch.chdir(tmp_path)
     subprocess.run([sys.executable, "-c", command.group(1)], check=True)
+    assert load_upstream("weights.pt").dim == 768
+
+
+def fairseqs_file(path: Path, model: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a checkpoint with objects of a package that is not installed, as published HuBERT models have."""
+
+    class Dictionary:
+        def __init__(self) -> None:
+            self.symbols = ["a"]
+
+    for name in ("fairseq", "fairseq.data", "fairseq.data.dictionary"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    Dictionary.__module__, Dictionary.__qualname__ = "fairseq.data.dictionary", "Dictionary"
+    sys.modules["fairseq.data.dictionary"].Dictionary = Dictionary  # type: ignore[attr-defined]
+    objects = {
+        "args": argparse.Namespace(arch="hubert", layers=[1, 2]),
+        "cfg": OmegaConf.create({"model": {"layers": [1, None], "name": "x"}}),
+        "task_state": {"dictionaries": [Dictionary()], "counts": collections.defaultdict(list, {"a": [1]})},
+    }
+    torch.save(objects | {"model": model}, path)
+
+
+def test_the_script_for_fairseqs_objects_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = make("hubert", encoder_embed_dim=768, encoder_attention_heads=12)
+    fairseqs_file(tmp_path / "hubert_base_ls960.pt", model.half().state_dict(), monkeypatch)
+    assert "docs/models.md" in refusal(tmp_path / "hubert_base_ls960.pt")
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", script], check=True)
     assert load_upstream("weights.pt").dim == 768
 
 

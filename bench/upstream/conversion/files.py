@@ -118,7 +118,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         known = recognised_checkpoint(path)
         if known is not None:
-            raise UserError(f"Expected weights that can be read without running code. {path} {known}") from error
+            raise UserError(f"Expected plain tensors and settings. {path} {known}") from error
         if _FORBIDDEN.search(str(error)):
             raise UserError(
                 f"Expected tensors and plain values in {path}. Found code in it, which was not executed. "

@@ -18,8 +18,8 @@ _PICKLE_BYTES = 1_000_000
 """Bytes of a pickle to search. The names of settings are at its beginning."""
 
 _KEEP_WEIGHTS = (
-    "If you trust the file, keep its weights alone: python -c \"import torch; torch.save(torch.load('FILE', "
-    "weights_only=False)['{key}'], 'weights.pt')\". Name weights.pt then"
+    "Name a file of its weights alone. If you trust it: python -c \"import torch; torch.save(torch.load('FILE', "
+    "weights_only=False)['{key}'], 'weights.pt')\". If not, use the script in docs/models.md"
 )
 _WAY = (
     "Use the same model by its Hugging Face id (such as {ids}), or convert it with transformers 4 "
@@ -48,7 +48,7 @@ class _Format:
 
 _CHECKPOINTS = (
     _Format(
-        "a checkpoint of s3prl, converted from fairseq's, whose settings cannot be read",
+        "a checkpoint of s3prl whose settings cannot be read",
         frozenset({"model_cfg", "task_cfg", "model_weight"}),
         _KEEP_WEIGHTS.format(key="model_weight"),
     ),
