@@ -50,15 +50,18 @@ Step = Callable[[], None]
 class PlainDistillation(nn.Module):
     """Plain distillation, as a user of torchaudio would write it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """Make a teacher and a student.
+
+        Args:
+            make: makes one of torchaudio's models, with random weights.
+        """
         super().__init__()
-        rates = {"encoder_projection_dropout": 0.1, "encoder_attention_dropout": 0.1, "encoder_dropout": 0.1}
-        self.teacher, self.student = (
-            torchaudio.models.hubert_base(**rates, encoder_ff_interm_dropout=0.0, encoder_layer_drop=0.0)
-            for _ in range(2)
-        )
+        self.teacher, self.student = make(), make()
         self.teacher.requires_grad_(False)
-        self.projections = Projections(GROUPS, 768, 768)
+        transformer = self.teacher.encoder.transformer
+        dim = transformer.layer_norm.normalized_shape[0]
+        self.projections = Projections(layer_groups(PAPER, len(transformer.layers)), dim, dim)
         self.projected: dict[nn.Module, Tensor] = {}
         for model in (self.teacher, self.student):
             model.encoder.feature_projection.register_forward_hook(self._keep(model))
@@ -87,9 +90,15 @@ def _crops() -> Tensor:
     return 0.1 * torch.randn(NUM_CROPS, NUM_SAMPLES)
 
 
+def torchaudio_base() -> Any:
+    """Return torchaudio's model with the dropout of DPHuBERT's recipe."""
+    rates = {"encoder_projection_dropout": 0.1, "encoder_attention_dropout": 0.1, "encoder_dropout": 0.1}
+    return torchaudio.models.hubert_base(**rates, encoder_ff_interm_dropout=0.0, encoder_layer_drop=0.0)
+
+
 def plain_step() -> Step:
     """Return the plain step."""
-    plain, waveforms = PlainDistillation().train(), _crops()
+    plain, waveforms = PlainDistillation(torchaudio_base).train(), _crops()
     parameters = [parameter for parameter in plain.parameters() if parameter.requires_grad]
     optimizer = AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
 
@@ -132,8 +141,10 @@ def thinner(config: UpstreamConfig, sparsity: float) -> UpstreamConfig:
     conv_layers = tuple(
         layer.model_copy(update={"channels": round(layer.channels * kept**0.5)}) for layer in config.conv_layers
     )
-    layer = TransformerLayerShape(heads=tuple(range(round(12 * kept))), feed_forward=round(3072 * kept))
-    return config.model_copy(update={"conv_layers": conv_layers, "layers": (layer,) * 12})
+    first = config.layers[0]
+    heads = tuple(range(round(len(first.heads) * kept)))
+    layer = TransformerLayerShape(heads=heads, feed_forward=round(first.feed_forward * kept))
+    return config.model_copy(update={"conv_layers": conv_layers, "layers": (layer,) * config.num_layers})
 
 
 def pruned_step(sparsity: float) -> Step:
