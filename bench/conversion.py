@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from bench.errors import UserError
+from bench.files.tensors import save_tensors
 from bench.provenance import now, versions
 from bench.upstream import UpstreamModel, load_upstream, save_upstream
 from bench.upstream.conversion import PROJECTIONS, read_distillation_projections
@@ -35,5 +34,5 @@ def _projections(source: Path, folder: Path) -> list[Path]:
     if not projections:
         return []
     # Layers of one group share a projection, but safetensors refuses shared memory.
-    save_file({key: value.clone() for key, value in projections.items()}, folder / PROJECTIONS)
+    save_tensors({key: value.clone() for key, value in projections.items()}, folder / PROJECTIONS)
     return [folder / PROJECTIONS]

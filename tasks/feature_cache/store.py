@@ -12,10 +12,10 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.files.atomic import replacing, write_atomically
+from bench.files.tensors import save_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class FeatureStore:
         checksums = {name: _checksum(tensor) for name, tensor in tensors.items()}
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         with replacing(path) as draft:
-            save_file(dict(tensors), draft, metadata={"crc32": json.dumps(checksums)})
+            save_tensors(tensors, draft, metadata={"crc32": json.dumps(checksums)})
         # Keep the file open, so that it stays readable if another process prunes the store. Pruning also removes the
         # description, so write it again.
         self._packs[path] = _Pack(path)

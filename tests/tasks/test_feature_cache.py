@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -277,3 +278,17 @@ class TestRoom:
         with pytest.raises(UserError, match=r"GB for features in .*Delete some"):
             evaluate_ks(upstream, "w")
         assert upstream.lengths == []
+
+
+def test_a_full_disk_is_reported_with_the_file(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store", {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            store.add({"a": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(tmp_path / "store") in caught.value.filename
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["about.json"]
+    assert store.find(["a"]) == {"a"}
