@@ -26,7 +26,8 @@ cache = typer.Typer(help="Show what the cache folder holds, and remove features.
 @cache.callback(invoke_without_command=True)
 def show(
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove features, and indexes of corpora that are gone; the rest is kept.")
+        bool,
+        typer.Option("--prune", help="Remove features, and what belongs to corpora that are gone; the rest is kept."),
     ] = False,
     keep: Annotated[
         Optional[str],  # noqa: UP045
@@ -51,8 +52,10 @@ def show(
     if prune:
         room.prune(root, keep_bytes)
     left = {holding.folder: holding.num_bytes for holding in room.holdings(root)}
-    removed = [row for folder, row in rows.items() if folder not in left] + (_prune_indexes() if prune else [])
-    kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units() + _indexes()
+    removed = [row for folder, row in rows.items() if folder not in left]
+    if prune:
+        removed += _prune_indexes() + _prune_cut_audio()
+    kept = [row for folder, row in rows.items() if folder in left] + _corpora() + _units() + _indexes() + _cut_audio()
     total = sum(row["size_bytes"] for row in kept)
     if json:
         from bench.terminal.printing import print_json
@@ -164,6 +167,41 @@ def _prune_indexes() -> list[dict[str, Any]]:
     gone = [row for row in _indexes() if not Path(row["what"]).is_dir()]
     for row in gone:
         remove(Path(row["folder"]))
+    return gone
+
+
+def _cut_audio() -> list[dict[str, Any]]:
+    """List the audio that was written for users' lists of utterances, see `bench.audio.listings.cutting`."""
+    from bench.audio.listings.cutting import cut_root, source_of
+    from bench.audio.search import audio_below
+    from tasks.feature_cache.room import folder_bytes
+
+    rows = [
+        {
+            "what": str(source_of(folder) or "damaged"),
+            "kind": "cut audio",
+            "utterances": len(audio_below(folder)),
+            "size_bytes": folder_bytes(folder),
+            "last_used": _day(folder.stat().st_mtime),
+            "folder": str(folder),
+        }
+        for folder in cut_root().glob("*")
+        if folder.is_dir()
+    ]
+    return sorted(rows, key=lambda row: str(row["what"]))
+
+
+def _prune_cut_audio() -> list[dict[str, Any]]:
+    """Remove the audio of lists that are gone.
+
+    Returns:
+        Their rows.
+    """
+    from bench.files.atomic import remove_folder
+
+    gone = [row for row in _cut_audio() if not Path(row["what"]).exists()]
+    for row in gone:
+        remove_folder(Path(row["folder"]))
     return gone
 
 

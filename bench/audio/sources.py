@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bench.audio.content_hash import audio_sha256
 from bench.audio.files import AudioFile, find_audio, hours, read_headers
@@ -119,16 +120,25 @@ def _split_paths(root: Path, split: str) -> list[Path]:
     return find_audio(root / split)
 
 
-def _manifest_paths(source: AudioSource) -> list[Path]:
-    manifest = source.manifest
-    if manifest is None:
+def read_source_manifest(source: AudioSource, columns: Sequence[str]) -> pd.DataFrame:
+    """Read the manifest of a source, see `bench.audio.manifest`. Rows of other splits may be among the result's.
+
+    Raises:
+        UserError: the source has no manifest, or it cannot be read.
+    """
+    if source.manifest is None:
         raise UserError("Expected the file of the manifest. Found none. Add manifest: FILE to audio in the data file.")
-    table = read_manifest(manifest, ("path", "split") if source.splits else ("path",))
+    return read_manifest(source.manifest, columns, chosen=source.format, splits=source.splits or ("train",))
+
+
+def _manifest_paths(source: AudioSource) -> list[Path]:
+    table = read_source_manifest(source, ("path", "split") if source.splits else ("path",))
     splits = source.splits or ("train",)
     if "split" in table.columns:
         table = table[table["split"].isin(splits)]
     if table.empty:
-        raise UserError(f"Expected rows of split {', '.join(splits)} in {manifest}. Found none.")
-    paths = [manifest.parent / path for path in table["path"]]
-    _check_once(paths, f"Remove its repeated rows from {manifest}.")
+        raise UserError(f"Expected rows of split {', '.join(splits)} in {source.manifest}. Found none.")
+    folder = source.folder or Path()
+    paths = [folder / path for path in table["path"]]
+    _check_once(paths, f"Remove its repeated rows from {source.manifest}.")
     return paths

@@ -12,6 +12,9 @@ from bench.contracts.bounds import Hours, Seed
 from bench.contracts.names import Name
 from bench.contracts.settings import Settings
 
+ManifestFormat = Literal["csv", "jsonl", "kaldi", "audiofolder", "datasets", "lhotse"]
+"""Formats of lists of utterances."""
+
 
 class AudioSource(Settings):
     """The audio that compression trains on: speech without labels."""
@@ -23,7 +26,10 @@ class AudioSource(Settings):
     root: Path | None = None
     """Folder with the audio (``librispeech``, ``folder``)."""
     manifest: Path | None = None
-    """CSV or JSON-lines file with a column ``path``, relative to the file (``manifest``)."""
+    """CSV or JSON-lines file with a column ``path``, relative to the file, or a list of utterances in another format
+    (``manifest``)."""
+    format: ManifestFormat | None = None
+    """Format of the manifest. None: recognised."""
     splits: tuple[str, ...] = ()
     """Sub-folders of ``root``, or values of the manifest's column ``split``. Empty: the training splits, which are
     ``train-*`` of LibriSpeech, ``train`` of a manifest with splits, or the whole folder.
@@ -39,6 +45,10 @@ class AudioSource(Settings):
     def folder(self) -> Path | None:
         """Folder of the corpus: the root, or the manifest's folder."""
         return self.manifest.parent if self.layout == "manifest" and self.manifest else self.root
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the format if none is chosen, so that it is not stored."""
+        return () if self.format else ("format",)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from bench.audio.files import SAMPLE_RATE_HZ, AudioFile
-from bench.audio.manifest import read_manifest
+from bench.audio.sources import read_source_manifest
 from bench.contracts import AudioSource
 from bench.errors import UserError
 from bench.files.json import parse_json
@@ -123,7 +123,7 @@ def speaker_units(files: Sequence[AudioFile], source: AudioSource, config: Upstr
     """
     if source.layout != "manifest" or source.manifest is None:
         raise UserError(f"Expected audio with layout manifest for units=speakers. Found layout {source.layout}.")
-    table = read_manifest(source.manifest, ("path", "speaker"))
+    table = read_source_manifest(source, ("path", "speaker"))
     speaker_of = {
         source.manifest.parent / path: name for path, name in zip(table["path"], table["speaker"], strict=True)
     }

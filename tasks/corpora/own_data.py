@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 from unicodedata import normalize
 
 import pandas as pd
+from pydantic import Field
 
 from bench.audio.files import read_headers
+from bench.audio.listings.split_names import standard_split
 from bench.audio.manifest import read_manifest
 from bench.contracts import Settings
+from bench.contracts.data import ManifestFormat
 from bench.errors import UserError
 from bench.registry import nearest
 from bench.text import shortened
@@ -22,11 +25,6 @@ from tasks.corpora.splits import SPLITS
 
 logger = logging.getLogger(__name__)
 
-_OTHER_SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("dev", "development", "val", "valid", "validation"), "dev"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
 _TABLE_COLUMNS = {"wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec"}
 _PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s", "fold"}
 
@@ -39,9 +37,24 @@ class ManifestData(Settings):
     manifest: Path
     """CSV (``.csv``, ``.tsv``) or JSON lines (``.jsonl``) with the columns ``path`` (of the audio, relative to this
     file), ``split`` (``train``, ``dev`` or ``test``) and those of the task. An optional column ``id`` names utterances;
-    the default is the path. Other columns are kept with the predictions."""
+    the default is the path. Other columns are kept with the predictions. Or a Kaldi folder, an ``audiofolder`` or data
+    set of Hugging Face, or lhotse's cuts."""
+    format: ManifestFormat | None = None
+    """Format of the manifest. None: recognised."""
+    parts: dict[Literal["train", "dev", "test"], str | tuple[str, ...]] = Field(default_factory=dict)
+    """The lists of each split, as names below the folder ``manifest``. Default: found by their names."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the manifest calls columns, by the names above, such as ``text: sentence``."""
     resample: bool = False
     """Resample files with another rate to 16 kHz instead of refusing them."""
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the fields about the format that are not set, so that they are not stored."""
+        return [name for name in ("format", "parts", "columns") if not getattr(self, name)]
+
+    def __hash__(self) -> int:
+        """Hash the content, because mappings have no hash."""
+        return hash(self.model_dump_json())
 
 
 def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -60,7 +73,7 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
             or audio is missing, unreadable or not 16 kHz.
     """
     file = data.manifest
-    table = read_manifest(file, ("path", "split", *columns))
+    table = read_manifest(file, ("path", "split", *columns), chosen=data.format, parts=data.parts, names=data.columns)
     for column in ("path", *columns, *(["id"] if "id" in table else [])):
         _check_filled(table, column, file)
     _check_splits(table, file)
@@ -130,7 +143,7 @@ def _check_splits(table: pd.DataFrame, file: Path) -> None:
 
 
 def _split_remedy(name: str) -> str:
-    other = _OTHER_SPLIT_NAMES.get(name.strip().casefold())
+    other = standard_split(name)
     return f"Write {other} instead." if other else nearest(name, SPLITS)
 
 

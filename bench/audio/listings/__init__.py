@@ -1,0 +1,1 @@
+"""Lists of utterances in the formats that people keep: tables, Kaldi, Hugging Face and lhotse."""
