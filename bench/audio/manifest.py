@@ -125,8 +125,8 @@ def _relative(path: str, folder: Path, base: Path) -> str:
 def _not_a_manifest(file: Path) -> UserError:
     if file.is_file():
         return UserError(
-            f"Expected a manifest with the suffix .csv, .tsv or .jsonl (JSON lines), or lhotse's cuts (.jsonl.gz). Found "
-            f"{file}. Save it as one."
+            f"Expected a manifest with the suffix .csv, .tsv or .jsonl (JSON lines), or lhotse's cuts (.jsonl.gz). "
+            f"Found {file}. Save it as one."
         )
     if not file.is_dir():
         return UserError(f"Expected a manifest, CSV or JSON lines. Found no file at {file}. Correct the path.")
