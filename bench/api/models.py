@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from bench.config.row_names import require_row_name
 from bench.errors import UserError
 from bench.upstream import AnyUpstream, model_name, reference, weights_hash
 from bench.upstream.plugins import PREFIX, refer_to
@@ -42,7 +43,7 @@ def load_upstream(model: str | Path) -> AnyUpstream:
     Raises:
         UserError: there is no such model, or its files are damaged, unsafe or of another architecture.
     """
-    found = str(Path(model).resolve()) if Path(model).exists() else str(model)
+    found = _spelled(model)
     upstream = reference.load_upstream(found)
     _origins[upstream] = _Origin(found, weights_hash(upstream))
     return upstream
@@ -54,7 +55,12 @@ def reference_to(model: Model, name: str | None = None) -> str:
     Args:
         model: the model.
         name: its row in tables. Default: the name of its file, hub id or class.
+
+    Raises:
+        UserError: it is no model, or the name cannot be a row's.
     """
+    if name is not None:
+        require_row_name(name)
     if isinstance(model, nn.Module):
         origin = _origins.get(model)
         # A model that was trained further is not what its files contain.
@@ -62,10 +68,20 @@ def reference_to(model: Model, name: str | None = None) -> str:
             own_name = type(model).__name__ if origin is None else model_name(origin.reference)
             return refer_to(model, name or own_name)
         model = origin.reference
-    found = str(Path(model).resolve()) if Path(model).exists() else str(model)
+    found = _spelled(model)
     if name is None or model_name(found) == name:
         return found
     return refer_to(reference.load_upstream(found), name)
+
+
+def _spelled(model: object) -> str:
+    """Return a reference, with the path of a file or folder in full."""
+    if not isinstance(model, str | Path):
+        raise UserError(
+            "Expected a model reference or a path, such as 'mini-hubert'. "
+            f"Found an object of type {type(model).__name__}."
+        )
+    return str(Path(model).resolve()) if Path(model).exists() else str(model)
 
 
 def references_to(models: Model | Sequence[Model] | Mapping[str, Model]) -> tuple[str, ...]:
@@ -77,7 +93,7 @@ def references_to(models: Model | Sequence[Model] | Mapping[str, Model]) -> tupl
     if isinstance(models, Mapping):
         found = [reference_to(model, name) for name, model in models.items()]
     else:
-        several = [models] if isinstance(models, str | Path | nn.Module) else models
+        several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
         found = [reference_to(model) for model in several]
     names = [model_name(one) for one in found]
     if not names or len(set(names)) < len(names):

@@ -11,6 +11,8 @@ from bench.api.models import Model, in_memory_only, load_upstream, reference_to,
 from bench.api.results import Results, Split
 from bench.config.choice import Choice, Preset, TrainingBudget
 from bench.config.data import tasks_with_data
+from bench.config.overrides import validated
+from bench.config.row_names import require_free_name
 from bench.config.rows import stored_row
 from bench.config.run import RunConfig, resolve, without_rows
 from bench.contracts import FeatureProtocol
@@ -62,15 +64,16 @@ def compress(
     Raises:
         UserError: an unknown name or setting, a teacher that cannot be compressed, or a folder with other content.
     """
-    choice = Choice(
-        compressors=_compressors(compressor),
-        teacher=reference_to(teacher),
-        start=None if start is None else reference_to(start),
-        data=_data(data),
-        preset=preset,
-        devices=devices,
-        settings=settings,
-    )
+    arguments = {
+        "compressors": _compressors(compressor),
+        "teacher": reference_to(teacher),
+        "start": None if start is None else reference_to(start),
+        "data": _data(data),
+        "preset": preset,
+        "devices": devices,
+        "settings": settings,
+    }
+    choice = validated(Choice, arguments, "bench.compress")
     config = _resolved(choice)
     require_use_of_devices(config)
     (row,) = config.compressors()
@@ -153,7 +156,7 @@ def run(
         "start": None if start is None else reference_to(start),
         "data": data,
         "preset": preset,
-        "sparsities": tuple(sparsities),
+        "sparsities": sparsities,
         "training_budget": training_budget if sparsities else None,
         "devices": devices,
     }
@@ -178,16 +181,18 @@ def _run(
     settings: Mapping[str, Any] | None = None,
 ) -> Results:
     data = _data(choice["data"])
-    heads = {"learning_rate": learning_rate, "folds": None if folds is None else tuple(folds)}
+    heads = {"learning_rate": learning_rate, "folds": folds}
     given = {key: value for key, value in heads.items() if value is not None}
-    chosen = Choice(
-        **{**choice, "data": data},
-        tasks=_tasks(tasks, data),
-        protocol=protocol,
-        seeds=tuple(seeds),
-        settings=dict(settings or {}),
-        head_settings=given,
-    )
+    arguments = {
+        **choice,
+        "data": data,
+        "tasks": _tasks(tasks, data),
+        "protocol": protocol,
+        "seeds": seeds,
+        "settings": settings or {},
+        "head_settings": given,
+    }
+    chosen = validated(Choice, arguments, "this run")
     named = [f"{key}={value}" for key, value in {**chosen.settings, **given}.items()]
     folder = Path(out) if out is not None else Path("results") / "runs" / without_rows(chosen).run_name(named)
     config = _resolved(chosen, folder)
@@ -218,6 +223,9 @@ def _resolved(choice: Choice, folder: Path | None = None) -> RunConfig:
 def _compressors(compressors: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     names = [compressors] if isinstance(compressors, str) else compressors
     rows = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+    for row, name in rows.items():
+        if row != name:
+            require_free_name(row)
     registry.require("bench.compressors", [part for name in rows.values() for part in part_names(name)])
     return rows
 

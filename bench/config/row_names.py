@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 
 from bench import registry
+from bench.contracts.names import LONGEST
 from bench.errors import UserError
+from bench.text import shortened
 
 NO_COMPRESSOR = "none"
 """Means no compressed row."""
@@ -28,7 +30,7 @@ def compressor_by_row(chosen: Sequence[str]) -> dict[str, str]:
     for text in chosen:
         row, is_named, compressor = text.rpartition("=")
         if is_named:
-            _require_free_name(row, text)
+            require_free_name(row)
         elif text == NO_COMPRESSOR:
             continue
         row = row or compressor
@@ -38,10 +40,25 @@ def compressor_by_row(chosen: Sequence[str]) -> dict[str, str]:
     return rows
 
 
-def _require_free_name(row: str, text: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", row):
+def require_row_name(row: object) -> None:
+    """Refuse what cannot be a row's name, in tables and in paths.
+
+    Raises:
+        UserError: it is no text, too long, or has other characters.
+    """
+    if not (isinstance(row, str) and len(row) <= LONGEST and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", row)):
         raise UserError(
-            f"Expected a row's name of letters, digits, '.', '_' and '-', as in both=dphubert. Found {text!r}."
+            f"Expected a row's name of at most {LONGEST} letters, digits, '.', '_' and '-' that begins with a letter "
+            f"or digit. Found {shortened(repr(row))}."
         )
-    if row.lower() in RESERVED or row.lower() in registry.names("bench.compressors"):
-        raise UserError(f"--compressor {text}: {row!r} has a meaning of its own. Choose another name for the row.")
+
+
+def require_free_name(row: object) -> None:
+    """Refuse a name that a row with settings of its own cannot have.
+
+    Raises:
+        UserError: it cannot be a row's name, or it is that of a compressor or the start of a key.
+    """
+    require_row_name(row)
+    if str(row).lower() in RESERVED or str(row).lower() in registry.names("bench.compressors"):
+        raise UserError(f"Found the row name {row!r}, but {row!r} has a meaning of its own. Choose another name.")

@@ -74,7 +74,9 @@ def wide_table(
     rows = _rows(scores).merge(table.join(_sample_sizes(scores)).reset_index(), on="model", how="left")
     rows[NOTE] = rows["preset"].map(lambda preset: f"preset {SMOKE}: {MEANINGLESS}" if preset == SMOKE else None)
     rank = {model: position for position, model in enumerate(order)}
-    return rows.sort_values("model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)))
+    return rows.sort_values(
+        "model", key=lambda names: names.map(lambda name: (rank.get(name, len(rank)), name)), ignore_index=True
+    )
 
 
 def write_leaderboard(table: pd.DataFrame, run_folder: Path) -> Path:

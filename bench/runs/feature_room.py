@@ -61,6 +61,12 @@ def feature_need(
     return FeatureNeed(cell.model, cell.task, folder, num_bytes) if num_bytes else None
 
 
+def _still_missing(needs: Sequence[FeatureNeed], missing: Mapping[Path, int]) -> str:
+    models = dict.fromkeys(need.model for need in needs if missing[need.folder])
+    total = size_text(sum(missing.values()))
+    return f"{total} not computed yet, for {', '.join(models)}" if models else "all computed"
+
+
 def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
     """Report the space of all features, and refuse what cannot fit.
 
@@ -82,11 +88,10 @@ def check_room(needs: Sequence[FeatureNeed], limit_bytes: int | None) -> None:
     missing = {folder: max(0, size - _present_bytes(folder)) for folder, size in sizes.items()}
     by_task = {need.task: max(n.num_bytes for n in needs if n.task == need.task) for need in needs}
     logger.info(
-        "features: at most %s a model (%s); %s still to be computed, of %s",
+        "features: up to %s per model (%s); %s",
         size_text(sum(by_task.values())),
         ", ".join(f"{task} {size_text(size)}" for task, size in by_task.items()),
-        size_text(sum(missing.values())),
-        ", ".join(dict.fromkeys(need.model for need in needs)),
+        _still_missing(needs, missing),
     )
     largest = max(sizes, key=lambda folder: sizes[folder])
     if limit_bytes is not None and sizes[largest] > limit_bytes:

@@ -131,10 +131,11 @@ class LatencyRecord(Settings):
 
     schema_version: int = 1
     """Version of this file's format."""
-    model: Name
-    """Name of the weights' folder in ``models``; the row's name for a model given by reference."""
-    row: Name
-    """Row of the leaderboard; models of a sweep's seeds share one."""
+    model: str
+    """Name of the weights' folder in ``models``; the row's name for a model given by reference; outside of runs, the
+    reference."""
+    row: str
+    """Row of the leaderboard; models of a sweep's seeds share one. Outside of runs, the reference."""
     teacher: str | None = None
     """Reference of the model that was timed in alternation with this one."""
     measured: str
@@ -163,6 +164,13 @@ class LatencyRecord(Settings):
         """All measured sections, by field."""
         sections = {"cpu": self.cpu, "cpu_all_threads": self.cpu_all_threads, "gpu": self.gpu}
         return {name: timing for name, timing in sections.items() if timing is not None}
+
+
+class _Stored(LatencyRecord):
+    """A record in a run's folder: its names are parts of paths and cells of tables."""
+
+    model: Name
+    row: Name
 
 
 def latency_path(run_folder: Path, model: str) -> Path:
@@ -246,7 +254,7 @@ def _timing_columns(timing: Timing) -> dict[str, float]:
 
 def _read(path: Path) -> LatencyRecord:
     remedy = "Delete it, and run bench profile --run --latency again."
-    record = read_json_as(LatencyRecord, path, "a model's latency", remedy)
+    record = read_json_as(_Stored, path, "a model's latency", remedy)
     if record.model != path.stem:
         raise UserError(f"Expected the latency of another model in {path}. Found that of {record.model}. {remedy}")
     return record

@@ -104,7 +104,8 @@ def module_of(reference: str) -> nn.Module:
     name = reference.removeprefix(PREFIX)
     if name not in _modules:
         raise UserError(
-            f"{shortened(reference)} is a module of the Python program that began the run. Call bench.evaluate there."
+            f"{shortened(reference)} is a module in the memory of the Python program that began the run. "
+            "Other processes cannot load it. Continue in that program, with bench.evaluate."
         )
     return _modules[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +15,9 @@ import bench
 from bench.store.records import Record
 from bench.upstream import UpstreamModel, weights_hash
 from tests.plugin_package.strided_upstream import make_upstream
+
+UNTYPED: Any = bench
+"""For arguments that a type checker refuses."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +68,7 @@ def test_evaluates_references_models_and_modules(pruned: tuple[UpstreamModel, Pa
     before = weights_hash(mine)
     results = bench.evaluate(models, ["ks"], data=embedded_data, preset="smoke", out="run")
     assert results.failures == {}
+    assert list(results.table.index) == [0, 1, 2]
     table = results.table.set_index("model")
     assert set(table.index) == set(models)
     assert table.loc["mine", "params"] == sum(weight.numel() for weight in mine.parameters())
@@ -130,6 +135,18 @@ def test_runs_compress_and_evaluate(embedded_data: Path) -> None:
         (lambda: bench.run("dphubert", "ks", teacher=make_upstream(), preset="smoke"), "HuBERT"),
         (lambda: bench.export("mini-hubert", to="tflite", out="x"), "onnx"),
         (lambda: bench.report("nowhere"), "nowhere"),
+        (lambda: UNTYPED.compress("prune-only", out="x", preset="smok"), "smok"),
+        (lambda: UNTYPED.evaluate("fbank", "ks", preset="smok"), "smok"),
+        (lambda: UNTYPED.evaluate("fbank", "ks", seeds=0), "seeds"),
+        (lambda: UNTYPED.evaluate("fbank", "ks", protocol="none"), "protocol"),
+        (lambda: UNTYPED.evaluate(5, "ks"), "int"),
+        (lambda: UNTYPED.load_upstream(make_upstream()), "Strided"),
+        (lambda: UNTYPED.evaluate({"a/b": "fbank"}, "ks"), "a/b"),
+        (lambda: UNTYPED.evaluate({"": make_upstream()}, "ks"), "name"),
+        (lambda: UNTYPED.evaluate({5: "fbank"}, "ks"), "5"),
+        (lambda: UNTYPED.evaluate({"a" * 300: make_upstream()}, "ks"), "200"),
+        (lambda: UNTYPED.run({"a/b": "dphubert"}, "ks"), "a/b"),
+        (lambda: UNTYPED.run({"data": "dphubert"}, "ks"), "data"),
     ],
 )
 def test_bad_input_says_what_to_do(call, fact: str) -> None:  # type: ignore[no-untyped-def]

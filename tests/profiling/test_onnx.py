@@ -56,6 +56,16 @@ def test_latency_in_turn_with_the_teacher(folder: Path, monkeypatch: pytest.Monk
         assert (compared["engine"], compared["dtype"]) == ("torch", "float32")
 
 
+def test_a_model_may_be_in_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workloads, "SUPERB_LENGTHS", {"short": (1600,)})
+    monkeypatch.setattr(sections, "BATCH_SIZES", (2,))
+    path = f"{folder.name}/model.onnx"
+    result = bench("profile", path, "--latency", "--repeats", "1", "--device", "cpu", "--json", cwd=folder.parent)
+    (found,) = json.loads(result.stdout)
+    assert found["model"] == path
+    assert found["latency"]["cpu"]["rtf"]["median"] > 0
+
+
 def test_table_has_device_threads_and_dtype(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "SUPERB_LENGTHS", {"short": (1600,)})
     monkeypatch.setattr(sections, "BATCH_SIZES", ())

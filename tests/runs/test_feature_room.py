@@ -29,8 +29,8 @@ def test_all_of_it_is_told(needs: list[FeatureNeed], caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.INFO):
         check_room(needs, limit_bytes=None)
     assert caplog.messages == [
-        "features: at most 408 KB a model (ks 2 KB, sid 6 KB, asr 400 KB); 516 KB still to be computed, of teacher, "
-        "student"
+        "features: up to 408 KB per model (ks 2 KB, sid 6 KB, asr 400 KB); 516 KB not computed yet, for "
+        "teacher, student"
     ]
 
 
