@@ -96,3 +96,12 @@ def test_damaged_data_sets_are_named(tmp_path: Path) -> None:
     for name in ("state.json", "dataset_info.json"):
         (tmp_path / name).write_text("[")
     assert str(tmp_path) in refusal(tmp_path)
+
+
+def test_loud_samples_stay_as_they_are(tmp_path: Path) -> None:
+    loud = np.arange(-(2**15), 2**15, dtype=np.int16)
+    soundfile.write(tmp_path / "loud.wav", loud, 16_000)
+    (tmp_path / "wav.scp").write_text("r1 loud.wav\n")
+    (tmp_path / "segments").write_text("u1 r1 1 -1\n")
+    (path,) = read_manifest(tmp_path, ("path",))["path"]
+    assert soundfile.read(tmp_path.parent / path, dtype="int16")[0].tolist() == loud[16_000:].tolist()

@@ -176,9 +176,7 @@ def _channel(samples: NDArray[np.float32], cut: Cut) -> NDArray[np.float32]:
 
 def _write(path: Path, samples: NDArray[np.float32], sample_rate_hz: int, subtype: str) -> None:
     content = io.BytesIO()
-    # libsndfile reads 16-bit samples with another factor than it writes floats with.
-    exact = np.round(samples * 2**15).astype(np.int16) if subtype == "PCM_16" else samples
-    soundfile.write(content, exact, sample_rate_hz, subtype=subtype, format="WAV")
+    soundfile.write(content, samples, sample_rate_hz, subtype=subtype, format="WAV")
     write_bytes(path, content.getbuffer())
 
 
