@@ -17,7 +17,7 @@ from tasks.metrics.counts import accuracy_counts
 
 
 class KSConfig(PooledHeadConfig):
-    """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
+    """Settings of SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
 
     The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
     LightHuBERT's choice for KS.

@@ -1,4 +1,7 @@
-"""Costs that follow from a model's shape: parameters by part, bytes, MACs. No weight is allocated."""
+"""Costs that follow from a model's shape: parameters by part, bytes, MACs. No weight is allocated.
+
+`bench.upstream.cost` counts the MACs.
+"""
 
 from __future__ import annotations
 

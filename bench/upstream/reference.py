@@ -18,7 +18,7 @@ from bench.text import shortened
 from bench.upstream.checkpoint import MANIFEST, is_suite_folder, read_folder
 from bench.upstream.config import UpstreamConfig
 from bench.upstream.conversion import bundle_names, download_from_hub, read_bundle, read_file, read_huggingface
-from bench.upstream.conversion.recognition import recognised_folder
+from bench.upstream.conversion.unreadable import recognised_folder
 from bench.upstream.fbank import FbankUpstream
 from bench.upstream.model import UpstreamModel
 from bench.upstream.onnx_file import is_onnx, refused

@@ -1,1 +1,1 @@
-"""Worker processes that read audio: their errors, and their transfer of tensors."""
+"""Processes that help this one: those that read audio, and those that train together on several devices."""

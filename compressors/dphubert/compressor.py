@@ -1,7 +1,8 @@
 """DPHuBERT: joint distillation and structured pruning, then distillation of the pruned model.
 
 Source: Peng et al., DPHuBERT: Joint Distillation and Pruning of Self-Supervised Speech Models (arXiv 2305.17651),
-and the recipe of its reference implementation.
+and the recipe of its reference implementation. The loss is `compressors.objectives.hidden_state_loss`; the stage that
+prunes adds the size to it in `compressors.dphubert.joint_stage`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""SUPERB's head for utterance classification: weighted sum of hidden states, linear, mean over time, linear."""
+"""Settings of SUPERB's head for utterance classification, which s3prl's recipe builds.
+
+The head: weighted sum of hidden states, linear, mean over time, linear.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SUPERB's head for sequences: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM, CTC."""
+"""Settings of SUPERB's head for sequences, which s3prl's recipe builds.
+
+The head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM, CTC.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Job:
 
 
 class Executor(Protocol):
-    """Decides where and in which order the items of a run are done."""
+    """Decides where the items of a run are done. `bench.runs.scheduler` decides in which order; Slurm has its own."""
 
     def work_through(self, job: Job) -> States:
         """Do every item that can be done, and return the final states.

@@ -34,7 +34,7 @@ from bench.upstream.config import (
 )
 from bench.upstream.conversion.files import only_tensors, read_torch, require_finite, validated
 from bench.upstream.conversion.keys import CHANNEL_SCALE, TORCHAUDIO
-from bench.upstream.conversion.recognition import is_safetensors
+from bench.upstream.conversion.unreadable import is_safetensors
 from bench.upstream.conversion.weights import Checkpoint
 
 PROJECTIONS = "distillation_projections.safetensors"

@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.text import shortened
 from bench.upstream.conversion.archives import check_archive, check_pickle
-from bench.upstream.conversion.recognition import recognised_checkpoint, recognised_file
+from bench.upstream.conversion.unreadable import recognised_checkpoint, recognised_file
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 

@@ -32,7 +32,7 @@ from bench.upstream.config import (
 )
 from bench.upstream.conversion.files import only_tensors, read_safetensors, read_torch, validated
 from bench.upstream.conversion.keys import CHANNEL_SCALE, HUGGING_FACE
-from bench.upstream.conversion.recognition import recognised_weights
+from bench.upstream.conversion.unreadable import recognised_weights
 from bench.upstream.conversion.weights import Checkpoint
 
 logger = logging.getLogger(__name__)

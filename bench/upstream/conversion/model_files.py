@@ -9,7 +9,7 @@ from bench.upstream.conversion.dphubert import is_dphubert, read_dphubert
 from bench.upstream.conversion.fairseq import is_fairseq, is_s3prl, is_wavlm, read_fairseq, read_s3prl, read_wavlm
 from bench.upstream.conversion.files import read_safetensors, read_torch
 from bench.upstream.conversion.keys import listed
-from bench.upstream.conversion.recognition import WEIGHTS, is_safetensors, recognised_checkpoint
+from bench.upstream.conversion.unreadable import WEIGHTS, is_safetensors, recognised_checkpoint
 from bench.upstream.conversion.weights import Checkpoint
 from bench.upstream.conversion.weights_alone import is_weights_alone, read_weights_alone
 

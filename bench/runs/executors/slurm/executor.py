@@ -1,4 +1,4 @@
-"""Submits the items of a run to Slurm, and follows the jobs until all have ended."""
+"""Decides which items of a run to submit to Slurm, and follows their jobs until all have ended."""
 
 from __future__ import annotations
 
