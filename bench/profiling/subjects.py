@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from bench.files.paths import expanded
 from bench.profiling.models import check_model
 from bench.store.compressions import stored_compressions
 from bench.store.run_folder import RunFolder
+from bench.text import shortened
 from bench.upstream.checkpoint import is_suite_folder, read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,11 @@ def _subject(reference: str, name: str, row: str, teacher: str) -> Subject:
 
 def _compressed(run: RunFolder, config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Pair each folder of weights with its row; in a sweep, the seeds of a row have separate folders."""
-    return [pair for compression in stored_compressions(config) for pair in compression.folders(run).items()]
+    found = {compression: compression.folders(run) for compression in stored_compressions(config)}
+    missing = [compression.name for compression, folders in found.items() if not folders]
+    if missing:
+        logger.warning("left out, because their models do not exist: %s", shortened(", ".join(missing), 300))
+    return [pair for folders in found.values() for pair in folders.items()]
 
 
 def _recorded_teacher(reference: str) -> str | None:

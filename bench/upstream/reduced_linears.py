@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -67,8 +68,7 @@ class Int8Linear(nn.Module):
     def _pack(self) -> Any:
         require_int8_kernels()
         scale = self.scale.float()
-        zero_points = torch.zeros_like(scale, dtype=torch.long)
-        weight = torch.quantize_per_channel(self.weight * scale[:, None], scale, zero_points, 0, torch.qint8)
+        weight = _quantised_tensor(self.weight * scale[:, None], scale)
         bias = None if self.bias is None else self.bias.detach().float()
         return torch.ops.quantized.linear_prepack(weight, bias)
 
@@ -143,6 +143,12 @@ def quantised_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.detach().float()
     # For an output whose weights are all zero, any scale is right.
     scale = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return _quantised_tensor(weight, scale).int_repr(), scale
+
+
+def _quantised_tensor(weight: Tensor, scale: Tensor) -> Tensor:
     zero_points = torch.zeros_like(scale, dtype=torch.long)
-    rounded: Tensor = torch.quantize_per_channel(weight, scale, zero_points, 0, torch.qint8).int_repr()
-    return rounded, scale
+    with warnings.catch_warnings():
+        # The int8 kernels take no other kind of tensor.
+        warnings.filterwarnings("ignore", message=r"torch\.quantize_per_tensor", category=UserWarning)
+        return torch.quantize_per_channel(weight, scale, zero_points, 0, torch.qint8)

@@ -65,6 +65,11 @@ class TestRun:
             Subject(str(folder / "models" / "dphubert-seed7"), "dphubert-seed7", "dphubert-seed7", "mini-hubert"),
         ]
 
+    def test_a_model_that_does_not_exist_is_named(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        subjects = find_subjects([], run(tmp_path / "run", None, "dphubert-seed7", {}), None)
+        assert [subject.name for subject in subjects] == ["mini-hubert", "fbank"]
+        assert "dphubert-seed7" in caplog.text
+
     def test_seeds_of_a_sweep_share_a_row(self, tmp_path: Path) -> None:
         finished = {"dphubert-0.5-seed0": ("dphubert-0.5",), "dphubert-0.5-seed1": ("dphubert-0.5", "dphubert-0.5-b")}
         folder = run(tmp_path / "run", "updates", "dphubert-0.5", finished)

@@ -242,3 +242,13 @@ class TestCost:
         scales = sum(outputs for _, outputs in model.config.linear_sizes.values())
         bytes_before, bytes_after = (sum(v.nbytes for v in each.state_dict().values()) for each in (model, smaller))
         assert bytes_before - bytes_after == 3 * linears - 4 * scales
+
+
+@pytest.mark.filterwarnings("error")
+def test_quantising_warns_of_nothing() -> None:
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        quantised_weight(torch.ones(2, 3))
+    finally:
+        torch.set_warn_always(before)
