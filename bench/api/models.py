@@ -81,7 +81,11 @@ def _spelled(model: object) -> str:
             "Expected a model reference or a path, such as 'mini-hubert'. "
             f"Found an object of type {type(model).__name__}."
         )
-    return str(Path(model).resolve()) if Path(model).exists() else str(model)
+    try:
+        return str(Path(model).resolve()) if Path(model).exists() else str(model)
+    except OSError:
+        # It cannot be a path, for example because it is too long.
+        return str(model)
 
 
 def references_to(models: Model | Sequence[Model] | Mapping[str, Model]) -> tuple[str, ...]:

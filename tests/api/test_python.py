@@ -153,3 +153,8 @@ def test_bad_input_says_what_to_do(call, fact: str) -> None:  # type: ignore[no-
     with pytest.raises(bench.UserError, match=fact) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_reference_that_is_too_long_for_a_path_is_refused() -> None:
+    with pytest.raises(bench.UserError):
+        bench.load_upstream("x" * 5000)
