@@ -21,6 +21,9 @@ class Metric:
     higher_is_better: bool
     primary: bool = False
     """The metric of SUPERB's public leaderboard; one task may have several."""
+    is_ratio_of_counts: bool = True
+    """Whether it is the ratio of the predictions' summed counts. Others, such as an equal error rate, have no counts:
+    comparisons of models only use the scores of the seeds."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ class Evaluation:
     scores: Mapping[str, Mapping[str, float]]
     """Split (``test``, ``dev``) to metric name to value."""
     predictions: Sequence[Mapping[str, Any]]
-    """One row per utterance: id, split, reference, prediction, correct, counts, duration_s, other columns of the data.
+    """One row per utterance (or trial): id, split, reference, prediction, correct, counts, duration_s, other columns of
+    the data.
 
-    ``counts`` maps every metric to the utterance's ``[numerator, denominator]``. A split's score is the sum of its
-    numerators divided by the sum of its denominators, to 1e-9. Comparisons of models use them.
+    ``counts`` maps every metric with `Metric.is_ratio_of_counts` to the utterance's ``[numerator, denominator]``. A
+    split's score is the sum of its numerators divided by the sum of its denominators, to 1e-9. Comparisons of models
+    use them.
     """
     settings: Mapping[str, Any]
     """Settings that the recipe used (steps, learning rate, batch size), as plain values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Upstream
 from bench.files.atomic import writing
 from bench.files.yaml import read_yaml
@@ -22,6 +23,7 @@ from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import BEST, HeadCheckpoints, SaveInterval
 from tasks.bridge.resumable_batches import ResumableBatches
+from tasks.corpora.recording_conditions import recording_conditions
 from tasks.feature_cache.features import Features, HiddenStates
 from tasks.feature_cache.upstream import (
     CachedUpstream,
@@ -29,6 +31,7 @@ from tasks.feature_cache.upstream import (
     feature_loader_class,
     fixed_crops_class,
 )
+from tasks.metrics.counts import Counts
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +39,15 @@ Splits = Mapping[str, pd.DataFrame]
 """Tables ``train``, ``dev`` and ``test`` with one row per utterance. Columns: ``id``, ``wav_path``, ``num_samples`` (at
 16 kHz) and those the recipe needs (``label``, ``transcription``, ...). Others are kept with the predictions."""
 
+_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
 _RNG_STATE = "rng_state.pt"
 
 
 @functools.cache
-def bridged_recipe(module_name: str, class_name: str) -> Any:
-    """Return s3prl's recipe class with the overrides of `BridgedRecipe`. Its constructor takes no arguments."""
+def bridged_recipe(module_name: str, class_name: str, overrides: type[BridgedRecipe] | None = None) -> Any:
+    """Return s3prl's recipe class with overrides, by default `BridgedRecipe`. Its constructor takes no arguments."""
     recipe = s3prl_compat.recipe_class(module_name, class_name)
-    return type(f"Bridged{class_name}", (BridgedRecipe, recipe), {})
+    return type(f"Bridged{class_name}", (overrides or BridgedRecipe, recipe), {})
 
 
 class BridgedRecipe:
@@ -188,7 +192,7 @@ class BridgedRecipe:
         batches: list[dict[str, Any]] = []
         hook = task.register_forward_hook(lambda _task, _inputs, outputs: batches.append(outputs[1]))
         try:
-            metrics = super().evaluate(evaluate, mode, task, *args)  # type: ignore[misc]
+            metrics = super().evaluate(evaluate, self.step_of(mode), task, *args)  # type: ignore[misc]
         finally:
             hook.remove()
         if mode == "test":
@@ -196,16 +200,55 @@ class BridgedRecipe:
             self.results.append(
                 (
                     {name: float(value) for name, value in metrics.items()},
-                    {
-                        name: (reference, prediction)
-                        for batch in batches
-                        for name, reference, prediction in zip(
-                            batch["unique_name"], batch["label"], batch["prediction"], strict=True
-                        )
-                    },
+                    self.answers(task, batches),
                 )
             )
         return cast(dict[str, float], metrics)
+
+    def step_of(self, mode: str) -> str:
+        """Return which of the task's steps evaluates in a mode, ``valid`` or ``test``."""
+        return mode
+
+    def answers(self, _task: nn.Module, batches: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, Any]]:
+        """Return (reference, prediction) by id, given the outputs of all batches."""
+        return {
+            name: (reference, prediction)
+            for batch in batches
+            for name, reference, prediction in zip(
+                batch["unique_name"], batch["label"], batch["prediction"], strict=True
+            )
+        }
+
+    def prediction_rows(
+        self,
+        split: str,
+        results: Mapping[str, tuple[Any, Any]],
+        _metrics: Mapping[str, float],
+        counts: Callable[[Any, Any], Counts],
+    ) -> Iterator[dict[str, Any]]:
+        """Return the rows of `bench.contracts.Evaluation.predictions` of a scored split.
+
+        Args:
+            split: its name.
+            results: (reference, prediction) by id.
+            _metrics: s3prl's metrics.
+            counts: an utterance's contribution to every metric.
+        """
+        frame = self.splits[split]
+        conditions = recording_conditions(frame["wav_path"])
+        for row in frame.to_dict("records"):
+            reference, prediction = results[row["id"]]
+            yield {
+                "id": row["id"],
+                "split": split,
+                "reference": reference,
+                "prediction": prediction,
+                "correct": prediction == reference,
+                "counts": counts(reference, prediction),
+                "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
+                **conditions.get(row["wav_path"], {}),
+                **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
+            }
 
     def _before_forward(self, _task: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs[0] != "train":

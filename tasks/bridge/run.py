@@ -14,16 +14,14 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
 import torch
 from torch import nn
 
-from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Context, Upstream
 from bench.errors import UserError
 from bench.files.atomic import naming
@@ -35,7 +33,7 @@ from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
 from tasks.bridge.recipe import Splits, bridged_recipe
-from tasks.corpora.recording_conditions import recording_conditions
+from tasks.bridge.verification import BridgedVerification
 from tasks.feature_cache.choice import FeatureChoice
 from tasks.feature_cache.upstream import cached_features, hidden_states_of
 from tasks.metrics.counts import Counts
@@ -45,7 +43,8 @@ from omegaconf import OmegaConf  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
+_OVERRIDES = {"SuperbASV": BridgedVerification}
+"""Recipes that do not answer utterance by utterance."""
 _SAMPLER_SEED = 12345678
 
 
@@ -54,7 +53,7 @@ class RecipeResult:
     """The result of a recipe, scored on whole splits with the best head on dev."""
 
     predictions: list[dict[str, Any]]
-    """One row per utterance: id, split, reference and prediction as the recipe scored them, correct, counts,
+    """One row per utterance or trial: id, split, reference and prediction as the recipe scored them, correct, counts,
     duration_s, and the columns of the split that no recipe reads."""
     settings: dict[str, Any]
     """Every argument of the recipe, its own metrics, library versions and split sizes, as plain values."""
@@ -101,7 +100,7 @@ def run_recipe(
             f"Expected feature_precision=fp32 with --protocol s3prl, which equals s3prl to every digit. Found "
             f"{features.precision}. Leave it out, or use --protocol cached."
         )
-    problem = bridged_recipe(*recipe)()
+    problem = bridged_recipe(*recipe, _OVERRIDES.get(recipe[1]))()
     problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
     problem.splits = splits
     problem.scored = scored
@@ -138,7 +137,7 @@ def run_recipe(
         **{f"{name}_version": version for name, version in versions.items()},
         **{f"num_{name}_utterances": len(frame) for name, frame in splits.items()},
         **{f"{name}_recipe_metrics": values for name, values in metrics.items()},
-        "loss": {name: values["loss"] for name, values in metrics.items()},
+        "loss": {name: values["loss"] for name, values in metrics.items() if "loss" in values},
         **({"layer_weights": problem.layer_weights} if problem.layer_weights else {}),
         "protocol": context.protocol,
         **(features.settings() if context.protocol == "cached" else {}),
@@ -146,7 +145,9 @@ def run_recipe(
         "arguments": whole_arguments,
     }
     predictions = [
-        row for name, (_, results) in tested.items() for row in _prediction_rows(name, splits[name], results, counts)
+        row
+        for name, (values, results) in tested.items()
+        for row in problem.prediction_rows(name, results, values, counts)
     ]
     return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
 
@@ -167,25 +168,6 @@ def _use_features(problem: Any, weights: str, features: FeatureChoice, num_worke
         reason,
     )
     problem.hidden_states = hidden_states_of(upstream, context.device, features.precision)
-
-
-def _prediction_rows(
-    split: str, frame: pd.DataFrame, results: Mapping[str, tuple[Any, Any]], counts: Callable[[Any, Any], Counts]
-) -> Iterator[dict[str, Any]]:
-    conditions = recording_conditions(frame["wav_path"])
-    for row in frame.to_dict("records"):
-        reference, prediction = results[row["id"]]
-        yield {
-            "id": row["id"],
-            "split": split,
-            "reference": reference,
-            "prediction": prediction,
-            "correct": prediction == reference,
-            "counts": counts(reference, prediction),
-            "duration_s": row["num_samples"] / SAMPLE_RATE_HZ,
-            **conditions.get(row["wav_path"], {}),
-            **{str(column): value for column, value in row.items() if column not in _READ_COLUMNS},
-        }
 
 
 def run_arguments(defaults: Mapping[str, Any], changes: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from bench.files.atomic import writing
 from bench.progress import Bar, bars_are_drawn
 from tasks.bridge.logged_bar import LoggedBar
 from tasks.bridge.padded_lstm import PaddedLSTM
+from tasks.bridge.silence import without_silence
 
 _FLOAT_COLUMNS = ("start_sec", "end_sec")
 _OPTIMIZER = "optimizer.pt"
@@ -57,7 +58,7 @@ def install() -> None:
         rnn: Any = importlib.import_module("s3prl.nn.rnn")
         rnn.nn = SimpleNamespace(**{**vars(torch.nn), "LSTM": PaddedLSTM})
         problem: Any = importlib.import_module("s3prl.problem.base")
-        problem.tqdm = _progress_bar
+        problem.tqdm = progress_bar
         problem.torch = _NamingTorch("torch")
         problem.SummaryWriter = NoSummary
 
@@ -100,7 +101,7 @@ def without_optimizer(folder: Path) -> None:
     (folder / _OPTIMIZER).unlink(missing_ok=True)
 
 
-def _progress_bar(*args: Any, **kwargs: Any) -> Any:
+def progress_bar(*args: Any, **kwargs: Any) -> Any:
     """Draw s3prl's bar on a terminal, and log lines elsewhere. Both count: training reads its steps from the bar."""
     if bars_are_drawn():
         return Bar(*args, **{**kwargs, "file": sys.stderr, "leave": False, "mininterval": 0.5})
@@ -149,12 +150,18 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def known_lengths(dataset: Any, names: Sequence[str], *_: Any) -> list[int]:
+def known_lengths(dataset: Any, names: Sequence[str], *_: Any) -> list[Any]:
     """Replace s3prl's ``get_info``, whose cache of lengths is keyed by position and goes stale.
+
+    Speaker verification wants the lengths after its effects, which remove silence. These are found as s3prl does: by
+    preparing every utterance.
 
     Raises:
         NotImplementedError: the caller wants something else than lengths in samples.
     """
+    if list(names) == ["x_len", "unique_name"]:
+        found = [[item[name] for name in names] for item in (dataset[index] for index in range(len(dataset)))]
+        return [list(column) for column in zip(*found, strict=True)]
     if list(names) != ["x_len"]:
         raise NotImplementedError(f"only x_len is known, not {names}")
     lengths: list[int] = dataset.num_samples
@@ -164,8 +171,9 @@ def known_lengths(dataset: Any, names: Sequence[str], *_: Any) -> list[int]:
 def apply_effects_tensor(
     waveform: torch.Tensor, sample_rate_hz: int, effects: Sequence[Sequence[str]]
 ) -> tuple[torch.Tensor, int]:
-    """Apply the SoX effects that SUPERB's recipes use: ``channels 1``, ``rate R`` and ``gain dB``.
+    """Apply the SoX effects that SUPERB's recipes use.
 
+    They are ``channels 1``, ``rate R``, ``gain dB`` and ``silence 1 D T% -1 D T%``.
     Torchaudio's own binding needs libsox, which is no longer shipped. As in SoX, ``gain`` clips at full scale.
 
     Args:
@@ -188,6 +196,10 @@ def apply_effects_tensor(
             sample_rate_hz = target_hz
         elif name == "gain" and len(arguments) == 1:
             waveform = (waveform * 10 ** (float(arguments[0]) / 20)).clamp(-1.0, 1.0)
+        elif name == "silence" and arguments[:3] == ["1", *arguments[4:]] and arguments[3:4] == ["-1"]:
+            duration_s, threshold = float(arguments[1]), float(arguments[2].removesuffix("%")) / 100
+            kept = without_silence(waveform.squeeze(0).numpy(), sample_rate_hz, duration_s, threshold)
+            waveform = torch.from_numpy(kept).unsqueeze(0)
         else:
             raise NotImplementedError(f"SoX effect {name} {' '.join(arguments)}")
     return waveform, sample_rate_hz

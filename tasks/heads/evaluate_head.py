@@ -97,7 +97,8 @@ def _search(
         if kept is None:
             candidate = config.model_copy(update={"learning_rate": rate})
             evaluation = train(candidate, folder / str(rate), dataclasses.replace(context, seed=SEARCH_SEED), ("dev",))
-            is_finite = math.isfinite(evaluation.settings["loss"]["dev"])
+            # Speaker verification has no loss on speakers that it did not train on, except NaN for a diverged head.
+            is_finite = math.isfinite(evaluation.settings["loss"].get("dev", 0.0))
             kept = {metric.name: evaluation.scores["dev"][metric.name] if is_finite else None}
             write_sealed_json(result, kept)
         scores[rate] = kept[metric.name]

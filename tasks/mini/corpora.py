@@ -22,6 +22,7 @@ from tasks.mini.randomness import GENERATOR_VERSION
 from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.slots import Slots
 from tasks.mini.speaker_identities import SpeakerIdentities
+from tasks.mini.speaker_trials import SpeakerTrials
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import LEXICON, Transcripts
 from tasks.mini.unlabelled import Unlabelled
@@ -30,7 +31,16 @@ from tasks.mini.utterances import MiniCorpus
 logger = logging.getLogger(__name__)
 
 TRANSCRIPTS = Transcripts()
-CORPORA: tuple[MiniCorpus, ...] = (Keywords(), TRANSCRIPTS, SpeakerIdentities(), Emotions(), Intents(), Slots())
+SPEAKER_TRIALS = SpeakerTrials()
+CORPORA: tuple[MiniCorpus, ...] = (
+    Keywords(),
+    TRANSCRIPTS,
+    SpeakerIdentities(),
+    Emotions(),
+    Intents(),
+    Slots(),
+    SPEAKER_TRIALS,
+)
 PHONEME_TASK = "pr"
 """Has no corpus of its own: it uses that of ASR with a lexicon."""
 ELSEWHERE = "Fix that, or choose another folder (for the cache: SUPERB_BENCH_CACHE)."
@@ -122,6 +132,8 @@ class MiniCorpora:
         held_out = {
             utterance.text.lower()
             for corpus in CORPORA
+            # Its texts are no labels, and this speech was fixed before the corpus was added.
+            if corpus is not SPEAKER_TRIALS
             for utterance in corpus.utterances(self._seed, 1.0)
             if utterance.split != "train"
         }

@@ -45,7 +45,7 @@ class SpeakerIdentities:
             for split, number in VIDEOS.items():
                 for _ in range(number):
                     video = f"video{len(made) // UTTERANCES_PER_VIDEO:06d}"
-                    made += _video(speaker, split, f"{FOLDER}/{part}/wav/{speaker.name}/{video}", said, seed)
+                    made += draw_video(speaker, split, f"{FOLDER}/{part}/wav/{speaker.name}/{video}", said, seed)
         return made
 
     def write_tables(
@@ -86,7 +86,8 @@ def _formant_ratio(one: Speaker, other: Speaker) -> float:
     return high / low
 
 
-def _video(speaker: Speaker, split: Split, folder: str, said: set[str], seed: int) -> list[Utterance]:
+def draw_video(speaker: Speaker, split: Split, folder: str, said: set[str], seed: int) -> list[Utterance]:
+    """Draw the remarks of one speaker in one place. ``folder`` also names the random streams."""
     random = random_state(seed, folder, "video")
     place = draw_scene(random, CONDITIONS)
     return [
