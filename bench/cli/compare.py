@@ -86,6 +86,11 @@ def compare(
 def _notes(comparison: Comparison, min_units: int) -> list[str]:
     """Explain what the intervals of a comparison cover, and what they leave out."""
     notes = []
+    if not comparison.is_ratio_of_counts:
+        return [
+            f"{comparison.task} {comparison.metric} is no sum over utterances, which cannot be resampled: its interval "
+            "is over the seeds, on these very trials, and one seed gives none"
+        ]
     if comparison.too_few:
         notes.append(f"no interval where fewer than {min_units} {comparison.unit}s were resampled: too narrow")
     elif len(comparison.seeds) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,8 @@ from bench.errors import UserError
 from bench.leaderboard.run_leaderboard import primary_metrics
 from bench.registry import nearest
 from bench.store.records import Record
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["broken", "mended", "worse", "better"]
 """``broken``: right before, wrong now; ``mended``: the reverse; ``worse`` and ``better``: right or wrong as before, but
@@ -108,7 +111,7 @@ def find_changes(
         UserError: the rows cannot be compared, or a column does not exist.
     """
     records = {task: comparable_records(rows, task) for task in tasks or common_tasks(rows)}
-    metrics = primary_metrics(records)
+    metrics = {task: _counted(task, primary) for task, primary in primary_metrics(records).items()}
     paired = {task: paired_utterances(rows, chosen, split, metrics[task]) for task, chosen in records.items()}
     known = known_columns(utterance for said in paired.values() for utterance in said[0].values())
     for column in columns or ():
@@ -121,6 +124,18 @@ def find_changes(
     ]
 
 
+def _counted(task: str, metrics: Sequence[Metric]) -> list[Metric]:
+    """Return the metrics that groups of utterances have too; log a warning about the others."""
+    for metric in metrics:
+        if not metric.is_ratio_of_counts:
+            logger.warning(
+                "%s: %s is left out, since it is no sum over utterances that could be attributed to them",
+                task,
+                metric.name,
+            )
+    return [metric for metric in metrics if metric.is_ratio_of_counts]
+
+
 def _task_changes(
     rows: Sequence[Row],
     records: Sequence[Sequence[Record]],
@@ -131,6 +146,7 @@ def _task_changes(
     task = records[0][0].cell.task
     groupings = group_utterances(list(paired[0].values()), columns)
     metrics = [metric for metric in registry.load("bench.tasks", task).metrics if metric.primary]
+    metrics = [metric for metric in metrics if metric.is_ratio_of_counts]
     for row, others in zip(rows[1:], paired[1:], strict=True):
         pairs = {name: (first, others[name]) for name, first in paired[0].items()}
         for metric in metrics:

@@ -60,6 +60,8 @@ class Comparison:
     num_units: int
     preset: str
     """Preset of both rows' records."""
+    is_ratio_of_counts: bool = True
+    """See `bench.contracts.Metric`. For other metrics, only the scores of the seeds are compared."""
 
     @property
     def is_about_methods(self) -> bool:
@@ -88,6 +90,8 @@ class Comparison:
         """A message that too few units were resampled for an interval; empty if there were enough."""
         if self.difference.has_interval:
             return ""
+        if not self.is_ratio_of_counts:
+            return f"{self.metric}: needs seeds"
         return f"too few {self.unit}s: {self.num_units}, not {MIN_UNITS}"
 
     @property
@@ -122,12 +126,14 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
     chosen = comparable_records(rows, task)
     metrics = registry.load("bench.tasks", task).metrics
     measured = _by_seeds(chosen, split, metrics)
-    unit, num_units = SEED, len(chosen[0])
-    if _has_predictions(rows, chosen, task):
-        said = paired_utterances(rows, chosen, split, metrics)
+    units = {metric.name: (SEED, len(chosen[0])) for metric in metrics}
+    counted = [metric for metric in metrics if metric.is_ratio_of_counts]
+    if counted and _has_predictions(rows, chosen, task):
+        said = paired_utterances(rows, chosen, split, counted)
         unit, members = _units(said[0], by)
-        num_units = int(members.max()) + 1
-        measured = {metric.name: _by_utterances(said, members, metric.name, chosen) for metric in metrics}
+        for metric in counted:
+            units[metric.name] = unit, int(members.max()) + 1
+            measured[metric.name] = _by_utterances(said, members, metric.name, chosen)
     for metric in metrics:
         scores = [_score(records, split, metric) for records in chosen]
         for position, (across_seeds, these_models) in enumerate(measured[metric.name], 1):
@@ -145,9 +151,10 @@ def _compare_task(rows: Sequence[Row], task: str, split: str, by: str | None) ->
                 p_holm=np.nan,
                 seeds=tuple(record.cell.seed for record in chosen[0]),
                 single_models=tuple(rows[row].name for row in pair if _is_single_model(chosen[row])),
-                unit=unit,
-                num_units=num_units,
+                unit=units[metric.name][0],
+                num_units=units[metric.name][1],
                 preset=chosen[0][0].preset,
+                is_ratio_of_counts=metric.is_ratio_of_counts,
             )
 
 

@@ -93,7 +93,7 @@ def limited_trials(trials: Sequence[Trial], limit: int) -> list[Trial]:
         for kind in (True, False)
     ]
     used: set[str] = set()
-    chosen = []
+    chosen: list[Trial] = []
     for pair in zip(*turns, strict=False):
         needed = used | {name for trial in pair for name in (trial.first, trial.second)}
         if len(needed) > limit:
