@@ -14,6 +14,7 @@ import yaml
 
 from bench.cli.app import application
 from bench.comparison.bootstrap import holm
+from bench.comparison.changes import find_changes
 from bench.comparison.compare import compare
 from bench.comparison.rows import find_rows, newest_run
 from bench.errors import UserError
@@ -288,3 +289,61 @@ def test_the_command_takes_the_newest_run(write_cell: Any, tmp_path: Path) -> No
     table = bench("compare", "a", "b", cwd=tmp_path).stdout
     assert "+20.00" in table
     assert "b 70.00" in table
+
+
+class TestNoRatioOfCounts:
+    """An equal error rate is no sum over trials."""
+
+    @pytest.fixture
+    def write(self, tmp_path: Path) -> Callable[..., None]:
+        def write(model: str, rate: float, seed: int = 0) -> None:
+            folder = tmp_path / "run"
+            folder.mkdir(exist_ok=True)
+            (folder / "config.yaml").write_text(yaml.safe_dump({**OTHER_KEYS, "tasks": {"asv": {"total_steps": 1}}}))
+            rows = [
+                {"id": f"a b{index}", "split": "test", "reference": "same", "prediction": 0.5, "correct": True}
+                for index in range(50)
+            ]
+            RecordStore(folder).write(
+                Record(
+                    cell=Cell(model=model, task="asv", seed=seed),
+                    card=CARD,
+                    scores={"test": {"eer": rate}, "dev": {"eer": rate}},
+                    settings={},
+                    provenance={},
+                    preset="mini",
+                    data="mini-1",
+                    protocol="cached",
+                ),
+                rows,
+            )
+
+        return write
+
+    def test_seeds_alone_are_compared(self, write: Callable[..., None], tmp_path: Path) -> None:
+        for seed in range(3):
+            write("a", 0.20 + 0.001 * seed, seed)
+            write("b", 0.10 + 0.002 * seed, seed)
+        (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert (found.unit, found.num_units, found.better) == ("seed", 3, "b")
+        assert not found.these_models.has_interval
+
+    def test_one_seed_gives_no_interval_but_a_line(
+        self, write: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write("a", 0.2)
+        write("b", 0.1)
+        (found,) = compare(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test")
+        assert found.difference.value == pytest.approx(-0.1)
+        assert not found.difference.has_interval
+        assert found.better is None
+        assert application(["compare", "a", "b", "--run", str(tmp_path / "run")], standalone_mode=False) == 0
+        assert [line for line in capsys.readouterr().out.splitlines() if "asv eer" in line and "resampled" in line]
+
+    def test_groups_of_utterances_have_no_part_of_it(
+        self, write: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write("a", 0.2)
+        write("b", 0.1)
+        assert find_changes(find_rows(["a", "b"], tmp_path / "run", tmp_path), "test") == []
+        assert "eer" in caplog.text

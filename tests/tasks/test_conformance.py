@@ -10,6 +10,7 @@ import pytest
 
 from bench.testing import TaskConformance, write_speech
 from tasks.asr import ASR
+from tasks.asv import ASV
 from tasks.ks import KS
 
 SPLITS = ("train", "train", "train", "train", "dev", "dev", "test", "test")
@@ -40,3 +41,30 @@ class TestASR(TaskConformance):
     @classmethod
     def write_data(cls, folder: Path) -> Mapping[str, Any]:
         return write_table(folder, "text", ("A CAB", "BAD DAD"))
+
+
+@pytest.mark.slow
+class TestASV(TaskConformance):
+    task = ASV
+    settings = (
+        "total_steps=8",
+        "eval_interval_steps=2",
+        "save_interval_steps=2",
+        "batch_size=4",
+        "max_train_s=0.6",
+        "hidden_size=8",
+        "aggregation_size=8",
+        "embedding_size=8",
+    )
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Mapping[str, Any]:
+        """Four recordings of each split, by two speakers."""
+        write_speech(folder, 12)
+        splits = [split for split in ("train", "dev", "test") for _ in range(4)]
+        rows = [f"speech-{index}.wav,{split},{split} {index % 2}" for index, split in enumerate(splits)]
+        (folder / "own.csv").write_text("\n".join(["path,split,speaker", *rows]))
+        pairs = [(first, first + step) for first in (4, 8) for step in (1, 2, 3)]
+        trials = [f"{(one - other + 1) % 2},speech-{one},speech-{other}" for one, other in pairs]
+        (folder / "trials.csv").write_text("\n".join(["same,first,second", *trials]))
+        return {"manifest": "own.csv", "trials": "trials.csv"}

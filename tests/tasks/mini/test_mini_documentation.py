@@ -19,7 +19,7 @@ def documented() -> dict[str, dict[str, str]]:
     """Read the table of the corpora: task, then heading, to what its cell says."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("| task | layout |"))
-    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 8])
+    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 9])
     return {row[0].lower(): dict(zip(headings, row, strict=True)) for row in rows}
 
 
@@ -47,7 +47,7 @@ def test_every_corpus_is_there() -> None:
     assert set(documented()) == {corpus.name for corpus in CORPORA}
 
 
-@pytest.mark.parametrize("name", ["asr", "ic", "sf"])
+@pytest.mark.parametrize("name", ["asr", "asv", "ic", "sf"])
 def test_utterances_and_speakers(name: str) -> None:
     utterances = plan(name)
     told = documented()[name]

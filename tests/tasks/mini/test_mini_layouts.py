@@ -77,7 +77,7 @@ class TestPlan:
         assert len({one.path for one in utterances}) == len(utterances)
 
     def test_speakers_are_in_one_split(self, utterances: list) -> None:
-        if utterances[0].path.startswith("VoxCeleb1"):
+        if utterances[0].path.startswith("VoxCeleb1/"):
             pytest.skip("speakers are to be recognised again")
         splits: dict[str, set[str]] = {}
         for one in utterances:
