@@ -153,7 +153,7 @@ class BridgedVerification(BridgedRecipe):
                 "split": split,
                 "reference": reference,
                 "prediction": score if math.isfinite(score) else None,
-                "correct": (score >= metrics["EERthreshold"]) == trial.is_same,
+                "correct": math.isfinite(score) and (score >= metrics["EERthreshold"]) == trial.is_same,
                 "duration_s": int(num_samples[trial.first] + num_samples[trial.second]) / SAMPLE_RATE_HZ,
                 "first_speaker": speakers[trial.first],
                 "second_speaker": speakers[trial.second],

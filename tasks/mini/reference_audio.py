@@ -16,6 +16,7 @@ AUDIO_SHA256: dict[str, dict[str, str]] = {
         "er": "1413084c4d50c664e1a2d14a5468a01cc29d683001540becc4b242ddc2b6b4a6",
         "ic": "d9a59055ee00c4d3346a2581be0609a689d6ca11b31742e00920c84f25c4b5ec",
         "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
+        "asv": "d3d4c1de3d901da57ef6d5e39b046070b8162f92df3e47aeb63812205f292b00",
     },
 }
 """Maps version and corpus to the hash of its audio."""

@@ -337,7 +337,7 @@ class TestNoRatioOfCounts:
         assert found.difference.value == pytest.approx(-0.1)
         assert not found.difference.has_interval
         assert found.better is None
-        assert application(["compare", "a", "b", "--run", str(tmp_path / "run")], standalone_mode=False) == 0
+        assert application()(["compare", "a", "b", "--run", str(tmp_path / "run")], standalone_mode=False) == 0
         assert [line for line in capsys.readouterr().out.splitlines() if "asv eer" in line and "resampled" in line]
 
     def test_groups_of_utterances_have_no_part_of_it(
