@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tasks.corpora.snips import SNIPSData
+from tasks.corpora.voxceleb1_trials import VoxCeleb1TrialsData
 
 # Fields that select a part of the corpus. If they differ from the defaults, the real corpus's counts do not apply.
-_CHOICES = {SNIPSData: ("train_speakers", "dev_speakers", "test_speakers")}
+_CHOICES = {
+    SNIPSData: ("train_speakers", "dev_speakers", "test_speakers"),
+    VoxCeleb1TrialsData: ("num_dev_speakers",),
+}
+# Layouts whose corpus another layout of the same name splits otherwise.
+_CORPORA = {VoxCeleb1TrialsData: "voxceleb1_trials"}
 
 
 class KnownSize(NamedTuple):
@@ -37,7 +43,7 @@ def known_size(entry: Any, split: str, table: pd.DataFrame) -> KnownSize | None:
         return None
     parts = set(table["corpus_split"]) if "corpus_split" in table else {split}
     known = _table()
-    chosen = known[(known["layout"] == getattr(entry, "layout", "")) & known["part"].isin(parts)]
+    chosen = known[(known["layout"] == _CORPORA.get(kind, getattr(entry, "layout", ""))) & known["part"].isin(parts)]
     if len(chosen) < len(parts):
         return None
     hours = None if chosen["hours"].isna().any() else float(chosen["hours"].sum())

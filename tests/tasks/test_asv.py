@@ -136,6 +136,7 @@ class TestReading:
             "dev": 6,
             "test": 6,
         }
+        assert not any("real corpus" in remark for remark in report["remarks"])
         assert not any("speaker" in remark and "too" in remark for remark in report["remarks"])
 
 

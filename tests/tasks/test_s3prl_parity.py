@@ -26,6 +26,7 @@ from bench.upstream import UpstreamModel, load_upstream
 from bench.upstream.config import uniform_config
 from bench.upstream.random_shapes import random_model
 from tasks.asr import ASR
+from tasks.asv import ASV
 from tasks.bridge import s3prl_compat
 from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData
 from tasks.corpora.iemocap import IEMOCAPData
@@ -33,6 +34,7 @@ from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.snips import SNIPSData
 from tasks.corpora.speech_commands import SpeechCommandsData
 from tasks.corpora.voxceleb1 import VoxCeleb1Data
+from tasks.corpora.voxceleb1_trials import VoxCeleb1TrialsData
 from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
@@ -229,6 +231,61 @@ def test_speaker_identification(real_speech: Path, upstream: UpstreamModel, run_
     ours = task.evaluate(upstream, VoxCeleb1Data(root=root), tmp_path / "w", Context(protocol="s3prl"))
     assert_same(ours, tmp_path / "w", alone)
     assert ours.scores["test"]["accuracy"] > 1 / len(SPEAKERS)
+
+
+@pytest.mark.real_speech
+def test_speaker_verification(
+    real_speech: Path, upstream: UpstreamModel, run_s3prl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the selection: s3prl alone tests all of its checkpoints, of which there is one here."""
+    root = _as_trials(real_speech / "voxceleb1", tmp_path / "VoxCeleb1", tmp_path / "cache")
+    changes = training(6, batch_size=4, learning_rate=1e-3, accumulate=2)
+    changes["train"]["eval_step"] = 10**9
+    more = {
+        "prepare_data": {"dataset_root": str(root)},
+        "build_dataset": {"train": {"min_secs": 0.4, "max_secs": 100.0}},
+        "build_downstream": {"hidden_size": 32, "aggregation_size": 32, "output_size": 16},
+    }
+    s3prl_compat.install()
+    monkeypatch.setattr("s3prl.dataio.corpus.voxceleb1sv._download", lambda *_, **__: None)
+    alone = run_s3prl(upstream, "s3prl.problem.asv.superb_asv", "SuperbASV", {**changes, **more})
+    sizes = {"hidden_size": 32, "aggregation_size": 32, "embedding_size": 16, "min_train_s": 0.4, "max_train_s": 100.0}
+    task = ASV(suite_training(ASV.presets["paper"], changes, **sizes, max_eval_utterances=None))
+    task._config = task._config.model_copy(update={"eval_interval_steps": 6})
+    ours = task.evaluate(upstream, VoxCeleb1TrialsData(root=root), tmp_path / "w", Context(protocol="s3prl"))
+    theirs = yaml.safe_load((alone / "evaluate/test_trial/step_6/result.yaml").read_text(encoding="utf-8"))
+    assert ours.settings["test_recipe_metrics"] == theirs
+    assert ours.scores["test"]["eer"] == theirs["EER"]
+    states = [
+        torch.load(folder / "step_6" / name, weights_only=True)
+        for folder in (tmp_path / "w/s3prl/checkpoints", alone / "train")
+        for name in ("model/state_dict.pt", "task/state.pt")
+    ]
+    assert all(torch.equal(weight, states[2][name]) for name, weight in states[0].items())
+    assert torch.equal(states[1]["loss_state"]["W"], states[3]["loss_state"]["W"])
+
+
+def _as_trials(voxceleb1: Path, root: Path, cache: Path) -> Path:
+    """Rename two speakers to those whom s3prl tests, and write the lists that it would download."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted(voxceleb1.glob("*/wav/*/*/*.wav")):
+        files.setdefault(file.parts[-3], []).append(file)
+    names = [f"id{number}" for number in (10001, 10002, 10003, 10004, 10270, 10271)]
+    usage, tested = [], []
+    for name, (_, spoken) in zip(names, sorted(files.items()), strict=True):
+        for file in spoken[:8]:
+            path = f"{name}/{file.parts[-2]}/{file.name}"
+            target = root / ("test" if name >= "id10270" else "dev") / "wav" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+            usage.append(f"1 {path}\n")
+            tested += [path] if name >= "id10270" else []
+    trials = [f"{int(one[:7] == other[:7])} {one} {other}\n" for one in tested for other in tested if one < other]
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "iden_split.txt").write_text("".join(usage))
+    for file in (root / "veri_test.txt", cache / "voxceleb1_test_v2.txt"):
+        file.write_text("".join(trials))
+    return root
 
 
 @pytest.mark.real_speech
