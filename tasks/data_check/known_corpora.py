@@ -12,12 +12,12 @@ from tasks.corpora.snips import SNIPSData
 from tasks.corpora.voxceleb1_trials import VoxCeleb1TrialsData
 
 # Fields that select a part of the corpus. If they differ from the defaults, the real corpus's counts do not apply.
-_CHOICES = {
+_CHOICES: dict[Any, tuple[str, ...]] = {
     SNIPSData: ("train_speakers", "dev_speakers", "test_speakers"),
     VoxCeleb1TrialsData: ("num_dev_speakers",),
 }
 # Layouts whose corpus another layout of the same name splits otherwise.
-_CORPORA = {VoxCeleb1TrialsData: "voxceleb1_trials"}
+_CORPORA: dict[Any, str] = {VoxCeleb1TrialsData: "voxceleb1_trials"}
 
 
 class KnownSize(NamedTuple):
