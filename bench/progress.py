@@ -55,9 +55,9 @@ def pass_on(text: str) -> None:
 
 def bars_are_drawn() -> bool:
     """Return whether somebody watches, in a terminal or a notebook, and has not asked for warnings only."""
-    # In a user's own program no command line has set our level.
-    is_wanted = logger.isEnabledFor(logging.INFO) or logging.getLogger("bench").level == logging.NOTSET
-    return is_wanted and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    # Without a command line, as in a user's own program, our level is not set.
+    is_quiet = logging.getLogger("bench").level > logging.INFO
+    return not is_quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
 
 class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types

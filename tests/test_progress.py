@@ -46,11 +46,17 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_quiet_commands_draw_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(progress.logger, "level", logging.INFO)
-    assert progress.bars_are_drawn()
-    progress.logger.setLevel(logging.WARNING)
+    for level, drawn in ((logging.INFO, True), (logging.WARNING, False), (logging.NOTSET, True)):
+        monkeypatch.setattr(logging.getLogger("bench"), "level", level)
+        assert progress.bars_are_drawn() == drawn
+
+
+def test_bars_are_drawn_for_a_reader_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("bench"), "level", logging.NOTSET)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert not progress.bars_are_drawn()
-    progress.logger.setLevel(logging.NOTSET)
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert progress.bars_are_drawn()
 
 
 def test_log_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
