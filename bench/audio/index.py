@@ -270,6 +270,9 @@ def _opened(file: Path, root: Path) -> Iterator[_Index | None]:
 def _connection(file: Path, root: Path) -> tuple[sqlite3.Connection, bool]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(file):
+            # SQLite would deny the group what the umask allows it.
+            file.touch()
         connection = _connected(file, "rwc")
     except (OSError, sqlite3.OperationalError):
         return _connected(file, "ro"), False
