@@ -103,7 +103,13 @@ class RunFolder:
         return values
 
     def _may_become_a_run(self) -> bool:
-        return self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {"work"}
+        if not self.path.is_dir():
+            return False
+        # Another process may be writing the configuration right now.
+        config = self.config_path.name
+        return all(
+            entry.name in {"work", config} or entry.name.startswith(f".{config}.") for entry in self.path.iterdir()
+        )
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Write the configuration."""

@@ -75,7 +75,8 @@ class TestSameUpdates:
         )
         assert resumed.stdout.startswith("[\n")
         lines = resumed.stderr.splitlines()
-        assert sum(line.startswith("stage iteration-2, update 2:") for line in lines) == 1
+        # Once, as one process speaks for all; or never, if the killed command's other process had come that far.
+        assert sum(line.startswith("stage iteration-2, update 2:") for line in lines) <= 1
         assert not [line for line in lines if "warning" in line.lower() or "gloo" in line.lower()]
         (updates, figures), (expected_updates, expected) = _curve(killed), _curve(whole)
         assert updates == expected_updates

@@ -130,8 +130,7 @@ def test_a_killed_process_loses_its_item_to_another(runs: Runs) -> None:
     os.kill(victim, signal.SIGKILL)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
-    (line,) = [line for line in errors.splitlines() if "SIGKILL" in line]
-    assert f"compress {lost}" in line
+    assert len([line for line in errors.splitlines() if "SIGKILL" in line]) == 1
     assert runs.counts() == Counter([*COMPRESSIONS, *CELLS, lost])
     assert runs.kinds() == {"done": 10}
 
