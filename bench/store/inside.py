@@ -16,7 +16,7 @@ def inside(folder: Path, *parts: str) -> Path:
     path = folder.joinpath(*parts)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"Expected {path} to be inside {folder}. It leads to {path.resolve()}. Replace the link by what it leads "
-            "to, or choose another --out."
+            f"Expected {path} to be inside {folder}. It is a link to {path.resolve()}. Replace the link by a copy of "
+            "its target, or choose another --out."
         )
     return path

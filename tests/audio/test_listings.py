@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from bench.audio.listings.saved_datasets import read_saved_dataset
 from bench.audio.manifest import read_manifest
 from bench.errors import UserError
 from tests.fuzz.test_own_formats import CUT, KALDI
@@ -105,3 +106,11 @@ def test_loud_samples_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "segments").write_text("u1 r1 1 -1\n")
     (path,) = read_manifest(tmp_path, ("path",))["path"]
     assert soundfile.read(tmp_path.parent / path, dtype="int16")[0].tolist() == loud[16_000:].tolist()
+
+
+def test_a_saved_data_set_of_nothing_but_audio_has_an_id_for_every_row(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    columns = {"audio": [str(tmp_path / name) for name in ("a.wav", "b.wav")]}
+    saved = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
+    saved.save_to_disk(str(tmp_path / "saved"))
+    assert list(read_saved_dataset(tmp_path / "saved").table["id"]) == ["saved-00000000", "saved-00000001"]

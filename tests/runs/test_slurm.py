@@ -254,9 +254,9 @@ def test_jobs_and_local_processes_share_a_run(run: Path) -> None:
     local = (
         "from pathlib import Path; from tests.helpers.slurm_items import *; Inline().work_through(quick_job(Path({})))"
     )
-    beside = subprocess.Popen([sys.executable, "-c", local.format(repr(str(run)))], cwd=REPOSITORY)
+    local_process = subprocess.Popen([sys.executable, "-c", local.format(repr(str(run)))], cwd=REPOSITORY)
     assert set(going.end().values()) == {("done", "")}
-    assert beside.wait(DEADLINE_S) == 0
+    assert local_process.wait(DEADLINE_S) == 0
     assert_each_done_once(run)
 
 

@@ -36,7 +36,7 @@ def read_saved_dataset(folder: Path) -> Listing:
         rows = (
             [{name: text(batch[name]) for name, text in texts.items()} for batch in _rows(dataset, list(texts))]
             if texts
-            else [{}] * len(dataset)
+            else [{} for _ in range(len(dataset))]
         )
     for number, row in enumerate(rows):
         row.setdefault("id", f"{folder.name}-{number:08d}")

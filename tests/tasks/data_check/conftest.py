@@ -25,7 +25,7 @@ def two_are_enough_for_dev(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def check(tmp_path: Path) -> Check:
-    """Check a data file of these entries; return what is told of each corpus, and the exit code."""
+    """Check a data file of these entries; return the report on each corpus, and the exit code."""
 
     def run(entries: Mapping[str, Any], *options: str, audio: Mapping[str, Any] | None = None) -> dict[str, Any]:
         content: dict[str, Any] = {"tasks": {task: plain(entry) for task, entry in entries.items()}}

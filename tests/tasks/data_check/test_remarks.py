@@ -110,10 +110,10 @@ class TestRemarks:
         assert told() == []
 
     def test_compression_trains_on_test_recordings(self, check: Check, librispeech: LibriSpeechData) -> None:
-        heard = {"root": librispeech.root}
-        remark = check({"asr": librispeech}, audio=heard)["audio"]["remarks"][0]
+        training = {"root": librispeech.root}
+        remark = check({"asr": librispeech}, audio=training)["audio"]["remarks"][0]
         assert remark.startswith("Compression trains on 6 test recordings of asr")
-        assert check({"asr": librispeech}, audio={"layout": "librispeech", **heard})["audio"]["remarks"] == []
+        assert check({"asr": librispeech}, audio={"layout": "librispeech", **training})["audio"]["remarks"] == []
 
 
 class TestSmallDevAndLongTexts:
