@@ -25,11 +25,10 @@ _HALVING_SAMPLES = 2000
 class ASRConfig(RecurrentHeadConfig):
     """SUPERB's head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM layers, CTC.
 
-    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
-    LightHuBERT's choice for ASR. The recipe says batches of 32 but halves every one of them (see
-    ``_HALVING_SAMPLES``), so ``batch_size`` is 16 here.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate. The recipe says batches of 32
+    but halves every one of them (see ``_HALVING_SAMPLES``), so ``batch_size`` is 16 here.
 
-    Source: s3prl 0.4.18, ``SuperbASR.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
+    Source: s3prl 0.4.18, ``SuperbASR.default_config``.
     """
 
     def recipe_arguments(self) -> dict[str, Any]:

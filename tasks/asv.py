@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 class ASVConfig(HeadConfig):
     """SUPERB's head: weighted sum of hidden states, x-vector, AM-softmax over the training speakers; cosine scores.
 
-    The preset ``paper`` is s3prl's recipe. s3prl tests every checkpoint and reports the best one on test; here, dev
-    trials select it, every ``eval_interval_steps``. The optimizer is AdamW.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate. s3prl tests every checkpoint and
+    reports the best one on test; here, dev trials select it, every ``eval_interval_steps``. The optimizer is AdamW.
 
-    Source: s3prl 0.4.18, ``SuperbASV.default_config`` and ``SuperbXvector``.
+    Source: s3prl 0.4.18, ``SuperbASV.default_config`` and ``SuperbXvector``; learning rates: LightHuBERT reports 5e-5
+    (github.com/mechanicalsea/lighthubert, issue 2).
     """
 
     min_train_s: Annotated[float, Field(ge=SHORTEST_S, le=3_600.0)] = 2.0
@@ -118,7 +119,8 @@ class ASV(HeadTask[ASVConfig, VoxCeleb1TrialsData | ManifestTrialsData]):
         "paper": ASVConfig(
             **PAPER,
             total_steps=200_000,
-            learning_rate=1e-4,
+            learning_rate="auto",
+            learning_rates=(1e-5, 5e-5, 1e-4, 5e-4, 1e-3),
             batch_size=10,
             gradient_accumulation_steps=5,
             eval_batch_size=1,

@@ -15,7 +15,7 @@ from bench.contracts import Context, Evaluation, EvaluationWork, Metric, Setting
 from tasks.corpora.iemocap import DEV_SHARE, SESSIONS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
-from tasks.heads.config import PAPER
+from tasks.heads.config import PAPER, SUPERB_RATES
 from tasks.heads.evaluate_head import evaluate_head
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
@@ -28,10 +28,9 @@ Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
 class ERConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear; one training per fold.
 
-    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
-    LightHuBERT's choice for ER.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate.
 
-    Source: s3prl 0.4.18, ``SuperbER.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
+    Source: s3prl 0.4.18, ``SuperbER.default_config``.
     """
 
     folds: tuple[Fold, ...] = (0, 1, 2, 3, 4)
@@ -70,7 +69,8 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
         "paper": ERConfig(
             **PAPER,
             total_steps=30_000,
-            learning_rate=1e-4,
+            learning_rate="auto",
+            learning_rates=SUPERB_RATES,
             batch_size=4,
             gradient_accumulation_steps=8,
             eval_batch_size=4,

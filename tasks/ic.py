@@ -13,7 +13,7 @@ from bench.text import shortened
 from tasks.corpora.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
-from tasks.heads.config import PAPER
+from tasks.heads.config import PAPER, SUPERB_RATES
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts
@@ -38,10 +38,9 @@ class IntentManifestData(ManifestData):
 class ICConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear for action, object and location.
 
-    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
-    LightHuBERT's choice for IC.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate.
 
-    Source: s3prl 0.4.18, ``SuperbIC.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
+    Source: s3prl 0.4.18, ``SuperbIC.default_config``.
     """
 
 
@@ -69,7 +68,8 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
         "paper": ICConfig(
             **PAPER,
             total_steps=200_000,
-            learning_rate=1e-4,
+            learning_rate="auto",
+            learning_rates=SUPERB_RATES,
             batch_size=32,
             eval_batch_size=32,
             eval_interval_steps=5_000,

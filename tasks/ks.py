@@ -10,7 +10,7 @@ from bench.contracts import Metric, Settings, SuperbStandard
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.corpora.speech_commands import SpeechCommandsData, read_speech_commands
-from tasks.heads.config import PAPER, SMOKE
+from tasks.heads.config import PAPER, SMOKE, SUPERB_RATES
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts
@@ -19,10 +19,9 @@ from tasks.metrics.counts import accuracy_counts
 class KSConfig(PooledHeadConfig):
     """Settings of SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
 
-    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
-    LightHuBERT's choice for KS.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate.
 
-    Source: s3prl 0.4.18, ``SuperbKS.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
+    Source: s3prl 0.4.18, ``SuperbKS.default_config``.
     """
 
 
@@ -50,7 +49,8 @@ class KS(HeadTask[KSConfig, SpeechCommandsData | ManifestData]):
         "paper": KSConfig(
             **PAPER,
             total_steps=200_000,
-            learning_rate=1e-4,
+            learning_rate="auto",
+            learning_rates=SUPERB_RATES,
             batch_size=32,
             eval_batch_size=32,
             eval_interval_steps=5_000,

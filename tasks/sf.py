@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 class SFConfig(RecurrentHeadConfig):
     """SUPERB's head: weighted sum of hidden states, SpecAugment, projection, bidirectional LSTM layers, CTC.
 
-    The preset ``paper`` is s3prl's recipe. SUPERB lets the learning rate vary; 1e-4 is s3prl's default and
-    LightHuBERT's choice for SF.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate.
 
-    Source: s3prl 0.4.18, ``SuperbSF.default_config``; learning rate: github.com/mechanicalsea/lighthubert, issue 2.
+    Source: s3prl 0.4.18, ``SuperbSF.default_config``.
     """
 
 

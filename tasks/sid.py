@@ -20,10 +20,12 @@ from tasks.metrics.counts import accuracy_counts
 class SIDConfig(PooledHeadConfig):
     """SUPERB's head: weighted sum of hidden states, linear, mean over time, linear.
 
-    The preset ``paper`` is s3prl's recipe with another learning rate: 1e-1 gives HuBERT Base 81.42 % on dev, the
-    recipe's 1e-4 gives 67.37 %.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate. The authors report for HuBERT
+    Base 81.42 % at 1e-1, which is its published test accuracy, and 67.37 % at the recipe's 1e-4. LightHuBERT reports
+    5e-3 for its small model.
 
-    Source: s3prl 0.4.18, ``SuperbSID.default_config``; learning rates: github.com/s3prl/s3prl, issue 268.
+    Source: s3prl 0.4.18, ``SuperbSID.default_config``; learning rates: github.com/s3prl/s3prl, issue 268, and
+    github.com/mechanicalsea/lighthubert, issue 2.
     """
 
     max_train_s: DurationS = 8.0
@@ -60,7 +62,8 @@ class SID(HeadTask[SIDConfig, VoxCeleb1Data | ManifestData]):
         "paper": SIDConfig(
             **PAPER,
             total_steps=200_000,
-            learning_rate=1e-1,
+            learning_rate="auto",
+            learning_rates=(1e-3, 5e-3, 1e-2, 5e-2, 1e-1),
             batch_size=8,
             gradient_accumulation_steps=4,
             eval_batch_size=1,

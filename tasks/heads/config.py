@@ -22,6 +22,18 @@ from tasks.heads.work import evaluation_work
 PAPER: dict[str, Any] = {"num_workers": 6}
 """Settings that the presets ``paper`` of all tasks share."""
 MINI: dict[str, Any] = {"num_workers": 0}
+SUPERB_RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""Learning rates that the presets ``paper`` search, one per decade. SUPERB searched 1e-1 to 1e-7 on a log scale, five
+rates for each upstream and task.
+
+Source: github.com/s3prl/s3prl, issues 498 and 120.
+"""
+FRAME_RATES = (1e-5, 1e-4, 5e-4, 1e-3, 1e-2)
+"""The same for heads on frames, around the published ones: LightHuBERT reports 1e-4 for ASR and SF and 5e-4 for PR and
+SD, and s3prl's documentation trains ASR at 1e-5.
+
+Source: github.com/mechanicalsea/lighthubert, issue 2; s3prl, ``downstream/docs/superb.md``.
+"""
 SMOKE: dict[str, Any] = {"total_steps": 20, "eval_interval_steps": 10, "save_interval_steps": 10, "num_workers": 0}
 
 

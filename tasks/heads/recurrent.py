@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from bench.contracts import Settings
-from bench.contracts.bounds import Depth, Width
-from tasks.heads.config import MINI, PAPER, SMOKE, HeadConfig
+from bench.contracts.bounds import Depth, LearningRate, Width
+from tasks.heads.config import FRAME_RATES, MINI, PAPER, SMOKE, HeadConfig
 
 
 class SpecAugment(Settings):
@@ -46,7 +46,7 @@ class RecurrentHeadConfig(HeadConfig):
     Source: s3prl 0.4.18, ``SuperbASR.default_config`` and ``SuperbSF.default_config``.
     """
 
-    learning_rates: tuple[PositiveFloat, ...] = Field(default=(1e-4, 1e-3, 3e-3, 1e-2), min_length=1)
+    learning_rates: tuple[LearningRate, ...] = Field(default=(1e-4, 1e-3, 3e-3, 1e-2), min_length=1, max_length=100)
     """Candidates of ``learning_rate: auto``."""
     projection_size: Width = 1024
     """Width of the linear layer before the LSTM."""
@@ -84,7 +84,8 @@ _LIGHT_MASKS = SpecAugment(
 PAPER_RECURRENT: dict[str, Any] = {
     **PAPER,
     "total_steps": 200_000,
-    "learning_rate": 1e-4,
+    "learning_rate": "auto",
+    "learning_rates": FRAME_RATES,
     "eval_batch_size": 1,
     "eval_interval_steps": 2_000,
     "save_interval_steps": 500,

@@ -103,7 +103,6 @@ class TestRecipe:
         for name in ("build_tokenizer", "build_featurizer", "build_downstream", "build_model", "build_task"):
             assert json.dumps(ours[name], sort_keys=True) == json.dumps(default[name], sort_keys=True)
         assert ours["build_batch_sampler"] == default["build_batch_sampler"]
-        assert ours["build_optimizer"] == default["build_optimizer"]
         assert ours["train"] == {**default["train"], "seed": 0}
 
     def test_words_that_pandas_takes_for_nothing(

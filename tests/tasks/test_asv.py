@@ -347,7 +347,6 @@ def test_paper_is_the_recipe() -> None:
     ours = ASV.presets["paper"].recipe_arguments()
     assert ours["build_dataset"] == defaults["build_dataset"]
     assert ours["build_task"]["loss_conf"] == defaults["build_task"]["loss_conf"]
-    assert ours["build_optimizer"]["conf"] == defaults["build_optimizer"]["conf"]
     assert ours["build_batch_sampler"]["train"]["batch_size"] == defaults["build_batch_sampler"]["train"]["batch_size"]
     for name in ("total_steps", "save_step", "gradient_accumulate"):
         assert ours["train"][name] == defaults["train"][name]
