@@ -70,6 +70,17 @@ class ASVConfig(HeadConfig):
             "train": {**common["train"], "valid_metric": "EER", "valid_higher_better": False},
         }
 
+    @property
+    def longest_train_s(self) -> float:
+        """Longest training utterance."""
+        return min(self.max_train_s, self.max_duration_s or self.max_train_s)
+
+    def head_macs_per_frame(self, dim: int) -> int:
+        """Return the MACs of a forward pass over one frame: the projection and the x-vector's layers on frames."""
+        units = 512
+        layers = 5 * self.hidden_size * units + 2 * 3 * units * units + units * units + units * self.aggregation_size
+        return dim * self.hidden_size + layers
+
     def limited(self, splits: Mapping[str, pd.DataFrame], by: str) -> dict[str, pd.DataFrame]:
         """Limit the splits, and keep trials whose recordings are both left. Trials of a subset are drawn as pairs.
 

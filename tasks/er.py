@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from bench.contracts import Context, Evaluation, EvaluationWork, Metric, Settings, SplitSize, SuperbStandard, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, SuperbStandard, Upstream
 from tasks.corpora.iemocap import DEV_SHARE, SESSIONS, IEMOCAPData, read_iemocap, split_for_session
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
@@ -19,7 +19,6 @@ from tasks.heads.config import PAPER, SUPERB_RATES
 from tasks.heads.evaluate_head import evaluate_head
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
-from tasks.heads.work import evaluation_work
 from tasks.metrics.counts import accuracy_counts, with_unit_weight
 
 Fold = Annotated[int, Field(ge=0, lt=len(SESSIONS))]
@@ -37,16 +36,16 @@ class ERConfig(PooledHeadConfig):
     """Folds to train and test. Fold k tests on session k + 1; the score is the mean over folds, as in SUPERB. Ignored
     for a manifest, which is a single fold with its own split ``test``."""
 
-    def evaluation_work(self, sizes: Mapping[str, SplitSize], context: Context) -> EvaluationWork:
-        """Estimate the work of one cell, with sessions of equal size; see `bench.contracts.EstimatesWork`."""
+    def mean_fold(self, sizes: Mapping[str, SplitSize]) -> tuple[Mapping[str, SplitSize], int]:
+        """Return the sizes of ``train``, ``dev`` and ``test`` with sessions of equal size, and the number of folds."""
         if "train" in sizes:
-            return evaluation_work(self, sizes, context)
+            return sizes, 1
         trained = 1 - 1 / len(SESSIONS)
         shares = {"train": (1 - DEV_SHARE) * trained, "dev": DEV_SHARE * trained, "test": 1 - trained}
         num_utterances = sum(size.num_utterances for size in sizes.values())
         duration_s = sum(size.duration_s for size in sizes.values())
         fold = {part: SplitSize(round(share * num_utterances), share * duration_s) for part, share in shares.items()}
-        return evaluation_work(self, fold, context, len(self.folds))
+        return fold, len(self.folds)
 
 
 class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):

@@ -47,6 +47,10 @@ class PRConfig(HeadConfig):
         """Return the arguments of s3prl's recipe."""
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
+    def head_macs_per_frame(self, dim: int) -> int:
+        """Return the MACs of a forward pass over one frame: the first linear layer."""
+        return dim * self.hidden_size
+
 
 class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
     """Phoneme recognition."""

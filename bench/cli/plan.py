@@ -57,12 +57,15 @@ def plan_steps(work: WorkList, sizes: CorpusSizes | None, device: Literal["cpu",
     for item, estimate in Estimates(work, sizes, device).items():
         step: dict[str, Any] = {"step": item.step, "subject": item.subject, "state": "to do" if estimate else "done"}
         if estimate is None:
-            step |= {"updates": 0, "audio_hours": 0.0, "macs": 0, "gpu_hours": 0.0, "disk_bytes": 0}
+            step |= {"updates": 0, "learning_rates": 0, "audio_hours": 0.0, "macs": 0, "head_macs": 0}
+            step |= {"gpu_hours": 0.0, "disk_bytes": 0}
         else:
             step |= {
                 "updates": estimate.updates,
+                "learning_rates": estimate.num_learning_rates,
                 "audio_hours": None if estimate.audio_s is None else estimate.audio_s / 3600,
                 "macs": estimate.macs,
+                "head_macs": estimate.head_macs,
                 "gpu_hours": estimate.gpu_hours,
                 "disk_bytes": estimate.disk_bytes,
             }
@@ -76,6 +79,7 @@ def _shown(step: dict[str, Any]) -> dict[str, Any]:
         "updates": _figure(step["updates"]),
         "audio h": _figure(step["audio_hours"]),
         "TMACs": _figure(step["macs"], 1e12),
+        "head TMACs": _figure(step["head_macs"], 1e12),
         "GPU h": _figure(step["gpu_hours"]),
         "disk": UNKNOWN if step["disk_bytes"] is None else size_text(step["disk_bytes"]),
     }
@@ -96,15 +100,16 @@ def _corpora(sizes: CorpusSizes) -> list[dict[str, Any]]:
 
 def _totals(config: RunConfig, steps: Sequence[dict[str, Any]]) -> Iterable[str]:
     left = [step for step in steps if step["state"] == "to do"]
-    total = {key: _total(left, key) for key in ("updates", "audio_hours", "macs", "gpu_hours")}
+    total = {key: _total(left, key) for key in ("updates", "audio_hours", "gpu_hours")}
     yield (
         f"to do: {len(left)} items, {total['updates']} updates, at most {total['audio_hours']} h of audio, "
-        f"{_total(left, 'macs', 1e12)} TMACs."
+        f"{_total(left, 'macs', 1e12)} TMACs of models and {_total(left, 'head_macs', 1e12)} of heads."
     )
     yield (
         f"GPU hours: {total['gpu_hours']}, if one GPU reaches {TRAINING_TFLOPS:g} TFLOPS in training and "
-        f"{FEATURES_TFLOPS:g} TFLOPS in features. These are assumptions (docs/cluster.md); heads are not counted."
+        f"{FEATURES_TFLOPS:g} TFLOPS in features and heads. These are assumptions (docs/cluster.md)."
     )
+    yield from _search(left)
     models, features = (
         sum(step["disk_bytes"] or 0 for step in left if step["step"] == kind) for kind in ("compress", "evaluate")
     )
@@ -112,6 +117,20 @@ def _totals(config: RunConfig, steps: Sequence[dict[str, Any]]) -> Iterable[str]
     trains = any(step["step"] == "compress" and step["updates"] != 0 for step in left)
     if trains and config.teacher:
         yield f"While it runs, a compression needs {size_text(checkpoint_bytes(config.teacher))} more for checkpoints."
+
+
+def _search(left: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Say what the search for learning rates costs."""
+    searching = [step for step in left if step["learning_rates"] > 1]
+    if searching:
+        shares = [1 - 1 / step["learning_rates"] for step in searching]
+        updates = sum(share * (step["updates"] or 0) for share, step in zip(shares, searching, strict=True))
+        hours = sum(share * (step["gpu_hours"] or 0.0) for share, step in zip(shares, searching, strict=True))
+        rates = max(step["learning_rates"] for step in searching)
+        yield (
+            f"learning rates: {len(searching)} items try {rates} rates on dev. The search is {_figure(round(updates))} "
+            f"of the updates and up to {_figure(hours)} of the GPU hours. --lr RATE trains at one rate."
+        )
 
 
 def _total(steps: Sequence[dict[str, Any]], key: str, unit: float = 1.0) -> str:

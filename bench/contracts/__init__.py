@@ -19,7 +19,7 @@ from bench.contracts.task import (
     Task,
 )
 from bench.contracts.upstream import Upstream
-from bench.contracts.work import EstimatesWork, EvaluationWork, MeasuresData, TrainingWork
+from bench.contracts.work import CountsHead, EstimatesWork, EvaluationWork, MeasuresData, TrainingWork
 
 __all__ = [
     "LARGEST_NUMBER",
@@ -28,6 +28,7 @@ __all__ = [
     "Compressor",
     "Context",
     "Corpora",
+    "CountsHead",
     "Data",
     "DeclaresSuperbStandard",
     "EstimatesWork",

@@ -34,6 +34,8 @@ class EvaluationWork:
     """Their total duration, without padding."""
     is_stored: bool
     """Whether the features are stored, so that further seeds compute none."""
+    num_learning_rates: int = 1
+    """Learning rates that the cell tries, each in a training of its own. 1: it searches none."""
 
 
 @runtime_checkable
@@ -46,6 +48,22 @@ class EstimatesWork(Protocol):
         Args:
             sizes: the result of the task's ``check``.
             context: seed, device and protocol of the cell.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsHead(Protocol):
+    """Optional method of a task's configuration, so that a plan can count the work of the head too."""
+
+    def head_macs(self, sizes: Mapping[str, SplitSize], context: Context, num_states: int, dim: int) -> int:
+        """Count the MACs of a cell's head, three forward passes for each training pass.
+
+        Args:
+            sizes: the result of the task's ``check``.
+            context: seed, device and protocol of the cell.
+            num_states: hidden states of the upstream.
+            dim: their width.
         """
         ...
 

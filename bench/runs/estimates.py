@@ -10,7 +10,7 @@ import torch
 
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.config.training_budget import teacher_shape
-from bench.contracts import Context, EstimatesWork
+from bench.contracts import Context, CountsHead, EstimatesWork
 from bench.runs.checks import COPIES_OF_WEIGHTS_ON_DISK, task_settings
 from bench.runs.corpora import CorpusSizes
 from bench.runs.feature_room import feature_need
@@ -38,16 +38,20 @@ class Estimate:
     audio_s: float | None
     """The most seconds of speech that pass through the models, each pass over an utterance counted."""
     macs: int | None
-    """MACs of the models. Heads, norms, k-means and decompositions are not counted."""
+    """MACs of the models. Norms, k-means and decompositions are not counted."""
     disk_bytes: int | None
     """The most bytes that stay on disk: models, or features."""
     tflops: float
     """Assumed throughput, in 10^12 operations per second."""
+    head_macs: int = 0
+    """MACs of a cell's head, as far as its task counts them."""
+    num_learning_rates: int = 1
+    """Learning rates that a cell tries, each in a training of its own."""
 
     @property
     def gpu_hours(self) -> float | None:
         """Hours of one GPU at the assumed throughput."""
-        return None if self.macs is None else hours_at(self.tflops, self.macs)
+        return None if self.macs is None else hours_at(self.tflops, self.macs + self.head_macs)
 
 
 def hours_at(tflops: float, macs: float) -> float:
@@ -108,12 +112,18 @@ class Estimates:
             return Estimate(None, None, None, None, FEATURES_TFLOPS)
         context = Context(seed=item.seed, device=self._device, protocol=config.protocol, model=item.model.row)
         work = settings.evaluation_work(self._sizes[item.task], context)
-        if work.is_stored and (item.model.weights, item.task) in self._stored:
-            return Estimate(work.updates, 0.0, 0, 0, FEATURES_TFLOPS)
-        self._stored.add((item.model.weights, item.task))
         shape = self._shape(item.model)
+        head_macs = 0
+        if isinstance(settings, CountsHead):
+            model = _model_without_weights(shape)
+            head_macs = settings.head_macs(self._sizes[item.task], context, model.num_layers + 1, model.dim)
+        head = {"head_macs": head_macs, "num_learning_rates": work.num_learning_rates}
+        if work.is_stored and (item.model.weights, item.task) in self._stored:
+            return Estimate(work.updates, 0.0, 0, 0, FEATURES_TFLOPS, **head)
+        self._stored.add((item.model.weights, item.task))
         macs = _macs(shape, work.audio_s, work.num_utterances)
-        return Estimate(work.updates, work.audio_s, macs, self._features(item, shape, context), FEATURES_TFLOPS)
+        disk_bytes = self._features(item, shape, context)
+        return Estimate(work.updates, work.audio_s, macs, disk_bytes, FEATURES_TFLOPS, **head)
 
     def _features(self, item: Evaluate, shape: UpstreamConfig | None, context: Context) -> int:
         config = self._work.config

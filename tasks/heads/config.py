@@ -17,7 +17,7 @@ from bench.contracts import Context, EvaluationWork, Settings, SplitSize, Upstre
 from bench.contracts.bounds import Batches, BatchSize, DurationS, LearningRate, Processes, Seed, Steps, Utterances
 from tasks.feature_cache.choice import FeatureChoice, FrameCache, Kind, Precision
 from tasks.heads.subsets import short_enough, stratified
-from tasks.heads.work import evaluation_work
+from tasks.heads.work import evaluation_work, head_macs
 
 PAPER: dict[str, Any] = {"num_workers": 6}
 """Settings that the presets ``paper`` of all tasks share."""
@@ -115,7 +115,19 @@ class HeadConfig(Settings):
 
     def evaluation_work(self, sizes: Mapping[str, SplitSize], context: Context) -> EvaluationWork:
         """Estimate the work of one cell; see `bench.contracts.EstimatesWork`."""
-        return evaluation_work(self, sizes, context)
+        return evaluation_work(self, *self.mean_fold(sizes), context)
+
+    def head_macs(self, sizes: Mapping[str, SplitSize], context: Context, num_states: int, dim: int) -> int:
+        """Count the MACs of one cell's head; see `bench.contracts.CountsHead`."""
+        return head_macs(self, *self.mean_fold(sizes), context, num_states, dim)
+
+    def head_macs_per_frame(self, dim: int) -> int:  # noqa: ARG002 - for subclasses
+        """Return the MACs of a forward pass over one frame of width ``dim``, after the weighted sum of the states."""
+        return 0
+
+    def mean_fold(self, sizes: Mapping[str, SplitSize]) -> tuple[Mapping[str, SplitSize], int]:
+        """Return the sizes of ``train``, ``dev`` and ``test`` in the mean fold, and the number of folds."""
+        return sizes, 1
 
     def feature_choice(self, device: str) -> FeatureChoice:
         """Return which features the head trains on, and how they are had."""

@@ -30,6 +30,10 @@ class PooledHeadConfig(HeadConfig):
         """Return the arguments of s3prl's recipe."""
         return {**super().recipe_arguments(), "build_downstream": {"hidden_size": self.hidden_size}}
 
+    def head_macs_per_frame(self, dim: int) -> int:
+        """Return the MACs of a forward pass over one frame: the linear layer before the mean."""
+        return dim * self.hidden_size
+
 
 MINI_POOLED: dict[str, Any] = {**MINI, "batch_size": 32, "eval_batch_size": 32}
 """Settings that the presets ``mini`` of the tasks with this head share."""

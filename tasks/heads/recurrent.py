@@ -75,6 +75,16 @@ class RecurrentHeadConfig(HeadConfig):
         }
         return {**super().recipe_arguments(), "build_downstream": downstream}
 
+    def head_macs_per_frame(self, dim: int) -> int:
+        """Return the MACs of a forward pass over one frame: the projection, and both directions of each LSTM layer."""
+        return dim * self.projection_size + blstm_macs(self.projection_size, self.hidden_size, self.num_lstm_layers)
+
+
+def blstm_macs(input_size: int, hidden_size: int, num_layers: int) -> int:
+    """Return the MACs of a bidirectional LSTM over one frame: four gates on the input and on the last state."""
+    inputs = [input_size, *[2 * hidden_size] * (num_layers - 1)]
+    return sum(2 * 4 * hidden_size * (size + hidden_size) for size in inputs)
+
 
 # SUPERB's masks would cover most of a narrow upstream, which a short training cannot compensate.
 _LIGHT_MASKS = SpecAugment(

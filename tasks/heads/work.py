@@ -15,36 +15,82 @@ SEARCH_SEED = 0
 of repeating it. Here it counts as the cell that searches."""
 
 
+FRAMES_PER_S = 50
+"""Frames of a stride of 320 samples."""
+TRAINING_PASSES = 3
+"""A training pass costs as much as this many forward passes."""
+
+
 def evaluation_work(
-    config: HeadConfig, sizes: Mapping[str, SplitSize], context: Context, num_folds: int = 1
+    config: HeadConfig, sizes: Mapping[str, SplitSize], num_folds: int, context: Context
 ) -> EvaluationWork:
     """Estimate the work of one cell; see `bench.contracts.EstimatesWork`.
 
     Args:
         config: settings of the head.
         sizes: of ``train``, ``dev`` and ``test``, of the mean fold if there are several.
-        context: seed, device and protocol of the cell.
         num_folds: trainings at one learning rate.
+        context: seed, device and protocol of the cell.
     """
-    searches = config.learning_rate == "auto" and context.seed == SEARCH_SEED
-    num_trainings = num_folds * (len(config.learning_rates) if searches else 1)
-    updates = num_trainings * config.total_steps
+    num_rates = num_learning_rates(config, context)
     parts = {split: limited(size, config, split) for split, size in sizes.items()}
     is_stored = context.protocol == "cached" and config.feature_choice(context.device).is_stored
-    if is_stored:
-        passes = dict.fromkeys(parts, 1.0)
-    else:
-        utterances = updates * config.gradient_accumulation_steps * config.batch_size
-        # The best head is scored on dev again, and on test.
-        evaluations = num_trainings * (config.total_steps // config.eval_interval_steps + 1)
-        wanted = {"train": utterances / max(1, parts["train"].num_utterances), "dev": evaluations, "test": num_folds}
-        passes = {split: float(wanted[split]) for split in parts}
+    passes = dict.fromkeys(parts, 1.0) if is_stored else passes_of_head(config, parts, num_rates, num_folds)
     return EvaluationWork(
-        updates=updates,
+        updates=num_rates * num_folds * config.total_steps,
         num_utterances=round(sum(passes[split] * size.num_utterances for split, size in parts.items())),
         audio_s=sum(passes[split] * size.duration_s for split, size in parts.items()),
         is_stored=is_stored,
+        num_learning_rates=num_rates,
     )
+
+
+def head_macs(
+    config: HeadConfig,
+    sizes: Mapping[str, SplitSize],
+    num_folds: int,
+    context: Context,
+    num_states: int,
+    dim: int,
+) -> int:
+    """Count the MACs of one cell's head; see `bench.contracts.CountsHead`. Other arguments as in `evaluation_work`.
+
+    Heads on stored time means count one frame per utterance. The output layer, whose size depends on the corpus, is not
+    counted.
+    """
+    parts = {split: limited(size, config, split) for split, size in sizes.items()}
+    passes = passes_of_head(config, parts, num_learning_rates(config, context), num_folds)
+    is_pooled = config.features == "means" and context.protocol == "cached"
+    frames = 0.0
+    for split, size in parts.items():
+        of_split = size.num_utterances if is_pooled else size.duration_s * FRAMES_PER_S
+        frames += (TRAINING_PASSES if split == "train" else 1) * passes[split] * of_split
+    return round(frames * (num_states * dim + config.head_macs_per_frame(dim)))
+
+
+def num_learning_rates(config: HeadConfig, context: Context) -> int:
+    """Return how many learning rates a cell tries."""
+    searches = config.learning_rate == "auto" and context.seed == SEARCH_SEED
+    return len(config.learning_rates) if searches else 1
+
+
+def passes_of_head(
+    config: HeadConfig, parts: Mapping[str, SplitSize], num_rates: int, num_folds: int
+) -> dict[str, float]:
+    """Return how often the head sees each split.
+
+    Args:
+        config: settings of the head.
+        parts: limited sizes of the splits.
+        num_rates: learning rates tried.
+        num_folds: trainings at one learning rate.
+    """
+    num_trainings = num_rates * num_folds
+    utterances = num_trainings * config.total_steps * config.gradient_accumulation_steps * config.batch_size
+    # The best head is scored on dev again, and on test.
+    evaluations = num_trainings * (config.total_steps // config.eval_interval_steps + 1)
+    wanted = {"train": utterances / max(1, parts["train"].num_utterances), "dev": evaluations, "test": num_folds}
+    return {split: float(wanted[split]) for split in parts}
 
 
 def limited(size: SplitSize, config: HeadConfig, split: str) -> SplitSize:

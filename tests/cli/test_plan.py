@@ -31,7 +31,7 @@ def test_every_item_has_estimates(verb: tuple[str, ...], data: Path, tmp_path: P
     for step in steps:
         assert step.keys() == {
             *("step", "subject", "state"),
-            *("updates", "audio_hours", "macs", "gpu_hours", "disk_bytes"),
+            *("updates", "learning_rates", "audio_hours", "macs", "head_macs", "gpu_hours", "disk_bytes"),
         }
     assert all(step["updates"] == 20 for step in steps if step["step"] == "evaluate")
 
@@ -43,6 +43,24 @@ def test_the_table_has_corpora_and_totals(data: Path, tmp_path: Path) -> None:  
     for fact in ("TMACs", "GPU h", "audio", "train", "5 items", "72 updates", "TFLOPS", "checkpoints", "features"):
         assert fact in table, fact
     assert not (tmp_path / "results").exists()
+
+
+def test_the_cost_of_a_search_is_announced(data: Path, tmp_path: Path) -> None:  # noqa: F811
+    """By default in the preset ``paper``: five rates of 200,000 updates each."""
+
+    def plan(*options: str) -> str:
+        command = ("evaluate", "--model", "mini-hubert", "--tasks", "ks", "--preset", "paper", "--device", "cpu")
+        done = bench(*command, "--data", str(data), "--dry-run", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    (step,) = json.loads(plan("--json"))
+    assert (step["updates"], step["learning_rates"]) == (1_000_000, 5)
+    (fixed,) = json.loads(plan("--json", "--lr", "1e-4"))
+    assert (fixed["updates"], fixed["learning_rates"]) == (200_000, 1)
+    assert fixed["gpu_hours"] == pytest.approx(step["gpu_hours"] / 5, rel=1e-3)
+    assert "800,000 of the updates" in plan()
+    assert "learning rates" not in plan("--lr", "1e-4")
 
 
 @pytest.mark.parametrize("corpus", ["audio", "ks"])

@@ -15,7 +15,9 @@ from bench.runs.work import WorkList
 from bench.store.run_folder import RunFolder
 from bench.upstream import UpstreamConfig, reference_config
 from bench.upstream.cost import count_macs, count_parameters
+from tasks.asr import ASR
 from tasks.er import ER
+from tasks.ks import KS
 from tests.helpers.choices import config_of
 
 NUM_STATES, DIM = 13, 128
@@ -136,9 +138,26 @@ class TestCell:
         found = estimates(data, "int8")["int8 ks seed 0"]
         assert (found.updates, found.audio_s, found.macs, found.disk_bytes) == (None, None, None, None)
 
+    def test_the_head_counts(self) -> None:
+        """SUPERB's recurrent head costs as much as the upstream: 43 million MACs a frame, thrice in training."""
+        sizes = {"train": SplitSize(1_000, 10_000.0), "dev": SplitSize(10, 100.0), "test": SplitSize(10, 100.0)}
+        config = ASR.presets["paper"].model_copy(update={"learning_rate": 1e-4, "total_steps": 4_000})
+        frame = 13 * 768 + 768 * 1024 + 2 * 4 * 1024 * (1024 + 1024) + 2 * 4 * 1024 * (2048 + 1024)
+        # 4,000 batches of 16 utterances of 10 s; dev twice in training and once after it, and test.
+        frames = 3 * 4_000 * 16 * 10 * 50 + (3 + 1) * 100 * 50
+        assert config.head_macs(sizes, Context(protocol="s3prl"), 13, 768) == frames * frame
+
+    def test_a_pooled_head_counts_one_frame_of_stored_means(self) -> None:
+        sizes = {split: SplitSize(100, 200.0) for split in ("train", "dev", "test")}
+        config = KS.presets["mini"]
+        cached, padded = (
+            config.head_macs(sizes, Context(protocol=protocol), 13, 128) for protocol in ("cached", "s3prl")
+        )
+        assert padded == 2 * 50 * cached
+
     def test_every_fold_is_trained(self) -> None:
         sessions = {f"session{number}": SplitSize(100, 200.0) for number in range(1, 6)}
-        config = ER.presets["paper"]
+        config = ER.presets["paper"].model_copy(update={"learning_rate": 1e-4})
         work = config.evaluation_work(sessions, Context(protocol="s3prl"))  # type: ignore[attr-defined]
         assert work.updates == 5 * 30_000
         # 32 utterances per update; per fold, dev of 80 utterances 31 times, and test of 100.
