@@ -15,6 +15,7 @@ from bench.profiling.machine import this_machine
 from bench.provenance import cpu_seconds, now, versions
 from bench.runs.checks import TaskOnData
 from bench.runs.work import Model
+from bench.stopwatch import stopwatch
 from bench.store.records import Cell, ModelCard, Record
 from bench.store.run_folder import RunFolder
 from bench.upstream import AnyUpstream, load_upstream
@@ -113,7 +114,7 @@ def evaluate(
     workdir.mkdir(parents=True, exist_ok=True)
     card = model.card  # Before the model moves to a GPU.
     upstream = cast(Upstream, model.upstream.to(context.device))
-    with matmul_precision(MATMUL_PRECISION):
+    with matmul_precision(MATMUL_PRECISION), stopwatch() as watch:
         evaluation: Evaluation = task.task.evaluate(upstream, task.data, workdir, context)
     seconds = time.monotonic() - started
     record = Record(
@@ -129,6 +130,7 @@ def evaluate(
         provenance={
             "finished": now(),
             "seconds": round(seconds, 3),
+            "seconds_by_part": {part: round(spent, 3) for part, spent in watch.seconds.items()},
             "cpu_seconds": round(cpu_seconds() - cpu_started, 3),
             "device": context.device,
             "float32_matmul_precision": MATMUL_PRECISION,
@@ -139,5 +141,6 @@ def evaluate(
     )
     folder.require_present()
     folder.records.write(record, evaluation.predictions)
-    logger.info("evaluate %s: done in %.0f s", cell, seconds)
+    shares = f" ({watch.shares()})" if watch.seconds else ""
+    logger.info("evaluate %s: done in %.0f s%s", cell, seconds, shares)
     return record

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from bench.audio.files import SAMPLE_RATE_HZ
 from bench.contracts import Upstream
 from bench.errors import UserError
+from bench.stopwatch import measuring
 from tasks.bridge import s3prl_compat
 
 s3prl_compat.install()
@@ -40,10 +41,18 @@ def _hidden_states(upstream: Upstream, waveforms: Sequence[Tensor]) -> dict[str,
     batch = pad_sequence(list(waveforms), batch_first=True)
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     # s3prl pads a batch that is too short for the convolutions. A short utterance in a longer batch needs it too.
-    states, _ = upstream(batch, lengths.clamp(min=min(round(MIN_SECOND * SAMPLE_RATE_HZ), batch.shape[1])))
-    if not torch.isfinite(states[-1]).all():
+    _finish(batch)  # What the head has queued on a GPU is not the upstream's time.
+    with measuring("upstream"):
+        states, _ = upstream(batch, lengths.clamp(min=min(round(MIN_SECOND * SAMPLE_RATE_HZ), batch.shape[1])))
+        is_finite = bool(torch.isfinite(states[-1]).all())  # Waits for a GPU.
+    if not is_finite:
         raise UserError(
             "Expected finite hidden states. The upstream returned NaN or infinity on finite audio. "
             "Its weights are unusable: compress or convert it again."
         )
     return {"hidden_states": states}
+
+
+def _finish(tensor: Tensor) -> None:
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)

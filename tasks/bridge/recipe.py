@@ -117,6 +117,11 @@ class BridgedRecipe:
         self._batches = ResumableBatches(batches)
         return self._batches
 
+    @property
+    def has_unpadded_features(self) -> bool:
+        """Whether the head gets each utterance's features as if it were alone in its batch."""
+        return self.features is not None or self.hidden_states is not None
+
     def build_upstream(self, _build_upstream: dict[str, Any]) -> nn.Module:
         """Return our upstream, or the module that unpacks its cached features."""
         upstream = FrozenUpstream(self.upstream)

@@ -25,6 +25,7 @@ from torch import nn
 from bench.contracts import Context, Upstream
 from bench.errors import UserError
 from bench.files.atomic import naming
+from bench.stopwatch import measuring
 from bench.upstream.checkpoint import weights_hash
 from bench.workers.reader_errors import plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
@@ -32,7 +33,8 @@ from tasks.bridge import s3prl_compat
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
-from tasks.bridge.recipe import Splits, bridged_recipe
+from tasks.bridge.recipe import BridgedRecipe, Splits, bridged_recipe
+from tasks.bridge.transcription import BridgedTranscription
 from tasks.bridge.verification import BridgedVerification
 from tasks.feature_cache.choice import FeatureChoice
 from tasks.feature_cache.upstream import cached_features, hidden_states_of
@@ -43,8 +45,13 @@ from omegaconf import OmegaConf  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-_OVERRIDES = {"SuperbASV": BridgedVerification}
-"""Recipes that do not answer utterance by utterance."""
+_OVERRIDES: Mapping[str, type[BridgedRecipe]] = {
+    "SuperbASV": BridgedVerification,
+    "SuperbASR": BridgedTranscription,
+    "SuperbPR": BridgedTranscription,
+    "SuperbSF": BridgedTranscription,
+}
+"""Recipes that need more than `BridgedRecipe`."""
 _SAMPLER_SEED = 12345678
 
 
@@ -128,7 +135,7 @@ def run_recipe(
     problem.layer_weights = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with plain_reader_errors(), naming(target_dir):
+        with plain_reader_errors(), naming(target_dir), measuring("head"):
             problem.run(target_dir=str(target_dir), cache_dir=str(target_dir / "cache"), **whole_arguments)
     tested = dict(zip(scored, problem.results, strict=True))
     metrics = {name: values for name, (values, _) in tested.items()}

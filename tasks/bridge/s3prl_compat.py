@@ -22,10 +22,12 @@ import pandas as pd
 import torch
 import torchaudio
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from bench.audio.files import SAMPLE_RATE_HZ, read_header, read_waveform
 from bench.files.atomic import writing
 from bench.progress import Bar, bars_are_drawn
+from bench.stopwatch import measuring
 from tasks.bridge.logged_bar import LoggedBar
 from tasks.bridge.padded_lstm import PaddedLSTM
 from tasks.bridge.silence import without_silence
@@ -60,6 +62,7 @@ def install() -> None:
         problem: Any = importlib.import_module("s3prl.problem.base")
         problem.tqdm = progress_bar
         problem.torch = _NamingTorch("torch")
+        problem.DataLoader = MeasuredLoader
         problem.SummaryWriter = NoSummary
 
 
@@ -78,6 +81,23 @@ class NoSummary:
 
     def close(self) -> None:
         """Close nothing."""
+
+
+class MeasuredLoader(DataLoader[Any]):
+    """Torch's ``DataLoader``; the time that it takes, or that its workers are awaited, counts as ``reading``."""
+
+    def __iter__(self) -> Any:
+        """Begin an epoch. The order of its batches is drawn now, as in the base class."""
+        return _measured(super().__iter__())
+
+
+def _measured(batches: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        with measuring("reading"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 class _NamingTorch(ModuleType):

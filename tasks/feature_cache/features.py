@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.out_of_memory import naming_recording
 from bench.progress import tracked
 from bench.sizes import size_text
+from bench.stopwatch import measuring
 from bench.store.claims import claimed
 from tasks.feature_cache.choice import Kind
 from tasks.feature_cache.decoding import DecodeAt, Decoded, batches_of_one_length, decoded
@@ -90,6 +91,10 @@ class Features:
             UserError: the features do not fit on the disk, are not finite, or need too much memory; or audio cannot be
                 read.
         """
+        with measuring("reading"):
+            self._prepare(utterances)
+
+    def _prepare(self, utterances: Utterances) -> None:
         hashes = utterances.hashes
         if hashes.unknown() and not self._fits_whole(utterances):
             # The exact size decides what is removed or refused.
