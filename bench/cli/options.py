@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from bench.contracts.bounds import LARGEST_NUMBER_OF_DEVICES
+from bench.errors import UserError
 from bench.terminal import options as shared_with_plugins
+from bench.text import shortened
 
 # Optional[...] because typer evaluates annotations at run time on Python 3.10 too.
 Tasks = Annotated[str, typer.Option(help="Tasks, comma-separated, or 'all' of the data; see `bench list tasks`.")]
@@ -22,6 +25,10 @@ TasksOrConfig = Annotated[
 ShownTasks = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--tasks", help="Tasks to show and to score over, comma-separated [default: all that the runs have]."),
+]
+Rename = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="OLD=NEW", help="Another name for a method, a row or a column (repeatable)."),
 ]
 Teacher = Annotated[str, typer.Option(help="Model reference of the teacher; see `bench list teachers`.")]
 From = Annotated[
@@ -110,3 +117,16 @@ AsJson = shared_with_plugins.AsJson
 Debug = shared_with_plugins.Debug
 
 DEFAULT_TEACHER = "mini-hubert"
+
+
+def renaming(given: Sequence[str] | None) -> dict[str, str]:
+    """Read ``--rename``: old names to new ones.
+
+    Raises:
+        UserError: one is not OLD=NEW.
+    """
+    pairs = [(old, sign, new, text) for text in given or () for old, sign, new in [text.partition("=")]]
+    for old, sign, new, text in pairs:
+        if not (old and sign and new):
+            raise UserError(f"--rename: expected OLD=NEW. Found {shortened(repr(text), 60)}.")
+    return {old: new for old, _, new, _ in pairs}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bench.reports.tables.leaderboards import Group
 
 
 def signed_percent(fraction: float) -> str:
@@ -21,65 +21,18 @@ def model_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "model": model["model"],
             "params (M)": f"{model['params'] / 1e6:.2f}",
             "MACs (G)": f"{model['macs'] / 1e9:.1f}",
-            "sparsity": f"{model['sparsity']:.3f}",
+            "sparsity (%)": f"{100 * model['sparsity']:.1f}",
         }
         for model in models
     ]
 
 
-def leaderboard_rows(table: pd.DataFrame, failed: Mapping[str, Collection[str]] | None = None) -> list[dict[str, Any]]:
-    """Format a leaderboard for people: sizes in millions, MACs in billions, scores with their spread.
+def print_groups(groups: Sequence[Group]) -> None:
+    """Print tables of scores, each with its notes."""
+    from bench.terminal.printing import print_rows
+    from bench.terminal.streams import print_line
 
-    Args:
-        table: the leaderboard.
-        failed: for each row, the tasks that failed. Rows without any score come last.
-    """
-    failed = failed or {}
-    columns = {column: _title(column) for column in _scores(table)}
-    # A task that failed on all rows has no column.
-    shown = {column.split("_")[0] for column in columns}
-    columns |= {task: task for tasks in failed.values() for task in tasks if task not in shown}
-    rows = []
-    for _, record in table.iterrows():
-        row: dict[str, Any] = {"model": record["model"], "params (M)": f"{record['params'] / 1e6:.2f}"}
-        row["size (MB)"] = "" if _missing(record["size_bytes"]) else f"{record['size_bytes'] / 1e6:.2f}"
-        row["MACs (G)"] = "" if _missing(record["macs"]) else f"{record['macs'] / 1e9:.1f}"
-        row["sparsity"] = "" if _missing(record["sparsity"]) else f"{record['sparsity']:.3f}"
-        for column, title in columns.items():
-            score = _score(record[column], record[f"{column}_std"]) if column in table else ""
-            row[title] = score or _failed(column, failed.get(record["model"], ()))
-        rows.append(row)
-    for model in [model for model in failed if model not in set(table["model"])]:
-        rows.append({"model": model, **{title: _failed(column, failed[model]) for column, title in columns.items()}})
-    return rows
-
-
-def _failed(column: str, tasks: Collection[str]) -> str:
-    from bench.leaderboard.failed_cells import FAILED
-
-    return FAILED if column.split("_", maxsplit=1)[0] in tasks else ""
-
-
-def _scores(table: pd.DataFrame) -> list[str]:
-    """List the score columns in the order of reports: by task, with the overall score last."""
-    from bench.leaderboard.titles import OVERALL_TITLES, in_order
-
-    found = [name for name in table.columns if f"{name}_std" in table.columns and not table[name].isna().all()]
-    tasks = in_order(name.split("_")[0] for name in found)
-    return sorted(found, key=lambda name: (name in OVERALL_TITLES, tasks.index(name.split("_")[0])))
-
-
-def _title(column: str) -> str:
-    return "relative score" if column == "relative_score" else f"{column} (%)"
-
-
-def _score(value: float, spread: float) -> str:
-    if _missing(value):
-        return ""
-    return f"{value:.2f}" if _missing(spread) else f"{value:.2f} ± {spread:.2f}"
-
-
-def _missing(value: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.isna(value))
+    for group in groups:
+        print_rows(group.texts(), group.heading, group.sizes)
+        for note in group.notes:
+            print_line(note)

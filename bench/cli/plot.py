@@ -32,10 +32,7 @@ def plot(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="ROW", help="Label this row in Pareto figures, also a published one (repeatable)."),
     ] = None,
-    rename: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="OLD=NEW", help="Another name for a method or a row in figures (repeatable)."),
-    ] = None,
+    rename: options.Rename = None,
     title: Annotated[str, typer.Option(help="Text above every figure.")] = "",
     footer: Annotated[
         bool, typer.Option("--footer/--no-footer", help="Say below figures where scores come from.")
@@ -75,7 +72,7 @@ def plot(
         skip_absent=kind == ALL,
         with_published=with_published,
         tasks=() if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks")),
-        renamed=dict(_renaming(one) for one in rename or ()),
+        names=options.renaming(rename),
     )
     if json:
         print_json([{suffix: str(path) for suffix, path in paths.items()} for paths in written])
@@ -83,13 +80,3 @@ def plot(
     for paths in written:
         print_line(" ".join(str(path) for path in paths.values()))
     return 0
-
-
-def _renaming(text: str) -> tuple[str, str]:
-    from bench.errors import UserError
-    from bench.text import shortened
-
-    old, sign, new = text.partition("=")
-    if not (old and sign and new):
-        raise UserError(f"--rename: expected OLD=NEW. Found {shortened(repr(text), 60)}.")
-    return old, new

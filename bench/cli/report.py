@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from bench.cli import options
+from bench.cli.output import print_groups
 from bench.terminal.streams import print_line
 
 RUNS = Path("results") / "runs"
@@ -32,6 +34,18 @@ def report(
         typer.Option(metavar="CSV", help="Say whether this leaderboard.csv or report.csv agrees with the records."),
     ] = None,
     tasks: options.ShownTasks = None,
+    columns: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAMES", help="Columns to show, by their names in the CSV (comma-separated)."),
+    ] = None,
+    rename: options.Rename = None,
+    against: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="ROW|teacher", help="Star the scores that differ from this row's, as bench compare does."),
+    ] = None,
+    caption: Annotated[str, typer.Option(help="Caption of the LaTeX table.")] = "",
+    label: Annotated[str, typer.Option(help="Label of the LaTeX table, such as tab:scores.")] = "",
+    fragment: Annotated[bool, typer.Option("--fragment", help="In LaTeX, write the tabular alone.")] = False,
     split: options.Split = "test",
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -44,14 +58,19 @@ def report(
     from bench.comparison.rows import runs_in
     from bench.errors import UserError
     from bench.leaderboard.comparable import read_boards
+    from bench.reports.tables.latex import Layout
     from bench.reports.tables.leaderboards import report_groups
+    from bench.reports.tables.selection import with_columns, with_names
+    from bench.reports.tables.significance import with_stars
     from bench.terminal.choices import comma_separated, one_of
-    from bench.terminal.printing import print_rows
 
     split = one_of(split, ("test", "dev"), "--split")
     formats = () if format_ is None else comma_separated(format_, "--format", FORMATS)
     for name in formats:
         one_of(name, FORMATS, "--format")
+    layout = Layout(caption, label, fragment)
+    if layout != Layout() and "latex" not in formats:
+        raise UserError("--caption, --label and --fragment are about LaTeX. Add --format latex, or leave them out.")
     if verify is not None:
         if tasks is not None:
             raise UserError("--verify: a CSV has all tasks of its runs. Leave --tasks out.")
@@ -60,25 +79,30 @@ def report(
     chosen = () if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks"))
     boards = read_boards(runs_in(named), split, chosen)
     groups = report_groups(boards, with_published=with_published)
+    if against is not None:
+        groups = with_stars(groups, boards, against)
+    if columns is not None:
+        groups = with_columns(groups, comma_separated(columns, "--columns", sorted(map(str, groups[0].table))))
+    groups = [with_names(group, options.renaming(rename)) for group in groups]
     if not formats:
-        for group in groups:
-            print_rows(group.texts(), group.heading)
-            for note in group.notes:
-                print_line(note)
+        print_groups(groups)
         return 0
     from bench.reports.tables.formats import write_report
 
     folder = out or (named[0] / "report" if named else Path("report"))
-    command = _command(named, format_, split, tasks, with_published)
-    for path in write_report(groups, boards, formats, folder, split, command):
+    given = {"--format": format_, "--split": None if split == "test" else split, "--tasks": tasks, "--columns": columns}
+    command = _command(named, given | {"--against": against}, rename or (), with_published=with_published)
+    for path in write_report(groups, boards, formats, folder, split, command, layout):
         print_line(path)
     return 0
 
 
-def _command(folders: list[Path], formats: str | None, split: str, tasks: str | None, with_published: bool) -> str:
+def _command(
+    folders: list[Path], options: Mapping[str, str | None], renamed: Sequence[str], *, with_published: bool
+) -> str:
     """Write the command as a reader could type it; the page must not reveal where the runs are stored."""
-    options = {"--format": formats, "--split": None if split == "test" else split, "--tasks": tasks}
     given = [part for name, value in options.items() if value for part in (name, value)]
+    given += [part for one in renamed for part in ("--rename", one)]
     flags = ["--with-published"] if with_published else []
     return shlex.join(["bench", "report", *(folder.resolve().name for folder in folders), *given, *flags])
 

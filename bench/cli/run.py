@@ -112,10 +112,10 @@ def execute(
 ) -> int:
     """Show the work list, or do the work. The exit code says whether everything is done."""
     from bench.cli.commands import print_commands
-    from bench.cli.output import leaderboard_rows
+    from bench.cli.output import print_groups
     from bench.cli.plan import print_plan
-    from bench.leaderboard.comparable import board_notes, read_board
-    from bench.leaderboard.notes import preset_name
+    from bench.leaderboard.comparable import read_board
+    from bench.reports.tables.leaderboards import report_groups
     from bench.runs.checks import require_use_of_devices
     from bench.runs.executors.choice import read_executor, works_elsewhere
     from bench.runs.executors.commands import Commands
@@ -126,7 +126,7 @@ def execute(
     from bench.store.run_folder import RunFolder
     from bench.terminal.choices import one_of
     from bench.terminal.device import resolve_device
-    from bench.terminal.printing import print_json, print_rows
+    from bench.terminal.printing import print_json
     from bench.workers.launched import leading
 
     split = one_of(split, ("test", "dev"), "--split")
@@ -153,11 +153,7 @@ def execute(
     if as_json:
         print_json(outcome.leaderboard.astype(object).where(outcome.leaderboard.notna(), None).to_dict("records"))
     elif not outcome.leaderboard.empty:
-        title = f"{config.data.name}, preset {preset_name(config.preset)}, {split}"
-        board = read_board(folder, split)
-        print_rows(leaderboard_rows(outcome.leaderboard, board.failed), title)
-        for note in board_notes(board):
-            print_line(note)
+        print_groups(report_groups([read_board(folder, split)]))
         print_line(outcome.path)
     if outcome.failures:
         failed = shortened(", ".join(outcome.failures), 300)

@@ -228,11 +228,6 @@ def comparable(boards: Sequence[Board]) -> list[Comparable]:
     return found
 
 
-def board_notes(board: Board) -> tuple[str, ...]:
-    """List what a reader must know about the scores of one run."""
-    return Comparable((board,)).notes
-
-
 def _difference(first: Board, other: Board) -> str:
     """Name the first setting of a task, or of its data, in which two runs differ; empty if they agree."""
     for task, (here, there) in _shared(_audio(first), _audio(other)).items():

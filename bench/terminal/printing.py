@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.terminal.streams import write_result
@@ -35,8 +36,14 @@ def _can_be_shown(text: str) -> bool:
     return printable(text) == text
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Print a table with one row per mapping. The first row's keys are the columns."""
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "", parts: Sequence[int] = ()) -> None:
+    """Print a table with one row per mapping. The first row's keys are the columns.
+
+    Args:
+        rows: the rows.
+        title: above the table.
+        parts: a number for each row. A line separates rows whose numbers differ.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -46,8 +53,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
     for column in columns:
         justify: Literal["left", "right"] = "right" if all(_is_figure(row.get(column)) for row in rows) else "left"
         table.add_column(Text(printable(column)), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if row.get(column) is None else printable(str(row[column]))) for column in columns))
+    ends = [one != other for one, other in pairwise(parts)] or [False] * len(rows)
+    for row, is_end in zip(rows, [*ends, False], strict=False):
+        cells = (Text("" if row.get(column) is None else printable(str(row[column]))) for column in columns)
+        table.add_row(*cells, end_section=is_end)
     print_rendered(table)
 
 

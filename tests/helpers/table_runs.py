@@ -12,7 +12,7 @@ import yaml
 from bench.leaderboard.collate import mean_scores, write_leaderboard
 from bench.leaderboard.comparable import read_board, read_boards
 from bench.leaderboard.tidy import tidy_scores
-from bench.reports.tables.leaderboards import Group, report_groups
+from bench.reports.tables.leaderboards import BEST, Group, Mark, report_groups
 from bench.store.latency import LatencyRecord, Machine, Spread, Timing
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 
@@ -45,6 +45,7 @@ def row_writer(root: Path) -> Write:
         steps: int = 10,
         teacher: str = "mini-hubert",
         bytes_a_weight: int = 4,
+        sparsity: float | None = None,
         **changes: Any,
     ) -> Path:
         folder = root / name
@@ -66,6 +67,7 @@ def row_writer(root: Path) -> Write:
             card = ModelCard(
                 compressor="none" if is_own else "dphubert",
                 teacher=None if is_own else teacher,
+                sparsity=None if is_own else sparsity,
                 params=params,
                 size_bytes=params * (4 if is_own else bytes_a_weight),
                 macs=49_000_000_000,
@@ -98,8 +100,9 @@ def groups_of(*folders: Path, **options: Any) -> list[Group]:
     return report_groups(read_boards(folders), **options)
 
 
-def column(group: Group, key: str) -> Any:
-    return next(column for column in group.columns if column.key == key)
+def best(group: Group, key: str, mark: Mark = BEST) -> set[int]:
+    """Return the rows that stand out in a column."""
+    return {position for (position, name), found in group.marks.items() if (name, found) == (key, mark)}
 
 
 def means(records: Sequence[Record], split: str = "test") -> pd.DataFrame:

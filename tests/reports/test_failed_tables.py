@@ -60,7 +60,7 @@ class TestFailedCells:
 
         groups = report_groups(read_boards(runs))
         assert markdown(groups).count(" failed ") == 3
-        assert document(groups).count("{failed}") == 3
+        assert document(groups).count("& failed ") == 3
         assert page_html(groups, {}).count(">failed<") == 3
 
     def test_in_the_csv(self, runs: list[Path], tmp_path: Path) -> None:

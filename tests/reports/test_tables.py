@@ -16,10 +16,14 @@ from bench.leaderboard.published import SOURCES
 from bench.leaderboard.score import SIX_TASKS, SUPERB_ANCHORS
 from bench.reports.tables.formats import report_csv
 from bench.reports.tables.latex import table as latex_table
-from bench.reports.tables.leaderboards import Figure, Group, published_group, report_groups
+from bench.reports.tables.leaderboards import SECOND, Figure, Group, published_group, report_groups
+from bench.reports.tables.selection import with_columns, with_names
+from bench.reports.tables.sizes import by_size
 from bench.store.latency import write_latency
 from tests.helpers.records import standard_record
-from tests.helpers.table_runs import ROWS, Write, column, groups_of, latency_of, means
+from tests.helpers.table_runs import ROWS, Write, best, groups_of, latency_of, means
+
+SCORES = {"c": 0.6, "d": 0.5, "e": 0.65}
 
 
 class TestChosenTasks:
@@ -65,7 +69,7 @@ class TestGroups:
     def test_runs_of_one_name_are_told_apart(self, write_rows: Write) -> None:
         one, two = write_rows(ROWS, "x/run"), write_rows(ROWS, "y/run")
         (group,) = groups_of(one, two, one)
-        assert group.table["source"].tolist() == ["x/run"] * 3 + ["y/run"] * 3
+        assert group.table["source"].tolist() == ["x/run", "y/run", *["x/run"] * 2, *["y/run"] * 2]
 
     def test_a_paper_run_tells_why_it_is_not_superb_s(self, write_rows: Write) -> None:
         (group,) = groups_of(write_rows(ROWS, preset="paper", protocol="s3prl"))
@@ -77,9 +81,9 @@ class TestGroups:
         alike, fewer = write_rows(rows, "alike"), write_rows({row: {"ks": rows[row]["ks"]} for row in rows}, "fewer")
         (ranked,) = groups_of(write_rows(rows), alike)
         (unranked,) = groups_of(alike, fewer)
-        assert ranked.best(column(ranked, "relative_score"))
-        assert not unranked.best(column(unranked, "relative_score"))
-        assert unranked.best(column(unranked, "ks_accuracy"))
+        assert best(ranked, "relative_score")
+        assert not best(unranked, "relative_score")
+        assert best(unranked, "ks_accuracy")
         assert any("have no rank" in note for note in unranked.notes)
 
     def test_the_csv_tells_rankings_apart(self, write_rows: Write) -> None:
@@ -155,21 +159,23 @@ class TestBest:
         rows = {**ROWS, "c": {"ks": {"accuracy": 0.800001}, "asr": {"wer": 0.9, "cer": 0.0}}}
         (group,) = groups_of(write_rows(rows))
         assert group.table["model"].tolist() == ["mini-hubert", "a", "b", "c"]
-        assert group.best(column(group, "ks_accuracy")) == {1, 3}
-        assert group.best(column(group, "asr_wer")) == {2}
-        assert group.best(column(group, "params")) == frozenset()
+        assert best(group, "ks_accuracy") == {1, 3}
+        assert best(group, "asr_wer") == {2}
+        assert best(group, "params") == set()
 
     def test_one_compressed_row_has_no_rival(self, write_rows: Write) -> None:
         (group,) = groups_of(write_rows({name: ROWS[name] for name in ("mini-hubert", "a")}))
-        assert group.best(column(group, "ks_accuracy")) == frozenset()
+        assert best(group, "ks_accuracy") == set()
 
     def test_what_is_no_smaller_than_its_teacher_has_no_rival(self) -> None:
         group = published_group()
         names = group.table["model"].tolist()
         stage1 = names.index("LightHuBERT Stage1")  # A supernet of 95 million parameters, better than all below it.
-        best = {key: {names[row] for row in group.best(column(group, key))} for key in ("superb_score", "asr_wer")}
         assert group.table["superb_score"][stage1] > group.table["superb_score"][names.index("DPWavLM")]
-        assert best == {"superb_score": {"DPWavLM"}, "asr_wer": {"LightHuBERT Small"}}
+        assert not {position for position, _ in group.marks} & {stage1}
+        # Of 32 and 31, of 27 to 26, and of 24 to 22 million parameters.
+        assert {names[row] for row in best(group, "asr_wer")} == {"FitW2V2", "LightHuBERT Small", "STaRHuBERT"}
+        assert {names[row] for row in best(group, "superb_score")} == {"3-Layer One", "LightHuBERT Small", "DPWavLM"}
 
     @pytest.mark.parametrize(
         ("sparsity", "size_bytes", "competes"),
@@ -179,10 +185,11 @@ class TestBest:
         self, write_rows: Write, sparsity: float, size_bytes: int, competes: bool
     ) -> None:
         (group,) = groups_of(write_rows(ROWS))
-        table = group.table.assign(sparsity=[None, 0.5, sparsity], size_bytes=[4_000_000, 2_000_000, size_bytes])
-        table = table.assign(params=[1_000_000, 500_000, round(1_000_000 * (1 - sparsity))])
+        # The second row is of the third one's size, and smaller than its teacher, which has more parameters.
+        table = group.table.assign(sparsity=[None, 0.5, sparsity], size_bytes=[4_000_000, size_bytes, size_bytes])
+        table = table.assign(params=[1_000_000, size_bytes // 4, round(1_000_000 * (1 - sparsity))])
         rows = Group(group.heading, table, group.columns)
-        assert rows.best(column(rows, "asr_wer")) == ({2} if competes else frozenset())
+        assert best(rows, "asr_wer") == ({2} if competes else set())
 
     def test_bytes_are_shown_where_parameters_do_not_tell_them(self, write_rows: Write) -> None:
         (group,) = groups_of(write_rows(ROWS))
@@ -190,9 +197,58 @@ class TestBest:
         (group,) = groups_of(write_rows(ROWS, name="int8", bytes_a_weight=1))
         assert group.texts()[1]["size (MB)"] == "0.5"
 
+    def test_rows_compete_with_those_of_their_size(self, write_rows: Write) -> None:
+        rows = {
+            **ROWS,
+            **{name: {"ks": {"accuracy": score}, "asr": {"wer": 0.5, "cer": 0.2}} for name, score in SCORES.items()},
+        }
+        (group,) = groups_of(write_rows(rows))
+        names = ["mini-hubert", *"cedab"]
+        table = group.table.set_index("model").loc[names].reset_index()
+        table["size_bytes"] = [4e6, 1.0e6, 0.95e6, 0.91e6, 2e6, 1.9e6]
+        rows = Group(group.heading, by_size(table), group.columns)
+        assert rows.table["model"].tolist() == ["mini-hubert", *"abced"]
+        assert rows.sizes == [0, 1, 1, 2, 2, 2]
+        assert best(rows, "ks_accuracy") == {1, 4}
+        # Only the second of three, for the loser of two is no second best.
+        assert best(rows, "ks_accuracy", SECOND) == {3}
+        assert best(rows, "asr_wer") == {2, 3, 4, 5}
+
     def test_models_as_they_are_compete_among_themselves(self, write_rows: Write) -> None:
         (group,) = groups_of(write_rows({"mini-hubert": ROWS["mini-hubert"], "fbank": ROWS["a"]}))
-        assert group.best(column(group, "ks_accuracy")) == {0}
+        assert best(group, "ks_accuracy") == {0}
+
+
+class TestColumns:
+    def test_sparsity_and_seeds(self, write_rows: Write) -> None:
+        folder = write_rows(ROWS, seeds=3, sparsity=0.75)
+        (group,) = groups_of(folder)
+        assert [row["sparsity (%)"] for row in group.texts()] == ["", "75.0", "75.0"]
+        assert [row["seeds"] for row in group.texts()] == ["3"] * 3
+
+    def test_chosen_ones_have_the_names_of_the_csv(self, write_rows: Write) -> None:
+        (group,) = with_columns(groups_of(write_rows(ROWS)), ["asr_cer", "params", "size_bytes", "ks_seeds"])
+        assert group.texts()[1] == {
+            "model": "a",
+            "ASR CER (%) ↓": "20.00",
+            "params (M)": "0.50",
+            "size (MB)": "2.0",
+            "ks seeds": "1",
+        }
+
+    def test_an_unknown_one_is_refused(self, write_rows: Write) -> None:
+        with pytest.raises(UserError, match=r"--columns: .*'parms'.* Did you mean 'params'"):
+            with_columns(groups_of(write_rows(ROWS)), ["parms"])
+
+    def test_other_names(self, write_rows: Write) -> None:
+        (group,) = groups_of(write_rows({"dphubert-0.75": ROWS["a"], "my-dphubert": ROWS["b"]}))
+        group = with_names(group, {"dphubert": "DPHuBERT", "my-dphubert": "mine", "ks_accuracy": "Keywords"})
+        assert [(row["model"], row["compressor"]) for row in group.texts()] == [
+            ("DPHuBERT-0.75", "DPHuBERT"),
+            ("mine", "DPHuBERT"),
+        ]
+        assert "Keywords ↑" in group.texts()[0]
+        assert [model for _, model in group.row_keys()] == ["dphubert-0.75", "my-dphubert"]
 
 
 class TestFigures:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.leaderboard.titles import OVERALL_TITLES
+from bench.reports.names import renamed
 from bench.reports.plots.architecture import changed_parts
 from bench.reports.plots.fronts import Cost, front_corners, method_lines, with_fronts
 from bench.reports.plots.series import QUIET_COLOR, UNCOMPRESSED, Look
@@ -141,7 +142,7 @@ def _lines(points: pd.DataFrame, cost: Cost, looks: Mapping[str, Look]) -> list[
 def _points(
     group: Group, points: pd.DataFrame, cost: Cost, score: Column, looks: Mapping[str, Look]
 ) -> list[dict[str, Any]]:
-    row_of = {key: position for position, key in enumerate(group.keys())}
+    row_of = {key: position for position, key in enumerate(group.row_keys())}
     traces = []
     for method, rows in points.groupby("compressor", sort=True):
         look, is_published = looks[str(method)], bool(rows["is_published"].iloc[0])
@@ -158,12 +159,12 @@ def _points(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "not compressed" if method == UNCOMPRESSED else _plain(method),
+                "name": "not compressed" if method == UNCOMPRESSED else _plain(renamed(str(method), group.names)),
                 "x": (rows[cost.column] / cost.unit).tolist(),
                 "y": rows["score"].tolist(),
                 "error_y": {"array": spreads, "visible": any(map(bool, spreads)), "thickness": 1},
                 "customdata": list(zip(positions, said, strict=True)),
-                "text": [_plain(label) for label in rows["label"]],
+                "text": [_plain(renamed(label, group.names)) for label in rows["label"]],
                 "hovertemplate": (
                     f"<b>%{{text}}</b><br>{_plain(score.title)}: %{{y:.{score.decimals}f}}%{{customdata[1]}}<br>"
                     f"{_plain(cost.label)}: %{{x:.4~g}}"

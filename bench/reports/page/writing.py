@@ -19,6 +19,7 @@ from bench.leaderboard.comparable import Board
 from bench.leaderboard.notes import SMOKE_NOTE
 from bench.leaderboard.published import COMPRESSED_ELSEWHERE
 from bench.leaderboard.titles import in_order, score_title, task_title
+from bench.reports.names import renamed
 from bench.reports.page.details import MAX_UTTERANCES, ModelDetails, SharedValues, as_json, model_details
 from bench.reports.page.figures import axes_of, pareto_figures
 from bench.reports.plots.series import Look, looks_of
@@ -121,8 +122,7 @@ def _looks(groups: Sequence[Group]) -> dict[str, Look]:
 
 def _board(group: Group, number_of: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     costs, scores = axes_of(group)
-    best = {column.key: group.best(column) for column in group.columns}
-    kinds = zip(group.keys(), group.is_published, group.table["compressor"], _sizes(group), strict=True)
+    kinds = zip(group.row_keys(), group.is_published, group.table["compressor"], _sizes(group), strict=True)
     return {
         "group": group,
         "warning": SMOKE_NOTE if (group.table["preset"] == SMOKE).any() else "",
@@ -130,7 +130,7 @@ def _board(group: Group, number_of: Mapping[tuple[str, str], int]) -> dict[str, 
         "scores": scores,
         "rows": [
             {
-                "cells": [_cell(row[one.key], one, position in best[one.key]) for one in group.columns],
+                "cells": [_cell(row[one.key], one, group.marks.get((position, one.key), "")) for one in group.columns],
                 "number": number_of.get(key),
                 "is_published": is_published,
                 "method": "" if pd.isna(method) else str(method),
@@ -152,10 +152,11 @@ def _choices(groups: Sequence[Group]) -> dict[str, list[tuple[str, str]]]:
     """List what rows and columns can be filtered by: values and their names."""
     methods = {str(method) for group in groups for method in group.table["compressor"].dropna()}
     names = {"none": "not compressed", COMPRESSED_ELSEWHERE: "compressed, published"}
+    names |= {method: renamed(method, group.names) for group in groups for method in methods - names.keys()}
     sizes = {size for group in groups for size in _sizes(group) if size}
     tasks = in_order(column.task for group in groups for column in group.columns if column.task)
     return {
-        "method": [(method, names.get(method, method)) for method in sorted(methods)],
+        "method": [(method, names[method]) for method in sorted(methods)],
         "size": [(size, size) for size in sorted(sizes, key=lambda size: float(size.split()[0]))],
         "task": [(task, task_title(task)) for task in tasks],
     }
@@ -175,9 +176,9 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
-def _cell(value: Cell, column: Column, is_best: bool) -> dict[str, Any]:
+def _cell(value: Cell, column: Column, mark: str) -> dict[str, Any]:
     if value is None or isinstance(value, str):
         sort = value or "" if column.is_text else ""
-        return {"text": value or "", "sort": sort, "spread": "", "is_best": False}
-    spread = "" if value.std is None else f"± {value.std:.{column.decimals}f}"
-    return {"text": value.mean_text(column), "sort": repr(value.mean), "spread": spread, "is_best": is_best}
+        return {"text": value or "", "sort": sort, "spread": "", "mark": ""}
+    spread = value.spread_text(column).strip()
+    return {"text": value.mean_text(column), "sort": repr(value.mean), "spread": spread, "mark": mark}

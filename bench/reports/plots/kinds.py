@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from bench.reports.names import renamed
 from bench.reports.plots import architecture, bars, hours, layer_weights, pareto, training
 from bench.reports.plots.canvas import Options
 from bench.reports.plots.series import looks_of
@@ -31,7 +32,7 @@ KINDS: Mapping[str, Callable[[Sequence[Source]], list[Plot]]] = MappingProxyType
 
 
 NAMES = ("model", "label", "compressor", "teacher_model")
-"""Columns of the figures' data that `renamed` applies to."""
+"""Columns of the figures' data that `bench.reports.names.renamed` applies to."""
 
 
 def draw_plots(
@@ -43,7 +44,7 @@ def draw_plots(
     skip_absent: bool,
     with_published: bool,
     tasks: Sequence[str] = (),
-    renamed: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> list[dict[str, Path]]:
     """Draw figures and write them.
 
@@ -55,7 +56,7 @@ def draw_plots(
         skip_absent: log kinds that have nothing to draw, instead of raising an error.
         with_published: draw published models too.
         tasks: the tasks to show and to average over; all if empty.
-        renamed: names of methods and rows, to what figures call them.
+        names: of methods and rows, to what figures call them.
 
     Returns:
         For each figure, suffix to file.
@@ -76,19 +77,22 @@ def draw_plots(
             absent = error
     if not plots and absent is not None:
         raise absent
-    renamed = renamed or {}
+    names = names or {}
     methods = {str(method) for source in sources if source.board for method in source.board.table["compressor"]}
-    looks = {renamed.get(method, method): look for method, look in looks_of(methods).items()}
-    labels = options.labels | {renamed[label] for label in options.labels if label in renamed}
+    looks = {renamed(method, names): look for method, look in looks_of(methods).items()}
+    labels = options.labels | {renamed(label, names) for label in options.labels}
     options = replace(options, looks=looks, labels=labels)
     return [
-        write_plot(Plot(name, _renamed(plot.data, renamed), plot.draw), out, options)
+        write_plot(Plot(name, _renamed(plot.data, names) if names else plot.data, plot.draw), out, options)
         for plot, name in zip(plots, _distinct_names(plots), strict=True)
     ]
 
 
 def _renamed(data: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    return data.replace({column: dict(names) for column in NAMES if column in data}) if names else data
+    columns = [column for column in NAMES if column in data]
+    return data.assign(
+        **{column: data[column].map(lambda text: renamed(str(text), names), na_action="ignore") for column in columns}
+    )
 
 
 def _distinct_names(plots: Sequence[Plot]) -> list[str]:

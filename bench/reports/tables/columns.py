@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.contracts import Metric
+from bench.leaderboard.collate import SEEDS
 from bench.leaderboard.failed_cells import tasks_that_failed
 from bench.leaderboard.titles import OVERALL_TITLES, in_order, score_title
 
@@ -54,20 +55,26 @@ class Column:
         return self.decimals is None
 
 
+MODEL = Column("model", "model", decimals=None)
 IDENTITY = (
-    Column("model", "model", decimals=None),
+    MODEL,
     Column("compressor", "compressor", decimals=None),
     Column("teacher", "teacher", decimals=None),
 )
 PARAMS = Column("params", "params", "M", 1e6)
+SPARSITY = Column("sparsity", "sparsity", "%", 0.01, 1)
 SIZE = Column("size_bytes", "size", "MB", 1e6, 1)
 MACS = Column("macs", "MACs", "G", 1e9, 1)
 MACS_SUPERB = Column("macs_superb", "MACs (SUPERB)", "G", 1e9, 1)
 RTF = Column("rtf", "RTF", decimals=4, higher_is_better=False)
+NUM_SEEDS = Column(SEEDS, SEEDS, decimals=0)
 SCORES = tuple(
     Column(key, title, decimals=1 if key == "relative_score" else 0, higher_is_better=True, marks_best=True)
     for key, title in OVERALL_TITLES.items()
 )
+
+KNOWN = {one.key: one for one in (*IDENTITY, PARAMS, SPARSITY, SIZE, MACS, MACS_SUPERB, RTF, *SCORES, NUM_SEEDS)}
+"""Columns that are not about one task, by their keys."""
 
 
 def columns_of(
@@ -82,10 +89,12 @@ def columns_of(
         ranks_relative: whether relative scores are all on one scale, so that one of them can be the best.
     """
     bytes_on_disk = (SIZE,) if has_reduced_weights(table) else ()
-    size = (PARAMS, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
+    size = (PARAMS, SPARSITY, *bytes_on_disk, MACS_SUPERB if by_superb else MACS, RTF)
     relative, *superb = SCORES
     failed = {task for _, row in table.iterrows() for task in tasks_that_failed(row)}
-    wanted = (*IDENTITY, *size, *_task_columns(metrics), replace(relative, marks_best=ranks_relative), *superb)
+    seeds = (NUM_SEEDS,) if SEEDS in table and (table[SEEDS] > 1).any() else ()
+    relative = replace(relative, marks_best=ranks_relative)
+    wanted = (*IDENTITY, *size, *task_columns(metrics), relative, *superb, *seeds)
     return tuple(
         column
         for column in wanted
@@ -101,7 +110,8 @@ def has_reduced_weights(table: pd.DataFrame) -> bool:
     return bool((table["size_bytes"] / parameters < FLOAT32_BYTES).any())
 
 
-def _task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:
+def task_columns(metrics: Mapping[str, Sequence[Metric]]) -> list[Column]:
+    """Make the columns of tasks' scores, in the order of tasks."""
     return [
         Column(
             key=f"{task}_{metric.name}",

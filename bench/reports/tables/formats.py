@@ -43,6 +43,7 @@ def write_report(
     folder: Path,
     split: str = "test",
     command: str = "",
+    layout: latex.Layout | None = None,
 ) -> list[Path]:
     """Write a report in each format.
 
@@ -53,6 +54,7 @@ def write_report(
         folder: of the files.
         split: of the scores.
         command: the command that writes the report, which the page names with the date.
+        layout: of LaTeX.
 
     Returns:
         The files.
@@ -60,6 +62,8 @@ def write_report(
     paths = []
     for name in formats:
         file, writer = (PAGE, page_writer(boards, split, command)) if name == "html" else FORMATS[name]
+        if name == "latex":
+            writer = partial(latex.document, layout=layout)
         write_atomically(folder / file, writer(groups))
         paths.append(folder / file)
     return paths

@@ -6,16 +6,19 @@ import re
 from collections.abc import Sequence
 
 from bench.reports.tables.columns import Column
-from bench.reports.tables.leaderboards import Cell, Group, text
+from bench.reports.tables.leaderboards import BEST, SECOND, Cell, Figure, Group, Mark, text
 from bench.text import printable
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$!@:#])")
 _BLOCK_START = re.compile(r"^(\d*)([-+=.)])")
 """Line starts that Markdown would read as a list, a rule or a heading."""
 
+_MARKS = {BEST: ("**", "**"), SECOND: ("<ins>", "</ins>")}
+"""GitHub underlines ``ins``."""
+
 
 def markdown(groups: Sequence[Group]) -> str:
-    """Write groups as tables, each below its heading, with the best of the compressed rows in bold."""
+    """Write groups as tables below their headings. Of each size, the best is bold and the second best underlined."""
     return "\n".join(_section(group) for group in groups)
 
 
@@ -30,7 +33,6 @@ def _paragraph(plain: str) -> str:
 
 def _section(group: Group) -> str:
     columns = group.columns
-    best = {column.key: group.best(column) for column in columns}
     lines = [
         f"## {escaped(group.heading)}",
         "",
@@ -38,9 +40,7 @@ def _section(group: Group) -> str:
         _line(["---" if column.is_text else "---:" for column in columns]),
     ]
     for position, row in enumerate(group.rows()):
-        lines.append(
-            _line([_cell(row[column.key], column, is_best=position in best[column.key]) for column in columns])
-        )
+        lines.append(_line([_cell(row[one.key], one, group.marks.get((position, one.key))) for one in columns]))
     if group.notes:
         lines += ["", *(f"- {_paragraph(note)}" for note in group.notes)]
     return "\n".join(lines) + "\n"
@@ -50,6 +50,9 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(cell: Cell, column: Column, *, is_best: bool) -> str:
-    shown = escaped(text(cell, column))
-    return f"**{shown}**" if is_best else shown
+def _cell(cell: Cell, column: Column, mark: Mark | None) -> str:
+    if mark is None or not isinstance(cell, Figure):
+        return escaped(text(cell, column))
+    begin, end = _MARKS[mark]
+    spread = _SPECIAL.sub(r"\\\1", cell.spread_text(column))
+    return f"{begin}{cell.mean_text(column)}{end}{spread}"

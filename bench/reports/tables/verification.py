@@ -76,7 +76,7 @@ def _row_differences(
 
 
 def _is_remark(name: str) -> bool:
-    return name in (NOTE, FAILED) or name.endswith((f"_{UTTERANCES}", f"_{SEEDS}"))
+    return name in (NOTE, FAILED, SEEDS) or name.endswith((f"_{UTTERANCES}", f"_{SEEDS}"))
 
 
 def _cells(text: str) -> pd.DataFrame:
