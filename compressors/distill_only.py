@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from typing_extensions import Self
@@ -44,6 +44,9 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
     ``wide-shallow`` its first three. Their size is fixed, so they take no budget. They predict the teacher's states
     from their last one, with one head for each of ``distillation_layers``: by default the states at one and two thirds
     of the depth and the last."""
+    projections: Literal["per_layer", "per_group"] = "per_layer"
+    """Linear projections of ``deep-thin``: one per distilled state, or one per group of ``distillation_layers``. A thin
+    student's layers have different bases, so one projection cannot fit several of them."""
     distillation: StageConfig
     """The student learns from the teacher."""
 
@@ -57,9 +60,15 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
             )
         return self
 
+    @classmethod
+    def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in ``projections`` for an old run, in which groups shared a projection."""
+        own = {} if settings.get("student", "deep-thin") in SHALLOW_DEPTHS else {"projections": "per_group"}
+        return {**own, **settings}
+
     def fields_without_effect(self) -> Collection[str]:
-        """Name the budget's settings if the student has a fixed size."""
-        return BUDGET_FIELDS if self.num_layers else ()
+        """Name the budget's settings, and the projections, if the student has a fixed size."""
+        return {*BUDGET_FIELDS, "projections"} if self.num_layers else ()
 
     @property
     def num_layers(self) -> int | None:
@@ -88,6 +97,7 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
 
 
 PAPER = DistillOnlyConfig(
+    student="distilhubert",
     distillation=StageConfig(updates=200_000, warmup_updates=14_000, learning_rate=2e-4),
     l1_weight=1.0,
     cosine_weight=1.0,
@@ -95,6 +105,9 @@ PAPER = DistillOnlyConfig(
     dropout=DropoutRates(projection=0.0, attention=0.1, feed_forward=0.1, hidden=0.1),
     **DISTILHUBERT_TRAINING,
 )
+
+PAPER_THIN = PAPER.model_copy(update={"student": "deep-thin"})
+"""The deep and thin student of Deep versus Wide, which has DistilHuBERT's recipe."""
 
 MINI = DistillOnlyConfig(distillation=StageConfig(updates=450, warmup_updates=45, learning_rate=1e-3), **MINI_TRAINING)
 
@@ -109,7 +122,12 @@ class DistillOnly(TrainingCompressor):
     name: ClassVar[str] = "distill-only"
     summary: ClassVar[str] = "distillation into a small student, without pruning (arXiv 2110.01900, 2207.06867)"
     config_type: ClassVar[type[DistillOnlyConfig]] = DistillOnlyConfig
-    presets: ClassVar[Mapping[str, DistillOnlyConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
+    presets: ClassVar[Mapping[str, DistillOnlyConfig]] = {
+        "paper": PAPER,
+        "paper-thin": PAPER_THIN,
+        "mini": MINI,
+        "smoke": SMOKE,
+    }
 
     config: DistillOnlyConfig
 
@@ -201,8 +219,10 @@ def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -
 def state_predictors(student: UpstreamModel, teacher: UpstreamModel, config: DistillOnlyConfig) -> StatePredictors:
     """Return the modules that predict the teacher's states from the student's."""
     groups = layer_groups(config, teacher.num_layers)
-    if not config.num_layers:
-        return Projections(groups, student.dim, teacher.dim)
     named = tuple(layer for group in groups for layer in group)
+    if not config.num_layers:
+        if config.projections == "per_layer":
+            groups = tuple((layer,) for layer in named)
+        return Projections(groups, student.dim, teacher.dim)
     layers = thirds(teacher.num_layers) if config.distillation_layers is None else named
     return PredictionHeads(layers, student.dim, teacher.dim)

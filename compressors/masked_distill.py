@@ -6,13 +6,17 @@ recipe in ESPnet: HuBERT's second iteration (arXiv 2106.07447 section IV-B) with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from bench.contracts import AudioSource, Context
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
+from compressors.objectives.frame_prediction import FramePrediction
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import StageConfig, TeacherUnitsConfig, ThinStudentConfig
@@ -20,6 +24,8 @@ from compressors.students.shapes import thin_student, thin_student_shape
 from compressors.training.preparation import TrainingCompressor, prepared_training, require_audio, require_trainable
 from compressors.training.staged_training import StagedTraining
 from compressors.units.teacher_units import require_units, unit_batches
+
+MASK_FIELDS = ("mask_span_frames", "mask_start_probability", "unmasked_loss_weight")
 
 
 class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig):
@@ -29,13 +35,29 @@ class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig)
     """Initial weights of the convolutions if they have the teacher's shape. All other weights start at random."""
     dropout: DropoutRates = DropoutRates()
     """The student's dropout rates in training."""
+    masked: bool = True
+    """True: the student predicts the units of frames that it does not see, as in HuBERT. False: it sees everything and
+    predicts the units of every frame."""
+    unit_layers: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """The teacher's hidden states whose units are predicted, each from the student's state of the same layer. null: the
+    units of ``cluster_layer``, predicted from the student's last state."""
     prediction: StageConfig
-    """The student learns masked prediction."""
+    """The student learns to predict units."""
+
+    @model_validator(mode="after")
+    def _names_a_layer_once(self) -> Self:
+        if self.unit_layers is not None and len(set(self.unit_layers)) < len(self.unit_layers):
+            raise ValueError(f"unit_layers {[*self.unit_layers]} names a layer twice; name each once")
+        return self
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the settings of masks if there are none, and ``cluster_layer`` if ``unit_layers`` replaces it."""
+        return {*(() if self.masked else MASK_FIELDS), *(("cluster_layer",) if self.unit_layers else ())}
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all training, as if units were made for every batch."""
         student = self.macs_a_second(thin_student_shape(teacher, self))
-        return self.stage_macs(self.prediction, self.macs_a_second(teacher), student)
+        return self.stage_macs(self.prediction, len(self.unit_layers or (0,)) * self.macs_a_second(teacher), student)
 
 
 PAPER = MaskedDistillConfig(
@@ -81,7 +103,7 @@ class MaskedDistill(TrainingCompressor):
         """
         require_trainable(teacher, self.config, context)
         thin_student_shape(teacher.config, self.config)
-        require_units(teacher, require_audio(audio, self.config, teacher), self.config)
+        require_units(teacher, require_audio(audio, self.config, teacher), self.config, self.config.unit_layers)
 
     def train(
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
@@ -95,8 +117,11 @@ class MaskedDistill(TrainingCompressor):
             context.seed,
             extractor_weights=self.config.extractor_weights,
         )
-        target = Target(student.num_layers, self.config.num_clusters)
-        prediction = MaskedPrediction(student, [target], self.config)
-        training.run("prediction", self.config.prediction, prediction, unit_batches(training, teacher, self.config))
+        layers = self.config.unit_layers
+        targets = [Target(layer, self.config.num_clusters) for layer in layers or (student.num_layers,)]
+        kind = MaskedPrediction if self.config.masked else FramePrediction
+        prediction = kind(student, targets, self.config)
+        batches = unit_batches(training, teacher, self.config, layers)
+        training.run("prediction", self.config.prediction, prediction, batches)
         training.keep(prediction)
         return {self.name: student.eval()}

@@ -21,7 +21,7 @@ from bench.contracts.bounds import LARGEST_SEED
 from bench.errors import UserError
 from bench.files.paths import expanded
 from bench.stacking import part_names
-from bench.terminal.choices import ALL_TASKS, comma_separated, one_of
+from bench.terminal.choices import ALL_TASKS, comma_separated, one_of, spelled
 from bench.text import shortened
 
 LARGEST_FOLD = 1000
@@ -92,7 +92,7 @@ def read_choice(
     read: dict[str, Any] = {
         "compressors": None if compressors is None else _compressors(compressors),
         "tasks": None if tasks is None else _task_names(tasks, data),
-        "preset": None if preset is None else one_of(preset, get_args(Preset), "--preset"),
+        "preset": None if preset is None else _preset(preset, compressors),
         "protocol": None if protocol is None else one_of(protocol, get_args(FeatureProtocol), "--protocol"),
         "seeds": None if seeds is None else whole_numbers(comma_separated(seeds, "--seeds"), "--seeds", LARGEST_SEED),
         "sparsities": None if sparsities is None else _sparsities(sparsities),
@@ -123,6 +123,16 @@ def run_folder(
     # As typed, not as task settings: adding a task extends the run, and must find the same folder.
     heads = [f"{option} {value}" for option, value in (("--lr", lr), ("--folds", folds)) if value is not None]
     return Path("results") / "runs" / config.run_name([*spelled_assignments(assignments), *heads])
+
+
+def _preset(text: str, compressors: str | None) -> str:
+    """Read ``--preset``. In addition to the presets that all plug-ins have, a chosen compressor may have its own."""
+    common = get_args(Preset)
+    if spelled(text, common) in common or compressors is None:
+        return one_of(text, common, "--preset")
+    parts = {part for stack in _compressors(compressors).values() for part in part_names(stack)}
+    own = [preset for part in sorted(parts) for preset in registry.load("bench.compressors", part).presets]
+    return one_of(text, list(dict.fromkeys([*common, *own])), "--preset")
 
 
 def _compressors(text: str) -> dict[str, str]:

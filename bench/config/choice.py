@@ -10,6 +10,7 @@ from bench.contracts import FeatureProtocol, Settings
 from bench.contracts.bounds import Devices, Seed
 
 Preset = Literal["smoke", "mini", "paper"]
+"""The presets of every plug-in."""
 
 TrainingBudget = Literal["updates", "macs", "preset"]
 """The quantity that all methods of a sweep share with the first one. ``preset``: each trains as its preset says."""
@@ -30,8 +31,8 @@ class Choice(Settings):
     """Names of the tasks."""
     data: str = "mini"
     """Name of embedded corpora, or a YAML file."""
-    preset: Preset = "mini"
-    """Preset of compressors and tasks."""
+    preset: str = "mini"
+    """Preset of compressors and tasks: one of `Preset`, or another one that all of them have."""
     protocol: FeatureProtocol | None = None
     """How features are computed. Default: ``s3prl`` with the preset ``paper``, otherwise ``cached``."""
     seeds: tuple[Seed, ...] = (0,)

@@ -53,7 +53,7 @@ class RunConfig(Settings):
     """Model reference of the warm start, ``--from``. None: compression starts from the teacher."""
     data: Data
     """Corpora, with absolute paths."""
-    preset: Preset
+    preset: str
     """Source of every setting that was not given."""
     protocol: FeatureProtocol = "cached"
     """How features are computed, see `bench.contracts.FeatureProtocol`."""

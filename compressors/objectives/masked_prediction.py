@@ -84,7 +84,7 @@ class MaskedPrediction(Objective):
 
     def of_features(self, features: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
         """Compute the loss as `forward` does, from the extractor's features; see `UpstreamModel.extract`."""
-        features = _with_scaled_gradient(features, self.config.extractor_gradient_scale)
+        features = self.with_scaled_gradient(features)
         drawn = self.draw_mask(features)
         # Positions are found where the mask was drawn: on a GPU, their number would have to be waited for.
         masked, unmasked = (on_device(each.flatten().nonzero()[:, 0], features.device) for each in (drawn, ~drawn))
@@ -94,8 +94,8 @@ class MaskedPrediction(Objective):
             F.cross_entropy(scores.flatten(0, 1), labels[:, index].flatten(), reduction="none")
             for index, scores in enumerate(logits)
         ]
-        masked_loss = self._weighted([_mean(loss.index_select(0, masked)) for loss in losses])
-        unmasked_loss = self._weighted([_mean(loss.index_select(0, unmasked)) for loss in losses])
+        masked_loss = self.weighted([_mean(loss.index_select(0, masked)) for loss in losses])
+        unmasked_loss = self.weighted([_mean(loss.index_select(0, unmasked)) for loss in losses])
         penalty = features.float().square().mean()
         loss = masked_loss + self.config.feature_penalty_weight * penalty
         if self.config.unmasked_loss_weight:
@@ -141,7 +141,13 @@ class MaskedPrediction(Objective):
         with replacing(folder / "masked_prediction.safetensors") as temporary:
             temporary.write_bytes(save({key: value.detach().contiguous() for key, value in own.items()}))
 
-    def _weighted(self, losses: Sequence[Tensor]) -> Tensor:
+    def with_scaled_gradient(self, features: Tensor) -> Tensor:
+        """Return features whose gradient is scaled by ``extractor_gradient_scale``."""
+        scale = self.config.extractor_gradient_scale
+        return features if scale == 1 else cast("Tensor", _ScaledGradient.apply(features, scale))
+
+    def weighted(self, losses: Sequence[Tensor]) -> Tensor:
+        """Return the weighted mean of the targets' losses."""
         total = sum(target.weight for target in self.targets)
         weighted = [loss * (target.weight / total) for loss, target in zip(losses, self.targets, strict=True)]
         return torch.stack(weighted).sum()
@@ -156,10 +162,6 @@ class _ScaledGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0] * ctx.scale, None
-
-
-def _with_scaled_gradient(features: Tensor, scale: float) -> Tensor:
-    return features if scale == 1 else cast("Tensor", _ScaledGradient.apply(features, scale))
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""prune-only: structured pruning by importance, without a teacher, and recovery on HuBERT's own objective.
+"""prune-only: structured pruning by importance, and recovery on HuBERT's own objective.
 
 Source: Li et al., Pruning Filters for Efficient ConvNets (arXiv 1608.08710) for magnitudes, Molchanov et al.,
 Importance Estimation for Neural Network Pruning (arXiv 1906.10771) for Taylor expansions, HuBERT (arXiv 2106.07447) for
@@ -7,7 +7,7 @@ the objective.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,14 +18,15 @@ from torch.utils.data import Subset
 from bench.contracts import AudioSource, Context, Settings
 from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
+from bench.upstream.cost import kept_units
 from bench.workers.ranks import first_goes_first
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
+from compressors.prune_only.allocation import copied_masks, global_masks, uniform_masks, wanted_shape
 from compressors.prune_only.config import MINI, PAPER, SMOKE, PruneOnlyConfig
 from compressors.prune_only.head_fitting import HeadFitting
 from compressors.prune_only.importance import (
     Scores,
     magnitude_scores,
-    masks_within_budget,
     random_scores,
     taylor_scores,
 )
@@ -39,6 +40,7 @@ from compressors.training.preparation import TrainingCompressor, prepared_traini
 from compressors.training.seeds import derived_seed
 from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import MfccFeatures
+from compressors.units.teacher_units import require_units, teacher_units
 
 if TYPE_CHECKING:
     from compressors.training.loop import Training
@@ -49,7 +51,9 @@ class PruneOnly(TrainingCompressor):
     """The compressor ``prune-only``."""
 
     name: ClassVar[str] = "prune-only"
-    summary: ClassVar[str] = "structured pruning by importance, without a teacher (arXiv 1608.08710, 1906.10771)"
+    summary: ClassVar[str] = (
+        "structured pruning by importance, recovery by masked prediction (arXiv 1608.08710, 1906.10771)"
+    )
     config_type: ClassVar[type[PruneOnlyConfig]] = PruneOnlyConfig
     presets: ClassVar[Mapping[str, PruneOnlyConfig]] = {"paper": PAPER, "mini": MINI, "smoke": SMOKE}
 
@@ -60,18 +64,22 @@ class PruneOnly(TrainingCompressor):
 
         Raises:
             UserError: the teacher is not a speech model, its units cannot reach the budget, the model of ``--from`` is
-                not part of the teacher or would not change, or the audio is unusable.
+                not part of the teacher or would not change, the model of ``allocation`` does not fit, or the audio is
+                unusable.
         """
         require_trainable(teacher, self.config, context)
         require_start(teacher, self.config, context)
         if not self.config.keep_shape:
             require_reachable(teacher.config, self.config, start_shape(context))
+            wanted_shape(self.config, teacher.config, start_shape(context))
         elif self.config.recovery is None:
             raise UserError(
                 "Expected a smaller size or a recovery for the model of --from. Found neither. Leave "
                 "recovery=null out, or set sparsity."
             )
-        require_audio(audio, self.config, teacher)
+        files = require_audio(audio, self.config, teacher)
+        if self.config.needs_head and self.config.unit_source == "own":
+            require_units(teacher, files, self.config)
 
     def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Settings:
         """Return the settings for a warm start; see `bench.contracts.Compressor`."""
@@ -81,11 +89,13 @@ class PruneOnly(TrainingCompressor):
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
         """Prune and recover, or do the rest of it; see `TrainingCompressor`."""
-        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        wanted = None if self.config.keep_shape else wanted_shape(self.config, teacher.config, start_shape(context))
+        widths = {"allocation": kept_units(wanted)} if wanted else {}
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context, **widths)
         target = Target(teacher.num_layers, self.config.num_clusters)
         beginning = context.start.model if context.start else teacher
         prediction = MaskedPrediction(trainable_copy(beginning, self.config.dropout), [target], self.config)
-        pruning = Pruning(self.config, training, prediction)
+        pruning = Pruning(self.config, training, prediction, teacher, wanted)
         models = models_to_make(self.name, self.config)
         pruning.fit_head(next(iter(models)))
         for model, config in models.items():
@@ -100,17 +110,28 @@ class PruneOnly(TrainingCompressor):
 class Pruning:
     """One compression. It resumes an interrupted one in the same folder."""
 
-    def __init__(self, config: PruneOnlyConfig, training: Training, prediction: MaskedPrediction) -> None:
+    def __init__(
+        self,
+        config: PruneOnlyConfig,
+        training: Training,
+        prediction: MaskedPrediction,
+        teacher: UpstreamModel,
+        wanted: UpstreamConfig | None,
+    ) -> None:
         """Prepare the compression.
 
         Args:
             config: settings of the method.
             training: runs the stages. Its folder stores what a resumed compression needs.
             prediction: holds the model. Each pruning step replaces it.
+            teacher: the whole model, whose own units are predicted.
+            wanted: shape whose widths the result copies, if any.
         """
         self.config = config
         self.training = training
         self.prediction = prediction
+        self.teacher = teacher
+        self.wanted = wanted
         self.models: dict[str, UpstreamModel] = {}
         """Finished models by name."""
         self.num_steps = 0
@@ -132,19 +153,28 @@ class Pruning:
             budget: budget of the result.
         """
         training = training_of(self.training, model)
-        beginning = budget.reached(self._shape)
+        beginning = self._shape
         for step in range(1, config.num_steps + 1):
             self.num_steps += 1
             if not config.keep_shape:
-                self._prune(budget.part(step / config.num_steps, beginning), self.num_steps)
+                share = step / config.num_steps
+                self._prune(budget.part(share, budget.reached(beginning)), self.num_steps, share, beginning)
             if config.recovery is not None:
                 stage = config.recovery.part(step, config.num_steps)
                 training.run(f"recovery-{self.num_steps}", stage, self.prediction, self._batches)
         report_size(self._shape, budget, config)
         self.models[model] = self.prediction.upstream
 
-    def _prune(self, budget: Budget, step: int) -> None:
-        self.prediction.upstream = pruned_model(self.prediction.upstream, self._masks(budget, step), self.config)
+    def _prune(self, budget: Budget, step: int, share: float, beginning: UpstreamConfig) -> None:
+        masks = self._masks(step, lambda scores: self._kept(scores, budget, share, beginning))
+        self.prediction.upstream = pruned_model(self.prediction.upstream, masks, self.config)
+
+    def _kept(self, scores: Scores, budget: Budget, share: float, beginning: UpstreamConfig) -> dict[str, Tensor]:
+        if self.wanted is not None:
+            return copied_masks(scores, self.wanted, share, beginning)
+        if self.config.allocation == "global":
+            return global_masks(scores, self._shape, budget, self.config, self.config.importance)
+        return uniform_masks(scores, self._shape, budget, self.config)
 
     def _batches(self, seed: int) -> UnitBatches:
         return UnitBatches(self.training.files, [self._units], self._shape, self.config, seed)
@@ -153,6 +183,10 @@ class Pruning:
     def _units(self) -> FrameUnits:
         from compressors.units.clusters import cluster_units  # Imported here: scikit-learn takes seconds to import.
 
+        if self.config.unit_source == "own":
+            training = self.training
+            workers = self.config.num_workers
+            return teacher_units(self.teacher, training.files, self.config, workers, training.context)
         with first_goes_first():
             return cluster_units(
                 MfccFeatures(self._shape, self.config.num_workers),
@@ -164,14 +198,14 @@ class Pruning:
                 folder=self.training.workdir / "units",
             )
 
-    def _masks(self, budget: Budget, step: int) -> dict[str, Tensor]:
-        """Return what step ``step`` keeps. The first decision is stored."""
+    def _masks(self, step: int, kept: Callable[[Scores], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what step ``step`` keeps by its scores. The first decision is stored."""
         if self.config.importance == "taylor":
             _ = self._units  # Before the block in which only the first of several processes works.
         with first_goes_first():
             masks = kept_tensors(
                 self.training.workdir / f"masks-{step}.safetensors",
-                lambda: masks_within_budget(self._scores(step), self._shape, budget, self.config),
+                lambda: kept(self._scores(step)),
             )
         self._snapshots(step).remove()
         return masks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,14 +12,18 @@ from bench.contracts.bounds import Batches
 from bench.upstream import UpstreamConfig
 from bench.upstream.config import DropoutRates
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
-from compressors.settings import MaskedPredictionConfig, StageConfig
+from compressors.settings import StageConfig, TeacherUnitsConfig
 from compressors.size.budget import budget_for
 from compressors.size.warm_start import WarmStartConfig
 
 Importance = Literal["l1", "l2", "taylor", "random"]
 
 
-class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
+AS_MODEL = "as:"
+"""Begins the ``allocation`` that copies the widths of a model."""
+
+
+class PruneOnlyConfig(WarmStartConfig, TeacherUnitsConfig):
     """Settings of pruning by importance, and of the recovery."""
 
     importance: Importance = "taylor"
@@ -30,10 +34,13 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
     importances, and each has an equal part of the recovery."""
     taylor_batches: Batches = 32
     """Batches that ``taylor`` averages over at each step: forward and backward, without an update."""
-    num_clusters: int = Field(default=100, ge=2, le=30_000)
-    """Number of k-means clusters of MFCCs, the units of masked prediction. Source: HuBERT section IV-B."""
-    kmeans_share: float = Field(default=0.1, gt=0, le=1)
-    """Share of the files that k-means sees. Source: HuBERT section IV-B."""
+    allocation: str = Field(default="uniform", pattern=f"^(uniform|global|{AS_MODEL}.+)$")
+    """How many units each layer keeps. ``uniform``: the same share of every kind of unit. ``global``: all units compete
+    by their importance, for the parameters or MACs that they cost. ``as:MODEL``: as many as in MODEL, a model pruned
+    from the same teacher to the same size. Importance then only decides which ones."""
+    unit_source: Literal["own", "mfcc"] = "own"
+    """What masked prediction predicts. ``own``: clusters of the unpruned model's hidden state ``cluster_layer``, as in
+    HuBERT's second iteration. ``mfcc``: clusters of MFCCs, as in its first."""
     head: StageConfig
     """A mask embedding and a unit predictor learn on the frozen model. Skipped if neither ``taylor`` nor a recovery
     needs them."""
@@ -41,6 +48,14 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
     """Masked prediction after pruning, divided equally among the steps. null: no recovery."""
     dropout: DropoutRates = DropoutRates()
     """The model's dropout rates in the recovery. Source: DPHuBERT's recipe."""
+
+    @model_validator(mode="after")
+    def _copies_one_size(self) -> Self:
+        if self.allocated_as and self.sizes:
+            raise ValueError(
+                f"allocation={self.allocation} has one size, and sparsity several; give sparsity one number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_step_recovers(self) -> Self:
@@ -52,8 +67,18 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
 
     @classmethod
     def as_kept(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Drop ``rescale: false`` from the settings of an old run; that setting no longer exists."""
-        return {name: value for name, value in settings.items() if (name, value) != ("rescale", False)}
+        """Convert the settings of an old run: units were those of MFCCs, and ``rescale`` could only be false."""
+        kept = {name: value for name, value in settings.items() if (name, value) != ("rescale", False)}
+        return {"unit_source": "mfcc", **kept}
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the settings of the model's own units if MFCCs are clustered."""
+        return ("cluster_layer", "kmeans_seed") if self.unit_source == "mfcc" else ()
+
+    @property
+    def allocated_as(self) -> str | None:
+        """Reference of the model whose widths are copied, if any."""
+        return self.allocation.removeprefix(AS_MODEL) if self.allocation.startswith(AS_MODEL) else None
 
     @property
     def needs_head(self) -> bool:
@@ -92,7 +117,7 @@ class PruneOnlyConfig(WarmStartConfig, MaskedPredictionConfig):
 
 
 PAPER = PruneOnlyConfig(
-    # No paper has exactly this recipe: updates and batches are DPHuBERT's, mask and loss HuBERT's.
+    # No paper has exactly this recipe: updates and batches are DPHuBERT's; mask, loss and units HuBERT's.
     head=StageConfig(updates=5_000, warmup_updates=500, learning_rate=5e-4),
     recovery=StageConfig(updates=70_000, warmup_updates=15_000, learning_rate=2e-4),
     sparsity=0.75,
@@ -104,6 +129,7 @@ MINI = PruneOnlyConfig(
     head=StageConfig(updates=100, warmup_updates=10, learning_rate=1e-2),
     recovery=StageConfig(updates=350, warmup_updates=35, learning_rate=1e-3),
     pruning_steps=4,
+    num_clusters=100,
     **MINI_MASKED_PREDICTION,
     **MINI_TRAINING,
 )

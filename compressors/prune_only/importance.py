@@ -1,10 +1,4 @@
-"""Importance of units, and which units a budget keeps: the least important of each kind are removed.
-
-Every kind of unit loses the same share, the one that meets the budget. Kinds are not comparable: a head has a hundred
-times the weights of a feed-forward unit. Units of one kind compete over all layers by their score relative to their
-layer's mean. Otherwise a whole layer would disappear because its weights or gradients are small (layer collapse: Tanaka
-et al., arXiv 2006.05467). Whole blocks are alone in their layer and compete by the score itself.
-"""
+"""Importance of units. `compressors.prune_only.allocation` decides which units a budget keeps."""
 
 from __future__ import annotations
 
@@ -17,11 +11,8 @@ from torch import Tensor
 from bench.progress import tracked
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
-from bench.upstream.pruning import pruned_config
 from compressors.objectives.masked_prediction import MaskedPrediction
-from compressors.settings import PruningConfig, Unit
-from compressors.size.budget import Budget
-from compressors.size.pruning import levels_within_budget, rounded
+from compressors.settings import Unit
 from compressors.training.kept_tensors import Snapshots
 from compressors.units.batches import UnitBatch
 
@@ -29,9 +20,6 @@ Importance = Literal["l1", "l2", "taylor", "random"]
 
 Scores = Mapping[str, Tensor]
 """Scores (units,) float32 by ``<unit>/<layer index>``, the keys of masks. A higher score is more important."""
-
-BLOCKS = ("attlayer", "ffnlayer")
-"""Kinds with one unit per layer."""
 
 _ATTENTION = "layers.{}.attention."
 _FEED_FORWARD = "layers.{}.feed_forward."
@@ -145,63 +133,6 @@ def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> S
     """Score units at random, as a baseline."""
     generator = torch.Generator().manual_seed(seed)
     return {key: torch.rand(count, generator=generator) for key, count in _counts(config, units).items()}
-
-
-def masks_within_budget(
-    scores: Scores, shape: UpstreamConfig, budget: Budget, config: PruningConfig
-) -> dict[str, Tensor]:
-    """Keep the most important units that a budget allows, with the same share of every kind.
-
-    If that share leaves the result below the budget, kinds keep a little more, the coarsest first.
-
-    Args:
-        scores: scores of the kinds to prune.
-        shape: shape of the model to prune.
-        budget: budget of the result.
-        config: ``units``, ``keep_position_bias`` and ``round_to``.
-
-    Returns:
-        bool masks for `bench.upstream.pruning.prune`. Every convolution keeps its best channel.
-    """
-    ranks = {unit: _ranks(unit, scores) for unit in config.units}
-
-    def masks(shares: Mapping[Unit, float]) -> dict[str, Tensor]:
-        return {
-            key: _best(unit, rank, _num_kept(unit, ranks[unit], shares[unit]), config.round_to)
-            for unit in config.units
-            for key, rank in ranks[unit].items()
-        }
-
-    def size(shares: Mapping[Unit, float]) -> int:
-        return budget.measure(pruned_config(shape, masks(shares), keep_position_bias=config.keep_position_bias))
-
-    return masks(levels_within_budget(size, budget.wanted, config.units, lowest=0.0, highest=1.0))
-
-
-def _ranks(unit: Unit, scores: Scores) -> dict[str, Tensor]:
-    """Rank the units of one kind over all layers, the most important first. The best of each convolution leads."""
-    own = {key: score for key, score in scores.items() if key.split("/")[0] == unit}
-    if not own:
-        return {}
-    if unit not in BLOCKS:
-        own = {key: score / score.mean().clamp(min=torch.finfo(score.dtype).tiny) for key, score in own.items()}
-    if unit == "conv":
-        own = {key: score.index_fill(0, score.argmax(), torch.inf) for key, score in own.items()}
-    order = torch.cat(list(own.values())).argsort(descending=True, stable=True)
-    ranks = torch.split(order.argsort(), [len(score) for score in own.values()])
-    return dict(zip(own, ranks, strict=True))
-
-
-def _num_kept(unit: Unit, ranks: Mapping[str, Tensor], share: float) -> int:
-    """Return how many units of one kind a share keeps, at least one channel per convolution."""
-    least = len(ranks) if unit == "conv" else 0
-    return least + round(share * (sum(map(len, ranks.values())) - least))
-
-
-def _best(unit: Unit, ranks: Tensor, num_kept: int, round_to: int) -> Tensor:
-    """Mark the units of one layer, (units,) bool, that are among the first ``num_kept`` of their kind."""
-    own = rounded(unit, int((ranks < num_kept).sum()), len(ranks), round_to)
-    return ranks.argsort().argsort() < own
 
 
 def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:

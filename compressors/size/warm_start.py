@@ -81,8 +81,13 @@ def start_shape(context: Context) -> UpstreamConfig | None:
     return context.start.model.config if context.start else None
 
 
-def require_part(start: UpstreamConfig, teacher: UpstreamConfig) -> None:
+def require_part(start: UpstreamConfig, teacher: UpstreamConfig, option: str = "--from") -> None:
     """Refuse a model that cannot be a pruned teacher of this shape.
+
+    Args:
+        start: shape of the model.
+        teacher: shape of the teacher.
+        option: what the user named the model with.
 
     Raises:
         UserError: names the first difference.
@@ -90,7 +95,7 @@ def require_part(start: UpstreamConfig, teacher: UpstreamConfig) -> None:
     found = _difference(start, teacher)
     if found:
         raise UserError(
-            f"Expected a part of the teacher as --from. Found another kind of model: {found}. "
+            f"Expected a part of the teacher as {option}. Found another kind of model: {found}. "
             "Name the --teacher that it was made from."
         )
 

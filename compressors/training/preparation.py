@@ -120,7 +120,13 @@ def require_audio(audio: AudioSource, config: TrainingConfig, teacher: UpstreamM
 
 
 def prepared_training(
-    name: str, config: TrainingConfig, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
+    name: str,
+    config: TrainingConfig,
+    teacher: UpstreamModel,
+    audio: AudioSource,
+    workdir: Path,
+    context: Context,
+    **inputs: object,
 ) -> Training:
     """Set up a compression in ``workdir``, or resume it, and seed torch's generator.
 
@@ -131,6 +137,7 @@ def prepared_training(
         audio: the training audio.
         workdir: created if missing. From now on it belongs to this compression.
         context: seed, device and warm start.
+        inputs: what else the result depends on, as plain values by name.
 
     Returns:
         The training, which runs stages. Its history is in the folder of files that go with the model.
@@ -152,6 +159,7 @@ def prepared_training(
                 "teacher": weights_hash(teacher),
                 **audio_identity(files, audio),
                 **start,
+                **inputs,
             },
         )
     torch.manual_seed(context.seed)

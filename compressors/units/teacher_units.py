@@ -51,27 +51,55 @@ def cluster_layer(config: TeacherUnitsConfig, num_layers: int) -> int:
     return config.cluster_layer
 
 
-def require_units(teacher: UpstreamModel, files: Sequence[AudioFile], config: TeacherUnitsConfig) -> None:
+def require_units(
+    teacher: UpstreamModel,
+    files: Sequence[AudioFile],
+    config: TeacherUnitsConfig,
+    layers: Sequence[int] | None = None,
+) -> None:
     """Refuse units that cannot be computed, before any long work.
+
+    Args:
+        teacher: the teacher.
+        files: the training audio.
+        config: names the units.
+        layers: hidden states to cluster instead of ``cluster_layer``.
 
     Raises:
         UserError: the teacher does not have the layer, or the audio has fewer frames than clusters.
     """
+    for layer in layers or ():
+        if not 1 <= layer <= teacher.num_layers:
+            raise UserError(
+                f"Expected layers from 1 to {teacher.num_layers}, the teacher's last, to cluster. Found "
+                f"unit_layers={list(layers or ())}. Choose others, or leave the option out."
+            )
     cluster_layer(config, teacher.num_layers)
     sample = drawn_files(files, config.kmeans_share, config.kmeans_seed)
     require_frames(sample, config.num_clusters, teacher.config)
 
 
 def unit_batches(
-    training: Training, teacher: UpstreamModel, config: TeacherUnitsConfig
+    training: Training, teacher: UpstreamModel, config: TeacherUnitsConfig, layers: Sequence[int] | None = None
 ) -> Callable[[int], UnitBatches]:
-    """Return a function from a stage's seed to its batches. Units are computed, or read, when a stage needs them."""
+    """Return a function from a stage's seed to its batches. Units are computed, or read, when a stage needs them.
+
+    Args:
+        training: names the audio.
+        teacher: the teacher.
+        config: names the units.
+        layers: hidden states to cluster, one target each, instead of ``cluster_layer``.
+    """
 
     @cache
-    def units() -> FrameUnits:
-        return teacher_units(teacher, training.files, config, training.config.num_workers, training.context)
+    def units() -> list[FrameUnits]:
+        named = [config.model_copy(update={"cluster_layer": layer}) for layer in layers] if layers else [config]
+        return [
+            teacher_units(teacher, training.files, each, training.config.num_workers, training.context)
+            for each in named
+        ]
 
-    return lambda seed: UnitBatches(training.files, [units()], teacher.config, training.config, seed)
+    return lambda seed: UnitBatches(training.files, units(), teacher.config, training.config, seed)
 
 
 def teacher_units(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.choices import resolved_run, run_folder
+from bench.cli.choices import read_choice, resolved_run, run_folder
 from bench.cli.spelling import spelled_assignments, spelled_compressor, spelled_data
 from bench.config.run import RunConfig
 from bench.errors import UserError
@@ -80,6 +80,15 @@ def test_one_name_in_two_cases_is_there_twice() -> None:
 def test_a_row_may_not_hide_a_compressor_in_another_case() -> None:
     with pytest.raises(UserError, match="DPHuBERT"):
         run(compressors="DPHuBERT=low-rank")
+
+
+def test_a_compressor_may_have_presets_of_its_own() -> None:
+    choice = read_choice(
+        compressors="distill-only", tasks=None, data="mini", preset="Paper-Thin", teacher="mini-hubert"
+    )
+    assert choice.preset == "paper-thin"
+    with pytest.raises(UserError, match="--preset 'paper-thin'"):
+        read_choice(compressors="dphubert", tasks=None, data="mini", preset="paper-thin", teacher="mini-hubert")
 
 
 def test_unknown_names_are_refused_and_cut() -> None:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from bench.config.later_settings import with_later_settings
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.profiling import model_card
@@ -67,7 +68,7 @@ class TestCompress:
     @pytest.mark.parametrize(
         ("student", "name", "shapes"),
         [
-            ("deep-thin", "projections", {"0.weight": (32, 16), "1.weight": (32, 16)}),
+            ("deep-thin", "projections", {f"{layer}.weight": (32, 16) for layer in range(4)}),
             ("distilhubert", "heads", {f"{head}.{layer}.weight": (32, 32) for head in range(3) for layer in (0, 2)}),
         ],
     )
@@ -185,6 +186,20 @@ class TestStudents:
         teacher, config = tiny_teacher(), _config(**changes)
         assert state_predictors(make_student(teacher, config, 0), teacher, config).layers == layers
 
+    def test_deep_thin_has_a_projection_per_state_or_per_group(self) -> None:
+        teacher = tiny_teacher()
+        for projections, groups in (("per_layer", ((0,), (1,), (2,), (3,))), ("per_group", ((0,), (1, 2, 3)))):
+            config = _config(projections=projections)
+            assert state_predictors(make_student(teacher, config, 0), teacher, config).groups == groups
+
+
+class TestOldSettings:
+    def test_an_old_thin_student_shared_its_projections(self) -> None:
+        now = DistillOnly.presets["mini"].model_dump(mode="json")
+        old = {key: value for key, value in now.items() if key != "projections"}
+        filled = with_later_settings("bench.compressors", "distill-only", old, "mini")
+        assert filled == {**now, "projections": "per_group"}
+
 
 class TestResume:
     @pytest.mark.parametrize("student", ["deep-thin", "distilhubert"])
@@ -279,6 +294,7 @@ class TestPresets:
     def test_paper_is_the_published_recipe(self) -> None:
         """The numbers of DistilHuBERT's paper and of its recipe in s3prl."""
         paper = DistillOnly.presets["paper"]
+        assert paper.student == "distilhubert"
         assert paper.distillation == StageConfig(updates=200_000, warmup_updates=14_000, learning_rate=2e-4)
         assert (paper.l1_weight, paper.l2_weight, paper.cosine_weight) == (1.0, 0.0, 1.0)
         assert paper.cosine == "log_sigmoid"
@@ -287,6 +303,11 @@ class TestPresets:
         assert paper.max_gradient_norm == 5.0
         rates = {"projection": 0.0, "attention": 0.1, "feed_forward": 0.1, "hidden": 0.1, "layer": 0.0}
         assert paper.dropout.model_dump() == rates
+
+    def test_the_thin_student_has_a_preset_of_the_same_recipe(self) -> None:
+        thin = settings_of("distill-only", preset="paper-thin")
+        assert thin["distill-only"]["student"] == "deep-thin"
+        assert thin == settings_of("distill-only", "student=deep-thin", preset="paper")
 
     @pytest.mark.parametrize("preset", ["mini", "smoke"])
     def test_have_the_updates_and_batches_of_dphubert_s(self, preset: str) -> None:

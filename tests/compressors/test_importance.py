@@ -16,7 +16,8 @@ from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, su
 from bench.upstream.pruning import prune, pruned_config
 from bench.upstream.random_shapes import random_model
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
-from compressors.prune_only.importance import magnitude_scores, masks_within_budget, random_scores, taylor_scores
+from compressors.prune_only.allocation import uniform_masks
+from compressors.prune_only.importance import magnitude_scores, random_scores, taylor_scores
 from compressors.settings import MaskedPredictionConfig, PruningConfig
 from compressors.size.budget import budget_for
 from compressors.training.kept_tensors import Snapshots
@@ -194,7 +195,7 @@ class TestRandom:
 def _masks(shape: UpstreamConfig, **settings: Any) -> tuple[PruningConfig, dict[str, Tensor], dict[str, Tensor]]:
     config = PruningConfig.model_validate(settings)
     scores = dict(random_scores(shape, config.units, 0))
-    return config, scores, masks_within_budget(scores, shape, budget_for(config, shape), config)
+    return config, scores, uniform_masks(scores, shape, budget_for(config, shape), config)
 
 
 class TestMasks:
@@ -253,16 +254,16 @@ class TestMasks:
         config = PruningConfig(units=("conv", "head", "interm"), sparsity=0.6)
         scores = dict(random_scores(self.MINI, config.units, 0))
         budget = budget_for(config, self.MINI)
-        expected = masks_within_budget(scores, self.MINI, budget, config)
+        expected = uniform_masks(scores, self.MINI, budget, config)
         for key in ("conv/3", "head/5", "interm/5"):
             scores[key] = scores[key] * 1e-6
-        found = masks_within_budget(scores, self.MINI, budget, config)
+        found = uniform_masks(scores, self.MINI, budget, config)
         assert all(found[key].equal(mask) for key, mask in expected.items())
 
     def test_the_least_important_blocks_go(self) -> None:
         config = PruningConfig(units=("attlayer",), sparsity=0.1)
         scores = {f"attlayer/{index}": torch.tensor([float((5 * index) % 12)]) for index in range(12)}
-        masks = masks_within_budget(scores, self.MINI, budget_for(config, self.MINI), config)
+        masks = uniform_masks(scores, self.MINI, budget_for(config, self.MINI), config)
         gone = {float(scores[key]) for key, mask in masks.items() if not mask}
         assert gone == set(range(len(gone)))
         assert 0 < len(gone) < 12
@@ -273,7 +274,7 @@ class TestMasks:
         scores["conv/4"][:] = 0
         scores["conv/4"][17] = 1e-9
         scores["conv/2"][:40] = 1e-9
-        masks = masks_within_budget(scores, self.MINI, budget_for(config, self.MINI), config)
+        masks = uniform_masks(scores, self.MINI, budget_for(config, self.MINI), config)
         assert masks["conv/4"][17]
         assert min(layer.channels for layer in pruned_config(self.MINI, masks).conv_layers) >= 1
 
@@ -281,4 +282,4 @@ class TestMasks:
         config = PruningConfig(sparsity=0.5)
         scores = random_scores(SHAPE, config.units, 0)
         budget = budget_for(config, self.MINI)
-        assert all(mask.all() for mask in masks_within_budget(scores, SHAPE, budget, config).values())
+        assert all(mask.all() for mask in uniform_masks(scores, SHAPE, budget, config).values())

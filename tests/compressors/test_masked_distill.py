@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from bench.contracts import AudioSource, Context
@@ -16,6 +17,8 @@ from bench.upstream.checkpoint import weights_hash
 from bench.upstream.cost import count_dphubert_parameters
 from compressors.distill_only import DistillOnly
 from compressors.masked_distill import MaskedDistill, MaskedDistillConfig
+from compressors.objectives.frame_prediction import FramePrediction
+from compressors.objectives.masked_prediction import Target
 from compressors.settings import StageConfig
 from compressors.students.shapes import thin_student, thin_student_shape
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
@@ -87,6 +90,49 @@ class TestCompress:
         assert losses[-1] < losses[0] - 0.3
 
 
+class TestWithoutMasks:
+    SEVERAL: ClassVar = {"masked": False, "unit_layers": [1, 3]}
+
+    def test_predicts_units_of_several_layers_at_every_frame(self, audio: AudioSource, tmp_path: Path) -> None:
+        MaskedDistill(_config(**self.SEVERAL)).compress(tiny_teacher(), audio, tmp_path, Context())
+        beside = tmp_path / "beside" / "masked-distill"
+        weights = load_file(beside / "masked_prediction.safetensors")
+        assert {key.split(".")[1] for key in weights} == {"0", "1"}
+        assert "mask_embedding" not in weights
+        with (beside / "training.csv").open(newline="") as file:
+            row = next(csv.DictReader(file))
+        assert {"unit_loss", "accuracy"} <= row.keys()
+        assert not [column for column in row if "mask" in column]
+
+    def test_every_frame_and_layer_counts(self) -> None:
+        torch.manual_seed(0)
+        config = _config(**self.SEVERAL, feature_penalty_weight=0.0)
+        student = thin_student(tiny_teacher(), thin_student_shape(TEACHER_SHAPE, config), config.dropout, seed=0).eval()
+        prediction = FramePrediction(student, [Target(1, 8), Target(3, 8)], config)
+        waveforms = torch.randn(2, 4000)
+        states, lengths = student(waveforms)
+        labels = torch.randint(0, 8, (2, 2, int(lengths[0])))
+        losses = [
+            torch.nn.functional.cross_entropy(predict(states[layer]).flatten(0, 1), labels[:, index].flatten())
+            for index, (predict, layer) in enumerate(zip(prediction.predictors, (1, 3), strict=True))
+        ]
+        found = prediction(waveforms, labels, 0)["loss"]
+        torch.testing.assert_close(found, torch.stack(losses).mean())
+
+    def test_interrupted_it_ends_in_the_same_model(self, speech_folder: Path, tmp_path: Path) -> None:
+        compressor = MaskedDistill(_config(**self.SEVERAL))
+        assert_interruptions_change_nothing(compressor, ("prediction",), speech_folder, tmp_path)
+
+    def test_settings_without_effect_are_not_stored(self) -> None:
+        stored = _config(**self.SEVERAL).model_dump()
+        assert not {"mask_span_frames", "mask_start_probability", "unmasked_loss_weight", "cluster_layer"} & set(stored)
+        assert {"mask_span_frames", "cluster_layer"} <= set(_config().model_dump())
+
+    def test_a_layer_named_twice_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="names a layer twice"):
+            _config(unit_layers=[2, 2])
+
+
 class TestStudent:
     def test_has_the_shape_of_distill_onlys(self) -> None:
         from compressors.distill_only import student_shape
@@ -118,6 +164,8 @@ class TestCheck:
         ("changes", "message"),
         [
             ({"cluster_layer": 4}, r"from 1 to 3.*Found cluster_layer=4"),
+            ({"unit_layers": [1, 4]}, r"from 1 to 3.*Found unit_layers=\[1, 4\]"),
+            ({"unit_layers": [0]}, r"from 1 to 3.*Found unit_layers=\[0\]"),
             ({"num_clusters": 30_000}, "at least 30000 frames"),
             ({"params": "94M"}, "params=94000000"),
             ({"min_duration_s": 60.0}, "at least 60 s"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from bench.config.later_settings import with_later_settings
 from bench.contracts import AudioSource, Context
 from bench.errors import UserError
 from bench.stacking import compressor_type
-from bench.upstream import UpstreamModel
+from bench.upstream import UpstreamModel, save_upstream
 from bench.upstream.checkpoint import weights_hash
 from bench.upstream.config import uniform_config
 from bench.upstream.cost import UNITS, count_dphubert_parameters, kept_units, superb_macs
-from bench.upstream.pruning import prune
+from bench.upstream.pruning import prune, pruned_config
 from compressors.dphubert.compressor import DPHuBERT
+from compressors.prune_only.allocation import global_masks, uniform_masks
 from compressors.prune_only.compressor import PruneOnly
 from compressors.prune_only.config import MINI, PruneOnlyConfig
-from compressors.prune_only.importance import magnitude_scores, masks_within_budget
+from compressors.prune_only.importance import magnitude_scores
 from compressors.settings import StageConfig
 from compressors.size.budget import budget_for
 from tests.helpers.method_checks import TEACHER_SHAPE, assert_interruptions_change_nothing, tiny_teacher
@@ -99,7 +101,7 @@ class TestCompress:
         teacher = tiny_teacher()
         model = PruneOnly(config).compress(teacher, audio, tmp_path, Context())["prune-only"]
         scores = magnitude_scores(teacher, config.units, "l1")
-        masks = masks_within_budget(scores, TEACHER_SHAPE, budget_for(config, TEACHER_SHAPE), config)
+        masks = uniform_masks(scores, TEACHER_SHAPE, budget_for(config, TEACHER_SHAPE), config)
         assert weights_hash(model) == weights_hash(prune(teacher, masks))
         assert not (tmp_path / "units").exists()
         assert not (tmp_path / "beside").exists()
@@ -196,6 +198,98 @@ class TestCompress:
         assert count_dphubert_parameters(model.config) == pytest.approx(target, rel=0.01)
 
 
+class TestUnits:
+    def test_are_those_of_the_model_s_own_layer_at_three_quarters_of_its_depth(
+        self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SUPERB_BENCH_CACHE", str(tmp_path / "cache"))
+        PruneOnly(_config(importance="l1")).compress(tiny_teacher(), audio, tmp_path / "own", Context())
+        (identity,) = (json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("identity.json"))
+        assert (identity["layer"], identity["num_clusters"]) == (2, 5)
+        assert identity["teacher"] == weights_hash(tiny_teacher())
+        assert not (tmp_path / "own" / "units").exists()
+
+    def test_of_mfccs_need_no_model(self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SUPERB_BENCH_CACHE", str(tmp_path / "cache"))
+        config = _config(importance="l1", unit_source="mfcc")
+        PruneOnly(config).compress(tiny_teacher(), audio, tmp_path / "mfcc", Context())
+        assert (tmp_path / "mfcc" / "units" / "centroids.npy").exists()
+        assert not (tmp_path / "cache").exists()
+        assert not {"cluster_layer", "kmeans_seed"} & set(config.model_dump())
+
+    def test_of_an_old_run_were_those_of_mfccs(self) -> None:
+        now = PruneOnly.presets["mini"].model_dump(mode="json")
+        new = {"unit_source", "allocation", "cluster_layer", "kmeans_seed"}
+        old = {key: value for key, value in now.items() if key not in new}
+        filled = with_later_settings("bench.compressors", "prune-only", old, "mini")
+        assert filled == {**old, "unit_source": "mfcc", "allocation": "uniform"}
+
+
+class TestAllocation:
+    def test_as_a_model_keeps_its_widths_and_the_most_important_units(self, audio: AudioSource, tmp_path: Path) -> None:
+        wide, narrow = tiny_teacher(), tmp_path / "narrow"
+        masks = {"head/1": torch.tensor([0, 1, 0, 0]), "interm/0": torch.arange(48) < 7, "conv/3": torch.arange(8) < 5}
+        other = prune(wide, masks)
+        save_upstream(other, narrow, {})
+        sparsity = 1 - count_dphubert_parameters(other.config) / count_dphubert_parameters(TEACHER_SHAPE)
+        config = _config(
+            allocation=f"as:{narrow}", sparsity=round(sparsity, 4), importance="l2", recovery=None, pruning_steps=2
+        )
+        compressor = PruneOnly(config)
+        compressor.check(wide, audio, Context())
+        model = compressor.compress(wide, audio, tmp_path / "work", Context())["prune-only"]
+        assert kept_units(model.config) == kept_units(other.config)
+        best = magnitude_scores(wide, ["head"], "l2")["head/1"].argmax()
+        assert model.config.layers[1].heads == (int(best),)
+
+    @pytest.mark.parametrize(
+        ("reference", "changes", "message"),
+        [
+            ("random:hubert_base", {}, "allocation=as:random:hubert_base.*another kind of model"),
+            ("fbank", {}, "allocation=as:fbank, which has no layers"),
+            ("{narrow}", {"sparsity": 0.6}, r"Found 0\.\d+. Set sparsity=0"),
+            ("{narrow}", {"units": ["conv", "interm"], "sparsity": 0.05}, "widths of head"),
+            ("no/such/model", {}, "no/such/model"),
+        ],
+    )
+    def test_as_a_model_that_does_not_fit_is_refused(
+        self, audio: AudioSource, tmp_path: Path, reference: str, changes: dict[str, Any], message: str
+    ) -> None:
+        save_upstream(prune(tiny_teacher(), {"head/1": torch.tensor([0, 1, 0, 0])}), tmp_path / "narrow", {})
+        named = reference.format(narrow=tmp_path / "narrow")
+        with pytest.raises(UserError, match=message) as refused:
+            PruneOnly(_config(allocation=f"as:{named}", **changes)).check(tiny_teacher(), audio, Context())
+        assert len(str(refused.value)) < 400
+
+    def test_global_removes_the_units_that_cost_most_for_their_importance(self) -> None:
+        shape = TestAllocation.SHAPE
+        config = PruneOnlyConfig.model_validate(_config().model_dump() | {"units": ["head", "interm"], "sparsity": 0.5})
+        scores = {
+            f"{unit}/{index}": torch.ones(count)
+            for unit in ("head", "interm")
+            for index, count in enumerate(kept_units(shape)[unit])
+        }
+        budget = budget_for(config, shape)
+        kept = kept_units(pruned_config(shape, global_masks(scores, shape, budget, config, "taylor")))
+        # Equal losses: a head has 128 times the weights of a feed-forward unit, so heads go first.
+        assert sum(kept["head"]) == 0
+        assert sum(kept["interm"]) > 0
+        size = budget.measure(pruned_config(shape, global_masks(scores, shape, budget, config, "taylor")))
+        assert 0.99 * budget.wanted <= size <= budget.wanted
+
+    def test_global_makes_a_model_of_the_target_size(self, audio: AudioSource, tmp_path: Path) -> None:
+        config = _config(allocation="global", pruning_steps=2)
+        model = PruneOnly(config).compress(tiny_teacher(), audio, tmp_path, Context())["prune-only"]
+        target = 0.4 * count_dphubert_parameters(TEACHER_SHAPE)
+        assert 0.99 * target <= count_dphubert_parameters(model.config) <= target + 1
+
+    def test_several_sizes_cannot_copy_one(self) -> None:
+        with pytest.raises(ValidationError, match="has one size"):
+            _config(allocation="as:model", sparsity=[0.5, 0.6])
+
+    SHAPE = uniform_config("hubert", 128, 12, 4, 512, conv_channels=48)
+
+
 class TestResume:
     def test_a_finished_call_is_answered_at_once(
         self, audio: AudioSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -253,7 +347,15 @@ class TestCheck:
 
     @pytest.mark.parametrize(
         "changes",
-        [{"importance": "l3"}, {"pruning_steps": 0}, {"units": ["neuron"]}, {"pruning_steps": 5}, {"sparsty": 0.5}],
+        [
+            {"importance": "l3"},
+            {"allocation": "same"},
+            {"unit_source": "theirs"},
+            {"pruning_steps": 0},
+            {"units": ["neuron"]},
+            {"pruning_steps": 5},
+            {"sparsty": 0.5},
+        ],
     )
     def test_the_schema_refuses_wrong_values(self, changes: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
