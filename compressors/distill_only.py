@@ -18,8 +18,9 @@ from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.config import DropoutRates
 from compressors.objectives.distillation import Distillation, distillation_from_start
-from compressors.objectives.distilled_layers import layer_groups, thirds
+from compressors.objectives.distilled_layers import each_alone, layer_groups, require_layers, thirds
 from compressors.objectives.frozen_teacher import FrozenTeacher
+from compressors.objectives.layer_clusters import with_clustered_layers
 from compressors.objectives.state_predictors import PredictionHeads, Projections, StatePredictors
 from compressors.presets import DISTILHUBERT_TRAINING, MINI_TRAINING
 from compressors.settings import DistillationConfig, StageConfig, ThinStudentConfig
@@ -67,8 +68,10 @@ class DistillOnlyConfig(StagedTraining, DistillationConfig, ThinStudentConfig):
         return {**own, **settings}
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the budget's settings, and the projections, if the student has a fixed size."""
-        return {*BUDGET_FIELDS, "projections"} if self.num_layers else ()
+        """Name the settings of a thin student if the student has a fixed size."""
+        own = {*BUDGET_FIELDS} if self.num_layers else set()
+        projections = {"projections"} if self.num_layers or self.targets == "groups" else set()
+        return {*super().fields_without_effect(), *own, *projections}
 
     @property
     def num_layers(self) -> int | None:
@@ -139,7 +142,7 @@ class DistillOnly(TrainingCompressor):
                 audio is unusable.
         """
         require_trainable(teacher, self.config, context)
-        layer_groups(self.config, teacher.num_layers)
+        require_layers(self.config, teacher.num_layers)
         if context.start is None:
             student_shape(teacher.config, self.config)
         else:
@@ -157,17 +160,20 @@ class DistillOnly(TrainingCompressor):
     ) -> dict[str, UpstreamModel]:
         """Run the stage, or the rest of it; see `TrainingCompressor`."""
         training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        config = with_clustered_layers(self.config, teacher, training)
         distillation = distillation_from_start(
-            teacher, self.config, context, lambda student: state_predictors(student, teacher, self.config)
-        ) or self._from_scratch(teacher, context)
+            teacher, config, context, lambda student: state_predictors(student, teacher, config)
+        ) or from_scratch(teacher, config, context)
         training.run("distillation", self.config.distillation, distillation)
         training.keep(distillation)
         return {self.name: distillation.student.eval()}
 
-    def _from_scratch(self, teacher: UpstreamModel, context: Context) -> Distillation:
-        student = make_student(teacher, self.config, context.seed)
-        predictors = state_predictors(student, teacher, self.config)
-        return Distillation(student, FrozenTeacher(teacher, context.device), predictors, self.config)
+
+def from_scratch(teacher: UpstreamModel, config: DistillOnlyConfig, context: Context) -> Distillation:
+    """Return the distillation of a new student."""
+    student = make_student(teacher, config, context.seed)
+    predictors = state_predictors(student, teacher, config)
+    return Distillation(student, FrozenTeacher(teacher, context.device), predictors, config)
 
 
 def require_learner(start: UpstreamConfig, teacher: UpstreamConfig, config: DistillOnlyConfig) -> None:
@@ -219,10 +225,11 @@ def make_student(teacher: UpstreamModel, config: DistillOnlyConfig, seed: int) -
 def state_predictors(student: UpstreamModel, teacher: UpstreamModel, config: DistillOnlyConfig) -> StatePredictors:
     """Return the modules that predict the teacher's states from the student's."""
     groups = layer_groups(config, teacher.num_layers)
+    if config.targets == "groups":
+        kind = PredictionHeads if config.num_layers else Projections
+        return kind(groups, student.dim, teacher.dim, means=True)
     named = tuple(layer for group in groups for layer in group)
-    if not config.num_layers:
-        if config.projections == "per_layer":
-            groups = tuple((layer,) for layer in named)
-        return Projections(groups, student.dim, teacher.dim)
-    layers = thirds(teacher.num_layers) if config.distillation_layers is None else named
-    return PredictionHeads(layers, student.dim, teacher.dim)
+    if config.num_layers:
+        layers = thirds(teacher.num_layers) if config.distillation_layers is None else named
+        return PredictionHeads(each_alone(layers), student.dim, teacher.dim)
+    return Projections(each_alone(named) if config.projections == "per_layer" else groups, student.dim, teacher.dim)

@@ -52,7 +52,9 @@ class MaskedDistillConfig(StagedTraining, TeacherUnitsConfig, ThinStudentConfig)
 
     def fields_without_effect(self) -> Collection[str]:
         """Name the settings of masks if there are none, and ``cluster_layer`` if ``unit_layers`` replaces it."""
-        return {*(() if self.masked else MASK_FIELDS), *(("cluster_layer",) if self.unit_layers else ())}
+        masks = () if self.masked else MASK_FIELDS
+        layer = ("cluster_layer",) if self.unit_layers else ()
+        return {*super().fields_without_effect(), *masks, *layer}
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of all training, as if units were made for every batch."""

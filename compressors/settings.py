@@ -6,6 +6,7 @@ A group has settings and what follows from them alone. What needs more (a shape,
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
@@ -201,6 +202,13 @@ class DistillationConfig(Settings):
 
     By default state 0 alone, and the states at one and two thirds of the depth and the last together:
     ``[[0], [4, 8, 12]]`` for 12 layers. Source: DPHuBERT's recipe."""
+    targets: Literal["layers", "groups"] = "layers"
+    """``layers``: the single states of ``distillation_layers``. ``groups``: the mean over the states of each group. By
+    default, groups are then clusters of similar states. Source: SKILL (arXiv 2402.16830)."""
+    num_groups: int = Field(default=4, ge=1, le=256)
+    """Number of clusters of states (``targets=groups``)."""
+    similarity_batches: Batches = 16
+    """Batches of training audio on which the similarity of states is measured (``targets=groups``)."""
     l1_weight: float = Field(default=1.0, ge=0)
     """Weight of the mean absolute difference."""
     l2_weight: float = Field(default=0.0, ge=0)
@@ -211,6 +219,16 @@ class DistillationConfig(Settings):
     """``raw`` maximises the similarity itself (DPHuBERT), ``log_sigmoid`` its log-sigmoid (DistilHuBERT)."""
     dropout: DropoutRates = DropoutRates()
     """The student's dropout rates in training. Source: DPHuBERT's recipe; none inside the feed-forward blocks."""
+
+    @property
+    def clusters_layers(self) -> bool:
+        """Whether groups of states have to be found."""
+        return self.targets == "groups" and self.distillation_layers is None
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the settings of clustering if there is none."""
+        own = () if self.clusters_layers else ("num_groups", "similarity_batches")
+        return {*super().fields_without_effect(), *own}
 
 
 class MaskedPredictionConfig(Settings):
@@ -258,6 +276,11 @@ class StudentObjectiveConfig(DistillationConfig, TeacherUnitsConfig):
     predictor_learning_rate_scale: float = Field(default=10.0, gt=0)
     """Learning rate of the mask embedding and the unit predictor, as a multiple of the stage's. They start at random,
     while the student starts as the teacher."""
+
+    @property
+    def learns_states(self) -> bool:
+        """Whether hidden states are matched."""
+        return self.objective != "masked"
 
     @property
     def predicts_units(self) -> bool:

@@ -19,7 +19,8 @@ from bench.errors import UserError
 from bench.upstream import UpstreamConfig, UpstreamModel
 from compressors.dphubert.config import MINI, PAPER, SMOKE, DPHuBERTConfig
 from compressors.dphubert.joint_stage import JointDistillationPruning
-from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.distilled_layers import require_layers
+from compressors.objectives.layer_clusters import with_clustered_layers
 from compressors.objectives.student_objective import objective_from_start
 from compressors.size.pruning import require_reachable
 from compressors.size.several_sizes import models_to_make, numbered, target_sparsities, training_of
@@ -50,7 +51,7 @@ class DPHuBERT(TrainingCompressor):
         """
         require_trainable(teacher, self.config, context)
         self._require_fixed_shapes(context)
-        layer_groups(self.config, teacher.num_layers)
+        require_layers(self.config, teacher.num_layers)
         require_start(teacher, self.config, context)
         if not self.config.keep_shape:
             require_reachable(teacher.config, self.config, start_shape(context))
@@ -77,10 +78,11 @@ class DPHuBERT(TrainingCompressor):
     ) -> dict[str, UpstreamModel]:
         """Run both stages for each size, or the rest of them; see `TrainingCompressor`."""
         prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        recipe = with_clustered_layers(self.config, teacher, prepared) if self.config.learns_states else self.config
         batches = unit_batches(prepared, teacher, self.config) if self.config.predicts_units else None
-        objective = objective_from_start(teacher, self.config, context)
+        objective = objective_from_start(teacher, recipe, context)
         models = {}
-        for number, (model, config) in enumerate(models_to_make(self.name, self.config).items(), start=1):
+        for number, (model, config) in enumerate(models_to_make(self.name, recipe).items(), start=1):
             training = training_of(prepared, model)
             if objective is None or not config.keep_shape:
                 if number > 1:

@@ -51,7 +51,8 @@ class SparsityConfig(PruningConfig):
 
     def fields_without_effect(self) -> Collection[str]:
         """Name the settings that only the fixed schedule uses."""
-        return FIXED_SCHEDULE_FIELDS if self.schedule == "auto" else ()
+        own = FIXED_SCHEDULE_FIELDS if self.schedule == "auto" else ()
+        return {*super().fields_without_effect(), *own}
 
 
 class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):

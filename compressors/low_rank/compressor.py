@@ -22,9 +22,10 @@ from compressors.low_rank.config import MINI, PAPER, SMOKE, LowRankConfig
 from compressors.low_rank.factors import Factors, all_factors, second_moments
 from compressors.low_rank.ranks import Ranks, ranks_by_energy, ranks_within_budget, require_reachable_rank
 from compressors.objectives.distillation import Distillation
-from compressors.objectives.distilled_layers import layer_groups
+from compressors.objectives.distilled_layers import require_layers
 from compressors.objectives.frozen_teacher import FrozenTeacher
-from compressors.objectives.state_predictors import Projections
+from compressors.objectives.layer_clusters import with_clustered_layers
+from compressors.objectives.state_predictors import projections_between
 from compressors.size.budget import budget_for
 from compressors.size.linears import LinearGroup, linears_of
 from compressors.students.copies import trainable_copy
@@ -60,7 +61,7 @@ class LowRank(TrainingCompressor):
             UserError: the teacher is not a speech model, its layers cannot reach the budget, or the audio is unusable.
         """
         require_trainable(teacher, self.config, context)
-        layer_groups(self.config, teacher.num_layers)
+        require_layers(self.config, teacher.num_layers)
         if self.config.energy is None:
             linears, budget = linears_of(teacher.config, self.config.linears), budget_for(self.config, teacher.config)
             require_reachable_rank(teacher.config, linears, budget, self.config)
@@ -75,8 +76,9 @@ class LowRank(TrainingCompressor):
         student = factorised(trainable_copy(teacher, self.config.dropout), self._kept_factors(frozen, training))
         logger.info("%d of %d linear layers are low-rank", *_num_reduced(student.config, self.config.linears))
         if self.config.recovery is not None:
-            projections = Projections(layer_groups(self.config, teacher.num_layers), student.dim, teacher.dim)
-            distillation = Distillation(student, frozen, projections, self.config)
+            config = with_clustered_layers(self.config, teacher, training)
+            projections = projections_between(student, teacher, config)
+            distillation = Distillation(student, frozen, projections, config)
             training.run("recovery", self.config.recovery, distillation)
             training.keep(distillation)
         return {self.name: student.eval()}

@@ -43,7 +43,8 @@ class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
 
     def fields_without_effect(self) -> Collection[str]:
         """Name the budget's settings if ``energy`` decides the size."""
-        return () if self.energy is None else BUDGET_FIELDS
+        own = () if self.energy is None else BUDGET_FIELDS
+        return {*super().fields_without_effect(), *own}
 
     def training_macs(self, teacher: UpstreamConfig) -> int:
         """Estimate the MACs of the recovery. With ``energy`` the size is not known yet; count a dense model."""

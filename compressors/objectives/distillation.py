@@ -40,7 +40,7 @@ class Distillation(Objective):
 
     def of_states(self, states: Sequence[Tensor], waveforms: Tensor) -> dict[str, Tensor | float]:
         """Compute the loss from the student's hidden states; see `UpstreamModel.distillation_states`."""
-        expected = self.teacher.states(waveforms, self.projections.layers)
+        expected = self.projections.targets(self.teacher.states(waveforms))
         loss = distillation_loss(self.projections(states), expected, self.config)
         return {"loss": loss.total, "l1": loss.l1, "l2": loss.l2, "cosine": loss.cosine}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ class FrozenTeacher:
         self.model = model.eval() if device == "cpu" else copy.deepcopy(model).to(device).eval()
 
     @torch.no_grad()
-    def states(self, waveforms: Tensor, layers: Sequence[int]) -> Tensor:
-        """Return DPHuBERT's hidden states ``layers`` of (batch, samples), as (batch, layers, frames, dim)."""
+    def states(self, waveforms: Tensor) -> list[Tensor]:
+        """Return DPHuBERT's hidden states of (batch, samples), (batch, frames, dim) each."""
         states, _ = self.model.distillation_states(waveforms)
-        return torch.stack([states[layer] for layer in layers], dim=1)
+        return states

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from bench.contracts import WarmStart
 from bench.errors import UserError
 from bench.files.atomic import replacing
-from compressors.settings import LayerGroups
+from bench.upstream import UpstreamModel
+from compressors.objectives.distilled_layers import layer_groups
+from compressors.settings import DistillationConfig, LayerGroups
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +30,17 @@ class StatePredictors(nn.ModuleList, ABC):
     kind: ClassVar[str]
     """Part of the file's name."""
 
-    def __init__(self, groups: LayerGroups, predictors: Iterable[nn.Module]) -> None:
+    def __init__(self, groups: LayerGroups, predictors: Iterable[nn.Module], *, means: bool) -> None:
+        """Prepare the predictors.
+
+        Args:
+            groups: the teacher's states to predict.
+            predictors: one per group.
+            means: predict the mean over each group instead of every state.
+        """
         super().__init__(predictors)
         self.groups = groups
+        self.means = means
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -39,11 +49,17 @@ class StatePredictors(nn.ModuleList, ABC):
 
     @abstractmethod
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Map a student's hidden states, (batch, frames, dim) each, to (batch, layers, frames, teacher dim)."""
+        """Map a student's hidden states, (batch, frames, dim) each, to (batch, targets, frames, teacher dim)."""
+
+    def targets(self, states: Sequence[Tensor]) -> Tensor:
+        """Return what to predict: the teacher's states or the means of its groups, (batch, targets, frames, dim)."""
+        if self.means:
+            return torch.stack([_mean(states, group) for group in self.groups], dim=1)
+        return torch.stack([states[layer] for layer in self.layers], dim=1)
 
     def path_in(self, folder: Path) -> Path:
         """Return the path of the weights in a model's folder."""
-        return folder / f"distillation_{self.kind}.safetensors"
+        return folder / f"distillation_{'group_' if self.means else ''}{self.kind}.safetensors"
 
     def save(self, path: Path) -> None:
         """Write the weights. Their keys begin with the group's number; the metadata holds the groups."""
@@ -84,11 +100,14 @@ class Projections(StatePredictors):
 
     kind = "projections"
 
-    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int) -> None:
-        super().__init__(groups, (_identity(student_dim, teacher_dim) for _ in groups))
+    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int, *, means: bool = False) -> None:
+        super().__init__(groups, (_identity(student_dim, teacher_dim) for _ in groups), means=means)
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Project the student's state of each layer to the teacher's of the same; shapes as in `StatePredictors`."""
+        """Project the student's states, or means, to the teacher's of the same layers; shapes as in the base class."""
+        if self.means:
+            means = [_mean(states, group) for group in self.groups]
+            return torch.stack([project(mean) for project, mean in zip(self, means, strict=True)], dim=1)
         projected = [
             projection(states[layer]) for projection, group in zip(self, self.groups, strict=True) for layer in group
         ]
@@ -96,20 +115,31 @@ class Projections(StatePredictors):
 
 
 class PredictionHeads(StatePredictors):
-    """For a student of few layers: one head per state of the teacher, all on the student's last state.
+    """For a student of few layers: one head per state or mean of the teacher, all on the student's last state.
+
+    Without ``means``, every group has one state.
 
     Source: DistilHuBERT (arXiv 2110.01900); its implementation for the heads' hidden layer.
     """
 
     kind = "heads"
 
-    def __init__(self, layers: Sequence[int], student_dim: int, teacher_dim: int) -> None:
-        groups = tuple((layer,) for layer in layers)
-        super().__init__(groups, (_head(student_dim, teacher_dim) for _ in groups))
+    def __init__(self, groups: LayerGroups, student_dim: int, teacher_dim: int, *, means: bool = False) -> None:
+        super().__init__(groups, (_head(student_dim, teacher_dim) for _ in groups), means=means)
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Predict all layers from the student's last state; shapes as in `StatePredictors`."""
+        """Predict everything from the student's last state; shapes as in `StatePredictors`."""
         return torch.stack([head(states[-1]) for head in self], dim=1)
+
+
+def projections_between(student: UpstreamModel, teacher: UpstreamModel, config: DistillationConfig) -> Projections:
+    """Return the projections that a configuration names, from a student of the teacher's depth."""
+    groups = layer_groups(config, teacher.num_layers)
+    return Projections(groups, student.dim, teacher.dim, means=config.targets == "groups")
+
+
+def _mean(states: Sequence[Tensor], group: Sequence[int]) -> Tensor:
+    return torch.stack([states[layer] for layer in group]).mean(0)
 
 
 def _head(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,9 +10,8 @@ from torch import Tensor
 from bench.contracts import Context, WarmStart
 from bench.upstream import UpstreamModel
 from compressors.objectives.distillation import Distillation
-from compressors.objectives.distilled_layers import layer_groups
 from compressors.objectives.frozen_teacher import FrozenTeacher
-from compressors.objectives.state_predictors import Projections
+from compressors.objectives.state_predictors import projections_between
 from compressors.objectives.unit_prediction import UnitPrediction
 from compressors.settings import StudentObjectiveConfig
 from compressors.students.copies import trainable_copy
@@ -98,7 +97,7 @@ def student_objective(
     """
     if config.objective == "masked":
         return UnitPrediction(student, config)
-    projections = Projections(layer_groups(config, teacher.num_layers), student.dim, teacher.dim)
+    projections = projections_between(student, teacher, config)
     if start is not None:
         projections.load_from_start(start)
     distillation = Distillation(student, FrozenTeacher(teacher, device), projections, config)

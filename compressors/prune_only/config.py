@@ -73,7 +73,8 @@ class PruneOnlyConfig(WarmStartConfig, TeacherUnitsConfig):
 
     def fields_without_effect(self) -> Collection[str]:
         """Name the settings of the model's own units if MFCCs are clustered."""
-        return ("cluster_layer", "kmeans_seed") if self.unit_source == "mfcc" else ()
+        own = ("cluster_layer", "kmeans_seed") if self.unit_source == "mfcc" else ()
+        return {*super().fields_without_effect(), *own}
 
     @property
     def allocated_as(self) -> str | None:

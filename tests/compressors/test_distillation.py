@@ -107,9 +107,35 @@ class TestProjections:
             assert file.get_slice("1.weight").get_shape() == [6, 4]
 
 
+class TestMeans:
+    """``targets=groups``: the mean over a group is predicted instead of its states."""
+
+    def test_of_the_teacher_are_the_targets(self) -> None:
+        states = [torch.full((2, 5, 8), float(index)) for index in range(4)]
+        for predictors in (
+            Projections(((0,), (1, 2, 3)), 8, 8, means=True),
+            PredictionHeads(((0,), (1, 2, 3)), 8, 8, means=True),
+        ):
+            targets = predictors.targets(states)
+            assert targets.shape == (2, 2, 5, 8)
+            assert targets[0, :, 0, 0].tolist() == [0.0, 2.0]
+            assert predictors(states).shape == (2, 2, 5, 8)
+
+    def test_of_the_student_are_projected(self) -> None:
+        states = [torch.randn(2, 5, 8) for _ in range(4)]
+        projections = Projections(((0,), (1, 2, 3)), 8, 6, means=True)
+        expected = projections[1](torch.stack(states[1:]).mean(0))
+        torch.testing.assert_close(projections(states)[:, 1], expected)
+
+    def test_are_saved_under_another_name(self, tmp_path: Path) -> None:
+        plain = Projections(((0,), (1, 2)), 8, 8)
+        means = Projections(((0,), (1, 2)), 8, 8, means=True)
+        assert plain.path_in(tmp_path) != means.path_in(tmp_path)
+
+
 class TestPredictionHeads:
     def test_each_layer_has_its_own_on_the_last_state(self) -> None:
-        heads = PredictionHeads((4, 8, 12), 8, 6)
+        heads = PredictionHeads(((4,), (8,), (12,)), 8, 6)
         states = [torch.randn(2, 5, 8) for _ in range(3)]
         predicted = heads(states)
         assert heads.layers == (4, 8, 12)
@@ -121,7 +147,7 @@ class TestPredictionHeads:
         assert sum(weight.numel() for weight in heads.parameters()) == 3 * (8 * 8 + 8 + 8 * 6 + 6)
 
     def test_are_saved_with_the_layers_they_predict(self, tmp_path: Path) -> None:
-        PredictionHeads((4, 8), 4, 6).save(tmp_path / "heads.safetensors")
+        PredictionHeads(((4,), (8,)), 4, 6).save(tmp_path / "heads.safetensors")
         with safe_open(tmp_path / "heads.safetensors", "pt") as file:
             assert file.metadata() == {"layers": "[[4], [8]]"}
             assert file.get_slice("1.2.weight").get_shape() == [6, 4]
@@ -146,7 +172,7 @@ class TestObjective:
         first, second = (objective(waveforms, 0)["loss"].item() for _ in range(2))
         assert first != second
         assert first > -0.99
-        states = [objective.teacher.states(waveforms, (0, 3)) for _ in range(2)]
+        states = [torch.stack(objective.teacher.states(waveforms)) for _ in range(2)]
         assert torch.equal(*states)
         assert not states[0].requires_grad
 
