@@ -1,13 +1,12 @@
-"""Hard-concrete gates that attach to an upstream from outside. The model itself has no pruning code.
+"""Gates that attach to an upstream from outside: hard-concrete or self-pinching. The model has no pruning code.
 
-Source: Louizos et al., L0 regularization (arXiv 1712.01312) section 2.2; DPHuBERT (arXiv 2305.17651)
-section 3.3, and its reference implementation for the constants and the deterministic mask.
+Source: DPHuBERT (arXiv 2305.17651) section 3.3. The kinds of gates are in `bench.upstream.gate_kinds`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -16,6 +15,16 @@ from torch.nn import functional as F
 
 from bench.errors import UserError
 from bench.upstream.cost import UNITS, Count, constants_like, gateable_parameters, kept_units
+from bench.upstream.gate_kinds import (
+    INITIAL_CLOSED,
+    Gate,
+    GateKind,
+    HardConcrete,
+    SelfPinching,
+    log_closed_probability,
+    open_probability,
+)
+from bench.upstream.unit_weights import unit_weights
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -24,80 +33,7 @@ if TYPE_CHECKING:
     from bench.upstream.config import UpstreamConfig
     from bench.upstream.model import ConvLayer, FeatureExtractor, FeedForward, TransformerLayer, UpstreamModel
 
-__all__ = ["UNITS", "Gates", "HardConcrete"]
-
-INITIAL_CLOSED = {"conv": 0.01, "head": 0.01, "interm": 0.5, "attlayer": 0.01, "ffnlayer": 0.01}
-"""How closed new gates are, in (0, 1). The reference implementation starts feed-forward units half closed."""
-INITIAL_NOISE_STD = 0.01
-
-TEMPERATURE = 2 / 3
-STRETCH = 0.1
-NOISE_MARGIN = 1e-6
-HARDENED_SLOPE = 0.8
-"""Sharpens the kept entries of the deterministic mask. A constant of the reference implementation."""
-
-
-def open_probability(log_alpha: Tensor) -> Tensor:
-    """Return the probability that each entry of a sample is non-zero, with the shape of ``log_alpha``."""
-    return torch.sigmoid(log_alpha - TEMPERATURE * math.log(STRETCH / (1 + STRETCH)))
-
-
-def log_closed_probability(log_alpha: Tensor) -> Tensor:
-    """Return the log-probability that each entry of a sample is zero, with the shape of ``log_alpha``."""
-    return F.logsigmoid(TEMPERATURE * math.log(STRETCH / (1 + STRETCH)) - log_alpha)
-
-
-class HardConcrete(nn.Module):
-    """A mask of ``size`` entries in [0, 1] whose expected number of non-zero entries is differentiable."""
-
-    def __init__(self, size: int, initial_closed: float) -> None:
-        super().__init__()
-        mean = math.log(1 - initial_closed) - math.log(initial_closed)
-        self.log_alpha = nn.Parameter(torch.normal(mean, INITIAL_NOISE_STD, (size,)))
-
-    def forward(self) -> Tensor:
-        """Return a mask (size,): a sample in training mode, `hardened` in evaluation mode."""
-        if not self.training:
-            return self.hardened()
-        return self.sample(torch.empty_like(self.log_alpha).uniform_(NOISE_MARGIN, 1 - NOISE_MARGIN))
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Return the mask (size,) for uniform noise (size,) in (0, 1)."""
-        concrete = torch.sigmoid((noise.logit() + self.log_alpha) / TEMPERATURE)
-        return (concrete * (1 + 2 * STRETCH) - STRETCH).clamp(0.0, 1.0)
-
-    def expected_open(self) -> Tensor:
-        """Return the expected number of non-zero entries of a sample, a scalar."""
-        return open_probability(self.log_alpha).sum()
-
-    def hardened(self) -> Tensor:
-        """Return the deterministic mask (size,): the expected number of entries is zero, the others are soft.
-
-        It is computed from ``log_alpha`` at every call, and gradients flow through it.
-        """
-        soft = torch.sigmoid(self.log_alpha / TEMPERATURE * HARDENED_SLOPE)
-        # `round` rounds half to even, like the reference implementation.
-        num_zeros = round(soft.numel() - self.expected_open().item())
-        return soft.index_fill(0, soft.topk(num_zeros, largest=False).indices, 0.0)
-
-
-class ChannelGate(HardConcrete):
-    """A convolution's gate. If all channels would close, the one with the highest ``log_alpha`` stays open.
-
-    The reference implementation lets the signal vanish in training, and refuses to prune such a convolution.
-    """
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Return a mask (size,) like `HardConcrete.sample`, with at least one open channel."""
-        return self._with_a_channel(super().sample(noise))
-
-    def hardened(self) -> Tensor:
-        """Return a mask (size,) like `HardConcrete.hardened`, with at least one open channel."""
-        return self._with_a_channel(super().hardened())
-
-    def _with_a_channel(self, mask: Tensor) -> Tensor:
-        last = torch.zeros_like(mask).index_fill(0, self.log_alpha.argmax(), 1.0)
-        return torch.where(mask.any(), mask, last)
+__all__ = ["UNITS", "Gates"]
 
 
 class Gates(nn.ModuleDict):
@@ -108,7 +44,7 @@ class Gates(nn.ModuleDict):
     model's.
     """
 
-    def __init__(self, model: UpstreamModel, units: Collection[str]) -> None:
+    def __init__(self, model: UpstreamModel, units: Collection[str], kind: GateKind = "hard_concrete") -> None:
         """Create gates of ``units`` wherever ``model`` still has such units. Call `attach` to activate them.
 
         Raises:
@@ -119,7 +55,7 @@ class Gates(nn.ModuleDict):
             raise UserError(f"unknown pruning unit {unknown[0]!r}; choose from {', '.join(UNITS)}")
         super().__init__(
             {
-                f"{unit}/{index}": (ChannelGate if unit == "conv" else HardConcrete)(count, INITIAL_CLOSED[unit])
+                f"{unit}/{index}": _gate(model, f"{unit}/{index}", count, kind)
                 for unit, counts in kept_units(model.config).items()
                 for index, count in enumerate(counts)
                 if unit in units and count
@@ -202,7 +138,9 @@ class Gates(nn.ModuleDict):
 
     def _sums(self, entries: Tensor) -> dict[str, Tensor]:
         """Sum values per entry over each gate. Returns (gates of the unit,) by unit."""
-        parts = torch.split(entries, [gate.log_alpha.numel() for _, gate in self._gates()])
+        kept = kept_units(self.shape)
+        sizes = [kept[unit][int(index)] for unit, index in (key.split("/") for key in self)]
+        parts = torch.split(entries, sizes)
         sums: dict[str, list[Tensor]] = {unit: [] for unit in UNITS}
         for key, part in zip(self, parts, strict=True):
             sums[key.split("/")[0]].append(part.sum())
@@ -219,8 +157,16 @@ class Gates(nn.ModuleDict):
         with torch.no_grad():
             return {key: gate.hardened() for key, gate in self._gates()}
 
-    def _gates(self) -> Iterator[tuple[str, HardConcrete]]:
-        return cast("Iterator[tuple[str, HardConcrete]]", iter(self.items()))
+    def _gates(self) -> Iterator[tuple[str, Gate]]:
+        return cast("Iterator[tuple[str, Gate]]", iter(self.items()))
+
+
+def _gate(model: UpstreamModel, key: str, count: int, kind: GateKind) -> Gate:
+    unit = key.split("/", maxsplit=1)[0]
+    if kind == "hard_concrete":
+        return HardConcrete(count, INITIAL_CLOSED[unit], keeps_one=unit == "conv")
+    # The function hides the model from `nn.Module`, see `Gates`.
+    return SelfPinching(partial(unit_weights, model, key, count), keeps_one=unit == "conv")
 
 
 class _OtherForward:
@@ -234,7 +180,7 @@ class _OtherForward:
         del vars(self._module)["forward"]
 
 
-def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHandle | _OtherForward:
+def _attach(model: UpstreamModel, key: str, gate: Gate) -> RemovableHandle | _OtherForward:
     """Let a gate scale its units.
 
     If a linear map reads the units, the gate scales its weights, because there are fewer weights than activations.
@@ -253,9 +199,7 @@ def _attach(model: UpstreamModel, key: str, gate: HardConcrete) -> RemovableHand
     return branch.register_forward_hook(_scale_output(gate))
 
 
-def _attach_to_convolution(
-    extractor: FeatureExtractor, index: int, gate: HardConcrete
-) -> RemovableHandle | _OtherForward:
+def _attach_to_convolution(extractor: FeatureExtractor, index: int, gate: Gate) -> RemovableHandle | _OtherForward:
     if index + 1 == len(extractor.conv_layers):
         # The last convolution is read by a LayerNorm, so its gate scales the output instead.
         return extractor.conv_layers[index].register_forward_hook(_scale_output(lambda: gate()[:, None]))

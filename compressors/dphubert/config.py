@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from bench.contracts.bounds import LearningRate
@@ -23,6 +23,10 @@ FIXED_SCHEDULE_FIELDS = frozenset(
 class SparsityConfig(PruningConfig):
     """How the gates close until the model meets its budget."""
 
+    gates: Literal["hard_concrete", "self_pinching"] = "hard_concrete"
+    """``hard_concrete``: one number per unit, sampled with noise (DPHuBERT). ``self_pinching``: one threshold per layer
+    and kind of unit; units whose weights are small compared with it close, without noise. Source: arXiv 2505.22608,
+    for single weights."""
     schedule: Literal["fixed", "auto"] = "fixed"
     """``fixed`` is DPHuBERT's. Its rates and ramp must fit the number of updates. ``auto`` fits ramp, multipliers and
     the gates' learning rate to the stage; the next four settings then have no effect."""
@@ -48,6 +52,12 @@ class SparsityConfig(PruningConfig):
     shrink: bool = False
     """Remove heads and feed-forward units from the student during training once their gates open in less than one pass
     of twenty, so that late updates cost less. The last unit of a layer, and convolutions, stay until the stage ends."""
+
+    @model_validator(mode="after")
+    def _shrinks_only_what_it_can(self) -> Self:
+        if self.shrink and self.gates == "self_pinching":
+            raise ValueError("shrink=true needs gates=hard_concrete; leave one of them out")
+        return self
 
     def fields_without_effect(self) -> Collection[str]:
         """Name the settings that only the fixed schedule uses."""

@@ -50,7 +50,7 @@ class JointDistillationPruning(Objective):
         self.distillation: StudentObjective = (
             start.with_student(student) if start else student_objective(student, teacher, config, device)
         )
-        self.gates = Gates(student, config.units)
+        self.gates = Gates(student, config.units, config.gates)
         self.gates.attach()
         self.multipliers = schedule_of(config, config.joint, self.budget, initial_sparsity)
 

@@ -188,8 +188,9 @@ class AutomaticSchedule(Schedule):
             shift = (gain * missed / slope).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
             # Decided on the device, so that no update waits for it.
             shift = shift * (missed.abs() > TOLERATED)
-            for log_alpha in gates.parameters():
-                log_alpha.add_(shift)
+            # Adding to a parameter of a gate shifts ``log_alpha`` of all its units, whatever kind of gate it is.
+            for parameter in gates.parameters():
+                parameter.add_(shift)
 
     def _expected(self, gates: Gates) -> tuple[Tensor, Tensor]:
         """Return the expected sparsity, and its negative slope over a common shift of all ``log_alpha``."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bench.upstream.gates import Gates, HardConcrete, open_probability
+from bench.upstream.gate_kinds import HardConcrete, open_probability
+from bench.upstream.gates import Gates
 
 CLOSED_FOR_GOOD = 0.05
 """A unit counts as closed if its gate opens in a smaller share of the passes."""

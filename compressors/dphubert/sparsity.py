@@ -11,10 +11,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from bench.upstream import UpstreamConfig
-from bench.upstream.gates import HARDENED_SLOPE, TEMPERATURE, Gates, HardConcrete
+from bench.upstream.gate_kinds import HARDENED_SLOPE, TEMPERATURE, Gate
+from bench.upstream.gates import Gates
 from bench.upstream.pruning import pruned_config
 from compressors.dphubert.config import SparsityConfig
 from compressors.settings import Unit
@@ -96,16 +96,13 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
 
 def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
     """Return masks with as many zeros, up to rounding, as the gates have once each unit's ``log_alpha`` is shifted."""
-    was_training = gates.training
-    gates.eval()
     masks = {}
     for key, module in gates.items():
-        gate = cast("HardConcrete", module)
+        gate = cast("Gate", module)
         unit = cast("Unit", key.split("/")[0])
-        shifted = functional_call(gate, {"log_alpha": gate.log_alpha + shifts[unit]}, ())
+        shifted = gate.hardened(shifts[unit])
         num_kept = rounded(unit, int(shifted.count_nonzero()), len(shifted), round_to)
-        soft = torch.maximum(torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE), gate())
+        soft = torch.maximum(torch.sigmoid(gate.log_alpha / TEMPERATURE * HARDENED_SLOPE), gate.hardened())
         closed = gate.log_alpha.topk(len(soft) - num_kept, largest=False).indices
         masks[key] = soft.index_fill(0, closed, 0.0)
-    gates.train(was_training)
     return masks

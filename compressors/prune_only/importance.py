@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.progress import tracked
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.cost import kept_units
+from bench.upstream.unit_weights import by_column, readers, unit_weights
 from compressors.objectives.masked_prediction import MaskedPrediction
 from compressors.settings import Unit
 from compressors.training.kept_tensors import Snapshots
@@ -20,27 +21,6 @@ Importance = Literal["l1", "l2", "taylor", "random"]
 
 Scores = Mapping[str, Tensor]
 """Scores (units,) float32 by ``<unit>/<layer index>``, the keys of masks. A higher score is more important."""
-
-_ATTENTION = "layers.{}.attention."
-_FEED_FORWARD = "layers.{}.feed_forward."
-_QUERY_KEY_VALUE = (f"{_ATTENTION}q_proj.weight", f"{_ATTENTION}k_proj.weight", f"{_ATTENTION}v_proj.weight")
-_WRITERS: Mapping[Unit, tuple[str, ...]] = {
-    "conv": ("feature_extractor.conv_layers.{}.conv.weight",),
-    "head": _QUERY_KEY_VALUE,
-    "attlayer": _QUERY_KEY_VALUE,
-    "interm": (f"{_FEED_FORWARD}intermediate_dense.weight",),
-    "ffnlayer": (f"{_FEED_FORWARD}intermediate_dense.weight",),
-}
-"""Weights that compute units. Units are groups of their rows."""
-_READERS: Mapping[Unit, tuple[str, ...]] = {
-    "conv": ("feature_projection.projection.weight",),
-    "head": (f"{_ATTENTION}out_proj.weight",),
-    "attlayer": (f"{_ATTENTION}out_proj.weight", f"{_ATTENTION}out_proj.bias"),
-    "interm": (f"{_FEED_FORWARD}output_dense.weight",),
-    "ffnlayer": (f"{_FEED_FORWARD}output_dense.weight", f"{_FEED_FORWARD}output_dense.bias"),
-}
-"""Weights that read units. Units are groups of their columns; for ``conv`` those of the last convolution. Without them
-a unit has no effect. A whole block also has an output bias."""
 
 
 def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal["l1", "l2"]) -> Scores:
@@ -58,9 +38,7 @@ def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal[
     """
     scores = {}
     for key, count in _counts(model.config, units).items():
-        written = [model.get_parameter(name).detach().reshape(count, -1) for name in _writers(key)]
-        read = [_by_column(model.get_parameter(name).detach(), count) for name in _readers(key, model.config)]
-        weights = torch.cat([*written, *read], dim=1)  # (units, weights of one)
+        weights = torch.cat([part.detach() for part in unit_weights(model, key, count)], dim=1)
         scores[key] = (weights.abs().mean(1) if norm == "l1" else weights.square().mean(1).sqrt()).cpu()
     return scores
 
@@ -92,7 +70,7 @@ def taylor_scores(
     objective.to(device).eval()
     config = objective.upstream.config
     counts = _counts(config, units)
-    readers = {name: objective.upstream.get_parameter(name) for key in counts for name in _readers(key, config)}
+    read_by = {name: objective.upstream.get_parameter(name) for key in counts for name in readers(key, config)}
     scores = {key: torch.zeros(count) for key, count in counts.items()}
     torch.manual_seed(seed)
     kept = (snapshots.last() if snapshots else None) or {}
@@ -100,13 +78,13 @@ def taylor_scores(
     for index in tracked(range(done, len(batches)), "importances", len(batches), "batches", done):
         batch = batches[index]
         loss = objective(batch.waveforms.to(device), batch.labels.to(device), 0)["masked_loss"]
-        gradients = torch.autograd.grad(loss, list(readers.values()))
+        gradients = torch.autograd.grad(loss, list(read_by.values()))
         changes = {
             name: (gradient * weight).detach()
-            for (name, weight), gradient in zip(readers.items(), gradients, strict=True)
+            for (name, weight), gradient in zip(read_by.items(), gradients, strict=True)
         }
         for key, count in counts.items():
-            grouped = torch.cat([_by_column(changes[name], count) for name in _readers(key, config)], dim=1)
+            grouped = torch.cat([by_column(changes[name], count) for name in readers(key, config)], dim=1)
             scores[key] += grouped.sum(1).square().cpu()
         if snapshots:
             snapshots.keep(lambda done=index + 1: _snapshot(scores, done, device))  # type: ignore[misc]
@@ -139,20 +117,3 @@ def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:
     """Count the units, by the keys of masks."""
     there = kept_units(config)
     return {f"{unit}/{index}": count for unit in units for index, count in enumerate(there[unit]) if count}
-
-
-def _writers(key: str) -> list[str]:
-    unit, index = key.split("/")
-    return [name.format(index) for name in _WRITERS[cast("Unit", unit)]]
-
-
-def _readers(key: str, config: UpstreamConfig) -> list[str]:
-    unit, index = key.split("/")
-    if unit == "conv" and int(index) + 1 < len(config.conv_layers):
-        return [f"feature_extractor.conv_layers.{int(index) + 1}.conv.weight"]
-    return [name.format(index) for name in _READERS[cast("Unit", unit)]]
-
-
-def _by_column(weight: Tensor, count: int) -> Tensor:
-    """Group the columns of a weight by the ``count`` units that they read, (units, weights of one)."""
-    return (weight if weight.ndim == 1 else weight.transpose(0, 1)).reshape(count, -1)

@@ -100,6 +100,16 @@ class TestCompress:
         assert float(rows[-1]["lambda2"]) != float(rows[0]["lambda2"])
         assert abs(float(rows[-1]["hardened_sparsity"]) - 0.6) < abs(float(rows[0]["hardened_sparsity"]) - 0.6)
 
+    @pytest.mark.parametrize("schedule", ["fixed", "auto"])
+    def test_self_pinching_gates_meet_the_target(self, audio: AudioSource, tmp_path: Path, schedule: str) -> None:
+        config = _config(gates="self_pinching", schedule=schedule)
+        student = DPHuBERT(config).compress(tiny_teacher(), audio, tmp_path, Context())["dphubert"]
+        assert _reached(student, tiny_teacher()) == pytest.approx(0.6, abs=0.004)
+        state = torch.load(tmp_path / "joint.ckpt", weights_only=True)["state_dict"]
+        gates = {key.rsplit(".", 1)[1]: value for key, value in state.items() if "gates." in key}
+        assert gates["offset"].shape == ()
+        assert "log_alpha" not in gates
+
     def test_the_same_seed_gives_the_same_model_and_another_another(self, audio: AudioSource, tmp_path: Path) -> None:
         hashes = []
         for run, seed in enumerate((1, 1, 2)):

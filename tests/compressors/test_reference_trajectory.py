@@ -15,7 +15,7 @@ import torch
 from bench.audio.files import find_audio, read_headers
 from bench.contracts import Context
 from bench.upstream.config import DropoutRates
-from bench.upstream.gates import HardConcrete
+from bench.upstream.gate_kinds import HardConcrete
 from compressors.dphubert.config import DPHuBERTConfig
 from compressors.dphubert.joint_stage import JointDistillationPruning
 from compressors.settings import StageConfig

@@ -12,7 +12,7 @@ from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel
 from bench.upstream.config import DropoutRates
 from bench.upstream.cost import kept_units
-from bench.upstream.gates import open_probability
+from bench.upstream.gate_kinds import open_probability
 from bench.upstream.pruning import prune
 from compressors.dphubert.compressor import DPHuBERT
 from compressors.dphubert.config import DPHuBERTConfig

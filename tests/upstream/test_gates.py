@@ -18,7 +18,8 @@ from bench.upstream.cost import (
     macs_of_units,
     position_bias_parameters,
 )
-from bench.upstream.gates import UNITS, Gates, HardConcrete
+from bench.upstream.gate_kinds import HardConcrete
+from bench.upstream.gates import UNITS, Gates
 from bench.upstream.pruning import pruned_config
 from tests.helpers.reference_names import BASE_CONFIGS, gate_key, small_gated
 
