@@ -274,8 +274,8 @@ class StudentObjectiveConfig(DistillationConfig, TeacherUnitsConfig):
     logarithm of ``num_clusters``, about 5 or 6; L1 and cosine together span less than 1."""
 
     predictor_learning_rate_scale: float = Field(default=10.0, gt=0)
-    """Learning rate of the mask embedding and the unit predictor, as a multiple of the stage's. They start at random,
-    while the student starts as the teacher."""
+    """Learning rate of the mask embedding, the unit predictor and a task's head, as a multiple of the stage's. They
+    start at random, while the student starts as the teacher."""
 
     @property
     def learns_states(self) -> bool:

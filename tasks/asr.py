@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Evaluation, Metric, Settings, SuperbStandard
+from bench.contracts import Evaluation, Metric, Settings, SuperbStandard, TaskLoss
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_texts
 from tasks.heads.recurrent import MINI_RECURRENT, PAPER_RECURRENT, SMOKE_RECURRENT, RecurrentHeadConfig
@@ -85,6 +85,12 @@ class ASR(HeadTask[ASRConfig, LibriSpeechData | ManifestData]):
             UserError: something is missing or contradictory.
         """
         return read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
+
+    def loss_of(self, table: pd.DataFrame) -> TaskLoss:
+        """Return CTC's loss over characters; see `HeadTask`."""
+        from tasks.heads.task_loss import sequence_loss
+
+        return sequence_loss(self.name, table, [tuple(text) for text in table["transcription"]])
 
     def score(self, result: RecipeResult) -> Evaluation:
         """Score the head's greedy transcripts, and add the counts of each kind of word error to the settings."""

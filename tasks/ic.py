@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from pydantic import field_validator
 
-from bench.contracts import Metric, Settings, SuperbStandard
+from bench.contracts import Metric, Settings, SuperbStandard, TaskLoss
 from bench.errors import UserError
 from bench.text import shortened
 from tasks.corpora.fluent_speech_commands import SLOTS, FluentSpeechCommandsData, read_fluent_speech_commands
@@ -105,6 +105,12 @@ class IC(HeadTask[ICConfig, FluentSpeechCommandsData | IntentManifestData]):
         for column in columns:
             check_classes(splits, column, place)
         return splits
+
+    def loss_of(self, table: pd.DataFrame) -> TaskLoss:
+        """Return the loss of the intent's slots; see `HeadTask`."""
+        from tasks.heads.task_loss import label_loss
+
+        return label_loss(self.name, table, [tuple(labels.split(" ; ")) for labels in table["labels"]])
 
 
 def _with_labels(table: pd.DataFrame, data: IntentManifestData) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from bench.contracts import Metric, Settings, SuperbStandard
+from bench.contracts import Metric, Settings, SuperbStandard, TaskLoss
 from bench.contracts.bounds import Width
 from tasks.corpora.librispeech import LibriSpeechData, read_librispeech
 from tasks.corpora.own_data import ManifestData, read_texts
@@ -111,3 +111,9 @@ class PR(HeadTask[PRConfig, PRLibriSpeechData | PRManifestData]):
         """
         splits = read_texts(data) if isinstance(data, ManifestData) else read_librispeech(data)
         return pronounced(splits, data.lexicon)
+
+    def loss_of(self, table: pd.DataFrame) -> TaskLoss:
+        """Return CTC's loss over phones; see `HeadTask`."""
+        from tasks.heads.task_loss import sequence_loss
+
+        return sequence_loss(self.name, table, [tuple(text.split()) for text in table["transcription"]])

@@ -129,18 +129,30 @@ def resolve(choice: Choice, repeated: Repeated | None = None, earlier: Sequence[
         UserError: unknown plug-ins, presets or keys, each with the nearest valid name.
     """
     config = without_rows(choice, repeated)
-    return config.model_copy(update={"models": {row.name: row.source for row in rows(choice, repeated, earlier)}})
+    found = rows(choice, repeated, earlier)
+    learned = {task for row in found if row.compressor for task in row.make_compressor().tasks_learned()}
+    if learned - set(config.data.tasks):
+        config = without_rows(choice, repeated, sorted(learned))
+    return config.model_copy(update={"models": {row.name: row.source for row in found}})
 
 
-def without_rows(choice: Choice, repeated: Repeated | None = None) -> RunConfig:
-    """Resolve everything that the rows share; see `resolve`."""
+def without_rows(choice: Choice, repeated: Repeated | None = None, learned: Sequence[str] = ()) -> RunConfig:
+    """Resolve everything that the rows share; see `resolve`.
+
+    Args:
+        choice: the user's choice.
+        repeated: a stored run.
+        learned: further tasks whose corpora compressors learn from.
+    """
+    registry.require("bench.tasks", learned)
     tasks = {name: registry.load("bench.tasks", name) for name in choice.tasks}
     data_changes, _ = split_off(choice.settings, "data")
     task_changes = _task_changes(choice, tasks)
+    with_corpora = {**tasks, **{name: registry.load("bench.tasks", name) for name in learned}}
     if repeated is not None and repeated.with_data:
-        data = repeated.data(data_changes, tasks)
+        data = repeated.data(data_changes, with_corpora)
     else:
-        data = describe_data(choice.data, data_changes, tasks)
+        data = describe_data(choice.data, data_changes, with_corpora)
     return RunConfig(
         teacher=choice.teacher,
         start=choice.start,

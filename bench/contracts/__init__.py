@@ -18,6 +18,7 @@ from bench.contracts.task import (
     SuperbStandard,
     Task,
 )
+from bench.contracts.task_loss import OffersTaskLoss, TaskLoss, Utterance
 from bench.contracts.upstream import Upstream
 from bench.contracts.work import CountsHead, EstimatesWork, EvaluationWork, MeasuresData, TrainingWork
 
@@ -39,12 +40,15 @@ __all__ = [
     "KeepsFeatures",
     "MeasuresData",
     "Metric",
+    "OffersTaskLoss",
     "Settings",
     "SplitSize",
     "SuperbStandard",
     "Task",
+    "TaskLoss",
     "TrainingWork",
     "Upstream",
+    "Utterance",
     "WarmStart",
     "target_sparsity",
 ]

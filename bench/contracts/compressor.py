@@ -90,6 +90,10 @@ class Compressor(ABC):
         """Whether `compress` trains on several devices at once, `Context.devices`. Default: it uses one."""
         return False
 
+    def tasks_learned(self) -> Collection[str]:
+        """Name the tasks whose losses `compress` needs in `Context.task_losses`. Default: none."""
+        return ()
+
     def target_sparsities(self) -> Mapping[str, float | None]:
         """Return the share of the teacher to remove in each model of a call, by the model's name.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from bench.contracts.task_loss import TaskLoss
 
 if TYPE_CHECKING:
     from bench.upstream import UpstreamModel
@@ -50,3 +53,5 @@ class Context:
     """
     start: WarmStart | None = None
     """The model of a warm start, for compressors that support one. None: compression starts from the teacher."""
+    task_losses: Mapping[str, TaskLoss] = field(default_factory=dict)
+    """By task, the losses that a compressor learns with; see `Compressor.tasks_learned`."""

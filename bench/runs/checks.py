@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.audio.sources import audio_left_out
 from bench.config.data import embedded, required_audio, task_entry
+from bench.config.plugin_settings import plugin_settings
 from bench.config.run import RunConfig
-from bench.contracts import Context, Data, FingerprintsData, Settings, SplitSize, Task
+from bench.contracts import (
+    Context,
+    Data,
+    FingerprintsData,
+    OffersTaskLoss,
+    Settings,
+    SplitSize,
+    Task,
+    TaskLoss,
+)
 from bench.errors import UserError
 from bench.text import shortened
 from bench.upstream import AnyUpstream, UpstreamModel
@@ -80,7 +90,8 @@ def check_compressors(config: RunConfig, teacher: AnyUpstream, context: Context)
         logger.warning(remark)
     for name in compressors:
         audio = required_audio(config.data)
-        config.row(name).make_compressor().check(compressible(teacher, config.teacher), audio, context)
+        own_context = replace(context, task_losses=task_losses(config, name))
+        config.row(name).make_compressor().check(compressible(teacher, config.teacher), audio, own_context)
 
 
 def require_use_of_devices(config: RunConfig) -> None:
@@ -133,6 +144,39 @@ class TaskOnData:
     def fingerprint(self) -> str | None:
         """Hash the corpus that `check` has read; None if the task cannot."""
         return self.task.fingerprint(self.data) if isinstance(self.task, FingerprintsData) else None
+
+
+def task_losses(config: RunConfig, row: str) -> dict[str, TaskLoss]:
+    """Return the losses that a row's compressor learns with, by task.
+
+    Raises:
+        UserError: a task offers none, or its corpus is unusable.
+    """
+    losses = {}
+    for name in config.row(row).make_compressor().tasks_learned():
+        task = _learned_task(config, name)
+        if not isinstance(task.task, OffersTaskLoss):
+            raise UserError(
+                f"Expected a task with a training loss in task_loss. Found {name}, which offers none. Choose another, "
+                "such as ks or asr."
+            )
+        losses[name] = task.task.task_loss(task.data)
+    return losses
+
+
+def learned_data_sha256(config: RunConfig, row: str) -> dict[str, str | None]:
+    """Hash the corpora that a row's compressor learns from, by task. Embedded ones are identified by their version."""
+    if config.data.embedded:
+        return {}
+    tasks = {name: _learned_task(config, name) for name in config.row(row).make_compressor().tasks_learned()}
+    return {name: task.fingerprint() for name, task in tasks.items()}
+
+
+def _learned_task(config: RunConfig, name: str) -> TaskOnData:
+    """Return a task with its preset's settings: how heads are evaluated does not change what a compressor learns."""
+    plugin = registry.load("bench.tasks", name)
+    data = task_entry(plugin, config.data.tasks[name], f"the data {config.data.name}, tasks.{name}")
+    return TaskOnData(plugin(plugin_settings(plugin, config.preset, {}, f"task {name}")), data)
 
 
 def tasks_on_data(config: RunConfig) -> dict[str, TaskOnData]:

@@ -66,7 +66,13 @@ def compress(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     audio = required_audio(config.data)
-    context = Context(seed=item.seed, device=device, devices=config.devices, start=start)
+    context = Context(
+        seed=item.seed,
+        device=device,
+        devices=config.devices,
+        start=start,
+        task_losses=checks.task_losses(config, item.row),
+    )
     compressor = config.row(item.row).make_compressor()
     begins_with = {}
     if isinstance(compressor, Stack) and made and made.folders:
@@ -194,6 +200,7 @@ def differences(model: Path, wanted: Mapping[str, Any]) -> list[str]:
 
 def identity(config: RunConfig, item: Compress, teacher: UpstreamModel, start: WarmStart | None) -> dict[str, Any]:
     """Return everything that a compressed model depends on."""
+    learned = checks.learned_data_sha256(config, item.row)
     return {
         "compressor": config.models[item.row].compressor,
         "teacher": config.teacher,
@@ -205,5 +212,6 @@ def identity(config: RunConfig, item: Compress, teacher: UpstreamModel, start: W
         "seed": item.seed,
         "data": {"name": config.data.identity, "audio": required_audio(config.data).model_dump(mode="json")},
         # The version of embedded corpora identifies their content.
+        **({"learned_data_sha256": learned} if learned else {}),
         **({} if config.data.embedded else {AUDIO_SHA256: source_sha256(required_audio(config.data))}),
     }

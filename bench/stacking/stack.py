@@ -180,6 +180,10 @@ class Stack(Compressor):
         """Whether a part does; see `bench.contracts.Compressor`."""
         return any(part.uses_devices() for part in self._parts.values())
 
+    def tasks_learned(self) -> list[str]:
+        """Name the tasks whose losses a part needs; see `bench.contracts.Compressor`."""
+        return list(dict.fromkeys(task for part in self._parts.values() for task in part.tasks_learned()))
+
     def target_sparsities(self) -> dict[str, float | None]:
         """Return the share of the first part's teacher to remove in each model; see `bench.contracts.Compressor`."""
         lost: dict[str, float | None] = {"": 0.0}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from bench.contracts.bounds import LearningRate
+from bench.contracts.bounds import BatchS, LearningRate
 from bench.upstream import UpstreamConfig
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
 from compressors.settings import PruningConfig, StageConfig, StudentObjectiveConfig
@@ -68,10 +68,25 @@ class SparsityConfig(PruningConfig):
 class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):
     """Settings of the two stages, of pruning, and of what the student learns from."""
 
+    task_loss: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """Task whose training loss is added in both stages, such as ``asr`` or ``ks``: gates and weights then keep what the
+    task needs. null: none. Source: DiariZen (arXiv 2505.24111)."""
+    task_weight: float = Field(default=0.1, gt=0)
+    """Weight of the task's loss (``task_loss``). Cross-entropy starts at the logarithm of the number of classes; L1 and
+    cosine together span less than 1."""
+    task_seconds_per_batch: BatchS | None = None
+    """Most labelled speech in one batch of ``task_loss``, in whole utterances; longer ones are left out. null:
+    ``seconds_per_batch``."""
+
     joint: StageConfig
     """Stage 1: the student learns from the teacher while its gates close."""
     final: StageConfig
     """Stage 2: the pruned student learns from the teacher."""
+
+    def fields_without_effect(self) -> Collection[str]:
+        """Name the settings of a task's loss if there is none."""
+        own = () if self.task_loss else ("task_weight", "task_seconds_per_batch")
+        return {*super().fields_without_effect(), *own}
 
     def with_num_updates(self, num_updates: int) -> Self:
         """Scale the stages, and the ramp of the sparsity with them."""
@@ -104,6 +119,8 @@ class DPHuBERTConfig(WarmStartConfig, StudentObjectiveConfig, SparsityConfig):
         whole = gated = self.macs_a_second(teacher)
         extractor = self.macs_a_second(teacher.model_copy(update={"layers": ()}))
         teacher_passes, passes = self.num_passes(extractor / whole)
+        if self.task_loss:
+            passes += (self.task_seconds_per_batch or self.seconds_per_batch) / self.seconds_per_batch
         macs = 0
         for config in self.each_size():
             budget = budget_for(config, teacher)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bench.contracts import TaskLoss
 from bench.upstream import UpstreamConfig, UpstreamModel
 from bench.upstream.gates import Gates
 from bench.upstream.initialisation import uninitialised
@@ -16,6 +17,7 @@ from compressors.dphubert.schedules import schedule_of
 from compressors.dphubert.shrinking import SHRINK_UPDATES, carry_over, open_units, without_closed
 from compressors.dphubert.sparsity import expected_sparsity, final_masks
 from compressors.objectives.student_objective import StudentObjective, student_objective
+from compressors.objectives.task_aware import TaskAware, task_aware
 from compressors.size.budget import budget_for
 from compressors.size.pruning import pruned_model, report_size
 from compressors.students.copies import trainable_copy
@@ -30,7 +32,8 @@ class JointDistillationPruning(Objective):
         teacher: UpstreamModel,
         config: DPHuBERTConfig,
         device: str = "cpu",
-        start: StudentObjective | None = None,
+        start: StudentObjective | TaskAware | None = None,
+        task: TaskLoss | None = None,
     ) -> None:
         """Prepare the stage.
 
@@ -40,6 +43,7 @@ class JointDistillationPruning(Objective):
             device: where the teacher runs.
             start: an earlier objective. The student is then a copy of its student instead of the teacher, and its
                 predictors are kept.
+            task: its loss is added, if there is no ``start``.
         """
         super().__init__()
         self.config = config
@@ -47,8 +51,10 @@ class JointDistillationPruning(Objective):
         student = trainable_copy(start.student if start else teacher, config.dropout)
         initial_sparsity = self.budget.reached(student.config)
         self.teacher_shape = teacher.config
-        self.distillation: StudentObjective = (
-            start.with_student(student) if start else student_objective(student, teacher, config, device)
+        self.distillation: StudentObjective | TaskAware = (
+            start.with_student(student)
+            if start
+            else with_task(student_objective(student, teacher, config, device), config, task)
         )
         self.gates = Gates(student, config.units, config.gates)
         self.gates.attach()
@@ -114,10 +120,16 @@ class JointDistillationPruning(Objective):
             *(group | {"weight_decay": 0.0} for group in (gates, *self.multipliers.parameter_groups())),
         ]
 
-    def pruned(self) -> StudentObjective:
+    def pruned(self) -> StudentObjective | TaskAware:
         """Return the objective of stage 2, for the pruned student with the same predictors."""
         masks = final_masks(self.gates, self.teacher_shape, self.config)
         student = pruned_model(self.distillation.student, masks, self.config)
         hint = ", or threshold=reference misses it"
         report_size(student.config, self.budget, self.config, hint=hint)
         return self.distillation.with_student(student)
+
+
+def with_task(own: StudentObjective, config: DPHuBERTConfig, task: TaskLoss | None) -> StudentObjective | TaskAware:
+    """Return an objective with the loss of a task, weighted as the configuration says."""
+    scale = config.predictor_learning_rate_scale
+    return task_aware(own, task, weight=config.task_weight, learning_rate_scale=scale)

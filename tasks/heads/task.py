@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import pandas as pd
 
-from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, Upstream
+from bench.contracts import Context, Evaluation, Metric, Settings, SplitSize, TaskLoss, Upstream
+from bench.errors import UserError
 from tasks.corpora.corpus_hash import corpus_folder, corpus_sha256
 from tasks.corpora.splits import split_sizes
 from tasks.heads.config import HeadConfig
@@ -93,6 +94,33 @@ class HeadTask(ABC, Generic[Config, Data]):
     def checked(self, data: Data) -> dict[str, pd.DataFrame]:
         """Return the tables that `check` has read, or read them now."""
         return self._checked[data] if data in self._checked else self.read(data)
+
+    def task_loss(self, data: Data) -> TaskLoss:
+        """Return the loss on the training split; see `bench.contracts.OffersTaskLoss`.
+
+        Raises:
+            UserError: the task offers no loss, or the corpus has no training split of its own.
+        """
+        corpus = self.checked(data)
+        if "train" not in corpus:
+            raise UserError(
+                f"Expected a training split for task_loss={self.name}. Found folds, each of which tests on others' "
+                "training data. Choose another task, or a corpus with one split."
+            )
+        return self.loss_of(self._config.limited({"train": corpus["train"]}, by=self.balance)["train"])
+
+    def loss_of(self, table: pd.DataFrame) -> TaskLoss:
+        """Return the loss of a table of training utterances. By default, that of the column ``label``.
+
+        Raises:
+            UserError: the task offers no loss.
+        """
+        if "label" not in table:
+            raise UserError(f"Expected a task with a training loss in task_loss. Found {self.name}. Choose another.")
+        # Imports torch, which listing tasks does not need.
+        from tasks.heads.task_loss import label_loss
+
+        return label_loss(self.name, table, [(str(label),) for label in table["label"]])
 
     def evaluate(self, upstream: Upstream, data: Data, workdir: Path, context: Context) -> Evaluation:
         """Train the head and score it on the whole dev and test sets.

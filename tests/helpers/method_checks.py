@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bench import registry
-from bench.contracts import AudioSource, Context, WarmStart
+from bench.contracts import AudioSource, Context, TaskLoss, WarmStart
 from bench.testing import TEACHER_SHAPES
 from bench.upstream import UpstreamModel, load_folder
 from bench.upstream.checkpoint import weights_hash
@@ -63,6 +63,7 @@ def assert_interruptions_change_nothing(
     *,
     model: str = "",
     start: Path | None = None,
+    task_losses: Mapping[str, TaskLoss] | None = None,
 ) -> None:
     """Interrupt each stage one update after its first checkpoint, in this process, and finish.
 
@@ -73,10 +74,11 @@ def assert_interruptions_change_nothing(
         tmp_path: an empty folder.
         model: the one that is compared, if there are several.
         start: the folder of the model that the compression continues from.
+        task_losses: see `bench.contracts.Context`.
     """
     audio = AudioSource(root=speech_folder)
     workdir = tmp_path / "interrupted"
-    context = Context(seed=5, start=warm_start(start))
+    context = Context(seed=5, start=warm_start(start), task_losses=task_losses or {})
     for stage in stages:
         with _interrupted_in(stage, workdir), pytest.raises(PowerCut):
             compressor.compress(tiny_teacher(), audio, workdir, context)
