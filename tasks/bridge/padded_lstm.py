@@ -22,7 +22,7 @@ class PaddedLSTM(nn.LSTM):
         """Run over a packed batch.
 
         Args:
-            packed: utterances (frames, input_size).
+            packed: utterances (frames, input_size). A padded batch runs as in ``nn.LSTM``.
             hx: must be left out.
 
         Returns:
@@ -30,7 +30,8 @@ class PaddedLSTM(nn.LSTM):
             computed on a CPU.
         """
         single_layer = self.num_layers == 1 and self.batch_first and self.proj_size == 0 and self.bias
-        if packed.data.is_cuda or hx is not None or not single_layer:
+        is_packed = isinstance(packed, PackedSequence)
+        if not is_packed or packed.data.is_cuda or hx is not None or not single_layer:
             return super().forward(packed, hx)
         inputs, lengths = pad_packed_sequence(packed, batch_first=True)
         outputs = self._direction(inputs, "l0")

@@ -39,7 +39,19 @@ Splits = Mapping[str, pd.DataFrame]
 """Tables ``train``, ``dev`` and ``test`` with one row per utterance. Columns: ``id``, ``wav_path``, ``num_samples`` (at
 16 kHz) and those the recipe needs (``label``, ``transcription``, ...). Others are kept with the predictions."""
 
-_READ_COLUMNS = ("id", "wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec")
+_READ_COLUMNS = (
+    "id",
+    "wav_path",
+    "num_samples",
+    "label",
+    "labels",
+    "transcription",
+    "iob",
+    "start_sec",
+    "end_sec",
+    "turns",
+    "recorded_s",
+)
 _RNG_STATE = "rng_state.pt"
 
 

@@ -30,6 +30,7 @@ from bench.upstream.checkpoint import weights_hash
 from bench.workers.reader_errors import plain_reader_errors
 from bench.workers.worker_tensors import prepare_workers
 from tasks.bridge import s3prl_compat
+from tasks.bridge.diarization import BridgedDiarization
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
@@ -49,6 +50,7 @@ _OVERRIDES: Mapping[str, type[BridgedRecipe]] = {
     "SuperbASV": BridgedVerification,
     "SuperbASR": BridgedTranscription,
     "SuperbPR": BridgedTranscription,
+    "SuperbSD": BridgedDiarization,
     "SuperbSF": BridgedTranscription,
 }
 """Recipes that need more than `BridgedRecipe`."""

@@ -174,14 +174,16 @@ def known_lengths(dataset: Any, names: Sequence[str], *_: Any) -> list[Any]:
     """Replace s3prl's ``get_info``, whose cache of lengths is keyed by position and goes stale.
 
     Speaker verification wants the lengths after its effects, which remove silence. These are found as s3prl does: by
-    preparing every utterance.
+    preparing every utterance. Diarisation wants the recordings of its chunks.
 
     Raises:
-        NotImplementedError: the caller wants something else than lengths in samples.
+        NotImplementedError: the caller wants something else.
     """
     if list(names) == ["x_len", "unique_name"]:
         found = [[item[name] for name in names] for item in (dataset[index] for index in range(len(dataset)))]
         return [list(column) for column in zip(*found, strict=True)]
+    if list(names) == ["record_id"]:
+        return [dataset.getinfo(index)["record_id"] for index in range(len(dataset))]
     if list(names) != ["x_len"]:
         raise NotImplementedError(f"only x_len is known, not {names}")
     lengths: list[int] = dataset.num_samples

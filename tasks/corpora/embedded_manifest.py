@@ -21,13 +21,14 @@ class ManifestRow:
     split: str
     text: str
     label: str
-    """The class, if the task has classes."""
+    """The class, if the task has classes; in a mixture, who speaks when (`tasks.metrics.speaker_spans`)."""
     speaker: str
+    """Two names in a mixture, with a space between them. So are voices."""
     voice: str
     snr_db: float | None
     """Empty for pure noise."""
     reverberation_s: float
-    """0 without a room."""
+    """0 without a room; of the more reverberant source of a mixture."""
     duration_s: float
     sha256: str
     """Hash of the file's bytes."""

@@ -25,7 +25,19 @@ from tasks.corpora.splits import SPLITS
 
 logger = logging.getLogger(__name__)
 
-_TABLE_COLUMNS = {"wav_path", "num_samples", "label", "labels", "transcription", "iob", "start_sec", "end_sec"}
+_TABLE_COLUMNS = {
+    "wav_path",
+    "num_samples",
+    "label",
+    "labels",
+    "transcription",
+    "iob",
+    "start_sec",
+    "end_sec",
+    "turns",
+    "speakers",
+    "recorded_s",
+}
 _PREDICTION_KEYS = {"reference", "prediction", "correct", "counts", "duration_s", "fold"}
 
 

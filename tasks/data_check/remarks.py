@@ -14,6 +14,7 @@ import pandas as pd
 from bench.audio.files import SAMPLE_RATE_HZ
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.own_data import ManifestData
+from tasks.corpora.speaker_turns import speakers_of, turns_of
 from tasks.corpora.splits import SPLITS
 from tasks.data_check.duplicates import shared_recordings
 from tasks.data_check.report import SplitReport
@@ -92,10 +93,8 @@ def same_speakers(tables: Tables) -> Iterator[str]:
     """Find speakers that are in both train and test."""
     pairs = [("train", "test")] if "train" in tables else list(combinations(tables, 2))
     for one, other in pairs:
-        if "speaker" not in tables[one] or "speaker" not in tables[other]:
-            continue
-        speakers = set(tables[other]["speaker"]) - {""}
-        if both := sorted(speakers & set(tables[one]["speaker"])):
+        speakers = _speakers(tables[other])
+        if both := sorted(speakers & _speakers(tables[one])):
             yield (
                 f"{len(both)} of {_count(len(speakers), 'speaker')} of {other} "
                 f"{'is' if len(both) == 1 else 'are'} in {one} too ({_some(both)}): scores say little about new "
@@ -203,6 +202,13 @@ def unterminated_transcripts(tables: Tables) -> Iterator[str]:
 def _is_transcribed(table: pd.DataFrame) -> bool:
     """Return whether the task trains on the texts."""
     return "transcription" in table and not {"label", "labels"} & set(table.columns)
+
+
+def _speakers(table: pd.DataFrame) -> set[str]:
+    """Return the speakers of a table; empty if it does not name any."""
+    if "turns" in table:
+        return {name for cell in table["turns"] for name in speakers_of(turns_of(cell))}
+    return set(table["speaker"]) - {""} if "speaker" in table else set()
 
 
 def _classes(task: str, table: pd.DataFrame) -> Counter[str]:

@@ -25,6 +25,7 @@ from tasks.mini.speaker_identities import SpeakerIdentities
 from tasks.mini.speaker_trials import SpeakerTrials
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import LEXICON, Transcripts
+from tasks.mini.two_speakers import TwoSpeakers
 from tasks.mini.unlabelled import Unlabelled
 from tasks.mini.utterances import MiniCorpus
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 TRANSCRIPTS = Transcripts()
 SPEAKER_TRIALS = SpeakerTrials()
+TWO_SPEAKERS = TwoSpeakers()
 CORPORA: tuple[MiniCorpus, ...] = (
     Keywords(),
     TRANSCRIPTS,
@@ -40,6 +42,7 @@ CORPORA: tuple[MiniCorpus, ...] = (
     Intents(),
     Slots(),
     SPEAKER_TRIALS,
+    TWO_SPEAKERS,
 )
 PHONEME_TASK = "pr"
 """Has no corpus of its own: it uses that of ASR with a lexicon."""
@@ -132,8 +135,8 @@ class MiniCorpora:
         held_out = {
             utterance.text.lower()
             for corpus in CORPORA
-            # Its texts are no labels, and this speech was fixed before the corpus was added.
-            if corpus is not SPEAKER_TRIALS
+            # Their texts are no labels, and this speech was fixed before these corpora were added.
+            if corpus not in (SPEAKER_TRIALS, TWO_SPEAKERS)
             for utterance in corpus.utterances(self._seed, 1.0)
             if utterance.split != "train"
         }

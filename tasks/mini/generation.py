@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from bench.audio.files import SAMPLE_RATE_HZ
 from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.acoustics import audible_part, played_rate_hz, recorded, speech_from_pcm
+from tasks.mini.delivery import Delivery
+from tasks.mini.mixtures import Mixture, render_mixture
 from tasks.mini.phones import Phones, placed_phones
 from tasks.mini.randomness import random_state
+from tasks.mini.speakers import Speaker
 from tasks.mini.synthesis import Request, Speech, Synthesizer
 from tasks.mini.utterances import Utterance
 from tasks.mini.voice_quality import expressed
@@ -58,12 +61,17 @@ def generate(
     def make_share(share: int) -> None:
         mine = utterances[share::num_processes]
         with Synthesizer() as synthesizer:
-            spoken = synthesizer.synthesize(request_of(utterance) for utterance in mine if utterance.speaker)
+            rate_hz = synthesizer.sample_rate_hz
+            spoken = synthesizer.synthesize(request for utterance in mine for request in requests_of(utterance))
             for utterance in mine:
                 if stop.is_set():
                     return
-                speech = next(spoken) if utterance.speaker else None
-                samples, phones = render(utterance, speech, synthesizer.sample_rate_hz, seed)
+                speeches = [next(spoken) for _ in requests_of(utterance)]
+                if isinstance(utterance, Mixture):
+                    samples, label = render_mixture(utterance, speeches, rate_hz, seed)
+                    made(Recording(_write(replace(utterance, label=label), samples, folder), ()))
+                    continue
+                samples, phones = render(utterance, speeches[0] if speeches else None, rate_hz, seed)
                 made(Recording(_write(utterance, samples, folder), phones))
 
     with ThreadPoolExecutor(num_processes) as pool:
@@ -75,15 +83,29 @@ def generate(
             stop.set()
 
 
+def requests_of(utterance: Utterance) -> list[Request]:
+    """Return the synthesiser's requests for a recording: none for pure noise, and several for a mixture."""
+    if isinstance(utterance, Mixture):
+        return [
+            _request(remark.text, source.speaker, remark.delivery)
+            for source in utterance.sources
+            for remark in source.remarks
+        ]
+    return [request_of(utterance)] if utterance.speaker else []
+
+
 def request_of(utterance: Utterance) -> Request:
     """Return the synthesiser's request for an utterance with a speaker."""
-    speaker, delivery = utterance.speaker, utterance.delivery
-    assert speaker is not None
-    assert delivery is not None
+    assert utterance.speaker is not None
+    assert utterance.delivery is not None
+    return _request(utterance.text, utterance.speaker, utterance.delivery)
+
+
+def _request(text: str, speaker: Speaker, delivery: Delivery) -> Request:
     # Scaling the formants shortens the speech by the same factor.
     rate_wpm = speaker.rate_wpm * delivery.rate / speaker.formant_scale
     return Request(
-        text=utterance.text.lower(),
+        text=text.lower(),
         voice=speaker.voice.accent,
         variant=speaker.voice.variant,
         rate_wpm=max(80, round(rate_wpm)),
@@ -132,16 +154,21 @@ def _write(utterance: Utterance, samples: NDArray[np.int16], folder: Path) -> Ma
     audio = io.BytesIO()
     soundfile.write(audio, samples, SAMPLE_RATE_HZ, format=Path(utterance.path).suffix[1:], subtype="PCM_16")
     (folder / utterance.path).write_bytes(audio.getvalue())
-    speaker = utterance.speaker
+    if isinstance(utterance, Mixture):
+        speakers = utterance.speakers
+        reverberation_s = max(source.reverberation_s for source in utterance.sources)
+    else:
+        speakers = (utterance.speaker,) if utterance.speaker else ()
+        reverberation_s = utterance.scene.reverberation_s
     return ManifestRow(
         path=utterance.path,
         split=utterance.split,
         text=utterance.text,
         label=utterance.label,
-        speaker=speaker.name if speaker else "",
-        voice=speaker.voice.name if speaker else "",
-        snr_db=utterance.scene.snr_db if speaker else None,
-        reverberation_s=utterance.scene.reverberation_s if speaker else 0.0,
+        speaker=" ".join(speaker.name for speaker in speakers),
+        voice=" ".join(speaker.voice.name for speaker in speakers),
+        snr_db=utterance.scene.snr_db if speakers else None,
+        reverberation_s=reverberation_s if speakers else 0.0,
         duration_s=round(len(samples) / SAMPLE_RATE_HZ, 4),
         sha256=hashlib.sha256(audio.getvalue()).hexdigest(),
     )

@@ -12,6 +12,7 @@ from bench.testing import TaskConformance, write_speech
 from tasks.asr import ASR
 from tasks.asv import ASV
 from tasks.ks import KS
+from tasks.sd import SD
 
 SPLITS = ("train", "train", "train", "train", "dev", "dev", "test", "test")
 
@@ -68,3 +69,27 @@ class TestASV(TaskConformance):
         trials = [f"{(one - other + 1) % 2},speech-{one},speech-{other}" for one, other in pairs]
         (folder / "trials.csv").write_text("\n".join(["same,first,second", *trials]))
         return {"manifest": "own.csv", "trials": "trials.csv"}
+
+
+@pytest.mark.slow
+class TestSD(TaskConformance):
+    task = SD
+    settings = (
+        "total_steps=4",
+        "eval_interval_steps=1",
+        "save_interval_steps=1",
+        "batch_size=2",
+        "hidden_size=8",
+    )
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Mapping[str, Any]:
+        """Two speakers, of whom one is silent at the beginning."""
+        data = write_table(folder, "rttm", ("turns.rttm", "turns.rttm"))
+        lines = [
+            f"SPEAKER speech-{index} 1 {onset} 0.3 <NA> <NA> {speaker} <NA> <NA>"
+            for index in range(len(SPLITS))
+            for speaker, onset in (("ana", 0.0), ("ben", 0.2))
+        ]
+        (folder / "turns.rttm").write_text("\n".join(lines))
+        return data

@@ -30,6 +30,7 @@ from tasks.asv import ASV
 from tasks.bridge import s3prl_compat
 from tasks.corpora.fluent_speech_commands import FluentSpeechCommandsData
 from tasks.corpora.iemocap import IEMOCAPData
+from tasks.corpora.librimix import LibriMixData
 from tasks.corpora.librispeech import LibriSpeechData
 from tasks.corpora.snips import SNIPSData
 from tasks.corpora.speech_commands import SpeechCommandsData
@@ -39,8 +40,10 @@ from tasks.er import ER
 from tasks.ic import IC
 from tasks.ks import KS
 from tasks.pr import PR, PRLibriSpeechData
+from tasks.sd import SD
 from tasks.sf import SF
 from tasks.sid import SID
+from tests.helpers.embedded import write_embedded
 
 pytestmark = pytest.mark.slow
 
@@ -401,3 +404,73 @@ def test_slot_filling(real_speech: Path, fbank: Any, run_s3prl: Any, tmp_path: P
     ours = task.evaluate(fbank, corpus, tmp_path / "w", Context(protocol="s3prl"))
     assert_same(ours, tmp_path / "w", alone)
     assert ours.settings["test_recipe_metrics"]["cer"] < 1
+
+
+def test_diarisation(upstream: UpstreamModel, run_s3prl: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the RTTM files, in recordings of several chunks, whose last one is shorter."""
+    embedded = write_embedded(tmp_path / "mini", ("sd",))
+    data = LibriMixData.model_validate(yaml.safe_load(embedded.read_text(encoding="utf-8"))["tasks"]["sd"])
+    # s3prl takes paths in wav.scp from here.
+    monkeypatch.chdir(data.root.parent)
+    s3prl_compat.install()
+    monkeypatch.setattr("s3prl.problem.diarization.util.score_with_dscore", _error_rate_of_files)
+    changes = training(12, batch_size=4, learning_rate=1e-3, accumulate=2)
+    more = {
+        "prepare_data": {"data_dir": str(data.root)},
+        "build_dataset": {"chunk_size": 150},
+        "build_downstream": {"hidden_size": 32},
+        "scoring": {"thresholds": [0.4, 0.6], "median_filters": [1, 11]},
+    }
+    alone = run_s3prl(upstream, "s3prl.problem.diarization.superb_sd", "SuperbSD", {**changes, **more})
+    sizes = {"hidden_size": 32, "chunk_frames": 150, "thresholds": (0.4, 0.6)}
+    task = SD(suite_training(SD.presets["paper"], changes, **sizes))
+    ours = task.evaluate(upstream, data, tmp_path / "w", Context(protocol="s3prl"))
+    folder = alone / "evaluate" / "valid_best" / "test"
+    theirs = yaml.safe_load((folder / "result.yaml").read_text(encoding="utf-8"))
+    found = ours.settings["test_recipe_metrics"]
+    assert {name: found[name] for name in theirs} == theirs
+    scored = yaml.safe_load((folder / "dscore.yaml").read_text(encoding="utf-8"))
+    assert (found["scoring_threshold"], found["scoring_median_filter"]) == (
+        scored["threshold"],
+        scored["median_filter"],
+    )
+    assert ours.scores["test"]["der"] == pytest.approx(scored["der"] / 100, abs=1e-12)
+    [step] = alone.glob("train/step_*")
+    head, their_state = (
+        torch.load(path / "model" / "state_dict.pt", weights_only=True)
+        for path in (tmp_path / "w/s3prl/checkpoints" / step.name, step)
+    )
+    assert head
+    assert all(torch.equal(weight, their_state[name]) for name, weight in head.items())
+    for number, row in enumerate(SD(task._config).read(data)["test"].to_dict("records")):
+        own = torch.load(tmp_path / f"w/s3prl/evaluate/valid_best/test/prediction/recording{number}.pt")
+        assert torch.equal(own, torch.load(folder / "prediction" / f"{row['id']}.pt"))
+
+
+def _error_rate_of_files(_dscore: Any, hypothesis: Path, reference: Path, _result: Any) -> float:
+    """Stand in for dscore, which s3prl downloads: every hundredth of a second, for both orders of two speakers."""
+    wrong = spoken = 0
+    references, hypotheses = _frames_of_rttm(reference), _frames_of_rttm(hypothesis)
+    for recording, true in references.items():
+        first, second = [*true.values(), set()][:2]
+        one, other = [*hypotheses.get(recording, {}).values(), set(), set()][:2]
+        wrong += min(
+            sum(
+                max((frame in first) + (frame in second), (frame in x) + (frame in y))
+                - ((frame in first and frame in x) + (frame in second and frame in y))
+                for frame in first | second | x | y
+            )
+            for x, y in ((one, other), (other, one))
+        )
+        spoken += len(first) + len(second)
+    return 100 * wrong / spoken
+
+
+def _frames_of_rttm(file: Path) -> dict[str, dict[str, set[int]]]:
+    frames: dict[str, dict[str, set[int]]] = {}
+    for line in Path(file).read_text(encoding="utf-8").splitlines():
+        _, recording, _, onset, duration, _, _, speaker, *_ = line.split()
+        start = round(100 * float(onset))
+        spoken = frames.setdefault(recording, {}).setdefault(speaker, set())
+        spoken.update(range(start, start + round(100 * float(duration))))
+    return frames

@@ -9,7 +9,7 @@ from bench.contracts import DeclaresSuperbStandard
 from bench.leaderboard.superb_deviations import deviations
 from tests.helpers.records import record, standard_record
 
-TASKS = ("asr", "pr", "ks", "sid", "ic", "sf", "er", "asv")
+TASKS = ("asr", "pr", "ks", "sid", "ic", "sf", "er", "asv", "sd")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,8 +21,8 @@ from bench.text import shortened
 logger = logging.getLogger(__name__)
 
 WAV_SCP = "wav.scp"
-_SEGMENTS = "segments"
-_SPEAKERS = "utt2spk"
+SEGMENTS = "segments"
+SPEAKERS = "utt2spk"
 _PREFIX = "utt2"
 _TO_THE_END = -1.0
 _FIX = "Run Kaldi's utils/fix_data_dir.sh, or correct it."
@@ -36,16 +38,16 @@ def read_kaldi(folder: Path) -> Listing:
         UserError: a file is missing or malformed, names an utterance or recording twice or an unknown one, or
             ``wav.scp`` has a command, which is never run.
     """
-    recordings = _recordings(folder)
-    cuts = _segments(folder, recordings) if (folder / _SEGMENTS).exists() else None
+    recordings = read_recordings(folder)
+    cuts = _cuts(folder, recordings) if (folder / SEGMENTS).exists() else None
     ids = [cut.name for cut in cuts] if cuts is not None else list(recordings)
     table = pd.DataFrame({"id": ids}, dtype=object)
     known = set(ids)
     for column, file in _columns(folder).items():
-        values = _keyed(file)
+        values = read_keyed(file)
         if unknown := next((name for name in values if name not in known), None):
             raise UserError(
-                f"Expected the utterances of {WAV_SCP} or {_SEGMENTS} in {file}. Found {shortened(repr(unknown))}, "
+                f"Expected the utterances of {WAV_SCP} or {SEGMENTS} in {file}. Found {shortened(repr(unknown))}, "
                 f"which they do not have. {_FIX}"
             )
         table[column] = [values.get(name, "") for name in ids]
@@ -54,9 +56,14 @@ def read_kaldi(folder: Path) -> Listing:
     return Listing(table, lambda: [str(path) for path in recordings.values()])
 
 
-def _recordings(folder: Path) -> dict[str, Path]:
+def read_recordings(folder: Path) -> dict[str, Path]:
+    """Read ``wav.scp``: the audio of every recording.
+
+    Raises:
+        UserError: it is missing or malformed, or has a command.
+    """
     file = folder / WAV_SCP
-    values = _keyed(file)
+    values = read_keyed(file)
     for name, value in values.items():
         if value.startswith("|") or value.endswith("|"):
             raise UserError(
@@ -67,20 +74,41 @@ def _recordings(folder: Path) -> dict[str, Path]:
     return dict(zip(values, located(list(values.values()), folder, str(file)), strict=True))
 
 
-def _segments(folder: Path, recordings: dict[str, Path]) -> list[Cut]:
-    file = folder / _SEGMENTS
-    cuts, used = [], set()
-    for name, value in _keyed(file).items():
+class Segment(NamedTuple):
+    """A line of ``segments``."""
+
+    name: str
+    recording: str
+    start_s: float
+    end_s: float
+
+
+def read_segments(folder: Path, recordings: Collection[str]) -> list[Segment]:
+    """Read ``segments``: parts of recordings.
+
+    Raises:
+        UserError: it is missing or malformed, or names an unknown recording.
+    """
+    file = folder / SEGMENTS
+    segments = []
+    for name, value in read_keyed(file).items():
         fields = re.split(r"[ \t]+", value)
         where = f"of {shortened(repr(name), 40)} in {file}"
         if len(fields) != 3:
             raise UserError(f"Expected a recording, start and end {where}. Found {shortened(repr(value))}. {_FIX}")
-        recording, start_s, end_s = fields[0], _seconds(fields[1], where), _seconds(fields[2], where)
-        if recording not in recordings:
+        segment = Segment(name, fields[0], _seconds(fields[1], where), _seconds(fields[2], where))
+        if segment.recording not in recordings:
             raise UserError(
-                f"Expected a recording of {WAV_SCP} {where}. Found {shortened(repr(recording))}, which it does not "
-                f"have. {_FIX}"
+                f"Expected a recording of {WAV_SCP} {where}. Found {shortened(repr(segment.recording))}, which it does "
+                f"not have. {_FIX}"
             )
+        segments.append(segment)
+    return segments
+
+
+def _cuts(folder: Path, recordings: dict[str, Path]) -> list[Cut]:
+    cuts, used = [], set()
+    for name, recording, start_s, end_s in read_segments(folder, recordings):
         used.add(recording)
         duration_s = None if end_s == _TO_THE_END else end_s - start_s
         cuts.append(Cut(name, recordings[recording], start_s, duration_s))
@@ -103,7 +131,7 @@ def _columns(folder: Path) -> dict[str, Path]:
     """Return the files that describe utterances, by the column that each becomes."""
     columns = {"text": folder / "text"} if (folder / "text").exists() else {}
     for file in sorted(folder.glob(f"{_PREFIX}*")):
-        column = "speaker" if file.name == _SPEAKERS else file.name.removeprefix(_PREFIX)
+        column = "speaker" if file.name == SPEAKERS else file.name.removeprefix(_PREFIX)
         if column in _OWN_COLUMNS or not column or column in columns:
             raise UserError(
                 f"Expected files {_PREFIX}X in {folder}, each of which becomes a column X. Found {file.name}, but "
@@ -113,8 +141,12 @@ def _columns(folder: Path) -> dict[str, Path]:
     return columns
 
 
-def _keyed(file: Path) -> dict[str, str]:
-    """Read lines of a name and a value. Values may be empty."""
+def read_keyed(file: Path) -> dict[str, str]:
+    """Read lines of a name and a value. Values may be empty.
+
+    Raises:
+        UserError: the file is missing or empty, or has a name twice.
+    """
     values: dict[str, str] = {}
     for number, line in enumerate(read_text(file, max_bytes=MAX_LISTING_BYTES).split("\n"), start=1):
         name, *value = re.split(r"[ \t]+", line.strip(" \t"), maxsplit=1)
