@@ -30,10 +30,11 @@ FilterSize = Annotated[int, Field(ge=1, le=999), AfterValidator(_odd)]
 class SDConfig(HeadConfig):
     """SUPERB's head: weighted sum of hidden states, LSTM, one output per speaker, permutation-invariant loss.
 
-    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate. The head answers in chunks, and nothing links the speakers of one chunk with
-    those of the next.
+    The preset ``paper`` is s3prl's recipe, with SUPERB's search for the learning rate. The head answers in chunks, and
+    nothing links the speakers of one chunk with those of the next.
 
-    Source: s3prl 0.4.18, ``SuperbSD.default_config`` and ``SuperbDiarizationModel``.
+    Source: s3prl 0.4.18, ``SuperbSD.default_config`` and ``SuperbDiarizationModel``; learning rates: LightHuBERT
+    reports 5e-4 (github.com/mechanicalsea/lighthubert, issue 2).
     """
 
     chunk_frames: Annotated[int, Field(ge=10, le=1_000_000)] = 2_000
@@ -97,8 +98,8 @@ class SD(HeadTask[SDConfig, LibriMixData | ManifestMixturesData]):
         ),
         "mini": SDConfig(
             **MINI,
-            total_steps=400,
-            learning_rate=3e-3,
+            total_steps=300,
+            learning_rate=1e-3,
             batch_size=8,
             eval_batch_size=1,
             eval_interval_steps=100,

@@ -71,17 +71,19 @@ def _check(turns: Sequence[Turn], duration_s: float, where: str) -> None:
         raise UserError(
             f"Expected at least {SHORTEST_S:g} s of audio {where}. Found {duration_s:.3f} s. Remove the recording."
         )
-    if not any(spans for spans in spans_of_turns(turns)):
-        raise UserError(f"Expected turns of speakers {where}. Found none. Add them, or remove the recording.")
+    wrong = next((turn for turn in turns if not 0 <= turn.start_s < turn.end_s <= duration_s + LONGEST_EXCESS_S), None)
+    if wrong:
+        raise UserError(
+            f"Expected turns within the recording's {duration_s:.2f} s {where}. Found one of "
+            f"{shortened(wrong.speaker, 40)} from {wrong.start_s:g} to {wrong.end_s:g} s. Correct it."
+        )
+    if not any(spans_of_turns(turns)):
+        raise UserError(
+            f"Expected turns of speakers, of at least 0.01 s, {where}. Found none. Add them, or remove the recording."
+        )
     speakers = speakers_of(turns)
     if len(speakers) > MOST_SPEAKERS:
         raise UserError(
             f"Expected at most {MOST_SPEAKERS} speakers {where}. Found {len(speakers)}. Remove the recording, or cut "
             "it where others speak."
-        )
-    wrong = next((turn for turn in turns if not 0 <= turn.start_s < turn.end_s <= duration_s + LONGEST_EXCESS_S), None)
-    if wrong:
-        raise UserError(
-            f"Expected turns within the recording's {duration_s:.2f} s {where}. Found one of "
-            f"{shortened(wrong.speaker, 40)} from {wrong.start_s:.2f} to {wrong.end_s:.2f} s. Correct it."
         )

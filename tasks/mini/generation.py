@@ -19,7 +19,7 @@ from bench.audio.files import SAMPLE_RATE_HZ
 from tasks.corpora.embedded_manifest import ManifestRow
 from tasks.mini.acoustics import audible_part, played_rate_hz, recorded, speech_from_pcm
 from tasks.mini.delivery import Delivery
-from tasks.mini.mixtures import Mixture, render_mixture
+from tasks.mini.mixtures import Mixture, render_mixture, speakers_of
 from tasks.mini.phones import Phones, placed_phones
 from tasks.mini.randomness import random_state
 from tasks.mini.speakers import Speaker
@@ -154,12 +154,8 @@ def _write(utterance: Utterance, samples: NDArray[np.int16], folder: Path) -> Ma
     audio = io.BytesIO()
     soundfile.write(audio, samples, SAMPLE_RATE_HZ, format=Path(utterance.path).suffix[1:], subtype="PCM_16")
     (folder / utterance.path).write_bytes(audio.getvalue())
-    if isinstance(utterance, Mixture):
-        speakers = utterance.speakers
-        reverberation_s = max(source.reverberation_s for source in utterance.sources)
-    else:
-        speakers = (utterance.speaker,) if utterance.speaker else ()
-        reverberation_s = utterance.scene.reverberation_s
+    speakers = speakers_of(utterance)
+    rooms = utterance.sources if isinstance(utterance, Mixture) else (utterance.scene,)
     return ManifestRow(
         path=utterance.path,
         split=utterance.split,
@@ -168,7 +164,7 @@ def _write(utterance: Utterance, samples: NDArray[np.int16], folder: Path) -> Ma
         speaker=" ".join(speaker.name for speaker in speakers),
         voice=" ".join(speaker.voice.name for speaker in speakers),
         snr_db=utterance.scene.snr_db if speakers else None,
-        reverberation_s=reverberation_s if speakers else 0.0,
+        reverberation_s=max(room.reverberation_s for room in rooms) if speakers else 0.0,
         duration_s=round(len(samples) / SAMPLE_RATE_HZ, 4),
         sha256=hashlib.sha256(audio.getvalue()).hexdigest(),
     )

@@ -49,10 +49,12 @@ class Mixture(Utterance):
 
     sources: tuple[Source, ...] = ()
 
-    @property
-    def speakers(self) -> tuple[Speaker, ...]:
-        """The speakers, in the order of the sources."""
-        return tuple(source.speaker for source in self.sources)
+
+def speakers_of(utterance: Utterance) -> tuple[Speaker, ...]:
+    """Return the speakers of a recording, those of a mixture in the order of its sources."""
+    if isinstance(utterance, Mixture):
+        return tuple(source.speaker for source in utterance.sources)
+    return (utterance.speaker,) if utterance.speaker else ()
 
 
 def render_mixture(

@@ -130,9 +130,9 @@ class TestReading:
     @pytest.mark.parametrize(
         ("name", "old", "new", "expected"),
         [
-            ("segments", " 0.1 0.7", " 0.7 0.1", "0.70 to 0.10"),
-            ("segments", " 0.1 0.7", " 0.1 9.0", "9.00"),
-            ("segments", " 0.1 0.7", " 0.1 -1", "-1.00"),
+            ("segments", " 0.1 0.7", " 0.7 0.1", "0.7 to 0.1"),
+            ("segments", " 0.1 0.7", " 0.1 9.0", "to 9"),
+            ("segments", " 0.1 0.7", " 0.1 -1", "to -1"),
             ("segments", " 0.1 0.7", " nan 0.7", "nan"),
             ("segments", " 0.1 0.7", " 0.1", "start and end"),
             ("segments", " testa0_testb0 0.1", " testa9_testb0 0.1", "testa9_testb0"),
@@ -215,7 +215,7 @@ class TestManifest:
             ("0.40", "inf", "line 1"),
             ("0.40", "much", "line 1"),
             ("SPEAKER", "speaker", "turns.rttm"),
-            ("1 0.10", "1 -0.10", "-0.10"),
+            ("1 0.10", "1 -0.10", "from -0.1"),
         ],
     )
     def test_faulty_files_are_refused(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.mini.corpora import CORPORA
+from tasks.mini.mixtures import speakers_of
 from tasks.mini.utterances import MiniCorpus, Utterance
 
 PAGE = Path(__file__).parents[3] / "docs" / "embedded.md"
@@ -19,7 +20,7 @@ def documented() -> dict[str, dict[str, str]]:
     """Read the table of the corpora: task, then heading, to what its cell says."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("| task | layout |"))
-    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 9])
+    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 10])
     return {row[0].lower(): dict(zip(headings, row, strict=True)) for row in rows}
 
 
@@ -39,7 +40,7 @@ def by_split(utterances: list[Utterance]) -> list[int]:
 
 
 def speakers_by_split(utterances: list[Utterance]) -> list[int]:
-    speakers = {(one.split, one.speaker.name) for one in utterances if one.speaker}
+    speakers = {(one.split, speaker.name) for one in utterances for speaker in speakers_of(one)}
     return [sum(split == wanted for split, _ in speakers) for wanted in SPLITS]
 
 
@@ -47,7 +48,7 @@ def test_every_corpus_is_there() -> None:
     assert set(documented()) == {corpus.name for corpus in CORPORA}
 
 
-@pytest.mark.parametrize("name", ["asr", "asv", "ic", "sf"])
+@pytest.mark.parametrize("name", ["asr", "asv", "ic", "sd", "sf"])
 def test_utterances_and_speakers(name: str) -> None:
     utterances = plan(name)
     told = documented()[name]

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.mini.corpora import CORPORA, MiniCorpora
 from tasks.mini.keywords import KEYWORDS, OTHER_WORDS, Keywords
+from tasks.mini.mixtures import speakers_of
 from tasks.mini.transcripts import TEMPLATES, WORDS, Transcripts
 from tasks.mini.utterances import MiniCorpus
 
@@ -81,22 +82,22 @@ class TestPlan:
             pytest.skip("speakers are to be recognised again")
         splits: dict[str, set[str]] = {}
         for one in utterances:
-            if one.speaker:
-                splits.setdefault(one.speaker.name, set()).add(one.split)
+            for speaker in speakers_of(one):
+                splits.setdefault(speaker.name, set()).add(one.split)
         assert all(len(found) == 1 for found in splits.values())
 
     @pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.name)
     def test_speakers_are_drawn_again_with_another_seed(self, corpus: MiniCorpus) -> None:
-        first, second = ({u.speaker for u in corpus.utterances(seed, 0.2) if u.speaker} for seed in (0, 1))
+        first, second = ({one for u in corpus.utterances(seed, 0.2) for one in speakers_of(u)} for seed in (0, 1))
         assert not first & second
 
     def test_voices_are_in_one_split_of_all_corpora(self) -> None:
         splits: dict[str, set[str]] = {}
         for corpus in CORPORA:
             for one in corpus.utterances(0, 1.0):
-                if one.speaker:
+                for speaker in speakers_of(one):
                     share = "test" if corpus.name in UNHEARD else one.split
-                    splits.setdefault(one.speaker.voice.name, set()).add(share)
+                    splits.setdefault(speaker.voice.name, set()).add(share)
         assert all(len(found) == 1 for found in splits.values())
 
     def test_no_sentence_is_said_twice(self) -> None:
