@@ -55,7 +55,8 @@ class HeadConfig(Settings):
     """Passes per optimizer step."""
     eval_batch_size: BatchSize
     """Utterances per forward pass on dev and test. Part of the protocol, because padding changes some upstreams'
-    features."""
+    features. ASR, PR and SF with ``--protocol cached`` take batches of about one length instead, which change no
+    result."""
     eval_interval_steps: Steps
     """Steps between evaluations on dev, which select the best head."""
     save_interval_steps: Steps
