@@ -242,8 +242,8 @@ class MaskedPredictionConfig(Settings):
     """Weight of the loss on unmasked frames. It is 0 in HuBERT, which learns from masked frames alone."""
     feature_penalty_weight: float = Field(default=10.0, ge=0)
     """Weight of the extractor's mean squared output. Source: HuBERT's reference recipe."""
-    extractor_gradient_scale: float = Field(default=0.1, gt=0)
-    """Factor of the extractor's gradient. Source: HuBERT's reference recipe."""
+    extractor_gradient_scale: float = Field(default=0.1, ge=0)
+    """Factor of the extractor's gradient; 0 leaves the extractor as it is. Source: HuBERT's reference recipe."""
     projection_dim: Width = 256
     """Width in which states are compared with units. Source: HuBERT section IV-B."""
 

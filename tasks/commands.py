@@ -35,6 +35,9 @@ def synth(
     hours: Annotated[
         float | None, typer.Option(min=0.01, max=1000, help="Hours of unlabelled speech [default: 3].")
     ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Unlabelled speech without noise and rooms, for recipes that add their own.")
+    ] = False,
     debug: options.Debug = False,  # noqa: ARG001 - read before parsing
 ) -> None:
     """Synthesise the embedded mini corpora, or unlabelled speech, into DIR, with a data.yaml for --data.
@@ -45,9 +48,11 @@ def synth(
 
     if hours is not None and not unlabelled:
         raise UserError("--hours applies to unlabelled speech only. Add --unlabelled, or leave --hours out.")
+    if clean and not unlabelled:
+        raise UserError("--clean applies to unlabelled speech only. Add --unlabelled, or leave --clean out.")
     corpora = MiniCorpora(folder, seed=seed)
     if unlabelled:
-        corpora.prepare_unlabelled(3.0 if hours is None else hours)
+        corpora.prepare_unlabelled(3.0 if hours is None else hours, clean=clean)
     else:
         corpora.prepare()
     data_file = corpora.folder / "data.yaml"

@@ -79,7 +79,8 @@ class MaskedPrediction(Objective):
             ``loss``; ``masked_loss`` and ``unmasked_loss``, weighted means over the targets; ``feature_penalty``; and
             ``masked_accuracy`` and ``unmasked_accuracy`` of the last target.
         """
-        features, _ = self.upstream.extract(waveforms)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.extractor_gradient_scale > 0):
+            features, _ = self.upstream.extract(waveforms)
         return self.of_features(features, labels)
 
     def of_features(self, features: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
@@ -144,6 +145,8 @@ class MaskedPrediction(Objective):
     def with_scaled_gradient(self, features: Tensor) -> Tensor:
         """Return features whose gradient is scaled by ``extractor_gradient_scale``."""
         scale = self.config.extractor_gradient_scale
+        if scale == 0:
+            return features.detach()
         return features if scale == 1 else cast("Tensor", _ScaledGradient.apply(features, scale))
 
     def weighted(self, losses: Sequence[Tensor]) -> Tensor:

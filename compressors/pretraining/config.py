@@ -101,6 +101,9 @@ class PretrainingConfig(TrainingConfig, MaskedPredictionConfig, AugmentationConf
 
     shape: ShapeConfig = ShapeConfig()
     """The model."""
+    log_mel: StageConfig | None = None
+    """A first training of the extractor alone, which predicts log mel bands. All iterations start from its extractor.
+    null: from a random one, as HuBERT does."""
     iterations: tuple[IterationConfig, ...] = Field(min_length=1, max_length=100)
     """Trainings in order. The result is the model of the last one."""
     kmeans_share: float = Field(default=0.1, gt=0, le=1)

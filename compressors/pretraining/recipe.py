@@ -18,14 +18,17 @@ from bench.upstream import UpstreamModel
 from bench.upstream.random_shapes import random_model
 from bench.workers.ranks import current_rank, first_goes_first, from_first
 from bench.workers.together import run_together
+from compressors.objectives.log_mel import LogMelRegression
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.pretraining.annotations import phone_units, speaker_units
 from compressors.pretraining.config import IterationConfig, PredictionConfig, PretrainingConfig
 from compressors.pretraining.evaluation import held_out_figures
 from compressors.pretraining.held_out import split_held_out
+from compressors.settings import StageConfig
 from compressors.training.files import audio_hash, audio_identity, training_files
 from compressors.training.history import Rows
 from compressors.training.loop import Training
+from compressors.training.objective import Objective
 from compressors.training.precision import numerics, precision_on
 from compressors.training.seeds import derived_seed
 from compressors.training.several_devices import alone_in
@@ -37,6 +40,7 @@ from compressors.units.labels import FrameUnits
 logger = logging.getLogger(__name__)
 
 HISTORY = "training.csv"
+LOG_MEL = "log-mel"
 FIGURES = "held_out.json"
 SUPERVISED = {"phones": "phone", "speakers": "speaker"}
 
@@ -131,18 +135,29 @@ class Pretraining:
         seed = derived_seed(self.context.seed, name)
         torch.manual_seed(seed)
         objective = MaskedPrediction(
-            random_model(self.shape, seed).train(),
+            self._first_model(seed).train(),
             [
                 Target(prediction.layer, units.num_units, prediction.weight)
                 for prediction, units in zip(iteration.predictions, targets, strict=True)
             ],
             self.config,
         )
+        self._run(name, iteration, objective, targets)
+        return objective
+
+    def _first_model(self, seed: int) -> UpstreamModel:
+        """Return a model with random weights, or all but those of its extractor."""
+        model = random_model(self.shape, seed)
+        if self.config.log_mel is not None:
+            objective = LogMelRegression(model)
+            self._run(LOG_MEL, self.config.log_mel, objective, targets=())
+        return model
+
+    def _run(self, name: str, stage: StageConfig, objective: Objective, targets: Sequence[FrameUnits]) -> None:
         batches = partial(UnitBatches, self.train_files, targets, self.shape, self.config, augmentation=self.config)
         history = self.beside / HISTORY
         training = Training(self.config, self.train_files, self.workdir, history, self.context, self.logged)
-        training.run(name, iteration, objective, batches)
-        return objective
+        training.run(name, stage, objective, batches)
 
     def _units(
         self, name: str, predictions: Sequence[PredictionConfig], previous: UpstreamModel | None

@@ -41,7 +41,7 @@ from compressors.training.crops import CropBatch, CropBatches
 from compressors.training.history import History, Rows
 from compressors.training.nodes import Ranks
 from compressors.training.objective import Objective
-from compressors.training.precision import matmul_precision_on, optimizer_options, stage_precision
+from compressors.training.precision import attention_kernels, matmul_precision_on, optimizer_options, stage_precision
 from compressors.training.seeds import derived_seed
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ class Training:
         matmuls = matmul_precision_on(self.config, self.context.device)
         module.precision = precision
         logger.info("stage %s: on %s in %s, float32 products in %s", history.stage, self._device(), precision, matmuls)
-        with _quiet(), _plain_errors(), plain_reader_errors(), matmul_precision(matmuls):
+        kernels = attention_kernels(self._device(), precision)
+        with _quiet(), _plain_errors(), plain_reader_errors(), matmul_precision(matmuls), kernels:
             trainer = self._trainer(history, module.stage, checkpoint, precision)
             first = finished * self.config.accumulate_batches + current_rank().number
             trainer.fit(module, self._loader(dataset, first), ckpt_path=good)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.contracts import Context
 from bench.errors import UserError
@@ -69,6 +71,13 @@ def optimizer_options(device: torch.device, precision: str) -> dict[str, Any]:
     In fp16 it would unscale the gradients itself, after they have been clipped.
     """
     return {"fused": True} if device.type == "cuda" and precision != "fp16" else {}
+
+
+def attention_kernels(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Choose the kernels of attention. The fused one for the CPU has a slow gradient in bf16."""
+    if device.type == "cpu" and precision == "bf16":
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 @torch.no_grad()

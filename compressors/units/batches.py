@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from bench.audio.files import AudioFile
 from bench.upstream import UpstreamConfig
 from compressors.settings import TrainingConfig
-from compressors.training.augmentation import AugmentationConfig, mixed, noisy
+from compressors.training.augmentation import AugmentationConfig, augmented
 from compressors.training.crops import Crop, CropBatches
 from compressors.units.labels import FrameUnits
 
@@ -70,13 +70,12 @@ class UnitBatches(Dataset[UnitBatch]):
         crops = self.crops(index)
         waveforms = torch.stack([crop.waveform() for crop in crops])
         num_frames = self.shape.num_frames(waveforms.shape[1])
-        labels = [
-            torch.stack([units.of(crop.file, crop.start // self.shape.stride, num_frames) for units in self.targets])
-            for crop in crops
-        ]
-        return UnitBatch(index, self._augmented(waveforms, index), torch.stack(labels))
+        labels = torch.empty(len(crops), len(self.targets), num_frames, dtype=torch.int64)
+        for row, crop in zip(labels, crops, strict=True):
+            for target, units in zip(row, self.targets, strict=True):
+                target[:] = units.of(crop.file, crop.start // self.shape.stride, num_frames)
+        return UnitBatch(index, self._augmented(waveforms, index), labels)
 
     def _augmented(self, waveforms: Tensor, index: int) -> Tensor:
         generator = np.random.default_rng((self.seed, 2, index))
-        waveforms = mixed(waveforms, self.augmentation.mixing_probability, generator)
-        return noisy(waveforms, self.augmentation.noise_probability, generator)
+        return augmented(waveforms, self.augmentation, generator)

@@ -126,11 +126,12 @@ class MiniCorpora:
             )
         return self.data().model_copy(update={"audio_sha256": hashes})
 
-    def prepare_unlabelled(self, hours: float) -> AudioSource:
+    def prepare_unlabelled(self, hours: float, *, clean: bool = False) -> AudioSource:
         """Make unlabelled speech for compression and pretraining, like `prepare`.
 
         Args:
             hours: amount of speech, accurate to a few percent.
+            clean: make it without noise and rooms.
         """
         held_out = {
             utterance.text.lower()
@@ -140,8 +141,8 @@ class MiniCorpora:
             for utterance in corpus.utterances(self._seed, 1.0)
             if utterance.split != "train"
         }
-        corpus = Unlabelled(hours, held_out)
-        self._prepare_one(corpus, f"{self.identity}-hours{hours:g}")
+        corpus = Unlabelled(hours, held_out, clean=clean)
+        self._prepare_one(corpus, f"{self.identity}-hours{hours:g}{'-clean' if clean else ''}")
         return Unlabelled.training_audio(self.folder / corpus.name)
 
     def there(self) -> Data:

@@ -20,6 +20,8 @@ SENTENCES_PER_SPEAKER = 10
 SPEAKERS_DRAWN_AT_ONCE = 200
 """They have different voices. The next group has the same voices with other vocal tracts, pitches and rates."""
 CONDITIONS = Conditions(snr_db=(5.0, 30.0), reverberant_share=0.5)
+CLEAN = Conditions(snr_db=(50.0, 60.0), reverberant_share=0.0)
+"""Nearly no noise and no room, for a recipe that adds its own."""
 CHARACTERS_PER_S_AT_160_WPM = 15.6
 """Measured over an hour of audio, including margins."""
 
@@ -29,10 +31,14 @@ class Unlabelled:
 
     name = NAME
 
-    def __init__(self, hours: float, held_out_sentences: Collection[str]):
-        """Plan about ``hours`` of speech without any of ``held_out_sentences`` (lower case)."""
+    def __init__(self, hours: float, held_out_sentences: Collection[str], *, clean: bool = False):
+        """Plan about ``hours`` of speech without any of ``held_out_sentences`` (lower case).
+
+        ``clean`` speech has the same speakers and sentences, without noise and rooms.
+        """
         self._hours = hours
         self._held_out = held_out_sentences
+        self._conditions = CLEAN if clean else CONDITIONS
 
     def utterances(self, seed: int, scale: float) -> list[Utterance]:
         """List sentences, ten per speaker, up to the total duration."""
@@ -69,10 +75,10 @@ class Unlabelled:
             said = sentence(random)
             if said not in self._held_out:
                 sentences.append(said)
-        return [_utterance(speaker, index, said, seed) for index, said in enumerate(sentences)]
+        return [_utterance(speaker, index, said, seed, self._conditions) for index, said in enumerate(sentences)]
 
 
-def _utterance(speaker: Speaker, index: int, said: str, seed: int) -> Utterance:
+def _utterance(speaker: Speaker, index: int, said: str, seed: int, conditions: Conditions) -> Utterance:
     path = f"{speaker.name}/{speaker.name}-{index:04d}.flac"
     return Utterance(
         path=path,
@@ -81,7 +87,7 @@ def _utterance(speaker: Speaker, index: int, said: str, seed: int) -> Utterance:
         label="",
         speaker=speaker,
         delivery=draw_delivery(random_state(seed, path, "delivery")),
-        scene=draw_scene(random_state(seed, path, "scene"), CONDITIONS),
+        scene=draw_scene(random_state(seed, path, "scene"), conditions),
     )
 
 

@@ -16,6 +16,7 @@ from bench.upstream.gates import Gates
 from compressors.settings import TrainingConfig
 from compressors.training import precision
 from compressors.training.precision import (
+    attention_kernels,
     matmul_precision_on,
     numerics,
     optimizer_options,
@@ -101,3 +102,10 @@ def test_provenance_names_what_auto_means_on_the_device(monkeypatch: Any) -> Non
     on_gpu = {"device": "cuda", "devices": 1, "precision": "bf16", "float32_matmul_precision": "high"}
     assert numerics(config, Context(device="cuda")) == on_gpu
     assert numerics(config, Context())["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(("resolved", "is_fused"), [("bf16", False), ("fp32", True)])
+def test_the_fused_attention_of_the_cpu_is_left_out_in_bf16_alone(resolved: str, is_fused: bool) -> None:
+    with attention_kernels(torch.device("cpu"), resolved):
+        assert torch.backends.cuda.flash_sdp_enabled() is is_fused
+    assert torch.backends.cuda.flash_sdp_enabled()

@@ -58,8 +58,9 @@ def test_unlabelled_speech_becomes_what_compression_hears(tmp_path: Path) -> Non
     assert set(rows["split"]) == {"train"}
 
 
-def test_hours_of_the_tasks_are_refused(tmp_path: Path) -> None:
-    done = CliRunner().invoke(data, ["synth", str(tmp_path), "--hours", "2"])
+@pytest.mark.parametrize("option", [["--hours", "2"], ["--clean"]])
+def test_an_option_of_unlabelled_speech_is_refused_for_the_tasks(option: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(data, ["synth", str(tmp_path), *option])
     assert isinstance(done.exception, UserError)
     assert "--unlabelled" in str(done.exception)
 

@@ -55,6 +55,14 @@ class TestPlan:
         others = Unlabelled(0.2, held_out).utterances(0, 1.0)
         assert not held_out & {one.text for one in others}
 
+    def test_clean_speech_has_the_same_speakers_and_sentences_without_noise_and_rooms(self, plan: list) -> None:
+        clean = Unlabelled(2.0, (), clean=True).utterances(0, 1.0)
+        assert [(one.path, one.speaker, one.text) for one in clean] == [
+            (one.path, one.speaker, one.text) for one in plan
+        ]
+        assert min(one.scene.snr_db for one in clean) >= 50
+        assert {one.scene.reverberation_s for one in clean} == {0.0}
+
     @pytest.mark.slow
     def test_dev_and_test_sentences_are_held_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synthesizer_installed: None
