@@ -200,4 +200,4 @@ def _segments(table: pd.DataFrame) -> Iterable[dict[str, Any]]:
 
 def _read(path: Path) -> NDArray[Any]:
     probabilities: Tensor = torch.load(path, weights_only=True)
-    return cast(NDArray[Any], probabilities.numpy())
+    return probabilities.numpy()

@@ -34,7 +34,7 @@ from tasks.bridge.diarization import BridgedDiarization
 from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
-from tasks.bridge.recipe import BridgedRecipe, Splits, bridged_recipe
+from tasks.bridge.recipe import Splits, bridged_recipe
 from tasks.bridge.transcription import BridgedTranscription
 from tasks.bridge.verification import BridgedVerification
 from tasks.feature_cache.choice import FeatureChoice
@@ -46,14 +46,14 @@ from omegaconf import OmegaConf  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-_OVERRIDES: Mapping[str, type[BridgedRecipe]] = {
+_OVERRIDES: Mapping[str, Any] = {
     "SuperbASV": BridgedVerification,
     "SuperbASR": BridgedTranscription,
     "SuperbPR": BridgedTranscription,
     "SuperbSD": BridgedDiarization,
     "SuperbSF": BridgedTranscription,
 }
-"""Recipes that need more than `BridgedRecipe`."""
+"""Classes for recipes that need more than `BridgedRecipe`."""
 _SAMPLER_SEED = 12345678
 
 
