@@ -17,6 +17,7 @@ AUDIO_SHA256: dict[str, dict[str, str]] = {
         "ic": "d9a59055ee00c4d3346a2581be0609a689d6ca11b31742e00920c84f25c4b5ec",
         "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
         "asv": "d3d4c1de3d901da57ef6d5e39b046070b8162f92df3e47aeb63812205f292b00",
+        "sd": "dd2ccaa922d8b474ff9479578e05050d6b237af328d35484507793e6c8e53984",
     },
 }
 """Maps version and corpus to the hash of its audio."""
