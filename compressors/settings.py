@@ -135,9 +135,13 @@ class BudgetConfig(Settings):
     takes_sizes: ClassVar[bool] = False
     """Whether ``sparsity`` may be a list; see `compressors.size.several_sizes`."""
 
-    target: Literal["params", "macs"] = "params"
-    """What ``sparsity`` is a fraction of: the teacher's ``params`` as DPHuBERT counts them, or its ``macs``, the plain
-    count over SUPERB's 32 utterance lengths."""
+    measures_latency: ClassVar[bool] = False
+    """Whether ``target=latency`` is possible: the method keeps the teacher's layers, which can be timed beforehand."""
+
+    target: Literal["params", "macs", "latency"] = "params"
+    """What ``sparsity`` is a fraction of: the teacher's ``params`` as DPHuBERT counts them; its ``macs``, the plain
+    count over SUPERB's 32 utterance lengths; or its ``latency`` on one thread of this machine, by a table of timed
+    layers (methods that prune, and ``low-rank``)."""
     sparsity: Annotated[float | tuple[float, ...], BeforeValidator(_sizes)] = 0.75
     """Fraction of the teacher's parameters or MACs to remove. Some methods take a list in ascending order,
     ``[0.5, 0.75]``: one call makes a model at each sparsity, each one from the one before."""
@@ -147,8 +151,10 @@ class BudgetConfig(Settings):
 
     @model_validator(mode="after")
     def _has_one_budget(self) -> Self:
-        if self.params is not None and self.target == "macs":
-            raise ValueError(f"params={self.params} and target=macs are two budgets; leave one of them out")
+        if self.params is not None and self.target != "params":
+            raise ValueError(f"params={self.params} and target={self.target} are two budgets; leave one of them out")
+        if self.target == "latency" and not self.measures_latency:
+            raise ValueError("target=latency needs a method that keeps the teacher's layers; use params or macs")
         if self.sizes and not self.takes_sizes:
             raise ValueError("this method makes one size at a time; give sparsity one number, or use bench sweep")
         if self.sizes and self.params is not None:
@@ -168,6 +174,8 @@ class BudgetConfig(Settings):
 
 class PruningConfig(BudgetConfig):
     """How small the model becomes, and which units are pruned."""
+
+    measures_latency: ClassVar[bool] = True
 
     units: tuple[Unit, ...] = Field(default=("conv", "head", "interm"), min_length=1)
     """What is pruned: ``conv`` channels, attention ``head``s, feed-forward units (``interm``), whole attention blocks

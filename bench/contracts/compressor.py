@@ -140,7 +140,7 @@ def target_sparsity(settings: Mapping[str, Any], teacher_params: int | None = No
     params, sparsity = settings.get("params"), settings.get("sparsity")
     if params is not None:
         return 1 - params / teacher_params if isinstance(params, int) and teacher_params else None
-    return sparsity if isinstance(sparsity, float) and settings.get("target") != "macs" else None
+    return sparsity if isinstance(sparsity, float) and settings.get("target", "params") == "params" else None
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -20,6 +21,8 @@ BUDGET_FIELDS = frozenset(BudgetConfig.model_fields)
 
 class LowRankConfig(StagedTraining, DistillationConfig, BudgetConfig):
     """Settings of the decomposition, and of the recovery."""
+
+    measures_latency: ClassVar[bool] = True
 
     linears: tuple[LinearGroup, ...] = Field(default=("attention", "feed_forward"), min_length=1)
     """Linear layers that may become low-rank: ``attention``, ``feed_forward``, and the ``projection`` of the

@@ -57,7 +57,7 @@ def ranks_within_budget(spectra: Mapping[str, Tensor], shape: UpstreamConfig, bu
 
     def ranks(num_kept: int) -> Ranks:
         wanted = {path: max(1, int((shares >= levels[num_kept - 1]).sum())) for path, shares in energies.items()}
-        return paying_ranks(wanted, shape)
+        return paying_ranks(wanted, shape, budget)
 
     fits, exceeds = 1, len(levels)
     while exceeds - fits > 1:
@@ -74,10 +74,12 @@ def _energy_shares(values: Tensor) -> Tensor:
     return energies / energies.sum().clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def paying_ranks(ranks: Mapping[str, int], shape: UpstreamConfig) -> Ranks:
-    """Leave out layers that would not become smaller."""
+def paying_ranks(ranks: Mapping[str, int], shape: UpstreamConfig, budget: Budget | None = None) -> Ranks:
+    """Leave out layers that would not become smaller, or not faster if the budget is one of latency."""
     sizes = shape.linear_sizes
-    return {path: rank for path, rank in ranks.items() if rank * sum(sizes[path]) < sizes[path][0] * sizes[path][1]}
+    if budget is None:
+        return {path: rank for path, rank in ranks.items() if rank * sum(sizes[path]) < sizes[path][0] * sizes[path][1]}
+    return {path: rank for path, rank in ranks.items() if budget.pays(*sizes[path], rank)}
 
 
 def low_rank_shape(shape: UpstreamConfig, ranks: Mapping[str, int]) -> UpstreamConfig:
@@ -91,11 +93,10 @@ def require_reachable_rank(shape: UpstreamConfig, linears: list[str], budget: Bu
     Raises:
         UserError: names the smallest size that they can reach.
     """
-    smallest = low_rank_shape(shape, paying_ranks(dict.fromkeys(linears, 1), shape))
+    smallest = low_rank_shape(shape, paying_ranks(dict.fromkeys(linears, 1), shape, budget))
     size = budget.measure(smallest)
     if size <= budget.wanted:
         return
-    quantity = "MACs" if budget.counting == "macs" else "parameters"
     if config.params is not None:
         raise UserError(
             f"Expected a size that layers of rank 1 can reach: at least {size} parameters for this teacher. "
@@ -103,5 +104,5 @@ def require_reachable_rank(shape: UpstreamConfig, linears: list[str], budget: Bu
         )
     raise UserError(
         f"Expected a sparsity that layers of rank 1 can reach: at most {budget.reached(smallest):.4f} of this "
-        f"teacher's {quantity}. Found {config.sparsity}. Lower the sparsity, or add linears."
+        f"teacher's {budget.quantity}. Found {config.sparsity}. Lower the sparsity, or add linears."
     )

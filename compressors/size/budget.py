@@ -1,4 +1,4 @@
-"""The size that a model must reach: a share of its teacher's parameters or MACs, or a number of parameters."""
+"""The size that a model must reach: a share of its teacher's parameters, MACs or latency, or a number of parameters."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from bench.upstream.cost import (
     position_bias_parameters,
 )
 from compressors.settings import BudgetConfig
+from compressors.size.latency import LatencyTable, latency_table
 
 TOLERANCE = 0.01
 """Largest deviation of a result from its budget, as a fraction of the budget."""
@@ -29,19 +30,32 @@ TOLERANCE = 0.01
 class Budget:
     """The budget of one teacher's compression."""
 
-    counting: Literal["dphubert_params", "params", "macs"]
+    counting: Literal["dphubert_params", "params", "macs", "latency"]
     """What is counted. DPHuBERT's parameters include the frozen scale of the last convolution's channels. Those of the
-    leaderboard, and sizes in absolute terms, do not."""
+    leaderboard, and sizes in absolute terms, do not. Latency is in nanoseconds."""
     original: int
     """Size of the teacher."""
     wanted: int
     """Size of the result."""
     sparsity: float
     """Fraction to remove."""
+    table: LatencyTable | None = None
+    """Timings of the teacher's layers, if latency is counted."""
+
+    @property
+    def quantity(self) -> str:
+        """What is counted, in messages."""
+        return {"macs": "MACs", "latency": "ns of latency"}.get(self.counting, "parameters")
 
     def measure(self, config: UpstreamConfig) -> int:
-        """Count the parameters, or the MACs over SUPERB's 32 utterance lengths, of a model of this shape."""
-        return _measure(self.counting, config)
+        """Count the parameters, latency, or MACs over SUPERB's 32 utterance lengths, of a model of this shape."""
+        return _measure(self.counting, config) if self.table is None else self.table.of(config)
+
+    def pays(self, inputs: int, outputs: int, rank: int) -> bool:
+        """Whether a low-rank linear layer is smaller than a dense one, or faster if latency is counted."""
+        if self.table is not None:
+            return self.table.saving(inputs, outputs, rank) > 0
+        return rank * (inputs + outputs) < inputs * outputs
 
     def measure_units(self, config: UpstreamConfig, units: Units, embeddings: Count) -> Tensor:
         """Count as `measure` does, with ``units`` and position ``embeddings`` instead of those of ``config``.
@@ -49,6 +63,8 @@ class Budget:
         The result is differentiable. The arguments are those of `bench.upstream.cost.macs_of_units` and may be
         expectations of gates.
         """
+        if self.table is not None:
+            return self.table.of_units(units)
         if self.counting == "macs":
             return macs_of_units(config, units, embeddings)
         parameters = gateable_parameters(config, units)
@@ -81,6 +97,11 @@ def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
                 "or choose a larger --teacher."
             )
         return Budget("params", original, config.params, 1 - config.params / original)
+    if config.target == "latency":
+        table = latency_table(teacher)
+        original = table.of(teacher)
+        wanted = round((1 - config.final_sparsity) * original)
+        return Budget("latency", original, wanted, config.final_sparsity, table)
     counting: Literal["dphubert_params", "macs"] = "macs" if config.target == "macs" else "dphubert_params"
     original = _measure(counting, teacher)
     return Budget(counting, original, round((1 - config.final_sparsity) * original), config.final_sparsity)

@@ -69,10 +69,9 @@ def require_reachable(teacher: UpstreamConfig, config: PruningConfig, start: Ups
                 f"Expected a size that pruning {units} can reach: at least {round((1 - largest) * budget.original)} "
                 f"parameters for this teacher. Found params={config.params}. Raise it, or add pruning units."
             )
-        quantity = "MACs" if config.target == "macs" else "parameters"
         raise UserError(
-            f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's {quantity}. "
-            f"Found {config.final_sparsity}. Lower the sparsity, or add pruning units."
+            f"Expected a sparsity that pruning {units} can reach: at most {largest:.4f} of this teacher's "
+            f"{budget.quantity}. Found {config.final_sparsity}. Lower the sparsity, or add pruning units."
         )
 
 
@@ -144,7 +143,7 @@ def report_size(shape: UpstreamConfig, budget: Budget, config: PruningConfig, *,
         logger.warning(
             "pruned to %d %s; the budget is %d: units %s%s cannot come closer%s",
             size,
-            "MACs" if budget.counting == "macs" else "parameters",
+            budget.quantity,
             budget.wanted,
             ", ".join(config.units),
             f" in multiples of {config.round_to}" if config.round_to > 1 else "",

@@ -123,11 +123,10 @@ def thin_shape(teacher: UpstreamConfig, budget: Budget, extractor: ExtractorWidt
     fitting = [shape for shape in shapes if (1 - TOLERANCE) * budget.wanted <= budget.measure(shape) <= budget.wanted]
     if not fitting:
         closest = min((budget.measure(shape) for shape in shapes), key=lambda size: abs(size - budget.wanted))
-        quantity = "MACs" if budget.counting == "macs" else "parameters"
         hint = ", or set extractor=thin" if extractor == "teacher" else ""
         raise UserError(
             f"Expected a budget that a deep and thin student meets within {TOLERANCE:.0%}; the closest to it has "
-            f"{closest} {quantity}. Found a budget of {budget.wanted}. Choose another{hint}."
+            f"{closest} {budget.quantity}. Found a budget of {budget.wanted}. Choose another{hint}."
         )
     return min(fitting, key=lambda shape: abs(math.log(shape.layers[0].feed_forward / shape.dim / ratio)))
 
