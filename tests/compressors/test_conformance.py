@@ -41,3 +41,18 @@ class TestInt8(CompressorConformance):
 class TestMaskedDistill(CompressorConformance):
     compressor = MaskedDistill
     settings = OFTEN
+
+
+class TestSelfPinchingGates(CompressorConformance):
+    compressor = DPHuBERT
+    settings = (*OFTEN, "gates=self_pinching", "targets=groups", "similarity_batches=2")
+
+
+class TestGlobalAllocation(CompressorConformance):
+    compressor = PruneOnly
+    settings = (*OFTEN, "allocation=global", "unit_source=mfcc")
+
+
+class TestUnitsAtEveryFrame(CompressorConformance):
+    compressor = MaskedDistill
+    settings = (*OFTEN, "masked=false", "unit_layers=[1,2]")
