@@ -34,6 +34,8 @@ from compressors.size.warm_start import require_part
 
 BLOCKS = ("attlayer", "ffnlayer")
 """Kinds with one unit per layer."""
+BLOCK_OF = {"head": "attlayer", "interm": "ffnlayer"}
+"""The block that disappears with the last of its units."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,9 @@ def wanted_shape(
         raise UserError(f"Expected a model pruned from the teacher. Found {where}, which has no layers. Name another.")
     require_part(shape, teacher, option=where)
     whole, kept = kept_units(start or teacher), kept_units(shape)
-    for unit, counts in kept.items():
-        more = [index for index, count in enumerate(counts) if count > whole[unit][index]]
-        is_pruned = unit in config.units or unit in BLOCKS
-        if more or (counts != whole[unit] and not is_pruned):
+    for unit in ("conv", "head", "interm"):
+        pairs = zip(whole[unit], kept[unit], strict=True)
+        if not all(_is_reachable(unit, before, after, config) for before, after in pairs):
             raise UserError(
                 f"Expected the widths of {where} to be reachable by pruning {', '.join(config.units)}. Found other "
                 f"widths of {unit}. Name another model, or change units."
@@ -138,6 +139,12 @@ def wanted_shape(
             f"{budget.reached(shape):.4f}. Set sparsity={budget.reached(shape):.4f}, or name another model."
         )
     return shape
+
+
+def _is_reachable(unit: str, before: int, after: int, config: PruningConfig) -> bool:
+    """Return whether pruning can leave ``after`` of a layer's units."""
+    removes_block = after == 0 and BLOCK_OF.get(unit) in config.units
+    return after == before or removes_block or (unit in config.units and after < before)
 
 
 def _masks_within_budget(
