@@ -114,7 +114,7 @@ class TestTable:
             torch.nn.init.constant_(gate, 60.0)
         units, embeddings = gates.expected_structure(keep_position_bias=True)
         expected = budget.measure_units(TEACHER_SHAPE, units, embeddings)
-        assert float(expected) == pytest.approx(budget.original, rel=1e-5)
+        assert expected.item() == pytest.approx(budget.original, rel=1e-5)
         expected.backward()
         assert timings
 
