@@ -41,7 +41,7 @@ class TestConfig:
             ({"params": "20MB"}, "such as 23.6M"),
             ({"params": 0}, "greater than 0"),
             ({"params": "23.6M", "target": "macs"}, "two budgets"),
-            ({"target": "size"}, "'params' or 'macs'"),
+            ({"target": "size"}, "'params', 'macs' or 'latency'"),
             ({"sparsity": 1.0}, "less than 1"),
             ({"sparsity": 0.0}, "greater than 0"),
         ],
