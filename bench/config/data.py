@@ -136,7 +136,7 @@ def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resam
         task: the task's class.
         values: the entry.
         where: its name in errors.
-        resample: used if the entry does not set it.
+        resample: resample if the entry does not say otherwise.
 
     Raises:
         UserError: unknown layout, unknown or missing keys, or wrong types.
@@ -149,7 +149,8 @@ def task_entry(task: type[Task], values: Mapping[str, Any], where: str, *, resam
             f"{nearest(str(layout), task.layouts)}"
         )
     kind = task.layouts[layout]
-    inherited = {"resample": resample} if "resample" in kind.model_fields else {}
+    # A layout's own default may be to resample.
+    inherited = {"resample": True} if resample and "resample" in kind.model_fields else {}
     try:
         return validated(kind, {**inherited, **values}, where)
     except UserError as error:

@@ -40,11 +40,13 @@ class SuperbStandard:
     """How SUPERB trains and tests a task. Only scores of this setting are comparable with its leaderboard."""
 
     total_steps: int
-    """Updates of the head."""
+    """Updates of the head; 0 if there is none."""
     num_test_utterances: int | Mapping[str, int]
     """Size of SUPERB's test set, or of each fold's if there are several."""
     num_train_utterances: int | None = None
     """Size of SUPERB's training set. None if the recipe samples or splits it."""
+    num_documents: int | None = None
+    """Documents that are searched, of a task that searches."""
 
 
 @runtime_checkable

@@ -58,12 +58,16 @@ def _differences(
     standard: SuperbStandard, num_test_utterances: int, settings: Mapping[str, Any], where: str
 ) -> Iterator[str]:
     steps = _mapping(_mapping(settings.get("arguments")).get("train")).get("total_steps")
-    if steps != standard.total_steps:
+    if standard.total_steps and steps != standard.total_steps:
         yield f"{where}: {_count(steps)} updates of {standard.total_steps:,}"
-    for split, expected in (("train", standard.num_train_utterances), ("test", num_test_utterances)):
+    for split, what, expected in (
+        ("train", "train utterances", standard.num_train_utterances),
+        ("documents", "documents", standard.num_documents),
+        ("test", "test utterances", num_test_utterances),
+    ):
         found = settings.get(f"num_{split}_utterances")
         if expected is not None and found != expected:
-            yield f"{where}: {_count(found)} {split} utterances, not {expected:,}"
+            yield f"{where}: {_count(found)} {what}, not {expected:,}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

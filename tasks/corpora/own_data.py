@@ -69,12 +69,15 @@ class ManifestData(Settings):
         return hash(self.model_dump_json())
 
 
-def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
+def read_own_data(
+    data: ManifestData, columns: Sequence[str], splits: Sequence[str] = SPLITS
+) -> dict[str, pd.DataFrame]:
     """Read a user's own recordings into ``train``, ``dev`` and ``test``.
 
     Args:
         data: the entry in the data file.
         columns: the columns that the task needs; every utterance must have a value in each.
+        splits: names of the splits, if they differ.
 
     Returns:
         Tables with the columns id (by default the path without suffix), path, wav_path, num_samples, ``columns``, and
@@ -88,7 +91,7 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
     table = read_manifest(file, ("path", "split", *columns), chosen=data.format, parts=data.parts, names=data.columns)
     for column in ("path", *columns, *(["id"] if "id" in table else [])):
         _check_filled(table, column, file)
-    _check_splits(table, file)
+    _check_splits(table, file, splits)
     audio = _find(table, file)
     if "id" not in table:
         table["id"] = [Path(path).with_suffix("").as_posix() for path in table["path"]]
@@ -99,7 +102,7 @@ def read_own_data(data: ManifestData, columns: Sequence[str]) -> dict[str, pd.Da
     kept = table[["id", "path", *columns, *further]].assign(
         wav_path=[str(path) for path in audio], num_samples=[header.num_samples for header in headers]
     )
-    return {split: kept[table["split"] == split].sort_values("id", ignore_index=True) for split in SPLITS}
+    return {split: kept[table["split"] == split].sort_values("id", ignore_index=True) for split in splits}
 
 
 def read_texts(data: ManifestData, *columns: str) -> dict[str, pd.DataFrame]:
@@ -136,27 +139,33 @@ def _check_filled(table: pd.DataFrame, column: str, file: Path) -> None:
         )
 
 
-def _check_splits(table: pd.DataFrame, file: Path) -> None:
-    unknown = table[~table["split"].isin(SPLITS)]
+def _check_splits(table: pd.DataFrame, file: Path, splits: Sequence[str]) -> None:
+    known = f"{', '.join(splits[:-1])} or {splits[-1]}"
+    unknown = table[~table["split"].isin(splits)]
     if not unknown.empty:
         row = unknown.iloc[0]
         raise UserError(
-            f"Expected train, dev or test as split in {file}. Found {shortened(row['split'], 40)!r} at "
-            f"{shortened(row['path'])} ({len(unknown)} rows). {_split_remedy(row['split'])}"
+            f"Expected {known} as split in {file}. Found {shortened(row['split'], 40)!r} at "
+            f"{shortened(row['path'])} ({len(unknown)} rows). {_split_remedy(row['split'], splits)}"
         )
     found = set(table["split"])
     remedy = {
         "train": "Mark the rows to train on as train.",
+        "documents": "Mark the recordings to search in as documents.",
         "dev": "Mark a tenth of the training rows as dev, to select the best head.",
         "test": "Mark the rows to score as test, preferably of speakers that are not in train.",
     }
-    if empty := [split for split in SPLITS if split not in found]:
-        raise UserError(f"Expected rows of train, dev and test in {file}. Found none of {empty[0]}. {remedy[empty[0]]}")
+    if "documents" in splits:
+        remedy["dev"] = "Mark some queries as dev, to select the best layer."
+    if empty := [split for split in splits if split not in found]:
+        raise UserError(
+            f"Expected rows of {known.replace(' or ', ' and ')} in {file}. Found none of {empty[0]}. {remedy[empty[0]]}"
+        )
 
 
-def _split_remedy(name: str) -> str:
+def _split_remedy(name: str, splits: Sequence[str]) -> str:
     other = standard_split(name)
-    return f"Write {other} instead." if other else nearest(name, SPLITS)
+    return f"Write {other} instead." if other in splits else nearest(name, splits)
 
 
 def _find(table: pd.DataFrame, file: Path) -> list[Path]:

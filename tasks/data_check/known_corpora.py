@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tasks.corpora.quesst14 import Quesst14Data
 from tasks.corpora.snips import SNIPSData
 from tasks.corpora.voxceleb1_trials import VoxCeleb1TrialsData
 
@@ -15,6 +16,7 @@ from tasks.corpora.voxceleb1_trials import VoxCeleb1TrialsData
 _CHOICES: dict[Any, tuple[str, ...]] = {
     SNIPSData: ("train_speakers", "dev_speakers", "test_speakers"),
     VoxCeleb1TrialsData: ("num_dev_speakers",),
+    Quesst14Data: ("language",),
 }
 # Layouts whose corpus another layout of the same name splits otherwise.
 _CORPORA: dict[Any, str] = {VoxCeleb1TrialsData: "voxceleb1_trials"}

@@ -23,6 +23,7 @@ from tasks.mini.reference_audio import differs_from_reference
 from tasks.mini.slots import Slots
 from tasks.mini.speaker_identities import SpeakerIdentities
 from tasks.mini.speaker_trials import SpeakerTrials
+from tasks.mini.spoken_queries import SpokenQueries
 from tasks.mini.synthesis import check_synthesizer
 from tasks.mini.transcripts import LEXICON, Transcripts
 from tasks.mini.two_speakers import TwoSpeakers
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 TRANSCRIPTS = Transcripts()
 SPEAKER_TRIALS = SpeakerTrials()
 TWO_SPEAKERS = TwoSpeakers()
+SPOKEN_QUERIES = SpokenQueries()
 CORPORA: tuple[MiniCorpus, ...] = (
     Keywords(),
     TRANSCRIPTS,
@@ -43,6 +45,7 @@ CORPORA: tuple[MiniCorpus, ...] = (
     Slots(),
     SPEAKER_TRIALS,
     TWO_SPEAKERS,
+    SPOKEN_QUERIES,
 )
 PHONEME_TASK = "pr"
 """Has no corpus of its own: it uses that of ASR with a lexicon."""
@@ -137,7 +140,7 @@ class MiniCorpora:
             utterance.text.lower()
             for corpus in CORPORA
             # Their texts are no labels, and this speech was fixed before these corpora were added.
-            if corpus not in (SPEAKER_TRIALS, TWO_SPEAKERS)
+            if corpus not in (SPEAKER_TRIALS, TWO_SPEAKERS, SPOKEN_QUERIES)
             for utterance in corpus.utterances(self._seed, 1.0)
             if utterance.split != "train"
         }

@@ -18,6 +18,7 @@ AUDIO_SHA256: dict[str, dict[str, str]] = {
         "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
         "asv": "d3d4c1de3d901da57ef6d5e39b046070b8162f92df3e47aeb63812205f292b00",
         "sd": "dd2ccaa922d8b474ff9479578e05050d6b237af328d35484507793e6c8e53984",
+        "qbe": "a767f013860b1760e1958b364fb1e33b8a3fa1efcead9c9d3e2185be9405e1c7",
     },
 }
 """Maps version and corpus to the hash of its audio."""

@@ -63,7 +63,7 @@ def test_the_teachers_row_may_be_named_among_compressors(tmp_path: Path) -> None
     assert result.returncode == 0, result.stderr
     subjects = [step["subject"] for step in json.loads(result.stdout)]
     assert subjects[0] == "dphubert"
-    tasks = ["asr", "asv", "er", "ic", "ks", "pr", "sd", "sf", "sid"]
+    tasks = ["asr", "asv", "er", "ic", "ks", "pr", "qbe", "sd", "sf", "sid"]
     assert sorted(subjects[1:]) == [f"{row} {task} seed 0" for row in ("dphubert", "mini-hubert") for task in tasks]
 
 

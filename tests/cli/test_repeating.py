@@ -121,7 +121,7 @@ def test_another_preset_brings_its_own_settings(stored: Path, resolved: Any) -> 
 
 def test_all_tasks_are_those_of_its_data(stored: Path, resolved: Any) -> None:
     config, _ = resolved("--config", str(stored), "--tasks", "all")
-    assert set(config.tasks) == {"asr", "asv", "er", "ic", "ks", "pr", "sd", "sf", "sid"}
+    assert set(config.tasks) == {"asr", "asv", "er", "ic", "ks", "pr", "qbe", "sd", "sf", "sid"}
     assert config.tasks["ks"]["learning_rate"] == 0.01
 
 

@@ -34,6 +34,8 @@ def standard_record(task: str) -> Record:
         settings = {"folds": {fold: counts(standard.total_steps, size, 0) for fold, size in folds.items()}}
     else:
         settings = counts(standard.total_steps, standard.num_test_utterances, standard.num_train_utterances or 1)
+        if standard.num_documents:
+            settings["num_documents_utterances"] = standard.num_documents
     plain = record("model", task, **ends)
     return plain.model_copy(update={"preset": "paper", "protocol": "s3prl", "settings": settings})
 

@@ -12,6 +12,7 @@ from bench.testing import TaskConformance, write_speech
 from tasks.asr import ASR
 from tasks.asv import ASV
 from tasks.ks import KS
+from tasks.qbe import QbE
 from tasks.sd import SD
 
 SPLITS = ("train", "train", "train", "train", "dev", "dev", "test", "test")
@@ -93,3 +94,20 @@ class TestSD(TaskConformance):
         ]
         (folder / "turns.rttm").write_text("\n".join(lines))
         return data
+
+
+@pytest.mark.slow
+class TestQbE(TaskConformance):
+    task = QbE
+    settings = ("document_batch_s=0.5", "max_documents=null", "max_eval_utterances=null")
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Mapping[str, Any]:
+        """Eight documents, and two queries of each split."""
+        write_speech(folder, 12)
+        splits = ["documents"] * 8 + ["dev", "dev", "test", "test"]
+        rows = [f"speech-{index}.wav,{split}" for index, split in enumerate(splits)]
+        (folder / "own.csv").write_text("\n".join(["path,split", *rows]))
+        matches = [f"speech-{query},speech-{query - 8}" for query in range(8, 12)]
+        (folder / "matches.csv").write_text("\n".join(["query,document", *matches]))
+        return {"manifest": "own.csv", "matches": "matches.csv"}

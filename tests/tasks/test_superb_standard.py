@@ -9,14 +9,15 @@ from bench.contracts import DeclaresSuperbStandard
 from bench.leaderboard.superb_deviations import deviations
 from tests.helpers.records import record, standard_record
 
-TASKS = ("asr", "pr", "ks", "sid", "ic", "sf", "er", "asv", "sd")
+TASKS = ("asr", "pr", "ks", "sid", "ic", "sf", "er", "asv", "sd", "qbe")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_preset_paper_trains_as_long_as_superb(task: str) -> None:
     plugin = registry.load("bench.tasks", task)
     assert isinstance(plugin, DeclaresSuperbStandard)
-    assert plugin.superb_standard.total_steps == plugin.presets["paper"].total_steps  # type: ignore[attr-defined]
+    preset = plugin.presets["paper"]  # type: ignore[attr-defined]
+    assert plugin.superb_standard.total_steps == getattr(preset, "total_steps", 0)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -33,3 +34,10 @@ def test_another_test_set_deviates() -> None:
 
 def test_a_task_without_a_standard_deviates_in_preset_and_protocol_only() -> None:
     assert [reason.split()[0] for reason in deviations(record("model", "unknown-task"))] == ["preset", "protocol"]
+
+
+def test_fewer_documents_deviate() -> None:
+    whole = standard_record("qbe")
+    part = whole.model_copy(update={"settings": {**whole.settings, "num_documents_utterances": 10}})
+    (reason,) = deviations(part)
+    assert "2,438" in reason

@@ -20,7 +20,7 @@ def documented() -> dict[str, dict[str, str]]:
     """Read the table of the corpora: task, then heading, to what its cell says."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith("| task | layout |"))
-    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 10])
+    headings, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[head : head + 11])
     return {row[0].lower(): dict(zip(headings, row, strict=True)) for row in rows}
 
 
@@ -93,3 +93,17 @@ def test_words_of_sentences() -> None:
 
 def test_intents() -> None:
     assert [len({one.label for one in plan("ic")})] == numbers(documented()["ic"]["content"])
+
+
+def test_queries() -> None:
+    utterances, told = plan("qbe"), documented()["qbe"]
+    parts = ("documents", "dev", "test")
+    assert [sum(one.split == part for one in utterances) for part in parts] == numbers(
+        told["train / dev / test utterances"]
+    )
+    speakers = {(one.split, one.speaker.name) for one in utterances if one.speaker}
+    assert [sum(split == part for split, _ in speakers) for part in parts] == numbers(told["speakers"])
+    terms = {one.text for one in utterances if one.split != "documents"}
+    holding = [sum(f" {term} " in f" {one.text} " for one in utterances if one.split == "documents") for term in terms]
+    assert [len(terms), 20, 200] == numbers(told["content"])
+    assert set(holding) <= {19, 20}

@@ -1,0 +1,1 @@
+"""Search for spoken queries in recordings, by aligning hidden states."""
