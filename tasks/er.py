@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -16,7 +17,7 @@ from tasks.corpora.iemocap import DEV_SHARE, SESSIONS, IEMOCAPData, read_iemocap
 from tasks.corpora.labels import check_classes
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.heads.config import PAPER, SUPERB_RATES
-from tasks.heads.evaluate_head import evaluate_head
+from tasks.heads.evaluate_head import Head, evaluate_head
 from tasks.heads.pooled import ACCURACY, MINI_POOLED, SMOKE_POOLED, PooledHeadConfig
 from tasks.heads.task import HeadTask
 from tasks.metrics.counts import accuracy_counts, with_unit_weight
@@ -122,8 +123,10 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
         if isinstance(data, ManifestData):
             return super().evaluate(upstream, data, workdir, context)
         corpus = self.checked(data)
-        train = partial(self._train_folds, upstream, data, pd.concat(corpus.values(), ignore_index=True))
-        return evaluate_head(train, self._config, ACCURACY, upstream, corpus, workdir, context)
+        table = pd.concat(corpus.values(), ignore_index=True)
+        train = partial(self._train_folds, upstream, data, table)
+        together = partial(self._train_folds_together, upstream, data, table)
+        return evaluate_head(train, together, self._config, ACCURACY, upstream, corpus, workdir, context)
 
     def _train_folds(
         self,
@@ -138,7 +141,7 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
         folds: dict[int, Evaluation] = {}
         for fold in config.folds:
             splits = split_for_session(data, table, SESSIONS[fold])
-            folds[fold] = self.train(upstream, splits, config, workdir / f"fold{fold}", context, scored)
+            folds[fold] = self.train(upstream, splits, config, _fold_workdir(workdir, fold), context, scored)
         scores = {
             split: {"accuracy": mean(one.scores[split]["accuracy"] for one in folds.values())} for split in scored
         }
@@ -154,6 +157,18 @@ class ER(HeadTask[ERConfig, IEMOCAPData | ManifestData]):
             "folds": {fold: dict(one.settings) for fold, one in folds.items()},
         }
         return Evaluation(scores=scores, predictions=predictions, settings=settings)
+
+    def _train_folds_together(
+        self, upstream: Upstream, data: IEMOCAPData, table: pd.DataFrame, heads: Sequence[Head[ERConfig]]
+    ) -> None:
+        for fold in heads[0].config.folds:
+            splits = split_for_session(data, table, SESSIONS[fold])
+            of_fold = [replace(head, workdir=_fold_workdir(head.workdir, fold)) for head in heads]
+            self.train_together(upstream, splits, of_fold)
+
+
+def _fold_workdir(workdir: Path, fold: int) -> Path:
+    return workdir / f"fold{fold}"
 
 
 def _mean_layer_weights(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:

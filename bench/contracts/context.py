@@ -51,6 +51,9 @@ class Context:
     """Folder for what all seeds of one model share in a task, such as a learning rate it has searched. File locks guard
     it from processes that run other seeds. None: nothing is shared.
     """
+    seed_workdirs: Mapping[int, Path] = field(default_factory=dict)
+    """The unfinished cells of this model and task, including this one: seed to the cell's folder. A task may train
+    their heads with its own and leave them there. A file lock in ``shared_workdir`` must guard them."""
     start: WarmStart | None = None
     """The model of a warm start, for compressors that support one. None: compression starts from the teacher."""
     task_losses: Mapping[str, TaskLoss] = field(default_factory=dict)

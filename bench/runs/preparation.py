@@ -77,13 +77,16 @@ class Preparation:
 
     def context(self, item: Evaluate, device: Literal["cpu", "cuda"]) -> Context:
         """Return the context of a cell."""
+        folder = self.work.folder
+        cells = [cell for cell in self.work.cells(item.model) if cell.task == item.task and not cell.is_done(folder)]
         return Context(
             seed=item.seed,
             device=device,
             protocol=self.work.config.protocol,
             model=item.model.row,
             cache_limit_bytes=self.cache_limit_bytes,
-            shared_workdir=self.work.folder.shared_workdir(item.model.weights, item.task),
+            shared_workdir=folder.shared_workdir(item.model.weights, item.task),
+            seed_workdirs={cell.seed: folder.cell_workdir(cell.cell.stem()) for cell in cells},
         )
 
     def _check_weights(self) -> None:

@@ -65,7 +65,9 @@ def _config_of(work: WorkList, item: Item) -> RunConfig:
     if isinstance(item, Compress):
         row, tasks, seeds = item.row, [], (item.seed,) if config.training_budget else config.seeds
     else:
-        row, tasks, seeds = item.model.made_by.row if item.model.made_by else item.model.row, [item.task], (item.seed,)
+        row, tasks = item.model.made_by.row if item.model.made_by else item.model.row, [item.task]
+        # A task may train the heads of all seeds at once.
+        seeds = tuple(cell.seed for cell in work.cells(item.model) if cell.task == item.task)
     data = config.data.model_copy(update={"tasks": {name: config.data.tasks[name] for name in tasks}})
     return config.model_copy(
         update={

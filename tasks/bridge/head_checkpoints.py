@@ -48,7 +48,7 @@ class HeadCheckpoints:
     """
 
     def __init__(self, train_dir: Path, checkpoint_dir: Path) -> None:
-        self._train_dir = train_dir
+        self.train_dir = train_dir
         self._checkpoint_dir = checkpoint_dir
         self._committed_at: float | None = None
 
@@ -61,19 +61,24 @@ class HeadCheckpoints:
 
     def restore(self) -> Path | None:
         """Remove drafts, set damaged checkpoints aside, restore the best head, and return the newest checkpoint."""
-        for draft in [*self._train_dir.glob("step_*"), *self._train_dir.glob(BEST)]:
+        for draft in [*self.train_dir.glob("step_*"), *self.train_dir.glob(BEST)]:
             shutil.rmtree(draft)
         for checkpoint in reversed(_by_step(self._checkpoint_dir)):
             if _is_complete(checkpoint):
                 if (checkpoint / BEST).is_dir():
-                    _copy(checkpoint / BEST, self._train_dir / BEST)
+                    _copy(checkpoint / BEST, self.train_dir / BEST)
                 return checkpoint
             set_aside(checkpoint, self._checkpoint_dir.parent)
         return None
 
+    def newest_step(self) -> int:
+        """Return the step of the newest complete checkpoint, and change nothing. 0 if there is none."""
+        complete = (path for path in reversed(_by_step(self._checkpoint_dir)) if _is_complete(path))
+        return _step_of(next(complete, None))
+
     def draft(self) -> Path | None:
         """Return the checkpoint that s3prl has just written, or None. Remove one that was not due."""
-        drafts = _by_step(self._train_dir)
+        drafts = _by_step(self.train_dir)
         if drafts and not (drafts[-1] / "model").is_dir():
             shutil.rmtree(drafts[-1])
             return None
@@ -81,7 +86,7 @@ class HeadCheckpoints:
 
     def commit(self, draft: Path) -> None:
         """Make the draft the newest checkpoint, atomically."""
-        best = self._train_dir / BEST
+        best = self.train_dir / BEST
         if best.is_dir():
             self._keep_best(best, draft / BEST)
         (draft / _MANIFEST).write_bytes(_manifest(draft))
@@ -128,7 +133,11 @@ def _linked(source: Path, target: Path) -> bool:
 
 def _by_step(folder: Path) -> list[Path]:
     steps = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdecimal()]
-    return sorted(steps, key=lambda path: int(path.name.removeprefix("step_")))
+    return sorted(steps, key=_step_of)
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return int(checkpoint.name.removeprefix("step_")) if checkpoint else 0
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -285,13 +285,18 @@ class BridgedRecipe:
         self._has_draft = False
         if draft is None:
             return False
-        state = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()
-        with writing(draft / _RNG_STATE) as file:
-            torch.save(state, file)
-        self.checkpoints.commit(draft)
+        commit(self.checkpoints, draft)
         return True
+
+
+def commit(checkpoints: HeadCheckpoints, draft: Path) -> None:
+    """Complete a checkpoint with the state of the random numbers."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    with writing(draft / _RNG_STATE) as file:
+        torch.save(state, file)
+    checkpoints.commit(draft)
 
 
 def _layer_weights(task: nn.Module) -> list[float] | None:

@@ -35,6 +35,7 @@ from tasks.bridge.frozen_upstream import FrozenUpstream
 from tasks.bridge.head_checkpoints import HeadCheckpoints
 from tasks.bridge.interrupted_work import clear_work_of_others, data_sha256
 from tasks.bridge.recipe import Splits, bridged_recipe
+from tasks.bridge.together import STACKABLE, HeadInTraining, TogetherRecipe, fits_in_memory
 from tasks.bridge.transcription import BridgedTranscription
 from tasks.bridge.verification import BridgedVerification
 from tasks.feature_cache.choice import FeatureChoice
@@ -72,6 +73,15 @@ class RecipeResult:
     def predictions_by_split(self) -> dict[str, list[dict[str, Any]]]:
         """Group the predictions by split."""
         return {split: [row for row in self.predictions if row["split"] == split] for split in self.metrics}
+
+
+@dataclass(frozen=True)
+class HeadToTrain:
+    """A head of `train_together`; the arguments of `run_recipe` for it."""
+
+    arguments: Mapping[str, Any]
+    workdir: Path
+    context: Context
 
 
 def run_recipe(
@@ -119,19 +129,9 @@ def run_recipe(
     weights = weights_hash(problem.upstream)
     if context.protocol == "cached":
         _use_features(problem, weights, features, whole_arguments["num_workers"], context)
-    versions = {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")}
-    clear_work_of_others(
-        target_dir,
-        {
-            "recipe": recipe,
-            "arguments": whole_arguments,
-            "upstream": weights,
-            "protocol": context.protocol,
-            **({"precision": features.precision} if features.precision != "fp32" else {}),
-            "data": {name: data_sha256(frame) for name, frame in splits.items()},
-            "versions": versions,
-        },
-    )
+    fingerprint = _fingerprint(recipe, splits, weights, features, context)
+    clear_work_of_others(target_dir, {**fingerprint, "arguments": whole_arguments})
+    versions = fingerprint["versions"]
     problem.checkpoints = HeadCheckpoints(target_dir / "train", target_dir / "checkpoints")
     problem.results = []
     problem.layer_weights = None
@@ -159,6 +159,74 @@ def run_recipe(
         for row in problem.prediction_rows(name, results, values, counts)
     ]
     return RecipeResult(predictions=predictions, settings=settings, metrics=metrics)
+
+
+def train_together(
+    recipe: tuple[str, str],
+    splits: Splits,
+    upstream: Upstream,
+    heads: Sequence[HeadToTrain],
+    features: FeatureChoice,
+) -> None:
+    """Train heads that differ in learning rate and seed at once, and leave them for `run_recipe`.
+
+    For each of them, `run_recipe` with the same arguments then finds a finished training, and only scores it. It trains
+    the head itself if this function does nothing, because the features need too much memory or the recipe has other
+    heads. After an interruption, the same call resumes, also with other heads among them.
+
+    Args:
+        recipe: module and class in s3prl.
+        splits: the corpus.
+        upstream: moved to the contexts' device, and left in eval mode.
+        heads: all with the protocol ``cached`` and the same arguments except learning rates and seeds. Nobody else
+            trains them meanwhile.
+        features: time means.
+
+    Raises:
+        UserError: as `run_recipe`.
+    """
+    context = heads[0].context
+    num_utterances = len(splits["train"]) + len(splits["dev"])
+    if recipe[1] not in STACKABLE or not fits_in_memory(upstream, num_utterances, context.device):
+        return
+    problem = bridged_recipe(*recipe, TogetherRecipe)()
+    problem.upstream = cast(nn.Module, upstream).to(context.device).eval()
+    problem.splits = splits
+    problem.scored = ()
+    weights = weights_hash(problem.upstream)
+    fingerprint = _fingerprint(recipe, splits, weights, features, context)
+    problem.heads = []
+    for head in heads:
+        arguments = run_arguments(problem.default_config(), head.arguments, head.context)
+        target_dir = head.workdir / "s3prl"
+        clear_work_of_others(target_dir, {**fingerprint, "arguments": arguments})
+        one = HeadInTraining(arguments, HeadCheckpoints(target_dir / "train", target_dir / "checkpoints"))
+        if one.checkpoints.newest_step() < one.total_steps:
+            problem.heads.append(one)
+    if not problem.heads:
+        return
+    first = problem.heads[0]
+    prepare_workers(first.arguments["num_workers"])
+    _use_features(problem, weights, features, first.arguments["num_workers"], context)
+    target_dir = first.checkpoints.train_dir.parent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with plain_reader_errors(), naming(target_dir):
+            problem.run(target_dir=str(target_dir), cache_dir=str(target_dir / "cache"), **first.arguments)
+
+
+def _fingerprint(
+    recipe: tuple[str, str], splits: Splits, weights: str, features: FeatureChoice, context: Context
+) -> dict[str, Any]:
+    """Return everything that a training depends on, except its arguments."""
+    return {
+        "recipe": recipe,
+        "upstream": weights,
+        "protocol": context.protocol,
+        **({"precision": features.precision} if features.precision != "fp32" else {}),
+        "data": {name: data_sha256(frame) for name, frame in splits.items()},
+        "versions": {name: importlib.metadata.version(name) for name in ("s3prl", "torch", "torchaudio")},
+    }
 
 
 def _use_features(problem: Any, weights: str, features: FeatureChoice, num_workers: int, context: Context) -> None:

@@ -130,6 +130,10 @@ class HeadConfig(Settings):
         """Return the sizes of ``train``, ``dev`` and ``test`` in the mean fold, and the number of folds."""
         return sizes, 1
 
+    def trains_together(self, context: Context) -> bool:
+        """Return whether heads that differ in learning rate and seed are trained at once."""
+        return self.features == "means" and context.protocol == "cached"
+
     def feature_choice(self, device: str) -> FeatureChoice:
         """Return which features the head trains on, and how they are had."""
         return FeatureChoice(self.features, device, self.feature_precision, self.frame_cache)

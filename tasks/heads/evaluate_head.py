@@ -10,8 +10,9 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import pandas as pd
 
@@ -31,8 +32,22 @@ TrainHead = Callable[[Config, Path, Context, Sequence[str]], Evaluation]
 by split."""
 
 
+@dataclass(frozen=True)
+class Head(Generic[Config]):
+    """A head to train at a given learning rate: the arguments of `TrainHead`, except what to score."""
+
+    config: Config
+    workdir: Path
+    context: Context
+
+
+TrainTogether = Callable[[Sequence[Head[Config]]], None]
+"""Trains heads at once that differ in learning rate and seed, so that `TrainHead` only scores them."""
+
+
 def evaluate_head(
     train: TrainHead[Config],
+    train_together: TrainTogether[Config],
     config: Config,
     metric: Metric,
     upstream: Upstream,
@@ -42,10 +57,12 @@ def evaluate_head(
 ) -> Evaluation:
     """Train and score a head at the configured learning rate, or at the best one of the grid on dev.
 
-    The search runs once for all seeds of a model and task, never touches test, and resumes after an interruption.
+    The search runs once for all seeds of a model and task, never touches test, and resumes after an interruption. Where
+    heads are trained together, the first cell trains those of all seeds of the run, and the other cells score theirs.
 
     Args:
         train: trains and scores one head.
+        train_together: trains several heads.
         config: settings of the head.
         metric: decides between learning rates.
         upstream: the frozen model.
@@ -61,12 +78,43 @@ def evaluate_head(
         UserError: no candidate has a finite loss.
     """
     scored = ("dev", "test")
-    if config.learning_rate != "auto":
+    if config.learning_rate != "auto" and not config.trains_together(context):
         evaluation = train(config, workdir, context, scored)
         return _with_settings(evaluation, learning_rate=config.learning_rate)
     folder = (context.shared_workdir or workdir) / "learning_rates" / _identity(config, upstream, corpus, context)
+    search: dict[str, object] = {}
+    # Other cells of the same model and task wait, and then find their heads trained.
     with claimed(folder / "learning rates.lock", wait=True):
-        scores = _search(train, config, metric, folder, context)
+        if config.learning_rate == "auto":
+            rate, scores = _searched(train, train_together, config, metric, folder, context)
+            search = {"learning_rate_search": _about(scores, metric)}
+            places = {SEARCH_SEED: folder / str(rate)}
+        else:
+            rate, places = config.learning_rate, {}
+        chosen = config.model_copy(update={"learning_rate": rate})
+        places = {**context.seed_workdirs, context.seed: workdir, **places}
+        if config.trains_together(context):
+            seeds = sorted({context.seed, *context.seed_workdirs})
+            train_together([Head(chosen, places[seed], dataclasses.replace(context, seed=seed)) for seed in seeds])
+    evaluation = train(chosen, places[context.seed], context, scored)
+    return _with_settings(evaluation, learning_rate=rate, **search)
+
+
+def _searched(
+    train: TrainHead[Config],
+    train_together: TrainTogether[Config],
+    config: Config,
+    metric: Metric,
+    folder: Path,
+    context: Context,
+) -> tuple[float, dict[float, float | None]]:
+    """Return the best learning rate of the grid, and the score of every rate."""
+    at_search = dataclasses.replace(context, seed=SEARCH_SEED)
+    new = [rate for rate in sorted(config.learning_rates) if read_sealed_json(folder / f"{rate}.json") is None]
+    if new and config.trains_together(context):
+        candidates = [config.model_copy(update={"learning_rate": rate}) for rate in new]
+        train_together([Head(one, folder / str(one.learning_rate), at_search) for one in candidates])
+    scores = _search(train, config, metric, folder, at_search)
     rate = _best(scores, metric)
     if rate is None:
         raise UserError(
@@ -75,15 +123,7 @@ def evaluate_head(
         )
     if len(scores) > 1 and rate in (min(scores), max(scores)):
         logger.warning("learning rate: %g is at the edge of the grid; a wider grid may do better", rate)
-    place = folder / str(rate) if context.seed == SEARCH_SEED else workdir
-    evaluation = train(config.model_copy(update={"learning_rate": rate}), place, context, scored)
-    search = {
-        "split": "dev",
-        "metric": metric.name,
-        "seed": SEARCH_SEED,
-        "scores": {str(candidate): score for candidate, score in scores.items()},
-    }
-    return _with_settings(evaluation, learning_rate=rate, learning_rate_search=search)
+    return rate, scores
 
 
 def _search(
@@ -96,7 +136,7 @@ def _search(
         kept = read_sealed_json(result)
         if kept is None:
             candidate = config.model_copy(update={"learning_rate": rate})
-            evaluation = train(candidate, folder / str(rate), dataclasses.replace(context, seed=SEARCH_SEED), ("dev",))
+            evaluation = train(candidate, folder / str(rate), context, ("dev",))
             # Speaker verification has no loss on speakers that it did not train on, except NaN for a diverged head.
             is_finite = math.isfinite(evaluation.settings["loss"].get("dev", 0.0))
             kept = {metric.name: evaluation.scores["dev"][metric.name] if is_finite else None}
@@ -116,6 +156,16 @@ def _best(scores: Mapping[float, float | None], metric: Metric) -> float | None:
     if not finite:
         return None
     return (max if metric.higher_is_better else min)(finite, key=lambda rate: finite[rate])
+
+
+def _about(scores: Mapping[float, float | None], metric: Metric) -> dict[str, object]:
+    """Describe a search for the settings of a result."""
+    return {
+        "split": "dev",
+        "metric": metric.name,
+        "seed": SEARCH_SEED,
+        "scores": {str(candidate): score for candidate, score in scores.items()},
+    }
 
 
 def _identity(config: HeadConfig, upstream: Upstream, corpus: Mapping[str, pd.DataFrame], context: Context) -> str:

@@ -15,7 +15,7 @@ from bench.errors import UserError
 from tasks.corpora.corpus_hash import corpus_folder, corpus_sha256
 from tasks.corpora.splits import split_sizes
 from tasks.heads.config import HeadConfig
-from tasks.heads.evaluate_head import evaluate_head
+from tasks.heads.evaluate_head import Head, evaluate_head
 from tasks.metrics.counts import Counts, ratios
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ class HeadTask(ABC, Generic[Config, Data]):
         """
         corpus = self.checked(data)
         train = partial(self.train, upstream, corpus)
-        return evaluate_head(train, self._config, self.metrics[0], upstream, corpus, workdir, context)
+        together = partial(self.train_together, upstream, corpus)
+        return evaluate_head(train, together, self._config, self.metrics[0], upstream, corpus, workdir, context)
 
     def train(
         self,
@@ -166,6 +167,27 @@ class HeadTask(ABC, Generic[Config, Data]):
             scored=scored,
         )
         return self.score(result)
+
+    def train_together(
+        self, upstream: Upstream, corpus: Mapping[str, pd.DataFrame], heads: Sequence[Head[Config]]
+    ) -> None:
+        """Train heads at once that differ in learning rate and seed, so that `train` finds finished trainings.
+
+        Args:
+            upstream: the frozen model.
+            corpus: tables ``train``, ``dev`` and ``test``.
+            heads: at least one, with the features ``means`` and the protocol ``cached``.
+        """
+        from tasks.bridge.run import HeadToTrain, train_together
+
+        config, context = heads[0].config, heads[0].context
+        train_together(
+            self.recipe,
+            config.limited(corpus, by=self.balance),
+            upstream,
+            [HeadToTrain(head.config.recipe_arguments(), head.workdir, head.context) for head in heads],
+            features=config.feature_choice(context.device),
+        )
 
     def score(self, result: RecipeResult) -> Evaluation:
         """Score the predictions: by default, each metric is the ratio of the summed counts."""
