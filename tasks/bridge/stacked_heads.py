@@ -171,7 +171,7 @@ class StackedHeads:
         dtype, counted = gradients.dtype, is_number.double()
         self._steps += counted
         self._first.lerp_(gradients, ((1 - _FIRST_DECAY) * counted).to(dtype))
-        self._second.mul_(torch.where(is_number, _SECOND_DECAY, 1.0).to(dtype))
+        self._second.mul_((_SECOND_DECAY**counted).to(dtype))
         self._second.addcmul_(gradients, gradients, value=1 - _SECOND_DECAY)
         # A head that has made no step yet makes none here, and divides by no zero.
         steps = self._steps.clamp(min=1)
