@@ -211,7 +211,7 @@ def train_together(
     target_dir = first.checkpoints.train_dir.parent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with plain_reader_errors(), naming(target_dir):
+        with plain_reader_errors(), naming(target_dir), measuring("head"):
             problem.run(target_dir=str(target_dir), cache_dir=str(target_dir / "cache"), **first.arguments)
 
 
