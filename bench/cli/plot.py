@@ -12,6 +12,7 @@ from bench.terminal.streams import print_line
 
 ALL = "all"
 KINDS = ("pareto", "bars", "architecture", "training", "layer-weights", "hours")
+FONTS = ("sans", "times")
 WIDTHS = ("column", "page", "ieee-column", "ieee-page", "acl-column", "acl-page")
 
 
@@ -34,6 +35,7 @@ def plot(
     ] = None,
     rename: options.Rename = None,
     title: Annotated[str, typer.Option(help="Text above every figure.")] = "",
+    font: Annotated[str, typer.Option(help=f"Font of the document: {', '.join(FONTS)}.")] = "sans",
     footer: Annotated[
         bool, typer.Option("--footer/--no-footer", help="Say below figures where scores come from.")
     ] = True,
@@ -51,6 +53,7 @@ def plot(
     from bench.terminal.printing import print_json
 
     width = one_of(width, WIDTHS, "--width")
+    font = one_of(font, FONTS, "--font")
     kind = spelled(kind, [ALL])
     kinds = KINDS if kind == ALL else comma_separated(kind, "--kind", KINDS)
     for name in kinds:
@@ -68,7 +71,7 @@ def plot(
         runs_in(folders),
         kinds,
         out,
-        Options(WIDTHS_IN[width], title, footer, frozenset(label or ())),
+        Options(WIDTHS_IN[width], title, footer, frozenset(label or ()), font),
         skip_absent=kind == ALL,
         with_published=with_published,
         tasks=() if tasks is None else comma_separated(tasks, "--tasks", registry.names("bench.tasks")),

@@ -102,7 +102,8 @@ def check_markdown(rows: Rows) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert not [token.type for token in tokens if token.type in ("html_block", "fence", "code_block", "hr")]
     inline = [token for token in tokens if token.type == "inline"]
-    kinds = {child.type for token in inline for child in token.children or []}
+    children = [child for token in inline for child in token.children or []]
+    kinds = {child.type for child in children if child.content not in ("<ins>", "</ins>")}
     assert kinds <= {"text", "text_special", "strong_open", "strong_close"}
     cells = list(_cells(tokens))
     assert len(cells) == len(COLUMNS) * (1 + len(rows))
@@ -137,7 +138,7 @@ LATEX_COMMANDS = {
     *("begin", "end", "centering", "caption", "resizebox*", "resizebox", "ifdim", "totalheight", "textheight", "else"),
     *("fi", "width", "linewidth", "toprule", "midrule", "bottomrule", "textbf", "smallskip", "footnotesize"),
     *("uparrow", "downarrow", "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater"),
-    "textbar",
+    *("textbar", "underline"),
 }
 
 

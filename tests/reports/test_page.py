@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bench.reports.plots.series import look
 from bench.reports.tables.columns import columns_of
 from bench.reports.tables.formats import write_report
 from bench.reports.tables.leaderboards import Group, report_groups
+from bench.reports.tables.selection import with_names
 from bench.store.records import Cell, ModelCard, Record, RecordStore
 from bench.text import printable
 
@@ -301,6 +303,9 @@ class TestBrowser:
         for name in browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model"):
             cell = name.find_element(By.XPATH, "..").rect
             assert name.rect["x"] + name.rect["width"] <= cell["x"] + cell["width"]
+        # A score is next to the name.
+        score = browser.find_element(By.CSS_SELECTOR, ".leaderboard td[data-task=ks]")
+        assert score.rect["x"] + score.rect["width"] <= 375
         browser.find_elements(By.CSS_SELECTOR, ".leaderboard .model")[1].click()
         overflow = "const d = document.getElementById('model'); return d.scrollWidth - d.clientWidth"
         assert browser.execute_script(overflow) <= 0
@@ -315,6 +320,26 @@ class TestBrowser:
 
 
 class TestFile:
+    def test_a_line_separates_sizes(self) -> None:
+        rows = group(list("abcd"), params=[1e6, 1e6, 5e5, 5e5], compressor=["none", *["prune-only"] * 3])
+        rows = replace(rows, table=rows.table.assign(size_bytes=[4e6, 4e6, 2e6, 2e6]))
+        html = page_html([rows], {})
+        assert re.findall(r'<tr data-row="(\d)"[^>]*class="smaller"', html) == ["1", "2"]
+
+    def test_other_names(self, run: Path) -> None:
+        boards = [read_board(run)]
+        groups = [with_names(group, {"pruned": "Mine", "prune-only": "Pruning"}) for group in report_groups(boards)]
+        html = report_page(groups, boards)
+        assert '<article data-name="Mine">' in html
+        assert '<option value="prune-only">Pruning</option>' in html
+        assert '"name": "Pruning"' in html
+
+    def test_a_run_without_predictions(self, run: Path) -> None:
+        for path in run.rglob("*.predictions.jsonl"):
+            path.unlink()
+        boards = [read_board(run)]
+        assert "has no predictions" in report_page(report_groups(boards), boards)
+
     def test_nothing_comes_from_elsewhere(self) -> None:
         html = page_html([group(HOSTILE)], {})
         own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)

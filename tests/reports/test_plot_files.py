@@ -173,6 +173,14 @@ class TestCommand:
         with pytest.raises(UserError, match="--rename: expected OLD=NEW"):
             plot_command(run, "--rename", "dphubert")
 
+    def test_methods_within_the_names_of_rows_and_the_font(self, write_run: Any, tmp_path: Path) -> None:
+        run = write_run("labels", {"teacher": {"ks": (0.9,)}, "dphubert-0.5": {"ks": (0.8,)}})
+        out = tmp_path / "out"
+        options = ["--rename", "dphubert=DPHuBERT", "--font", "times", "--out", str(out)]
+        plot_command(str(run), "--kind", "bars", *options)
+        assert set(pd.read_csv(out / "bars.csv")["label"]) == {"DPHuBERT-0.5"}
+        assert b"STIXGeneral" in (out / "bars.pdf").read_bytes()
+
     def test_published_rows_have_labels_on_request(self) -> None:
         (plot, *_) = pareto.published_plots([])
         for asked in (frozenset(), frozenset({"DPHuBERT"})):

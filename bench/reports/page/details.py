@@ -126,6 +126,8 @@ def _changes(board: Board, split: str) -> dict[str, dict[str, Any]]:
     teacher_row = board.teacher_row
     if teacher_row not in set(board.table["model"]):
         return {row: {"not_compared": "The run has no scores of the teacher."} for row in compressed}
+    if not any(board.path.glob("cells/*/*.predictions.jsonl")):
+        return {row: {"not_compared": "The run's folder has no predictions, which this needs."} for row in compressed}
     left_out = {row: {"not_compared": _command(board, str(teacher_row), row)} for row in compressed[MOST_COMPARED:]}
     teacher, *rows = find_rows([str(teacher_row), *compressed[:MOST_COMPARED]], board.path, board.path)
     found = {name: _changes_from(teacher, row, split, board) for name, row in zip(compressed, rows, strict=False)}

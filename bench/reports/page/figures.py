@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from math import ceil, floor, log10
 from typing import Any
 
 import pandas as pd
@@ -111,15 +112,27 @@ def _pareto(group: Group, cost_column: Column, score: Column, looks: Mapping[str
     scores = group.scores
     # Filter banks have no parameters, and no compression can reach that.
     points = with_fronts(scores[(scores["task"] == task) & (scores["metric"] == metric)], cost)
-    kind = "log" if points[cost.column].max() > MOST_ON_LINEAR_AXIS * points[cost.column].min() else "linear"
+    values = points[cost.column] / cost.unit
+    is_log = values.max() > MOST_ON_LINEAR_AXIS * values.min()
     arrow = "↑" if score.higher_is_better else "↓"
     layout = {
         **LAYOUT,
         "margin": {"l": 60, "r": 15, "t": 50, "b": 50},
-        "xaxis": {"title": {"text": _plain(cost.label)}, "rangemode": "tozero", "zeroline": False, "type": kind},
+        "xaxis": {
+            "title": {"text": _plain(cost.label)},
+            "zeroline": False,
+            **(_log_axis(values) if is_log else {"rangemode": "tozero"}),
+        },
         "yaxis": {"title": {"text": f"{_plain(score.title_with_unit)} {arrow}"}, "zeroline": False},
     }
     return {"data": [*_lines(points, cost, looks), *_points(group, points, cost, score, looks)], "layout": layout}
+
+
+def _log_axis(values: pd.Series[float]) -> dict[str, Any]:
+    """Return a logarithmic axis with plainly written ticks: 1, 2 and 5, or powers of ten if there are many."""
+    decades = range(floor(log10(values.min())), ceil(log10(values.max())) + 1)
+    ticks = [factor * 10.0**power for power in decades for factor in ((1, 2, 5) if len(decades) < 4 else (1,))]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _lines(points: pd.DataFrame, cost: Cost, looks: Mapping[str, Look]) -> list[dict[str, Any]]:

@@ -21,13 +21,15 @@ from bench.leaderboard.published import COMPRESSED_ELSEWHERE
 from bench.leaderboard.titles import in_order, score_title, task_title
 from bench.reports.names import renamed
 from bench.reports.page.details import MAX_UTTERANCES, ModelDetails, SharedValues, as_json, model_details
-from bench.reports.page.figures import axes_of, pareto_figures
+from bench.reports.page.figures import COSTS, axes_of, pareto_figures
 from bench.reports.plots.series import Look, looks_of
-from bench.reports.tables.columns import Column
+from bench.reports.tables.columns import PARAMS, SPARSITY, Column
 from bench.reports.tables.leaderboards import Cell, Group
 from bench.text import printable
 
 TEMPLATES = "templates"
+DETAILS = frozenset({SPARSITY.key, *COSTS} - {PARAMS.key})
+"""Columns that a narrow screen leaves out, because the scores come first there."""
 
 
 class Origin(NamedTuple):
@@ -97,11 +99,12 @@ def page_html(
     scripts = [Markup(text) for text in (get_plotlyjs(), _source("page.js"))]
     models = {(run, model): one for run, found in details.items() for model, one in found.items()}
     number_of = {key: number for number, key in enumerate(models)}
+    names = {old: new for group in groups for old, new in group.names.items()}
     return templates.get_template("page.html").render(
         origin=origin or Origin(),
         appendix=appendix or Appendix({}, ()),
         boards=[_board(group, number_of) for group in groups],
-        models=[(model, one) for (_, model), one in models.items()],
+        models=[(renamed(model, names), one) for (_, model), one in models.items()],
         choices=_choices(groups),
         figures={
             "pareto": [pareto_figures(group, looks) for group in groups],
@@ -127,6 +130,7 @@ def _board(group: Group, number_of: Mapping[tuple[str, str], int]) -> dict[str, 
         "group": group,
         "warning": SMOKE_NOTE if (group.table["preset"] == SMOKE).any() else "",
         "costs": costs,
+        "details": DETAILS,
         "scores": scores,
         "rows": [
             {
@@ -135,6 +139,7 @@ def _board(group: Group, number_of: Mapping[tuple[str, str], int]) -> dict[str, 
                 "is_published": is_published,
                 "method": "" if pd.isna(method) else str(method),
                 "size": size,
+                "is_smaller": position > 0 and group.sizes[position] > group.sizes[position - 1],
             }
             for position, (row, (key, is_published, method, size)) in enumerate(zip(group.rows(), kinds, strict=True))
         ],

@@ -39,7 +39,11 @@ NARROWEST_PAGE_IN = 5.0
 """Figures of this width and more have room for more panels, and more columns of a legend."""
 
 FONT = "DejaVu Sans"
-"""The style sheet's font."""
+"""It has the letters that other fonts lack."""
+FONTS = {"sans": (FONT,), "times": ("STIXGeneral", FONT)}
+"""Choices of a font, all of them parts of matplotlib. STIX looks like Times, which IEEE, ACL and Interspeech use in
+papers.
+"""
 MARK_LETTERS_AN_INCH = 24
 LEGEND_LINE_IN = 0.13
 """Height of a line of a legend, in inches."""
@@ -59,6 +63,8 @@ class Options:
     """Whether the figure says below its panels where its scores come from."""
     labels: frozenset[str] = frozenset()
     """Rows to label in addition to those that are labelled anyway."""
+    font: str = "sans"
+    """Key of `FONTS`."""
     looks: Mapping[str, Look] = field(default_factory=dict)
     """Look of every method."""
 
@@ -73,10 +79,15 @@ plain_numbers = FuncFormatter(lambda value, _: Formatter.fix_minus(f"{value:g}")
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and write figures in the suite's style, independent of the user's matplotlib settings."""
+def style(font: str = "sans") -> Iterator[None]:
+    """Draw and write figures in the suite's style, independent of the user's matplotlib settings.
+
+    Args:
+        font: a key of `FONTS`.
+    """
     sheet = files("bench.reports.plots") / "superb.mplstyle"
     with as_file(sheet) as path, matplotlib.rc_context(fname=str(path)):
+        matplotlib.rcParams["font.family"] = list(FONTS[font])
         yield
 
 

@@ -51,7 +51,7 @@ def write_plot(plot: Plot, out: Path, options: Options) -> dict[str, Path]:
     paths = {suffix: out / f"{stem}.{suffix}" for suffix in (*FORMATS, "csv")}
     is_smoke = "preset" in plot.data and bool((plot.data["preset"] == SMOKE).any())
     warning = f"preset {SMOKE}: {MEANINGLESS}" if is_smoke else None
-    with style():
+    with style(options.font):
         figure = plot.draw(plot.data, options)
         if warning is not None:
             stamp(figure, warning)

@@ -36,6 +36,7 @@ function sortBy(table, header) {
   for (const other of header.parentNode.cells) other.setAttribute("aria-sort", "none");
   header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
   body.append(...keyed.map((one) => one.row));
+  table.classList.add("sorted");
 }
 
 function filterRows() {
