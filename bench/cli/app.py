@@ -23,6 +23,7 @@ from bench.cli import (
     run,
     run_item,
     status,
+    submit,
     sweep,
     work,
 )
@@ -55,6 +56,7 @@ def application() -> typer.Typer:
     app.command()(sweep.sweep)
     app.command()(evaluate.evaluate)
     app.command()(status.status)
+    app.command()(submit.submit)
     app.command("run-item")(run_item.run_item)
     app.command(hidden=True)(work.work)
     app.command()(report.report)
