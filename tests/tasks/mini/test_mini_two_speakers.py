@@ -84,7 +84,11 @@ def test_s3prl_reads_the_folders(small_corpora: MiniCorpora, tmp_path: Path) -> 
     assert Counter(row["record_id"] for row in rows) == {name: len(spoken) for name, spoken in turns.items()}
     assert (root.parent / rows[0]["wav_path"]).is_file()
     theirs.kaldi_dir_to_rttm(root / "test", tmp_path / "rttm")
-    assert sorted((tmp_path / "rttm").read_text().split()) == sorted((root / "test" / "rttm").read_text().split())
+    made, written = (
+        [line.split()[:8] for line in file.read_text().splitlines()]
+        for file in (tmp_path / "rttm", root / "test" / "rttm")
+    )
+    assert made == written
 
 
 @pytest.mark.parametrize("split", NUM_SPEAKERS)
