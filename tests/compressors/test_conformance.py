@@ -43,9 +43,9 @@ class TestMaskedDistill(CompressorConformance):
     settings = OFTEN
 
 
-class TestSelfPinchingGates(CompressorConformance):
+class TestLayerGroups(CompressorConformance):
     compressor = DPHuBERT
-    settings = (*OFTEN, "gates=self_pinching", "targets=groups", "similarity_batches=2")
+    settings = (*OFTEN, "targets=groups", "similarity_batches=1")
 
 
 class TestGlobalAllocation(CompressorConformance):

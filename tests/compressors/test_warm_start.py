@@ -189,7 +189,7 @@ class TestRecipe:
         fixed = paper.warm_started(shape, TEACHER_SHAPE, {"sparsity", "gate_learning_rate"})
         assert (fixed.schedule, fixed.sparsity_warmup_updates) == ("fixed", 500)
         assert PruneOnly.presets["paper"].warm_started(shape, TEACHER_SHAPE, ()).num_updates() == 7500
-        assert DistillOnly.presets["paper"].warm_started(shape, TEACHER_SHAPE, ()).num_updates() == 20_000
+        assert DistillOnly.presets["paper-thin"].warm_started(shape, TEACHER_SHAPE, ()).num_updates() == 20_000
 
     def test_has_the_updates_of_the_user(self, start: WarmStart) -> None:
         for chosen in ("final.updates", "final"):
