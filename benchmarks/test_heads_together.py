@@ -26,7 +26,7 @@ LARGEST_RATIO_OF_TWELVE = 2.5
 SMALLEST_SPEEDUP = 4
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 SEEDS = (0, 1, 2)
-TOTAL_STEPS = 500
+TOTAL_STEPS = 1_000
 
 
 class MiniHubertShape(HubertBaseShape):
@@ -47,7 +47,7 @@ def one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @pytest.fixture
 def config() -> KSConfig:
-    """Return the settings of the preset ``mini``, with half the steps."""
+    """Return the settings of the preset ``mini``."""
     return KS.presets["mini"].model_copy(update={"total_steps": TOTAL_STEPS, "learning_rates": RATES})
 
 
