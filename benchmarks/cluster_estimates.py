@@ -1,4 +1,4 @@
-"""The tables of docs/cluster.md: GPU hours, memory and disk of every step at preset ``paper``. Nothing is measured.
+"""The tables of docs/reference/estimates.md: GPU hours, memory and disk at preset ``paper``. Nothing is measured.
 
 Usage: ``python -m benchmarks.cluster_estimates [--training-tflops 30] [--features-tflops 10]``. It takes half a minute
 on a CPU.
@@ -209,7 +209,7 @@ def main(
     training_tflops: Annotated[float, typer.Option(help="Of training, in bf16.")] = TRAINING_TFLOPS,
     features_tflops: Annotated[float, typer.Option(help="Of features, in float32.")] = FEATURES_TFLOPS,
 ) -> None:
-    """Print the tables of docs/cluster.md."""
+    """Print the tables of docs/reference/estimates.md."""
     write_table(
         f"Compression to a quarter of the parameters, at {training_tflops:g} TFLOPS",
         ["teacher", "compressor", "updates", "hours of audio", "EMACs", "GPU hours", "states, GB", "activations, GB"],

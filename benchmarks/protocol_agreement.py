@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/protocol_agreement.py --data FILE.yaml --out FILE.csv``. Trainings are shorter and data
 smaller than those of the preset ``mini``: only the difference matters. A second call adds missing rows to the CSV. This
-script produced the tables in docs/protocols.md.
+script produced the tables in docs/experiments.md.
 """
 
 from __future__ import annotations

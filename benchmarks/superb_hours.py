@@ -1,4 +1,4 @@
-"""Count the GPU hours of all tasks of SUPERB for HuBERT Base: the last table of docs/protocols.md. Nothing is measured.
+"""Count the GPU hours of SUPERB for HuBERT Base, a table of docs/reference/estimates.md. Nothing is measured.
 
 Usage: ``python -m benchmarks.superb_hours``. It takes some seconds on a CPU.
 

@@ -1,4 +1,4 @@
-"""The tables of docs/cluster.md are those that `benchmarks/cluster_estimates.py` prints."""
+"""The tables of docs/reference/estimates.md are those that `benchmarks/cluster_estimates.py` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return (REPOSITORY / "docs" / "cluster.md").read_text(encoding="utf-8")
+    return (REPOSITORY / "docs" / "reference" / "estimates.md").read_text(encoding="utf-8")
 
 
 def test_the_page_has_the_tables(page: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The table of GPU hours in docs/protocols.md is the one that `benchmarks/superb_hours.py` prints."""
+"""The table of GPU hours in docs/reference/estimates.md is the one that `benchmarks/superb_hours.py` prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_page_has_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     if {"sd", "qbe"} - set(tasks()):
         rows = rows[:-1]  # The sum is over all ten tasks.
-    page = (REPOSITORY / "docs" / "protocols.md").read_text(encoding="utf-8").splitlines()
+    page = (REPOSITORY / "docs" / "reference" / "estimates.md").read_text(encoding="utf-8").splitlines()
     assert len(rows) > 8
     assert [row for row in rows if row not in page] == []
 
