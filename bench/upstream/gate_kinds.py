@@ -164,3 +164,16 @@ class SelfPinching(Gate):
         parts = self._weights()
         squares = torch.stack([part.float().square().sum(1) for part in parts]).sum(0)
         return (squares / sum(part.shape[1] for part in parts)).clamp(min=torch.finfo(torch.float32).tiny).log() / 2
+
+
+class FixedGate(Gate):
+    """A gate that no longer learns: ``log_alpha`` is stored. Reading it costs nothing, however often."""
+
+    def __init__(self, gate: Gate) -> None:
+        """Take over the present ``log_alpha`` of ``gate``."""
+        super().__init__(keeps_one=gate.keeps_one)
+        self.register_buffer("log_alpha", gate.log_alpha.detach())
+
+    def drawn(self) -> Tensor:
+        """Return the mask (size,) of `hardened`."""
+        return self.hardened()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.upstream import UpstreamConfig
-from bench.upstream.gate_kinds import HARDENED_SLOPE, TEMPERATURE, Gate
+from bench.upstream.gate_kinds import HARDENED_SLOPE, TEMPERATURE, FixedGate, Gate
 from bench.upstream.gates import Gates
 from bench.upstream.pruning import pruned_config
 from compressors.dphubert.config import SparsityConfig
@@ -66,7 +66,7 @@ def expected_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> T
 @torch.no_grad()
 def hardened_sparsity(gates: Gates, budget: Budget, config: SparsityConfig) -> float:
     """Return the sparsity that pruning by the gates' own expectation would reach."""
-    masks = _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
+    masks = _shifted_masks(_fixed(gates), dict.fromkeys(config.units, 0.0), config.round_to)
     return budget.reached(pruned_config(gates.shape, masks, keep_position_bias=config.keep_position_bias))
 
 
@@ -82,23 +82,28 @@ def final_masks(gates: Gates, shape: UpstreamConfig, config: SparsityConfig) -> 
     Returns:
         Masks for `bench.upstream.pruning.prune`. Every convolution keeps a channel.
     """
+    fixed = _fixed(gates)
     if config.threshold == "reference":
-        return _shifted_masks(gates, dict.fromkeys(config.units, 0.0), config.round_to)
+        return _shifted_masks(fixed, dict.fromkeys(config.units, 0.0), config.round_to)
     budget = budget_for(config, shape)
 
     def size(shifts: Mapping[Unit, float]) -> int:
-        masks = _shifted_masks(gates, shifts, config.round_to)
+        masks = _shifted_masks(fixed, shifts, config.round_to)
         return budget.measure(pruned_config(gates.shape, masks, keep_position_bias=config.keep_position_bias))
 
     shifts = levels_within_budget(size, budget.wanted, config.units, lowest=CLOSED, highest=-CLOSED)
-    return _shifted_masks(gates, shifts, config.round_to)
+    return _shifted_masks(fixed, shifts, config.round_to)
 
 
-def _shifted_masks(gates: Gates, shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
+def _fixed(gates: Gates) -> dict[str, Gate]:
+    """Compute what each gate has learned once, since a search reads it many times."""
+    return {key: FixedGate(cast("Gate", module)) for key, module in gates.items()}
+
+
+def _shifted_masks(gates: Mapping[str, Gate], shifts: Mapping[Unit, float], round_to: int) -> dict[str, Tensor]:
     """Return masks with as many zeros, up to rounding, as the gates have once each unit's ``log_alpha`` is shifted."""
     masks = {}
-    for key, module in gates.items():
-        gate = cast("Gate", module)
+    for key, gate in gates.items():
         unit = cast("Unit", key.split("/")[0])
         shifted = gate.hardened(shifts[unit])
         num_kept = rounded(unit, int(shifted.count_nonzero()), len(shifted), round_to)

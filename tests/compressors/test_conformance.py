@@ -43,9 +43,9 @@ class TestMaskedDistill(CompressorConformance):
     settings = OFTEN
 
 
-class TestLayerGroups(CompressorConformance):
+class TestSelfPinchingGates(CompressorConformance):
     compressor = DPHuBERT
-    settings = (*OFTEN, "targets=groups", "similarity_batches=1")
+    settings = (*OFTEN, "gates=self_pinching", "targets=groups", "similarity_batches=1")
 
 
 class TestGlobalAllocation(CompressorConformance):
