@@ -1,8 +1,8 @@
 """prune-only: structured pruning by importance, and recovery on HuBERT's own objective.
 
 Source: Li et al., Pruning Filters for Efficient ConvNets (arXiv 1608.08710) for magnitudes, Molchanov et al.,
-Importance Estimation for Neural Network Pruning (arXiv 1906.10771) for Taylor expansions, HuBERT (arXiv 2106.07447) for
-the objective.
+Importance Estimation for Neural Network Pruning (arXiv 1906.10771) for Taylor expansions, Xu et al. (arXiv 2606.11836)
+for clusters, HuBERT (arXiv 2106.07447) for the objective.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bench.upstream.cost import kept_units
 from bench.workers.ranks import first_goes_first
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.prune_only.allocation import copied_masks, global_masks, uniform_masks, wanted_shape
+from compressors.prune_only.clustering import cluster_scores
 from compressors.prune_only.config import MINI, PAPER, SMOKE, PruneOnlyConfig
 from compressors.prune_only.head_fitting import HeadFitting
 from compressors.prune_only.importance import (
@@ -225,6 +226,8 @@ class Pruning:
                 seed=seed,
                 snapshots=self._snapshots(step),
             )
+        if self.config.importance == "clusters":
+            return cluster_scores(self.prediction.upstream, self.config.units)
         if self.config.importance == "random":
             return random_scores(self._shape, self.config.units, seed)
         return magnitude_scores(self.prediction.upstream, self.config.units, self.config.importance)

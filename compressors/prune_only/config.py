@@ -16,8 +16,7 @@ from compressors.settings import StageConfig, TeacherUnitsConfig
 from compressors.size.budget import budget_for
 from compressors.size.warm_start import WarmStartConfig
 
-Importance = Literal["l1", "l2", "taylor", "random"]
-
+Importance = Literal["l1", "l2", "clusters", "taylor", "random"]
 
 AS_MODEL = "as:"
 """Begins the ``allocation`` that copies the widths of a model."""
@@ -27,7 +26,8 @@ class PruneOnlyConfig(WarmStartConfig, TeacherUnitsConfig):
     """Settings of pruning by importance, and of the recovery."""
 
     importance: Importance = "taylor"
-    """``l1`` and ``l2``: the size of a unit's weights. ``taylor``: how much the masked-prediction loss would change
+    """``l1`` and ``l2``: the size of a unit's weights. ``clusters``: the distance of its weights from those of similar
+    units; one unit of each cluster stays. ``taylor``: how much the masked-prediction loss would change
     without the unit, to first order. ``random``: a baseline."""
     pruning_steps: int = Field(default=1, ge=1, le=10_000)
     """Pruning steps to each size. 1 is one-shot. With more steps the sparsity rises linearly, each step computes new
@@ -54,6 +54,16 @@ class PruneOnlyConfig(WarmStartConfig, TeacherUnitsConfig):
         if self.allocated_as and self.sizes:
             raise ValueError(
                 f"allocation={self.allocation} has one size, and sparsity several; give sparsity one number"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clusters_units_of_one_layer(self) -> Self:
+        blocks = {"attlayer", "ffnlayer"}.intersection(self.units)
+        if self.importance == "clusters" and blocks:
+            raise ValueError(
+                f"importance=clusters compares the units of one layer, and {' and '.join(sorted(blocks))} have one "
+                "each; leave them out of units, or choose another importance"
             )
         return self
 

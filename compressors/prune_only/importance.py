@@ -17,8 +17,6 @@ from compressors.settings import Unit
 from compressors.training.kept_tensors import Snapshots
 from compressors.units.batches import UnitBatch
 
-Importance = Literal["l1", "l2", "taylor", "random"]
-
 Scores = Mapping[str, Tensor]
 """Scores (units,) float32 by ``<unit>/<layer index>``, the keys of masks. A higher score is more important."""
 
@@ -37,7 +35,7 @@ def magnitude_scores(model: UpstreamModel, units: Sequence[Unit], norm: Literal[
     (arXiv 2301.12900) for the groups of weights that go together.
     """
     scores = {}
-    for key, count in _counts(model.config, units).items():
+    for key, count in unit_counts(model.config, units).items():
         weights = torch.cat([part.detach() for part in unit_weights(model, key, count)], dim=1)
         scores[key] = (weights.abs().mean(1) if norm == "l1" else weights.square().mean(1).sqrt()).cpu()
     return scores
@@ -69,7 +67,7 @@ def taylor_scores(
     """
     objective.to(device).eval()
     config = objective.upstream.config
-    counts = _counts(config, units)
+    counts = unit_counts(config, units)
     read_by = {name: objective.upstream.get_parameter(name) for key in counts for name in readers(key, config)}
     scores = {key: torch.zeros(count) for key, count in counts.items()}
     torch.manual_seed(seed)
@@ -110,10 +108,10 @@ def _restore(kept: Mapping[str, Tensor], scores: dict[str, Tensor], device: str)
 def random_scores(config: UpstreamConfig, units: Sequence[Unit], seed: int) -> Scores:
     """Score units at random, as a baseline."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: torch.rand(count, generator=generator) for key, count in _counts(config, units).items()}
+    return {key: torch.rand(count, generator=generator) for key, count in unit_counts(config, units).items()}
 
 
-def _counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:
-    """Count the units, by the keys of masks."""
+def unit_counts(config: UpstreamConfig, units: Sequence[Unit]) -> dict[str, int]:
+    """Count the units of some kinds, by the keys of masks."""
     there = kept_units(config)
     return {f"{unit}/{index}": count for unit in units for index, count in enumerate(there[unit]) if count}

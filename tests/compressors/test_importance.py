@@ -17,6 +17,7 @@ from bench.upstream.pruning import prune, pruned_config
 from bench.upstream.random_shapes import random_model
 from compressors.objectives.masked_prediction import MaskedPrediction, Target
 from compressors.prune_only.allocation import uniform_masks
+from compressors.prune_only.clustering import cluster_scores
 from compressors.prune_only.importance import magnitude_scores, random_scores, taylor_scores
 from compressors.settings import MaskedPredictionConfig, PruningConfig
 from compressors.size.budget import budget_for
@@ -178,6 +179,56 @@ class TestMagnitude:
             assert scores["conv/6"][channel].item() == pytest.approx(
                 size(convolutions[6][channel], projection[:, channel])
             )
+
+
+class TestClusters:
+    @staticmethod
+    def _with_copies(noise: float) -> UpstreamModel:
+        """Make a model in which units 0 to 7 of each feed-forward block recur as units 8 to 15, and so on."""
+        model = random_model(SHAPE)
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for block in (f"layers.{index}.feed_forward." for index in range(2)):
+                inner = model.get_parameter(f"{block}intermediate_dense.weight")
+                outer = model.get_parameter(f"{block}output_dense.weight").T
+                for weight in (inner, outer):
+                    copies = weight[:8].repeat(6, 1)
+                    weight.copy_(copies + noise * torch.randn(copies.shape, generator=generator))
+        return model
+
+    @pytest.mark.parametrize("noise", [0.0, 1e-3])
+    def test_keep_one_of_each_group_of_similar_units(self, noise: float) -> None:
+        for key, scores in cluster_scores(self._with_copies(noise), ["interm"]).items():
+            kept = scores.topk(8).indices
+            assert sorted((kept % 8).tolist()) == list(range(8)), key
+            assert scores[kept].min() > 20 * scores.sort().values[:40].max()
+
+    def test_the_unit_nearest_to_its_group_s_mean_stays(self) -> None:
+        model = random_model(SHAPE)
+        weight: Tensor = model.get_parameter("layers.1.feed_forward.intermediate_dense.weight")
+        with torch.no_grad():
+            model.get_parameter("layers.1.feed_forward.output_dense.weight").zero_()
+            weight[:3] = torch.tensor([[1.0], [2.0], [2.5]])
+            weight[3:] = 100 + 50 * torch.eye(45, 32)
+        scores = cluster_scores(model, ["interm"])["interm/1"]
+        assert scores[1] > max(scores[0], scores[2])
+
+    def test_score_every_unit_and_grow_with_the_weights(self) -> None:
+        model = random_model(LARGE)
+        scores = cluster_scores(model, ["conv", "head", "interm"])
+        assert {key: len(each) for key, each in scores.items()} == {
+            key: len(each) for key, each in random_scores(LARGE, ["conv", "head", "interm"], 0).items()
+        }
+        assert all(each.isfinite().all() and (each > 0).all() for each in scores.values())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2)
+        for key, each in cluster_scores(model, ["conv", "head", "interm"]).items():
+            torch.testing.assert_close(each, 2 * scores[key])
+
+    def test_of_a_single_unit_is_the_size_of_its_weights(self) -> None:
+        model = prune(random_model(SHAPE), {"head/0": torch.tensor([0.0, 1.0, 0.0, 0.0])})
+        assert cluster_scores(model, ["head"])["head/0"].equal(magnitude_scores(model, ["head"], "l2")["head/0"])
 
 
 class TestRandom:

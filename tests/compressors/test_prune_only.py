@@ -74,7 +74,9 @@ class TestOldSettings:
 
 
 class TestCompress:
-    @pytest.mark.parametrize(("importance", "pruning_steps"), [("l1", 1), ("l2", 2), ("taylor", 2), ("random", 1)])
+    @pytest.mark.parametrize(
+        ("importance", "pruning_steps"), [("l1", 1), ("l2", 2), ("clusters", 1), ("taylor", 2), ("random", 1)]
+    )
     def test_makes_one_smaller_working_model_of_the_target_size(
         self, audio: AudioSource, tmp_path: Path, importance: str, pruning_steps: int
     ) -> None:
@@ -349,6 +351,7 @@ class TestCheck:
         "changes",
         [
             {"importance": "l3"},
+            {"importance": "clusters", "units": ["interm", "attlayer"]},
             {"allocation": "same"},
             {"unit_source": "theirs"},
             {"pruning_steps": 0},
