@@ -1,7 +1,7 @@
 """Measure how closely ``schedule=auto`` meets its sparsity in stages of any length, on gates alone with a noisy loss.
 
 Usage: ``python -m benchmarks.automatic_schedule --updates 200,50000 --sparsity 0.75,0.875``. A stage of 50,000 updates
-takes about 15 minutes on one core. This script produced the table in docs/compressors.md.
+takes about 15 minutes on one core. This script produced the table in docs/experiments.md.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def compress(
         start: a compressed model to start from.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: number of devices that share each update.
-        settings: of the compressor, such as ``sparsity=0.75``; see docs/compressors.md.
+        settings: of the compressor, such as ``sparsity=0.75``; see docs/methods.
 
     Returns:
         The compressed model; or, if the settings ask for several sizes, the models by the names of their folders.
