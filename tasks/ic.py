@@ -23,7 +23,7 @@ class IntentManifestData(ManifestData):
     """One's own commands."""
 
     intent_columns: tuple[str, ...] = SLOTS
-    """Columns that make up the intent, each learned by itself; right is who has all of them right."""
+    """Columns that make up the intent. Each is learned separately. An utterance is correct only if all of them are."""
 
     @field_validator("intent_columns", mode="before")
     @classmethod
