@@ -1,10 +1,13 @@
-"""What mkdocs cannot do alone: the reference of the command line, and links from pages to files of the repository."""
+"""What mkdocs cannot do alone: pages made from the program and the notebook, and links to files of the repository."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
@@ -18,12 +21,14 @@ REPOSITORY = Path(__file__).parent
 DOCS = REPOSITORY / "docs"
 LINK = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
 COMMAND_LINE = "reference/command-line.md"
+TUTORIAL = "tutorial.md"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page of the command line, and the files that pages link to outside of the folder of the docs."""
+    """Add the generated pages, and the files that pages link to outside of the folder of the docs."""
+    pages = files.documentation_pages()
     files.append(File.generated(config, COMMAND_LINE, content=command_line()))
-    pages = [page for page in files.documentation_pages() if page.src_uri != COMMAND_LINE]
+    files.append(File.generated(config, TUTORIAL, content=tutorial()))
     texts = {page.src_uri: (DOCS / page.src_uri).read_text(encoding="utf-8") for page in pages}
     found = {linked(page, target) for page, text in texts.items() for target in LINK.findall(text)}
     for path in sorted(path for path in found if path is not None):
@@ -52,6 +57,25 @@ def linked(page: str, target: str) -> Path | None:
 def place(path: Path) -> str:
     """Return where the site keeps a file of the repository. Markdown is kept as text, because it is no page."""
     return f"repository/{path.relative_to(REPOSITORY)}{'.txt' if path.suffix == '.md' else ''}"
+
+
+def tutorial() -> str:
+    """Convert the notebook, with the outputs that are stored in it."""
+    notebook = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))
+    return "\n\n".join(part for cell in notebook["cells"] for part in cell_parts(cell))
+
+
+def cell_parts(cell: dict[str, Any]) -> Iterator[str]:
+    """Write a cell and its outputs, tables as HTML, as parts of a page."""
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        yield source
+        return
+    yield f"```python\n{source}\n```"
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        text = "".join(output.get("text") or data["text/plain"])
+        yield "".join(data["text/html"]) if "text/html" in data else f"```text\n{text.rstrip()}\n```"
 
 
 def command_line() -> str:
