@@ -11,7 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import fftconvolve, resample_poly
 
 from bench.audio.files import SAMPLE_RATE_HZ
-from tasks.mini.scenes import EQUALISER_HZ, Scene
+from tasks.mini.scenes import EQUALISER_HZ, RESPONSE_HZ, Scene
 
 Waveform = NDArray[np.float64]
 
@@ -111,6 +111,8 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
         The recording, int16 at 16 kHz, shape (num_samples,), never clipped.
     """
     noise = coloured_noise(random, num_samples, scene.noise_slope)
+    if scene.noise_response_db:
+        noise = equalised(noise, RESPONSE_HZ, scene.noise_response_db)
     if scene.fluctuation_db:
         noise = fluctuating(noise, random, scene.fluctuation_hz, scene.fluctuation_db)
     recording = noise
@@ -123,6 +125,8 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
         recording[start : start + len(wet)] += wet
     if scene.equaliser_db:
         recording = equalised(recording, EQUALISER_HZ, scene.equaliser_db)
+    if scene.response_db:
+        recording = equalised(recording, RESPONSE_HZ, scene.response_db)
     recording = recording * (10 ** (scene.level_dbfs / 20) / rms(recording))
     recording *= min(1.0, LARGEST_PEAK / np.abs(recording).max())
     return np.round(recording * 32_767).astype(np.int16)

@@ -50,8 +50,8 @@ NO_PLACE = "none"
 THINGS_SOMEWHERE = ("the {object} in the {place}", "the {place} {object}")
 SPLIT_FILES: dict[Split, str] = {"train": "train", "dev": "valid", "test": "test"}
 COLUMNS = ("path", "speakerId", "transcription", "action", "object", "location")
-NUM_SPEAKERS: dict[Split, int] = {"train": 45, "dev": 8, "test": 42}
-COMMANDS_PER_SPEAKER = 20
+NUM_SPEAKERS: dict[Split, int] = {"train": 45, "dev": 8, "test": 80}
+COMMANDS_PER_SPEAKER: dict[Split, int] = {"train": 20, "dev": 20, "test": 14}
 CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6)
 
 
@@ -78,7 +78,7 @@ class Intents:
             names = [f"{SPLIT_FILES[split]}{index:03d}" for index in range(scaled(number, scale))]
             for speaker in draw_speakers(names, split=split, corpus=self.name, seed=seed):
                 random = random_state(seed, self.name, speaker.name, "commands")
-                chosen = random.permutation(len(INTENTS))[:COMMANDS_PER_SPEAKER]
+                chosen = random.permutation(len(INTENTS))[: COMMANDS_PER_SPEAKER[split]]
                 for index, intent in enumerate(chosen):
                     made.append(_utterance(speaker, split, index, INTENTS[intent], random, seed))
         return made

@@ -43,12 +43,12 @@ TRAINING_FOLDER = "speech_commands"
 TEST_FOLDER = "speech_commands_test_set"
 CLIP_S = 1.0
 CONDITIONS = Conditions(snr_db=(-3.0, 15.0), reverberant_share=0.6)
-NUM_SPEAKERS: dict[Split, int] = {"train": 40, "dev": 8, "test": 20}
-CLIPS_PER_KEYWORD = 2
+NUM_SPEAKERS: dict[Split, int] = {"train": 40, "dev": 8, "test": 80}
+CLIPS_PER_KEYWORD: dict[Split, int] = {"train": 2, "dev": 2, "test": 1}
 """Per speaker."""
-OTHER_CLIPS: dict[Split, int] = {"train": 5, "dev": 5, "test": 2}
+OTHER_CLIPS: dict[Split, int] = {"train": 5, "dev": 5, "test": 1}
 """Per speaker."""
-NUM_SILENCES = 40
+NUM_SILENCES = 80
 """Clips of pure noise in the test set."""
 NUM_NOISES, NOISE_S = 6, 14.0
 """Long recordings of noise. Training cuts its one-second silences from them."""
@@ -116,7 +116,7 @@ def _speaker_names(split: Split, number: int, seed: int) -> list[str]:
 
 def _clips(speaker: Speaker, split: Split, seed: int) -> list[Utterance]:
     others = random_state(seed, "ks", speaker.name, "words").permutation(OTHER_WORDS)[: OTHER_CLIPS[split]]
-    words = [*KEYWORDS * CLIPS_PER_KEYWORD, *map(str, others)]
+    words = [*KEYWORDS * CLIPS_PER_KEYWORD[split], *map(str, others)]
     clips = []
     takes: Counter[str] = Counter()
     for word in words:

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-GENERATOR_VERSION = "3"
+GENERATOR_VERSION = "4"
 """Version of the corpora's content. Any change of audio or labels needs a new version."""
 # Separate from the version, so that a change to one corpus leaves the others bit-identical.
 _STREAMS = "2"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.random import RandomState
+from numpy.typing import NDArray
 
 FLUCTUATING_SHARE = 0.5
 """Share of the scenes with fluctuating noise."""
 EQUALISER_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Frequencies of an equaliser's gains, which are interpolated over the logarithm of frequency."""
+RESPONSE_HZ: tuple[float, ...] = tuple(700.0 * (np.exp(np.linspace(np.log1p(60 / 700), np.log1p(8000 / 700), 64)) - 1))
+"""Frequencies of a detailed response's gains, evenly spaced on the mel scale."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,12 @@ class Conditions:
     """Share of the utterances with reverberation."""
     equaliser_db: float = 0.0
     """Standard deviation of a recording chain's gains; 0 if every chain is flat."""
+    response_db: float = 0.0
+    """Standard deviation of a microphone's detailed response; 0 if every microphone is flat."""
+    tilt_db: float = 0.0
+    """Standard deviation of a microphone's spectral tilt per octave."""
+    noise_response_db: float = 0.0
+    """Standard deviation of the noise's detailed spectrum around its colour."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Scene:
     """Standard deviation of the noise's level; 0 is steady."""
     equaliser_db: tuple[float, ...] = ()
     """Gains of microphone and line at `EQUALISER_HZ`; empty is flat."""
+    response_db: tuple[float, ...] = ()
+    """The microphone's gains at `RESPONSE_HZ`; empty is flat."""
+    noise_response_db: tuple[float, ...] = ()
+    """Gains of the noise at `RESPONSE_HZ`, in addition to its colour; empty for none."""
 
 
 def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
@@ -54,6 +68,11 @@ def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
     fluctuation_hz = 0.5 * 16.0 ** random.uniform()
     fluctuation_db = random.uniform(3.0, 8.0)
     gains_db = random.normal(0.0, conditions.equaliser_db, len(EQUALISER_HZ)) if conditions.equaliser_db else ()
+    # Drawn last: corpora without them keep their content.
+    response_db, noise_response_db = (
+        _draw_response(random, conditions.response_db, conditions.tilt_db),
+        _draw_response(random, conditions.noise_response_db),
+    )
     return Scene(
         snr_db=round(snr_db, 2),
         reverberation_s=round(reverberation_s, 3) if reverberant else 0.0,
@@ -62,4 +81,15 @@ def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
         fluctuation_hz=round(fluctuation_hz, 2) if fluctuating else 0.0,
         fluctuation_db=round(fluctuation_db, 2) if fluctuating else 0.0,
         equaliser_db=tuple(round(float(gain_db), 2) for gain_db in gains_db),
+        response_db=response_db,
+        noise_response_db=noise_response_db,
     )
+
+
+def _draw_response(random: RandomState, gain_db: float, tilt_db: float = 0.0) -> tuple[float, ...]:
+    """Draw gains at `RESPONSE_HZ`; empty if they do not vary."""
+    if not gain_db and not tilt_db:
+        return ()
+    gains_db: NDArray[np.float64] = random.normal(0.0, 1.0, len(RESPONSE_HZ)) * gain_db
+    gains_db += random.normal(0.0, 1.0) * tilt_db * np.log2(np.array(RESPONSE_HZ) / 1000.0)
+    return tuple(round(float(one), 2) for one in gains_db)

@@ -71,8 +71,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 OUTSIDE = "O"
 SPLIT_FOLDERS: dict[Split, str] = {"train": "train", "dev": "valid", "test": "test"}
-NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 8, "test": 20}
-REQUESTS_PER_SPEAKER = 14
+NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 8, "test": 80}
+REQUESTS_PER_SPEAKER: dict[Split, int] = {"train": 14, "dev": 14, "test": 5}
 CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
 
 
@@ -95,7 +95,7 @@ class Slots:
         for split, number in NUM_SPEAKERS.items():
             names = [f"{SPLIT_FOLDERS[split].title()}{index:02d}" for index in range(scaled(number, scale))]
             for speaker in draw_speakers(names, split=split, corpus=self.name, seed=seed):
-                requests = _new_requests(speaker, said, seed)
+                requests = _new_requests(speaker, REQUESTS_PER_SPEAKER[split], said, seed)
                 made += [_utterance(speaker, split, index, *request, seed) for index, request in enumerate(requests)]
         return made
 
@@ -124,12 +124,12 @@ class Slots:
         }
 
 
-def _new_requests(speaker: Speaker, said: set[str], seed: int) -> list[tuple[str, str, str]]:
-    """Draw intents, sentences that are not in ``said`` yet, and their tags. Add the sentences to ``said``."""
+def _new_requests(speaker: Speaker, number: int, said: set[str], seed: int) -> list[tuple[str, str, str]]:
+    """Draw ``number`` intents, new sentences and their tags. Add the sentences to ``said``."""
     random = random_state(seed, "sf", speaker.name, "requests")
     intents = tuple(TEMPLATES)
     requests: list[tuple[str, str, str]] = []
-    while len(requests) < REQUESTS_PER_SPEAKER:
+    while len(requests) < number:
         intent = intents[random.randint(len(intents))]
         template = TEMPLATES[intent][random.randint(len(TEMPLATES[intent]))]
         sentence, tags = filled(template, _draw_values(random))

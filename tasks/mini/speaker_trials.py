@@ -19,8 +19,8 @@ FOLDER = "VoxCeleb1-trials"
 """Other than the SID corpus's: paths name the random streams of recordings."""
 FIRST_SPEAKER_ID: Mapping[Split, int] = {"train": 10_001, "dev": 10_201, "test": 10_270}
 """s3prl takes 10,270 to 10,309 for the test speakers."""
-NUM_SPEAKERS: Mapping[Split, int] = {"train": 40, "dev": 5, "test": 12}
-VIDEOS: Mapping[Split, int] = {"train": 4, "dev": 2, "test": 4}
+NUM_SPEAKERS: Mapping[Split, int] = {"train": 100, "dev": 5, "test": 40}
+VIDEOS: Mapping[Split, int] = {"train": 2, "dev": 2, "test": 2}
 TRIALS_PER_RECORDING = 8
 
 

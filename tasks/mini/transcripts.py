@@ -46,8 +46,8 @@ WORDS: dict[str, tuple[str, ...]] = {
 FOLDER = "LibriSpeech"
 LEXICON = "lexicon.txt"
 SUBSETS: dict[Split, str] = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
-NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 12, "test": 15}
-SENTENCES_PER_SPEAKER = 10
+NUM_SPEAKERS: dict[Split, int] = {"train": 80, "dev": 12, "test": 80}
+SENTENCES_PER_SPEAKER: dict[Split, int] = {"train": 10, "dev": 10, "test": 4}
 FIRST_SPEAKER_ID: dict[Split, int] = {"train": 10_000, "dev": 20_000, "test": 30_000}
 CHAPTER = 1
 CONDITIONS = Conditions(snr_db=(10.0, 30.0), reverberant_share=0.6)
@@ -65,7 +65,7 @@ class Transcripts:
         for split, number in NUM_SPEAKERS.items():
             names = [str(FIRST_SPEAKER_ID[split] + index) for index in range(scaled(number, scale))]
             for speaker in draw_speakers(names, split=split, corpus=self.name, seed=seed):
-                for index, sentence in enumerate(_new_sentences(speaker, said, seed)):
+                for index, sentence in enumerate(_new_sentences(speaker, SENTENCES_PER_SPEAKER[split], said, seed)):
                     made.append(_utterance(speaker, split, index, sentence, seed))
         return made
 
@@ -99,11 +99,11 @@ class Transcripts:
         return AudioSource(layout="librispeech", root=folder / FOLDER, splits=(SUBSETS["train"],))
 
 
-def _new_sentences(speaker: Speaker, said: set[str], seed: int) -> list[str]:
-    """Draw sentences that are not in ``said`` yet, and add them to it."""
+def _new_sentences(speaker: Speaker, number: int, said: set[str], seed: int) -> list[str]:
+    """Draw ``number`` sentences that are not in ``said`` yet, and add them to it."""
     random = random_state(seed, "asr", speaker.name, "sentences")
     sentences: list[str] = []
-    while len(sentences) < SENTENCES_PER_SPEAKER:
+    while len(sentences) < number:
         template = TEMPLATES[random.randint(len(TEMPLATES))]
         sentence = template.format(**{slot: words[random.randint(len(words))] for slot, words in WORDS.items()})
         if sentence not in said:
