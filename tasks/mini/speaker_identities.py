@@ -27,7 +27,7 @@ VIDEOS: dict[Split, int] = {"train": 6, "dev": 2, "test": 8}
 UTTERANCES_PER_VIDEO = 3
 LEAST_FORMANT_RATIO = 1.05
 """Between any two vocal tracts of speakers who share a voice."""
-CONDITIONS = Conditions(snr_db=(0.0, 20.0), reverberant_share=0.6, response_db=6.0, tilt_db=2.0, noise_response_db=8.0)
+CONDITIONS = Conditions(snr_db=(0.0, 20.0), reverberant_share=0.6, response_db=6.0, tilt_db=2.0, noise_response_db=12.0)
 
 
 class SpeakerIdentities:

@@ -83,8 +83,8 @@ def test_the_whole_set_as_a_user_makes_it(tmp_path: Path) -> None:
     assert counts == {
         ("ks", "train"): 1006,
         ("ks", "dev"): 200,
-        ("ks", "test"): 480,
+        ("ks", "test"): 960,
         ("asr", "train"): 800,
         ("asr", "dev"): 120,
-        ("asr", "test"): 150,
+        ("asr", "test"): 320,
     }

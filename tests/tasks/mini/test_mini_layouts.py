@@ -67,12 +67,12 @@ class TestPlan:
     def test_sizes(self) -> None:
         words = Counter((one.split, one.label) for one in Keywords().utterances(0, 1.0))
         assert {label: words["test", label] for _, label in words} == dict.fromkeys(
-            [*KEYWORDS, "_unknown_", "_silence_"], 40
+            [*KEYWORDS, "_unknown_", "_silence_"], 80
         )
         assert all(words["train", word] == 80 and words["dev", word] == 16 for word in KEYWORDS)
         assert (words["train", "_unknown_"], words["dev", "_unknown_"]) == (200, 40)
         sentences = Counter(one.split for one in Transcripts().utterances(0, 1.0))
-        assert sentences == {"train": 800, "dev": 120, "test": 150}
+        assert sentences == {"train": 800, "dev": 120, "test": 320}
 
     def test_paths_are_unique(self, utterances: list) -> None:
         assert len({one.path for one in utterances}) == len(utterances)

@@ -78,7 +78,7 @@ class TestOnDisk:
 
 class TestPlan:
     def test_sizes(self, requests: list[Request]) -> None:
-        assert Counter(one.split for one in requests) == {"train": 1120, "dev": 112, "test": 280}
+        assert Counter(one.split for one in requests) == {"train": 1120, "dev": 112, "test": 400}
         intents = Counter((one.split, one.intent) for one in requests)
         assert len(intents) == 3 * len(TEMPLATES) == 15
         assert min(intents["test", intent] for intent in TEMPLATES) >= 20

@@ -1,18 +1,21 @@
-"""The SID corpus: known speakers in pairs that share a voice, in videos, read alike by s3prl and by us."""
+"""The SID corpus: known speakers in groups that share a voice, read alike by s3prl and by us."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.bridge import s3prl_compat
 from tasks.corpora.voxceleb1 import VoxCeleb1Data, read_voxceleb1
 from tasks.mini.corpora import MiniCorpora
 from tasks.mini.speaker_identities import LEAST_FORMANT_RATIO, SpeakerIdentities
+from tasks.mini.speaker_trials import SpeakerTrials
 from tasks.mini.speakers import Speaker, voices_of
-from tasks.mini.utterances import Utterance
+from tasks.mini.utterances import MiniCorpus, Utterance
 
 
 def test_read_alike_by_s3prl_and_by_us(small_corpora: MiniCorpora) -> None:
@@ -43,45 +46,66 @@ def speakers_of(plan: list[Utterance]) -> list[Speaker]:
     return list(dict.fromkeys(one.speaker for one in plan if one.speaker))
 
 
-def test_every_speaker_is_heard_as_often(plan: list[Utterance]) -> None:
+def test_every_speaker_has_the_same_number_of_utterances(plan: list[Utterance]) -> None:
     counts = Counter((one.label, one.split) for one in plan)
-    assert len({label for label, _ in counts}) == 32
+    assert len({label for label, _ in counts}) == 48
     assert {split: {counts[label, split] for label, _ in counts} for split in ("train", "dev", "test")} == {
-        "train": {24},
+        "train": {18},
         "dev": {6},
-        "test": {18},
+        "test": {24},
     }
 
 
-def test_voices_are_shared_by_two_whose_vocal_tracts_differ(plan: list[Utterance]) -> None:
-    pairs = defaultdict(list)
+def test_speakers_who_share_a_voice_have_different_vocal_tracts(plan: list[Utterance]) -> None:
+    groups = defaultdict(list)
     for speaker in speakers_of(plan):
-        pairs[speaker.voice].append(speaker.formant_scale)
-    assert [len(scales) for scales in pairs.values()] == [2] * 16
-    assert all(max(scales) / min(scales) >= LEAST_FORMANT_RATIO for scales in pairs.values())
-    assert set(pairs) <= set(voices_of("test", 0))
+        groups[speaker.voice].append(speaker.formant_scale)
+    assert [len(scales) for scales in groups.values()] == [4] * 12
+    for scales in groups.values():
+        assert min(high / low for low, high in pairwise(sorted(scales))) >= LEAST_FORMANT_RATIO
+    assert set(groups) <= set(voices_of("test", 0))
 
 
 def test_no_remark_is_made_twice(plan: list[Utterance]) -> None:
     assert len({one.text for one in plan}) == len(plan)
 
 
-def test_a_video_is_one_split_one_room_and_one_chain(plan: list[Utterance]) -> None:
-    videos: dict[str, set[tuple]] = defaultdict(set)
-    levels = defaultdict(set)
+@pytest.mark.parametrize("corpus", [SpeakerIdentities(), SpeakerTrials()], ids=lambda corpus: corpus.name)
+def test_every_utterance_has_its_own_microphone_room_and_noise(corpus: MiniCorpus) -> None:
+    scenes = [one.scene for one in corpus.utterances(0, 1.0)]
+    for what in ("response_db", "noise_response_db"):
+        assert len({getattr(scene, what) for scene in scenes}) == len(scenes)
+    responses_db = np.array([scene.response_db for scene in scenes])
+    between_bands = np.corrcoef(responses_db.T)
+    # A tilt moves all bands of a microphone together, its details each band alone.
+    assert abs(between_bands[0, -1]) < 0.9
+    assert np.abs(np.diff(responses_db, axis=1)).mean() > 3.0
+
+
+def test_microphones_and_levels_do_not_give_speakers_away(plan: list[Utterance]) -> None:
+    by_speaker = defaultdict(list)
     for one in plan:
-        scene = one.scene
-        same = (one.split, scene.reverberation_s, scene.noise_slope, scene.equaliser_db, scene.fluctuation_hz)
-        videos[str(Path(one.path).parent)].add(same)
-        levels[str(Path(one.path).parent)].add(scene.snr_db)
-    assert all(len(conditions) == 1 for conditions in videos.values())
-    assert len({conditions.pop() for conditions in videos.values()}) == len(videos) == 32 * 16
-    assert all(len(snrs) > 1 for snrs in levels.values())
+        by_speaker[one.label].append([*one.scene.response_db, one.scene.level_dbfs, one.scene.snr_db])
+    values = np.array(list(by_speaker.values()))  # (speakers, utterances, traits)
+    error = values.std(axis=(0, 1)) / np.sqrt(values.shape[1])
+    assert np.all(np.abs(values.mean(axis=1) - values.mean(axis=(0, 1))) < 5 * error)
+
+
+def test_a_video_is_one_session_of_one_split(plan: list[Utterance]) -> None:
+    videos = defaultdict(list)
+    for one in plan:
+        videos[str(Path(one.path).parent)].append(one)
+    assert len(videos) == 48 * 16
+    assert all(len({one.split for one in video}) == 1 for video in videos.values())
+    pitches = np.array([[one.delivery.pitch for one in video] for video in videos.values()], dtype=float)
+    within = pitches.var(axis=1, ddof=1).mean()
+    # Sessions differ by more than their utterances explain.
+    assert pitches.mean(axis=1).var(ddof=1) > 1.2 * within / pitches.shape[1]
 
 
 def test_both_folders_of_the_layout_hold_whole_speakers(plan: list[Utterance]) -> None:
     parts = defaultdict(set)
     for one in plan:
         parts[Path(one.path).parts[1]].add(one.label)
-    assert {part: len(labels) for part, labels in parts.items()} == {"dev": 28, "test": 4}
+    assert {part: len(labels) for part, labels in parts.items()} == {"dev": 40, "test": 8}
     assert not parts["dev"] & parts["test"]
