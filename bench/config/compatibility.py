@@ -70,7 +70,7 @@ def difference_of_models(there: Mapping[str, Any], wanted: Mapping[str, Any]) ->
     if AUDIO_SHA256 in wanted and AUDIO_SHA256 not in there:  # A model of an early version.
         found[AUDIO_SHA256] = wanted[AUDIO_SHA256]
     data = wanted["data"]
-    if isinstance(found["data"], Mapping) and found["data"].get("name") == data["name"] and _is_embedded(data["name"]):
+    if isinstance(found["data"], Mapping) and _is_embedded(data["name"]):
         found["data"], data = _without_paths(found["data"]), _without_paths(data)
     return difference(found, {**wanted, "data": data})
 
@@ -106,7 +106,7 @@ def _tasks_alone(config: Mapping[str, Any], same_data: Collection[str]) -> dict[
 
 def _aligned(there: Mapping[str, Any], here: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     there, here = brought_up_to_date(there), brought_up_to_date(here)
-    if there["data"].get("version") != here["data"].get("version") or not here["data"].get("version"):
+    if not (there["data"].get("version") and here["data"].get("version")):
         return there, here
     # The version identifies embedded corpora, wherever a machine stores them.
     return _without_places(there), _without_places(here)

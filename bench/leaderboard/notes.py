@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench import registry
+from bench.config.data import embedded
 from bench.leaderboard.collate import MEANINGLESS, SEEDS, SMOKE, UTTERANCES
 from bench.leaderboard.titles import in_order
 
@@ -43,9 +46,26 @@ def table_notes(tables: Sequence[pd.DataFrame], split: str) -> list[str]:
     has_error_rates = any(str(name).endswith(WORD_ERRORS) for table in tables for name in table)
     return [
         *([SMOKE_NOTE] if is_smoke else []),
+        *_other_corpora_versions(tables),
         *_sample_sizes(tables, split),
         *([ERROR_RATE_NOTE] if has_error_rates else []),
     ]
+
+
+def _other_corpora_versions(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Mark scores on embedded corpora of another version than this release makes."""
+    found = sorted({str(data) for data in _values(tables, "data")})
+    notes = []
+    for name in registry.names("bench.corpora"):
+        here = embedded(name).data().version.partition("-")[0]
+        versions = (re.fullmatch(rf"{re.escape(name)}-(\d+)-seed.*", data) for data in found)
+        notes += [
+            f"Scores on version {there[1]} of the embedded corpora ({there[0]}) do not compare with version {here}, "
+            "which this release makes."
+            for there in versions
+            if there and there[1] != here
+        ]
+    return notes
 
 
 def _sample_sizes(tables: Sequence[pd.DataFrame], split: str) -> list[str]:

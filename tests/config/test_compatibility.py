@@ -31,6 +31,12 @@ def test_embedded_corpora_are_the_same_wherever_they_lie() -> None:
     assert difference_of_models(provenance(name, "/a/mini"), provenance(name, "/b/mini")) is None
 
 
+def test_embedded_corpora_of_another_version_are_named() -> None:
+    found = difference_of_models(provenance("mini-3-seed0", "/a/mini"), provenance(embedded_identity(), "/b/mini"))
+    assert found is not None
+    assert (found.name, found.there) == ("data.name", "mini-3-seed0")
+
+
 def test_own_corpora_are_not() -> None:
     found = difference_of_models(provenance("own", "/a/mine"), provenance("own", "/b/mine"))
     assert found is not None

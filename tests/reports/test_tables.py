@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.config.data import embedded
 from bench.errors import UserError
 from bench.leaderboard.collate import leaderboard
 from bench.leaderboard.comparable import Board, read_board
@@ -59,6 +60,20 @@ class TestGroups:
         assert one.heading != two.heading
         if "steps" in changes:
             assert "Not to be ranked with one: tasks.asr.total_steps is 20 here and 10 there." in two.notes
+
+    def test_an_older_version_of_the_corpora_is_marked_and_never_ranked_with_the_present_one(
+        self, write_rows: Write
+    ) -> None:
+        present = embedded("mini").data().identity
+        groups = groups_of(write_rows(ROWS, "old", data="mini-3-seed0"), write_rows(ROWS, "new", data=present))
+        by_run = {"old" if "mini-3-seed0" in group.heading else "new": group for group in groups}
+        assert {run: len(group.table) for run, group in by_run.items()} == {"old": 3, "new": 3}
+        marked = {run for run, group in by_run.items() if any("version 3" in note for note in group.notes)}
+        assert marked == {"old"}
+
+    def test_the_users_own_data_of_a_similar_name_are_not_marked(self, write_rows: Write) -> None:
+        (group,) = groups_of(write_rows(ROWS, data="mini-3-speakers"))
+        assert not any("version" in note for note in group.notes)
 
     def test_other_audio_of_the_same_name_stands_apart(self, write_rows: Write) -> None:
         one, two = write_rows(ROWS, "one", audio_sha256="a" * 64), write_rows(ROWS, "two", audio_sha256="b" * 64)

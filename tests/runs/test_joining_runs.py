@@ -41,11 +41,11 @@ def test_embedded_corpora_are_what_their_version_says_wherever_they_lie(tmp_path
     assert join_run(folder, config) == config.model_dump(mode="json")
 
 
-@pytest.mark.parametrize("version", ["2-seed0", ""])
-def test_other_corpora_are_refused(version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "difference"), [("3-seed0", "data.version: '3-seed0' there"), ("", "data.audio")])
+def test_other_corpora_are_refused(version: str, difference: str, tmp_path: Path) -> None:
     config = config_of()
     folder = folder_with(moved(config, tmp_path, version), tmp_path / "run")
-    with pytest.raises(UserError, match="another configuration"):
+    with pytest.raises(UserError, match=rf"another configuration.*{difference}"):
         join_run(folder, config)
 
 
