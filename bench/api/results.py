@@ -40,8 +40,8 @@ def compare(results: Results | str | Path, *rows: str, split: Split = "test", by
 
     Returns:
         One row per metric: task, metric, both rows and their scores (fractions), the ``difference`` with its interval
-        (``low``, ``high``; NaN if there are too few units), ``p_value``, ``p_holm``, ``better`` and ``about``, which is
-        ``methods`` if the interval covers other compressions too, otherwise ``these models``.
+        (``low``, ``high``) and ``standard_error`` (NaN if there are too few units), ``p_value``, ``p_holm``, ``better``
+        and ``about``, which is ``methods`` if the interval covers other compressions too, otherwise ``these models``.
 
     Raises:
         UserError: there is no such row, or the rows cannot be compared.
@@ -62,6 +62,7 @@ def compare(results: Results | str | Path, *rows: str, split: Split = "test", by
             "difference": difference.value,
             "low": difference.low,
             "high": difference.high,
+            "standard_error": difference.standard_error,
             "p_value": difference.p_value,
             "p_holm": found.p_holm,
             "better": found.better,

@@ -39,6 +39,8 @@ class Difference:
     """Upper end of the 95 % interval."""
     p_value: float
     """Two-sided: the probability of so large a difference if there is none."""
+    standard_error: float = nan
+    """Over everything that the interval covers."""
 
     @property
     def has_interval(self) -> bool:
@@ -129,4 +131,4 @@ def _difference(value: float, resampled: Floats) -> Difference:
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
     # The observed sample counts as one more resample, so that no p-value is 0.
     p_value = min(1.0, 2 * (int(beyond) + 1) / (len(resampled) + 1))
-    return Difference(value, float(low), float(high), p_value)
+    return Difference(value, float(low), float(high), p_value, float(resampled.std(ddof=1)))

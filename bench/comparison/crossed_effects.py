@@ -78,12 +78,12 @@ def student_interval(value: float, components: Sequence[Component]) -> Differenc
     """Compute the interval of a value whose variance is a sum of estimates, each with its degrees of freedom."""
     variance = sum(part for part, _ in components)
     if variance == 0:
-        return Difference(value, value, value, 1.0 if value == 0 else 0.0)
+        return Difference(value, value, value, 1.0 if value == 0 else 0.0, 0.0)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in components)
     spread = sqrt(variance)
     margin = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * spread
     p_value = float(2 * student_t.sf(abs(value) / spread, freedom))
-    return Difference(value, value - margin, value + margin, p_value)
+    return Difference(value, value - margin, value + margin, p_value, spread)
 
 
 def _scores_and_shares(counts: Floats) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ Educational and Behavioral Statistics 37(4), 2012 (the two observations added to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def group_difference(counts: Floats, change: float, num_resamples: int = NUM_RES
     (resampled,) = paired_differences(np.concatenate([counts, added]), num_resamples=num_resamples)
     sums = counts.sum(axis=0)
     value = float(sums[1, 0] / sums[1, 1] - sums[0, 0] / sums[0, 1])
-    return Difference(value, resampled.low, resampled.high, resampled.p_value)
+    return replace(resampled, value=value)
 
 
 def p_values_of_losing_more(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.config.compatibility import difference_of_tasks
 from bench.errors import UserError
+from bench.leaderboard.discrimination import discrimination_note
 from bench.leaderboard.failed_cells import failed_tasks, failure_notes
 from bench.leaderboard.notes import preset_name, table_notes
 from bench.leaderboard.overall import scale_problems
@@ -120,6 +121,8 @@ class Comparable:
     def notes(self) -> tuple[str, ...]:
         """List what a reader must know about these rows."""
         notes = [*table_notes([board.table for board in self.boards], self.boards[0].split), *self.apart]
+        if weak := discrimination_note(self.boards[0].conditions[0], self.tasks):
+            notes.append(weak)
         for board in self.boards:
             run = f"{board.name}: " if len(self.boards) > 1 else ""
             problems = (*failure_notes(board.failed), *board.mixtures, *board.scale_problems)

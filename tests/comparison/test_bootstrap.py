@@ -27,6 +27,7 @@ def test_accuracies_have_mcnemars_interval() -> None:
     assert difference.high == pytest.approx(-0.03 + Z * spread, abs=0.001)
     # The two-sided tail of a normal distribution beyond 0.03 / spread = 2.46.
     assert difference.p_value == pytest.approx(0.0139, abs=0.004)
+    assert difference.standard_error == pytest.approx(spread, rel=0.05)
     assert difference.is_real
 
 

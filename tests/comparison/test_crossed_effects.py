@@ -76,6 +76,7 @@ def test_scores_alone_have_welchs_interval() -> None:
     assert found.value == pytest.approx(np.mean(there) - np.mean(here))
     assert found.p_value == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found.standard_error == pytest.approx(found.value / expected.statistic)
 
 
 def test_paired_scores_have_the_paired_interval() -> None:

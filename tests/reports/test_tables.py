@@ -11,6 +11,7 @@ import pytest
 
 from bench.config.data import embedded
 from bench.errors import UserError
+from bench.leaderboard import discrimination
 from bench.leaderboard.collate import leaderboard
 from bench.leaderboard.comparable import Board, read_board
 from bench.leaderboard.published import SOURCES
@@ -70,6 +71,19 @@ class TestGroups:
         assert {run: len(group.table) for run, group in by_run.items()} == {"old": 3, "new": 3}
         marked = {run for run, group in by_run.items() if any("version 3" in note for note in group.notes)}
         assert marked == {"old"}
+
+    def test_a_task_that_cannot_separate_bad_compression_is_marked(
+        self, write_rows: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        weak, strong = {("mini-4-seed0", "ks"): 3.2}, {("mini-4-seed0", "ks"): 7.0}
+        run = write_rows(ROWS, "marked", data="mini-4-seed0")
+        for measured, is_marked in ((weak, True), (strong, False), ({}, False)):
+            monkeypatch.setattr(discrimination, "measured", lambda measured=measured: measured)
+            (group,) = groups_of(run)
+            assert any("ks (3.2 standard errors)" in note for note in group.notes) == is_marked
+        monkeypatch.setattr(discrimination, "measured", lambda: weak)
+        (own,) = groups_of(write_rows(ROWS, "own", data="own"))
+        assert not any("standard errors" in note for note in own.notes)
 
     def test_the_users_own_data_of_a_similar_name_are_not_marked(self, write_rows: Write) -> None:
         (group,) = groups_of(write_rows(ROWS, data="mini-3-speakers"))
