@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 AUDIO_SHA256: dict[str, dict[str, str]] = {
-    "3-seed0": {
-        "ks": "0d157c1e29e2713a864aee1e0775fd76d54c86e46383ed3a3b10e2793907dfd8",
-        "asr": "3284117b60dbbcfea7586539656ddf0c32f426b639ccf62159684301a34628c3",
-        "sid": "a20ba432b893f7b997daf1388b99c74280b98c3620ae779f0b0a7742eb797e10",
+    "4-seed0": {
+        "ks": "bb8f3f294e860528f52f598d0af1d5f01fc6007fa051a5b27bc21df211be9c71",
+        "asr": "e1019379382f80f59d93d3d5f2c2711dac8b777c8f522ca0c419453cfe015526",
+        "sid": "5506c557f6a6781f0e2b9f0a8687d091b37a6d7274bc64e9697565be2af737b0",
         "er": "1413084c4d50c664e1a2d14a5468a01cc29d683001540becc4b242ddc2b6b4a6",
-        "ic": "d9a59055ee00c4d3346a2581be0609a689d6ca11b31742e00920c84f25c4b5ec",
-        "sf": "9ebcbbd057b2c5e676722efa8f531ad42125b2c0cc17ceffd97c16ead896de59",
-        "asv": "d3d4c1de3d901da57ef6d5e39b046070b8162f92df3e47aeb63812205f292b00",
+        "ic": "de289efd895645ac45e36c61b7c476f3fb403d63c59eec7085ea0b3ab7c13350",
+        "sf": "9379b490c33d366ad8a437c0e1374d48f3829c1293a873650da36ad68f853d98",
+        "asv": "d9f5870795980fc22dbd69467c260b53027ef4518d4b8e860acf57fa101e7e22",
         "sd": "dd2ccaa922d8b474ff9479578e05050d6b237af328d35484507793e6c8e53984",
         "qbe": "a767f013860b1760e1958b364fb1e33b8a3fa1efcead9c9d3e2185be9405e1c7",
     },
