@@ -11,7 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from scipy.signal import fftconvolve, resample_poly
 
 from bench.audio.files import SAMPLE_RATE_HZ
-from tasks.mini.scenes import EQUALISER_HZ, RESPONSE_HZ, Scene
+from tasks.mini.scenes import RESPONSE_HZ, Scene
 
 Waveform = NDArray[np.float64]
 
@@ -123,8 +123,6 @@ def recorded(speech: Waveform, scene: Scene, random: RandomState, *, start: int,
         noise_gain = rms(wet[: end - start]) / rms(noise[start:end]) * 10 ** (-scene.snr_db / 20)
         recording = noise * noise_gain
         recording[start : start + len(wet)] += wet
-    if scene.equaliser_db:
-        recording = equalised(recording, EQUALISER_HZ, scene.equaliser_db)
     if scene.response_db:
         recording = equalised(recording, RESPONSE_HZ, scene.response_db)
     recording = recording * (10 ** (scene.level_dbfs / 20) / rms(recording))

@@ -39,7 +39,7 @@ RATINGS = {
     "xxx": ("Other", 3, 3),
 }
 """Maps an emotion to a rater's word for it, its valence and its activation from 1 to 5."""
-CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, equaliser_db=2.0)
+CONDITIONS = Conditions(snr_db=(5.0, 25.0), reverberant_share=0.6, response_db=5.0, tilt_db=2.0, noise_response_db=8.0)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 FLUCTUATING_SHARE = 0.5
 """Share of the scenes with fluctuating noise."""
-EQUALISER_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
-"""Frequencies of an equaliser's gains, which are interpolated over the logarithm of frequency."""
 RESPONSE_HZ: tuple[float, ...] = tuple(700.0 * (np.exp(np.linspace(np.log1p(60 / 700), np.log1p(8000 / 700), 64)) - 1))
-"""Frequencies of a detailed response's gains, evenly spaced on the mel scale."""
+"""Frequencies of a response's gains, evenly spaced on the mel scale."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,6 @@ class Conditions:
     snr_db: tuple[float, float]
     reverberant_share: float
     """Share of the utterances with reverberation."""
-    equaliser_db: float = 0.0
-    """Standard deviation of a recording chain's gains; 0 if every chain is flat."""
     response_db: float = 0.0
     """Standard deviation of a microphone's detailed response; 0 if every microphone is flat."""
     tilt_db: float = 0.0
@@ -49,8 +45,6 @@ class Scene:
     """Rate of the noise's fluctuation: passing cars below 1, babble at 4 and above."""
     fluctuation_db: float = 0.0
     """Standard deviation of the noise's level; 0 is steady."""
-    equaliser_db: tuple[float, ...] = ()
-    """Gains of microphone and line at `EQUALISER_HZ`; empty is flat."""
     response_db: tuple[float, ...] = ()
     """The microphone's gains at `RESPONSE_HZ`; empty is flat."""
     noise_response_db: tuple[float, ...] = ()
@@ -67,7 +61,6 @@ def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
     fluctuating = random.uniform() < FLUCTUATING_SHARE
     fluctuation_hz = 0.5 * 16.0 ** random.uniform()
     fluctuation_db = random.uniform(3.0, 8.0)
-    gains_db = random.normal(0.0, conditions.equaliser_db, len(EQUALISER_HZ)) if conditions.equaliser_db else ()
     # Drawn last: corpora without them keep their content.
     response_db, noise_response_db = (
         _draw_response(random, conditions.response_db, conditions.tilt_db),
@@ -80,7 +73,6 @@ def draw_scene(random: RandomState, conditions: Conditions) -> Scene:
         level_dbfs=round(level_dbfs, 2),
         fluctuation_hz=round(fluctuation_hz, 2) if fluctuating else 0.0,
         fluctuation_db=round(fluctuation_db, 2) if fluctuating else 0.0,
-        equaliser_db=tuple(round(float(gain_db), 2) for gain_db in gains_db),
         response_db=response_db,
         noise_response_db=noise_response_db,
     )

@@ -19,7 +19,7 @@ from tasks.mini.acoustics import (
     rms,
     speech_from_pcm,
 )
-from tasks.mini.scenes import Conditions, Scene, draw_scene
+from tasks.mini.scenes import RESPONSE_HZ, Conditions, Scene, draw_scene
 
 RATE = 16_000
 
@@ -113,17 +113,40 @@ def test_signal_to_noise_ratio_holds_in_fluctuating_noise() -> None:
     assert 10 * np.log10(voice / (spectrum.sum() - voice)) == pytest.approx(3.0, abs=0.3)
 
 
-def test_a_recording_chain_colours_speech_and_noise_alike() -> None:
-    flat = Scene(snr_db=10.0, reverberation_s=0.0, noise_slope=0.0, level_dbfs=-25.0)
-    scene = replace(flat, equaliser_db=(0.0, 0.0, 0.0, 0.0, 0.0, -12.0, -12.0))
-    plain, coloured = (
-        recorded(tone(1000, 4.0), one, RandomState(0), start=0, num_samples=4 * RATE) for one in (flat, scene)
-    )
+def level_change_db(plain: np.ndarray, changed: np.ndarray) -> tuple[float, float]:
+    """Return the change of level between 200 and 1900 Hz, and above 4200 Hz."""
     frequencies_hz, before = welch(plain, RATE, nperseg=1024)
-    _, after = welch(coloured, RATE, nperseg=1024)
+    _, after = welch(changed, RATE, nperseg=1024)
     change_db = 10 * np.log10(after / before)
-    kept = change_db[(frequencies_hz > 200) & (frequencies_hz < 1900)].mean()
-    assert change_db[frequencies_hz > 4200].mean() - kept == pytest.approx(-12.0, abs=0.3)
+    low = change_db[(frequencies_hz > 200) & (frequencies_hz < 1900)].mean()
+    return float(low), float(change_db[frequencies_hz > 4200].mean())
+
+
+MUFFLED_DB = tuple(0.0 if frequency_hz < 4000 else -12.0 for frequency_hz in RESPONSE_HZ)
+
+
+def test_a_microphone_colours_speech_and_noise_alike() -> None:
+    flat = Scene(snr_db=10.0, reverberation_s=0.0, noise_slope=0.0, level_dbfs=-25.0)
+    speech = tone(1000, 4.0) + tone(5000, 4.0)
+    plain, coloured = (
+        recorded(speech, one, RandomState(0), start=0, num_samples=4 * RATE)
+        for one in (flat, replace(flat, response_db=MUFFLED_DB))
+    )
+    low, high = level_change_db(plain, coloured)
+    assert high - low == pytest.approx(-12.0, abs=0.3)
+
+
+def test_a_noise_s_response_leaves_speech_and_the_signal_to_noise_ratio() -> None:
+    flat = Scene(snr_db=3.0, reverberation_s=0.0, noise_slope=0.0, level_dbfs=-25.0)
+    scene = replace(flat, noise_response_db=MUFFLED_DB)
+    plain, coloured = (
+        recorded(tone(1000, 4.0), one, RandomState(0), start=0, num_samples=4 * RATE) / 32_768 for one in (flat, scene)
+    )
+    low, high = level_change_db(plain, coloured)
+    assert high - low == pytest.approx(-12.0, abs=0.5)
+    spectrum = np.abs(np.fft.rfft(coloured)) ** 2
+    voice = spectrum[3990:4011].sum()
+    assert 10 * np.log10(voice / (spectrum.sum() - voice)) == pytest.approx(3.0, abs=0.3)
 
 
 def test_equaliser_interpolates_over_octaves() -> None:
@@ -132,9 +155,25 @@ def test_equaliser_interpolates_over_octaves() -> None:
     assert 20 * np.log10(rms(louder) / rms(tone(frequency_hz, 0.5))) == pytest.approx(3.0, abs=0.05)
 
 
-def test_half_of_the_scenes_fluctuate_and_chains_differ_where_asked() -> None:
-    scenes = [draw_scene(RandomState(seed), Conditions((0.0, 20.0), 0.6, equaliser_db=4.0)) for seed in range(300)]
+def test_half_of_the_scenes_fluctuate_and_microphones_differ_where_asked() -> None:
+    conditions = Conditions((0.0, 20.0), 0.6, response_db=4.0, noise_response_db=8.0)
+    scenes = [draw_scene(RandomState(seed), conditions) for seed in range(300)]
     assert np.mean([scene.fluctuation_db > 0 for scene in scenes]) == pytest.approx(0.5, abs=0.08)
     assert {scene.fluctuation_hz > 0 for scene in scenes if scene.fluctuation_db} == {True}
-    assert np.std([scene.equaliser_db for scene in scenes]) == pytest.approx(4.0, abs=0.3)
-    assert draw_scene(RandomState(0), Conditions((0.0, 20.0), 0.6)).equaliser_db == ()
+    assert np.std([scene.response_db for scene in scenes]) == pytest.approx(4.0, abs=0.1)
+    assert np.std([scene.noise_response_db for scene in scenes]) == pytest.approx(8.0, abs=0.2)
+    plain = draw_scene(RandomState(0), Conditions((0.0, 20.0), 0.6))
+    assert plain.response_db == plain.noise_response_db == ()
+    # Microphones leave everything else as it is.
+    assert replace(scenes[0], response_db=(), noise_response_db=()) == plain
+
+
+def test_a_tilt_is_so_many_decibels_per_octave() -> None:
+    tilts = []
+    for seed in range(300):
+        response_db = draw_scene(RandomState(seed), Conditions((0.0, 20.0), 0.6, tilt_db=2.0)).response_db
+        octaves = np.log2(np.array(RESPONSE_HZ) / RESPONSE_HZ[0])
+        slope, offset = np.polyfit(octaves, response_db, 1)
+        assert np.allclose(slope * octaves + offset, response_db, atol=0.02)
+        tilts.append(slope)
+    assert np.std(tilts) == pytest.approx(2.0, abs=0.25)
