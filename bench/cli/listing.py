@@ -72,15 +72,18 @@ def _print_presets(name: str | None) -> None:
     key_of = f"tasks.{plugin}" if plugin in dict(_plugins("tasks")) else plugin
     print_line(f"{plugin}: settings of the presets {', '.join(presets)}; change one with --set {key_of}.KEY=VALUE")
     for key, (values, meaning) in _settings_by_key(presets).items():
-        print_line(f"\n{key} = {_values_text(values)}")
+        print_line("\n" + fill(f"{key} = {_values_text(values)}", LINE_WIDTH, subsequent_indent="    "))
         print_line(fill(meaning, LINE_WIDTH, initial_indent="    ", subsequent_indent="    "))
 
 
 def _values_text(values: Mapping[str, str]) -> str:
-    """Write one value if all presets agree, otherwise the value of each preset."""
-    if len(set(values.values())) == 1:
-        return next(iter(values.values()))
-    return ", ".join(f"{value} ({preset})" for preset, value in values.items())
+    """Write one value if all presets agree, otherwise each value with its presets."""
+    presets: dict[str, list[str]] = {}
+    for preset, value in values.items():
+        presets.setdefault(value, []).append(preset)
+    if len(presets) == 1:
+        return next(iter(presets))
+    return ", ".join(f"{value} ({', '.join(named)})" for value, named in presets.items())
 
 
 def _settings_by_key(presets: Mapping[str, Any]) -> dict[str, tuple[dict[str, str], str]]:
