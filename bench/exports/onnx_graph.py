@@ -78,7 +78,7 @@ class _Graph(nn.Module):
 
 
 class _OnnxInt8Linear(nn.Module):
-    """An int8 layer in ONNX's operators: inputs are quantised per call, the products are summed as integers.
+    """An int8 layer with ``dynamic`` inputs in ONNX's operators: the products are summed as integers.
 
     Outside of the exporter it returns zeros.
     """
@@ -109,12 +109,56 @@ class _OnnxInt8Linear(nn.Module):
         return outputs if self.bias is None else outputs + self.bias
 
 
+class _OnnxStaticInt8Linear(nn.Module):
+    """An int8 layer with ``static`` inputs in ONNX's operators: pairs of ``QuantizeLinear`` and ``DequantizeLinear``.
+
+    Runtimes with integer kernels replace the pairs and the product between them.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    input_scale: Tensor
+    input_zero_point: Tensor
+
+    def __init__(self, linear: Int8Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", linear.weight.detach().t().contiguous())
+        self.register_buffer("scale", linear.scale.detach().float())
+        self.register_buffer("input_scale", linear.input_step.detach())
+        self.register_buffer("input_zero_point", linear.input_zero_point.detach())
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rounded = torch.onnx.ops.symbolic(
+            "QuantizeLinear",
+            (inputs, self.input_scale, self.input_zero_point),
+            dtype=torch.uint8,
+            shape=inputs.shape,
+        )
+        values = torch.onnx.ops.symbolic(
+            "DequantizeLinear",
+            (rounded, self.input_scale, self.input_zero_point),
+            dtype=torch.float32,
+            shape=inputs.shape,
+        )
+        weight = torch.onnx.ops.symbolic(
+            "DequantizeLinear",
+            (self.weight, self.scale),
+            {"axis": 1},
+            dtype=torch.float32,
+            shape=self.weight.shape,
+        )
+        outputs = values @ weight
+        return outputs if self.bias is None else outputs + self.bias
+
+
 def _prepared(model: UpstreamModel) -> UpstreamModel:
     model = copy.deepcopy(model).requires_grad_(False)
     parametrize.remove_parametrizations(model.positional_convolution.conv, "weight")
     for path, module in list(model.named_modules()):
         if isinstance(module, Int8Linear):
-            model.set_submodule(path, _OnnxInt8Linear(module))
+            as_onnx = _OnnxStaticInt8Linear if module.is_static else _OnnxInt8Linear
+            model.set_submodule(path, as_onnx(module))
     return model
 
 

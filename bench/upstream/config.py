@@ -114,9 +114,14 @@ class ReducedLinear(_Shape):
     """Number of features between the two layers that replace it; the first has no bias. None: one layer."""
     dtype: Literal["float32", "int8"] = "float32"
     """Type of its weights. ``int8`` adds one float32 scale per output and a float32 bias."""
+    activations: Literal["dynamic", "static"] = "dynamic"
+    """How an int8 layer rounds its inputs: in a range measured at every call, or in a fixed range, stored as a scale
+    and a zero point."""
 
     @model_validator(mode="after")
     def _reduces(self) -> ReducedLinear:
+        if self.activations == "static" and self.dtype != "int8":
+            raise ValueError(f"static activations belong to int8 weights; dtype is {self.dtype}")
         if self.rank is None and self.dtype == "float32":
             raise ValueError("neither rank nor dtype differs from a dense float32 layer's")
         return self
@@ -126,11 +131,16 @@ def _sorted_by_path(pairs: Iterable[tuple[str, ReducedLinear]]) -> tuple[tuple[s
     return tuple(sorted(pairs, key=lambda pair: pair[0]))
 
 
+def _as_written(reduced: ReducedLinear) -> dict[str, object]:
+    """Leave ``activations`` out where earlier versions, which do not know it, can read the model."""
+    return reduced.model_dump(exclude=set() if reduced.activations == "static" else {"activations"})
+
+
 ReducedLinears = Annotated[
     tuple[tuple[str, ReducedLinear], ...],
     BeforeValidator(lambda value: tuple(value.items()) if isinstance(value, Mapping) else value),
     AfterValidator(_sorted_by_path),
-    PlainSerializer(lambda pairs: {module: reduced.model_dump() for module, reduced in pairs}),
+    PlainSerializer(lambda pairs: {module: _as_written(reduced) for module, reduced in pairs}),
 ]
 """Module path and how that module is reduced, sorted by path. Files write it as a mapping."""
 
@@ -241,6 +251,15 @@ class UpstreamConfig(_Shape):
     def has_int8(self) -> bool:
         """Whether any linear layer is int8. Such a model has no gradients, and integer kernels on the CPU only."""
         return any(reduced.dtype == "int8" for _, reduced in self.reduced_linears)
+
+    @property
+    def dynamic_int8(self) -> list[str]:
+        """Paths of the int8 layers that measure the range of their inputs at every call."""
+        return [
+            path
+            for path, reduced in self.reduced_linears
+            if (reduced.dtype, reduced.activations) == ("int8", "dynamic")
+        ]
 
     @property
     def num_layers(self) -> int:

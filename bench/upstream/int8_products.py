@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 SMALLEST_SCALE = 6.1e-5
 """Smaller scales of the inputs are raised to this, as by torch's kernels."""
+LARGEST_INPUT = 255
+"""Inputs of a fixed range become integers from 0 to this."""
 
 
 @torch.no_grad()
@@ -30,9 +32,46 @@ def int8_products(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | 
         (..., outputs) float32.
     """
     integers, step = rounded_inputs(inputs.float(), levels)
-    with torch.autocast(inputs.device.type, enabled=False):
+    return _products(integers, step, weight, scale, bias)
+
+
+@torch.no_grad()
+def static_products(
+    inputs: Tensor, step: Tensor, zero_point: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Compute a linear layer with int8 weights and inputs rounded to integers in a fixed range.
+
+    Args:
+        inputs: (..., inputs). Those outside of the range are clipped.
+        step: distance of two rounded inputs, a scalar.
+        zero_point: integer that stands for 0, a scalar from 0 to `LARGEST_INPUT`.
+        weight: see `int8_products`.
+        scale: see `int8_products`.
+        bias: see `int8_products`.
+
+    Returns:
+        (..., outputs) float32.
+    """
+    offset = zero_point.float()
+    integers = ((inputs.float() / step).round() + offset).clamp(0, LARGEST_INPUT) - offset
+    return _products(integers, step, weight, scale, bias)
+
+
+def _products(integers: Tensor, step: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    with torch.autocast(integers.device.type, enabled=False):
         products = F.linear(integers, weight.float()) * (step * scale.float())
         return products if bias is None else products + bias.float()
+
+
+def step_and_zero_point(low: float, high: float) -> tuple[Tensor, Tensor]:
+    """Divide a range of inputs, with zero in it, into `LARGEST_INPUT` steps.
+
+    Returns:
+        The step, a float32 scalar, and the integer that stands for 0, a uint8 scalar.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max((high - low) / LARGEST_INPUT, SMALLEST_SCALE)
+    return torch.tensor(step), torch.tensor(min(round(-low / step), LARGEST_INPUT), dtype=torch.uint8)
 
 
 def rounded_inputs(inputs: Tensor, levels: int) -> tuple[Tensor, Tensor]:

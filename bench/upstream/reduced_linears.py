@@ -13,7 +13,13 @@ from typing_extensions import Self
 
 from bench.errors import UserError
 from bench.upstream.config import ReducedLinear, UpstreamConfig
-from bench.upstream.int8_products import int8_products
+from bench.upstream.int8_products import SMALLEST_SCALE, int8_products, static_products
+
+WEIGHT_LEVELS = {"dynamic": 127, "static": 64}
+"""Largest integer of a weight, by how inputs are rounded. Without VNNI, x86 adds pairs of products in 16 bits: they do
+not overflow for 7 bits of the inputs and 8 of the weights, nor for 8 of the inputs and 7 of the weights."""
+STATIC_ENGINES = ("x86", "fbgemm")
+"""Engines of torch whose kernels take a fixed range of inputs. Others multiply the same integers in float32."""
 
 
 class LowRankLinear(nn.Module):
@@ -31,24 +37,31 @@ class LowRankLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with int8 weights, symmetric about zero, that quantises its inputs at every call.
+    """A linear layer with int8 weights, symmetric about zero, that rounds its inputs to integers.
 
-    On the CPU it uses torch's own kernels, which choose one scale and zero point for all inputs of a call. On x86 they
-    use 7 bits of the inputs, because sums of 8 bits would overflow on processors without VNNI. Other devices multiply
-    the same integers; see `int8_products`. There is no gradient.
+    On the CPU it uses torch's own kernels. ``dynamic`` ones choose one scale and zero point for all inputs of a call.
+    On x86 they use 7 bits of the inputs, because sums of 8 bits would overflow on processors without VNNI. ``static``
+    ones use 8 bits of a fixed range; their weights have 7. Other devices multiply the same integers; see
+    `bench.upstream.int8_products`. There is no gradient.
 
     Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
     (arXiv 1712.05877) section 2; torch's dynamically quantised linear layer for the kernels.
     """
 
     scale: Tensor
+    input_scale: Tensor
+    input_zero_point: Tensor
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, is_static: bool = False) -> None:
         super().__init__()
+        self.is_static = is_static
         # A parameter, so that it is counted as one. Integer parameters need no gradient.
         self.weight = nn.Parameter(torch.zeros((outputs, inputs), dtype=torch.int8), requires_grad=False)
         self.register_buffer("scale", torch.ones(outputs))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        if is_static:
+            self.register_buffer("input_scale", torch.ones(()))
+            self.register_buffer("input_zero_point", torch.zeros((), dtype=torch.uint8))
         self._packed: Any = None
         self.register_load_state_dict_post_hook(lambda module, _keys: module._forget_packed())  # type: ignore[no-untyped-call]
 
@@ -56,6 +69,26 @@ class Int8Linear(nn.Module):
         """Map (..., inputs) to (..., outputs), in float32."""
         if inputs.is_meta:
             return F.linear(inputs, self.weight.to(inputs.dtype), self.bias)
+        return self._static(inputs) if self.is_static else self._dynamic(inputs)
+
+    @property
+    def input_step(self) -> Tensor:
+        """Distance of two rounded inputs. One smaller than `quantised` ever writes is raised."""
+        return self.input_scale.float().clamp(min=SMALLEST_SCALE)
+
+    def _static(self, inputs: Tensor) -> Tensor:
+        step, zero_point = self.input_step, self.input_zero_point
+        has_kernels = has_int8_kernels(inputs.device.type)
+        if not has_kernels or torch.backends.quantized.engine not in STATIC_ENGINES:
+            return static_products(inputs, step, zero_point, self.weight, self.scale, self.bias)
+        if self._packed is None:
+            self._packed = (step.item(), int(zero_point), self._pack())
+        outputs: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            inputs.float().contiguous(), *self._packed
+        )
+        return outputs
+
+    def _dynamic(self, inputs: Tensor) -> Tensor:
         # QNNPACK sums 8 bits without overflow, and warns when asked for 7.
         uses_7_bits = torch.backends.quantized.engine != "qnnpack"
         if not has_int8_kernels(inputs.device.type):
@@ -130,19 +163,19 @@ def reduced_linear(inputs: int, outputs: int, reduced: ReducedLinear) -> nn.Modu
 
 def _linear(inputs: int, outputs: int, reduced: ReducedLinear, *, bias: bool) -> nn.Module:
     if reduced.dtype == "int8":
-        return Int8Linear(inputs, outputs, bias=bias)
+        return Int8Linear(inputs, outputs, bias=bias, is_static=reduced.activations == "static")
     return nn.Linear(inputs, outputs, bias=bias)
 
 
-def quantised_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantised_weight(weight: Tensor, levels: int = WEIGHT_LEVELS["dynamic"]) -> tuple[Tensor, Tensor]:
     """Round a weight (outputs, inputs) to int8, symmetrically, with one scale per output from its largest value.
 
     Returns:
-        The int8 weight of the same shape, from -127 to 127, and the scale of each output, (outputs,) float32.
+        The int8 weight of the same shape, from ``-levels`` to ``levels``, and each output's scale, (outputs,) float32.
     """
     weight = weight.detach().float()
     # For an output whose weights are all zero, any scale is right.
-    scale = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = (weight.abs().amax(dim=1) / levels).clamp(min=torch.finfo(torch.float32).tiny)
     return _quantised_tensor(weight, scale).int_repr(), scale
 
 

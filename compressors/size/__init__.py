@@ -1,1 +1,1 @@
-"""Target sizes, and what a method may remove to reach them."""
+"""Target sizes, what a method may remove to reach them, and the ranges of what it rounds."""

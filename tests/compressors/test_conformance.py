@@ -38,6 +38,12 @@ class TestInt8(CompressorConformance):
     resumes = False
 
 
+class TestStaticInt8(CompressorConformance):
+    compressor = Int8
+    settings = ("activations=static", "calibration_s=4")
+    resumes = False
+
+
 class TestMaskedDistill(CompressorConformance):
     compressor = MaskedDistill
     settings = OFTEN

@@ -17,7 +17,9 @@ from bench.upstream.pruning import prune
 from bench.upstream.random_shapes import random_model
 from compressors.int8 import Int8, Int8Config
 from compressors.low_rank.compressor import LowRank
+from compressors.size.calibration import CALIBRATION_AUDIO, RangeEstimator, calibration_batches, input_ranges
 from compressors.size.linears import LinearGroup
+from compressors.training.files import training_files
 
 NO_AUDIO = AudioSource(root=Path("nowhere"))
 
@@ -56,6 +58,79 @@ class TestCompress:
         assert (card.sparsity, card.target_sparsity) == (0.0, None)
         assert card.size_bytes < 0.6 * model_card(teacher, {}).size_bytes
         assert (card.macs, card.macs_superb) == (model_card(teacher, {}).macs, model_card(teacher, {}).macs_superb)
+
+
+STATIC = Int8Config(activations="static", calibration_s=4)
+
+
+class TestStatic:
+    @pytest.mark.parametrize("ranges", ["mse", "minmax"])
+    def test_quantises_with_a_range_per_layer(
+        self, speech_folder: Path, tmp_path: Path, ranges: RangeEstimator
+    ) -> None:
+        teacher, audio = tiny_teacher("wavlm"), AudioSource(root=speech_folder)
+        compressor = Int8(STATIC.model_copy(update={"ranges": ranges}))
+        compressor.check(teacher, audio, Context())
+        model = compressor.compress(teacher, audio, tmp_path, Context())["int8"]
+        assert {each.activations for _, each in model.config.reduced_linears} == {"static"}
+        assert len(model.config.reduced_linears) == len(model.config.linear_sizes)
+        scales = {float(value) for key, value in model.state_dict().items() if key.endswith("input_scale")}
+        assert len(scales) > 10
+        assert 0 < (_last_state(model) - _last_state(teacher)).norm() < 0.1 * _last_state(teacher).norm()
+
+    def test_needs_audio(self) -> None:
+        with pytest.raises(UserError, match="nowhere"):
+            Int8(STATIC).check(tiny_teacher(), NO_AUDIO, Context())
+        with pytest.raises(UserError, match="nowhere"):
+            Int8(STATIC).check_ahead(tiny_teacher(), NO_AUDIO, Context())
+
+    def test_settings_of_the_calibration_are_stored_with_it_alone(self) -> None:
+        assert Int8Config().model_dump().keys() == {"linears", "activations"}
+        assert STATIC.model_dump().keys() == {"linears", "activations", "calibration_s", "ranges"}
+
+    def test_uses_as_much_audio_as_asked_for(self, speech_folder: Path) -> None:
+        files = training_files(AudioSource(root=speech_folder), CALIBRATION_AUDIO, 400)
+        total = sum(file.duration_s for file in files)
+        drawn = []
+        for wanted in (1.0, 10 * total):
+            batches = calibration_batches(files, wanted, 0)
+            drawn.append(sum(batches[index].numel() for index in range(len(batches))) / 16_000)
+        assert drawn[0] >= 1.0
+        assert drawn[0] <= drawn[1] <= total
+
+
+class TestRanges:
+    """Of the inputs of one layer, whose values we choose."""
+
+    @staticmethod
+    def _range(inputs: torch.Tensor, estimator: RangeEstimator) -> tuple[float, float]:
+        class Model(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.linear = torch.nn.Linear(inputs.shape[-1], 1)
+
+            def forward(self, waveforms: torch.Tensor) -> None:
+                self.linear(waveforms)
+
+        return input_ranges(Model(), ["linear"], [inputs[:1], inputs[1:]], estimator)["linear"]  # type: ignore[arg-type]
+
+    def test_minmax_is_the_smallest_and_largest_of_all_batches(self) -> None:
+        inputs = torch.tensor([[-3.0, 1.0], [0.5, 7.0]])
+        assert self._range(inputs, "minmax") == (-3.0, 7.0)
+        assert self._range(inputs.abs(), "minmax") == (0.0, 7.0)
+
+    def test_mse_cuts_an_outlier_off_and_keeps_what_has_none(self) -> None:
+        inputs = torch.randn(50, 2000, generator=torch.Generator().manual_seed(0)).clamp(-3, 3)
+        low, high = self._range(inputs, "mse")
+        assert low < -2.5
+        assert high > 2.5
+        inputs[3, 5] = 60.0
+        low, high = self._range(inputs, "mse")
+        assert low < -2.5
+        assert 3.0 <= high < 60.0
+
+    def test_inputs_that_are_all_zero_have_an_empty_range(self) -> None:
+        assert self._range(torch.zeros(2, 5), "mse") == (0.0, 0.0)
 
 
 class TestTeachers:

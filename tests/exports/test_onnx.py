@@ -166,6 +166,18 @@ class TestInt8:
         assert metadata["dtype"] == "int8"
         assert 0 < relative_error(path, model) < INT8_ERROR
 
+    def test_static_ranges_become_pairs_that_quantise_and_dequantise(self, tmp_path: Path) -> None:
+        model = MODELS["hubert"]()
+        chosen = ["layers.0.attention.q_proj", "layers.1.feed_forward.output_dense"]
+        model = quantised(model, chosen, dict.fromkeys(chosen, (-3.0, 5.0)))
+        path = export_model(saved(model, tmp_path / "model"), "onnx", tmp_path / "model.onnx")
+        nodes = [node.op_type for node in onnx.load(path).graph.node]
+        assert (nodes.count("QuantizeLinear"), nodes.count("DequantizeLinear")) == (2, 4)
+        assert "DynamicQuantizeLinear" not in nodes
+        # Both round to the same integers; only inputs at the border of two may differ.
+        assert relative_error(path, model) < 0.2 * relative_error(path, MODELS["hubert"]())
+        assert_same_integers(initializers(path), model.state_dict())
+
     @pytest.mark.slow
     def test_onnxruntime_quantises_to_the_same_integers(self, model: UpstreamModel, path: Path, tmp_path: Path) -> None:
         reference = saved(dequantised(model), tmp_path / "model")

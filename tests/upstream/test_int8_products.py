@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bench.testing import tiny_teacher
 from bench.upstream import UpstreamModel, load_upstream
-from bench.upstream.int8_products import int8_products, rounded_inputs
-from bench.upstream.reduced_linears import Int8Linear, quantised_weight
+from bench.upstream.int8_products import int8_products, rounded_inputs, step_and_zero_point
+from bench.upstream.reduced_linears import WEIGHT_LEVELS, Int8Linear, quantised_weight
 from bench.upstream.reduction import quantised
 
 LEVELS = 255 if torch.backends.quantized.engine == "qnnpack" else 127
@@ -53,6 +53,41 @@ def test_equals_the_kernels(inputs: Tensor, bias: bool) -> None:
     found = int8_products(inputs, layer.weight, layer.scale, layer.bias, LEVELS)
     # A sum of integers is exact in both; its scaling and the bias are rounded.
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.detach().abs().max()) + 1e-30)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "inputs",
+    [_random(2, 7, 300), _random(5, 300) * 1e3 + 500.0, _random(5, 300) * 1e-4, torch.zeros(3, 300)],
+    ids=["normal", "mostly-clipped", "small", "zeros"],
+)
+def test_static_products_equal_the_kernels(inputs: Tensor, bias: bool, without_kernels: pytest.MonkeyPatch) -> None:
+    layer = Int8Linear(300, 48, bias=bias, is_static=True)
+    weight, scale = quantised_weight(_random(48, 300), WEIGHT_LEVELS["static"])
+    step, zero_point = step_and_zero_point(-2.0, 3.3)
+    state = {"weight": weight, "scale": scale, "input_scale": step, "input_zero_point": zero_point}
+    layer.load_state_dict(state | ({"bias": torch.arange(48.0)} if bias else {}))
+    elsewhere = layer(inputs)
+    without_kernels.undo()
+    expected = layer(inputs)
+    torch.testing.assert_close(elsewhere, expected, rtol=1e-5, atol=1e-4 * float(expected.detach().abs().max()) + 1e-30)
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, 1e-45])
+def test_a_step_that_no_range_has_is_raised(step: float) -> None:
+    layer = Int8Linear(8, 4, bias=True, is_static=True)
+    layer.input_scale.fill_(step)
+    assert layer(torch.randn(2, 8)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "zero_point"), [(-1.0, 1.0, 128), (0.0, 5.0, 0), (2.0, 5.0, 0), (-5.0, -1.0, 255), (0.0, 0.0, 0)]
+)
+def test_a_range_holds_zero_exactly(low: float, high: float, zero_point: int) -> None:
+    step, found = step_and_zero_point(low, high)
+    assert (int(found), found.dtype) == (zero_point, torch.uint8)
+    assert step > 0
+    assert float(step) * 255 >= max(high, 0.0) - min(low, 0.0) - 1e-6
 
 
 def test_inputs_become_integers_that_meet_both_ends() -> None:

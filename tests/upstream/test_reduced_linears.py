@@ -22,7 +22,7 @@ from bench.upstream.cost import count_parameters, count_superb_macs
 from bench.upstream.pruning import prune
 from bench.upstream.random_shapes import random_model
 from bench.upstream.reduced_linears import Int8Linear, quantised_weight, require_int8_kernels
-from bench.upstream.reduction import factorised, quantised
+from bench.upstream.reduction import dequantised, factorised, quantised, single_linears
 from bench.upstream.reference import reference_config
 
 KINDS = ("low-rank", "int8", "low-rank-int8")
@@ -217,6 +217,59 @@ class TestFolder:
         save_file({key: value.float() for key, value in load_file(path).items()}, path)
         with pytest.raises(UserError, match=r"weight of torch.int8 in .*Found torch.float32"):
             load_folder(tmp_path / "model")
+
+
+class TestStaticInputs:
+    @staticmethod
+    def _static(model: UpstreamModel, *paths: str) -> UpstreamModel:
+        chosen = paths or tuple(model.config.linear_sizes)
+        return quantised(model, chosen, dict.fromkeys(single_linears(model.config, chosen), (-4.0, 4.0)))
+
+    def test_a_saved_model_is_the_same_when_loaded(self, tmp_path: Path) -> None:
+        model = self._static(truncated(tiny_teacher("wavlm"), 6))
+        save_upstream(model, tmp_path / "model", {})
+        loaded = load_folder(tmp_path / "model")
+        assert loaded.config == model.config
+        assert weights_hash(loaded) == weights_hash(model)
+        assert last_state(loaded).equal(last_state(model))
+
+    def test_models_with_dynamic_inputs_are_written_as_before(self, tmp_path: Path) -> None:
+        mixed = self._static(quantised(tiny_teacher(), ["layers.0.attention.q_proj"]), "layers.0.attention.k_proj")
+        save_upstream(mixed, tmp_path / "model", {})
+        written = json.loads((tmp_path / "model" / "config.json").read_text())["reduced_linears"]
+        assert written == {
+            "layers.0.attention.q_proj": {"rank": None, "dtype": "int8"},
+            "layers.0.attention.k_proj": {"rank": None, "dtype": "int8", "activations": "static"},
+        }
+
+    def test_belong_to_int8(self) -> None:
+        with pytest.raises(ValidationError, match="static activations belong to int8"):
+            ReducedLinear(rank=3, activations="static")
+
+    def test_inputs_of_other_utterances_do_not_matter(self) -> None:
+        linear = self._static(tiny_teacher()).get_submodule("layers.0.feed_forward.intermediate_dense")
+        inputs = (
+            torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 90.0])[:, None, None]
+        )
+        assert linear(inputs)[0].equal(linear(inputs[:1])[0])
+
+    def test_inputs_outside_of_the_range_are_clipped(self) -> None:
+        linear = self._static(tiny_teacher()).get_submodule("layers.0.feed_forward.intermediate_dense")
+        assert linear(torch.full((1, 32), 1e4)).equal(linear(torch.full((1, 32), 5.0)))
+        assert not linear(torch.full((1, 32), 3.5)).equal(linear(torch.full((1, 32), 5.0)))
+
+    def test_products_do_not_overflow_in_16_bits(self) -> None:
+        """Two products, of the largest inputs with the largest weights."""
+        model = self._static(tiny_teacher())
+        largest = max(int(value.abs().max()) for value in model.state_dict().values() if value.dtype == torch.int8)
+        assert 2 * 255 * largest < 2**15
+
+    def test_may_be_dequantised_alone_or_with_others(self) -> None:
+        mixed = self._static(quantised(tiny_teacher(), ["layers.0.attention.q_proj"]), "layers.0.attention.k_proj")
+        assert dequantised(mixed).config == tiny_teacher().config
+        rest = dequantised(mixed, mixed.config.dynamic_int8)
+        assert [path for path, _ in rest.config.reduced_linears] == ["layers.0.attention.k_proj"]
+        assert difference(rest, tiny_teacher()) < 0.05
 
 
 class TestCost:
