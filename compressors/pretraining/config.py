@@ -10,7 +10,7 @@ from typing_extensions import Self
 from bench.contracts import Settings
 from bench.contracts.bounds import Depth, Width
 from bench.upstream.config import Architecture, DropoutRates, UpstreamConfig, uniform_config
-from compressors.presets import HUBERT_TRAINING, MINI_MASKED_PREDICTION
+from compressors.presets import HUBERT_TRAINING
 from compressors.settings import MaskedPredictionConfig, StageConfig, TrainingConfig
 from compressors.training.augmentation import AugmentationConfig
 
@@ -162,28 +162,37 @@ MINI_SHAPE = ShapeConfig(
 
 MINI = PretrainingConfig(
     shape=MINI_SHAPE,
+    log_mel=StageConfig(updates=1_200, warmup_updates=50, learning_rate=3e-3),
     iterations=(
         IterationConfig(
-            updates=3_000,
-            warmup_updates=200,
+            updates=13_000,
+            warmup_updates=500,
             learning_rate=1e-3,
             predictions=(
-                PredictionConfig(units="speakers", layer=4, weight=0.25),
-                PredictionConfig(units="phones", layer=6, weight=0.5),
+                PredictionConfig(units="mfcc", num_units=100, layer=4, weight=0.3),
+                PredictionConfig(units="speakers", layer=6, weight=0.25),
+                PredictionConfig(units="phones", layer=8, weight=0.3),
                 PredictionConfig(units="phones", layer=12),
             ),
         ),
     ),
+    extractor_gradient_scale=0.0,
+    feature_penalty_weight=0.0,
+    unmasked_loss_weight=1.0,
+    mask_start_probability=0.065,
+    projection_dim=64,
     seconds_per_batch=30.0,
     max_duration_s=2.5,
+    precision="auto",
     max_gradient_norm=1.0,
     checkpoint_updates=100,
     log_updates=50,
     max_loss_ratio=1.3,
     held_out_s=300.0,
     mixing_probability=0.1,
-    noise_probability=0.5,
-    **MINI_MASKED_PREDICTION,
+    noise_probability=0.8,
+    reverberation_probability=0.5,
+    microphone_db=4.0,
 )
 
 SMOKE = PretrainingConfig(
