@@ -1,8 +1,9 @@
 """Can the tasks tell bad compression from good? Compare a teacher with students that are worse in known ways.
 
-Usage: ``python -m benchmarks.discrimination --out DIR``. DIR is a run's folder: the same command resumes, and ``bench
-report`` and ``bench compare --run`` read it. The tables go to DIR/discrimination.csv and the terminal; docs/embedded.md
-shows them. ``bench/leaderboard/discrimination.csv`` lists the tasks for footnotes of reports: copy DIR/tasks.csv there.
+Usage: ``python -m benchmarks.discrimination --out DIR``. DIR/run is a run's folder: the same command resumes, and
+``bench report`` and ``bench compare --run`` read it. The tables go to DIR/discrimination.csv and the terminal;
+docs/embedded.md shows them. DIR/tasks.csv replaces ``bench/leaderboard/discrimination.csv``, from which reports take
+the footnote about tasks that do not separate.
 
 A goal is met if the student is worse than the model above it by more than the given number of standard errors, which
 cover other compressions, other seeds of the heads and other test utterances (`bench.comparison`). Students made without
@@ -25,13 +26,15 @@ from bench.leaderboard.discrimination import COLUMNS
 from bench.upstream import UpstreamModel
 from bench.upstream.checkpoint import is_suite_folder, save_upstream
 from bench.upstream.random_shapes import random_model
+from compressors.size.budget import budget_for
+from compressors.size.pruning import largest_sparsity
 from compressors.students.shapes import shallow_shape, shallow_student
 
 SPARSITIES = (0.5, 0.75, 0.9)
 MAGNITUDE = {"importance": "l2", "pruning_steps": 1}
 """All units of a size are removed at once, the smallest weights first."""
-CHANNEL_MACS = 0.25
-"""Share of the teacher's MACs that the pruned convolutional channels take away."""
+CHANNEL_SHARE = 0.8
+"""Share of the MACs removed that pruning convolutional channels can remove at most."""
 RANDOM, SHALLOW = "random-transformer", "quarter-of-layers"
 PRUNED, RECOVERED, CHANNELS = "pruned", "recovered", "channels"
 WORST = f"{PRUNED}-{SPARSITIES[-1]}"
@@ -39,7 +42,7 @@ RECOVERY_TASKS = ("asr", "pr", "sf", "ks")
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run and of the tables.")],
     teacher: Annotated[str, typer.Option(help="A model reference.")] = "mini-hubert",
     tasks: Annotated[str, typer.Option(help="Separated by commas, or all.")] = "all",
     compressions: Annotated[int, typer.Option(help="Of each student; each has its own seed of the heads.", min=1)] = 3,
@@ -50,7 +53,7 @@ def main(
     """Make the students, score them and the teacher, and print which tasks separate them."""
     chosen = tasks if tasks == "all" else tasks.split(",")
     options = {"preset": preset, "data": data, "executor": executor, "seeds": tuple(range(compressions))}
-    results = measured(teacher, chosen, out, **options)
+    results = measured(teacher, chosen, out / "run", saved_students(teacher, out / "students"), **options)
     row = str(results.table.loc[results.table["compressor"] == "none", "model"].iloc[0])
     found = separations(results, row)
     goals = judged(found)
@@ -62,14 +65,16 @@ def main(
         console.print()
 
 
-def measured(teacher: str, tasks: Sequence[str] | str, out: Path, **options: Any) -> bench.Results:
+def measured(
+    teacher: str, tasks: Sequence[str] | str, out: Path, baselines: Sequence[Path], **options: Any
+) -> bench.Results:
     """Make all models and score them in one run's folder, or complete what is missing."""
     # The first call fixes the teacher's row as the first one.
     bench.run(
         {PRUNED: "prune-only", RECOVERED: "prune-only"},
         tasks,
         teacher=teacher,
-        baselines=saved_students(teacher, out / "students"),
+        baselines=baselines,
         sparsities=SPARSITIES,
         training_budget="preset",
         out=out,
@@ -77,16 +82,25 @@ def measured(teacher: str, tasks: Sequence[str] | str, out: Path, **options: Any
         **options,
     )
     only_channels = {**MAGNITUDE, "units": ["conv"], "recovery": None, "target": "macs"}
+    sparsity = channel_sparsity(teacher, only_channels)
     return bench.run(
         {CHANNELS: "prune-only"},
         tasks,
         teacher=teacher,
-        sparsities=(CHANNEL_MACS,),
+        sparsities=(sparsity,),
         training_budget="preset",
         out=out,
         settings=of_rows((CHANNELS,), only_channels),
         **options,
     )
+
+
+def channel_sparsity(teacher: str, only_channels: Mapping[str, Any]) -> float:
+    """Return the share of the teacher's MACs to remove from its convolutional channels."""
+    shape = loaded(teacher).config
+    preset = registry.load("bench.compressors", "prune-only").presets["mini"]
+    config = type(preset).model_validate({**preset.model_dump(), **only_channels})
+    return round(CHANNEL_SHARE * largest_sparsity(shape, budget_for(config, shape), config), 3)
 
 
 def of_rows(rows: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +113,18 @@ def saved_students(teacher: str, folder: Path) -> list[Path]:
     made = {RANDOM: with_random_transformer, SHALLOW: with_a_quarter_of_the_layers}
     for name, make in made.items():
         if not is_suite_folder(folder / name):
-            model = bench.load_upstream(teacher)
-            assert isinstance(model, UpstreamModel)
-            save_upstream(make(model), folder / name, {"teacher": teacher, "made_by": "benchmarks/discrimination.py"})
+            save_upstream(
+                make(loaded(teacher)), folder / name, {"teacher": teacher, "made_by": "benchmarks/discrimination.py"}
+            )
     return [folder / name for name in made]
+
+
+def loaded(teacher: str) -> UpstreamModel:
+    """Load a teacher that can be pruned."""
+    model = bench.load_upstream(teacher)
+    if not isinstance(model, UpstreamModel):
+        raise bench.UserError(f"Expected a teacher with layers to prune. Found {teacher}. Choose another.")
+    return model
 
 
 def with_random_transformer(teacher: UpstreamModel) -> UpstreamModel:
