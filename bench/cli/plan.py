@@ -128,8 +128,9 @@ def _search(left: Sequence[dict[str, Any]]) -> Iterable[str]:
         hours = sum(share * (step["gpu_hours"] or 0.0) for share, step in zip(shares, searching, strict=True))
         rates = max(step["learning_rates"] for step in searching)
         yield (
-            f"learning rates: {len(searching)} items try {rates} rates on dev. The search is {_figure(round(updates))} "
-            f"of the updates and up to {_figure(hours)} of the GPU hours. --lr RATE trains at one rate."
+            f"learning rates: {len(searching)} items try {rates} rates on dev. The search is about "
+            f"{_figure(round(updates))} of the updates and up to {_figure(hours)} of the GPU hours. "
+            "--lr RATE trains at one rate."
         )
 
 

@@ -110,7 +110,15 @@ class Estimates:
         settings = task_settings(config, item.task)
         if self._sizes is None or not isinstance(settings, EstimatesWork):
             return Estimate(None, None, None, None, FEATURES_TFLOPS)
-        context = Context(seed=item.seed, device=self._device, protocol=config.protocol, model=item.model.row)
+        # Those that are done count too: they may have searched for the others.
+        cells = [cell for cell in self._work.cells(item.model) if cell.task == item.task]
+        context = Context(
+            seed=item.seed,
+            device=self._device,
+            protocol=config.protocol,
+            model=item.model.row,
+            seed_workdirs={cell.seed: self._work.folder.cell_workdir(cell.cell.stem()) for cell in cells},
+        )
         work = settings.evaluation_work(self._sizes[item.task], context)
         shape = self._shape(item.model)
         head_macs = 0

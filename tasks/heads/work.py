@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SEARCH_SEED = 0
 """Seed of the heads of a search for the learning rate. The cell with this seed continues the winner's training instead
-of repeating it. Here it counts as the cell that searches."""
+of repeating it."""
 
 
 FRAMES_PER_S = 50
@@ -32,16 +32,16 @@ def evaluation_work(
         num_folds: trainings at one learning rate.
         context: seed, device and protocol of the cell.
     """
-    num_rates = num_learning_rates(config, context)
+    num_trained = num_heads(config, context)
     parts = {split: limited(size, config, split) for split, size in sizes.items()}
     is_stored = context.protocol == "cached" and config.feature_choice(context.device).is_stored
-    passes = dict.fromkeys(parts, 1.0) if is_stored else passes_of_head(config, parts, num_rates, num_folds)
+    passes = dict.fromkeys(parts, 1.0) if is_stored else passes_of_head(config, parts, num_trained, num_folds)
     return EvaluationWork(
-        updates=num_rates * num_folds * config.total_steps,
+        updates=num_trained * num_folds * config.total_steps,
         num_utterances=round(sum(passes[split] * size.num_utterances for split, size in parts.items())),
         audio_s=sum(passes[split] * size.duration_s for split, size in parts.items()),
         is_stored=is_stored,
-        num_learning_rates=num_rates,
+        num_learning_rates=num_learning_rates(config, context),
     )
 
 
@@ -59,7 +59,7 @@ def head_macs(
     counted.
     """
     parts = {split: limited(size, config, split) for split, size in sizes.items()}
-    passes = passes_of_head(config, parts, num_learning_rates(config, context), num_folds)
+    passes = passes_of_head(config, parts, num_heads(config, context), num_folds)
     is_pooled = config.features == "means" and context.protocol == "cached"
     frames = 0.0
     for split, size in parts.items():
@@ -69,23 +69,29 @@ def head_macs(
 
 
 def num_learning_rates(config: HeadConfig, context: Context) -> int:
-    """Return how many learning rates a cell tries."""
-    searches = config.learning_rate == "auto" and context.seed == SEARCH_SEED
+    """Return how many learning rates a cell tries. The first seed searches for all."""
+    searches = config.learning_rate == "auto" and context.seed == min({context.seed, *context.seed_workdirs})
     return len(config.learning_rates) if searches else 1
 
 
+def num_heads(config: HeadConfig, context: Context) -> int:
+    """Return how many heads of one fold a cell trains: those of its search, and its own if that had another seed."""
+    num_rates = num_learning_rates(config, context)
+    return num_rates + (num_rates > 1 and context.seed != SEARCH_SEED)
+
+
 def passes_of_head(
-    config: HeadConfig, parts: Mapping[str, SplitSize], num_rates: int, num_folds: int
+    config: HeadConfig, parts: Mapping[str, SplitSize], num_trained: int, num_folds: int
 ) -> dict[str, float]:
     """Return how often the head sees each split.
 
     Args:
         config: settings of the head.
         parts: limited sizes of the splits.
-        num_rates: learning rates tried.
-        num_folds: trainings at one learning rate.
+        num_trained: heads that are trained of one fold.
+        num_folds: number of folds.
     """
-    num_trainings = num_rates * num_folds
+    num_trainings = num_trained * num_folds
     utterances = num_trainings * config.total_steps * config.gradient_accumulation_steps * config.batch_size
     # The best head is scored on dev again, and on test.
     evaluations = num_trainings * (config.total_steps // config.eval_interval_steps + 1)

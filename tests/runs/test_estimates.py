@@ -124,6 +124,11 @@ class TestCell:
         found = estimates(data, "int8", head_settings={"learning_rate": "auto"})
         assert [found[f"int8 ks seed {seed}"].updates for seed in (0, 1)] == [4 * UPDATES, UPDATES]
 
+    def test_a_search_costs_its_own_heads_without_seed_0(self, data: Path) -> None:
+        """The heads of a search have seed 0."""
+        found = estimates(data, "int8", head_settings={"learning_rate": "auto"}, seeds=(3, 1))
+        assert {seed: found[f"int8 ks seed {seed}"].updates for seed in (3, 1)} == {3: UPDATES, 1: 5 * UPDATES}
+
     def test_limits_count(self, data: Path) -> None:
         limits = ["tasks.ks.max_train_utterances=1", "tasks.ks.max_eval_utterances=1"]
         assert estimates(data, "int8", *limits)["int8 ks seed 0"].audio_s == pytest.approx(1.2 + 2.0 + 2.8)
