@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +23,8 @@ QBE_THRESHOLD = 2.0
 """Scores above it are decided as found."""
 FIRST_SPEAKER = 10_001
 """VoxCeleb1's number of the class ``speaker_0``."""
+NUM_FOLDS = 5
+"""IEMOCAP's sessions; the archive has a folder of each."""
 WITHOUT_FRAMES = "its kept predictions have no scores of frames, which the archive needs"
 
 Lines = Callable[[Sequence[Prediction]], dict[str, str]]
@@ -95,6 +97,8 @@ def submission_files(task: str, rows: Sequence[Prediction], *, any_data: bool = 
     folds: dict[str, list[Prediction]] = defaultdict(list)
     for row in rows:
         folds[str(row.fold) if task == "er" else ""].append(row)
+    if task == "er":
+        _check_folds(folds.keys())
     found = {}
     for fold, part in sorted(folds.items()):
         answers = lines(part)
@@ -111,6 +115,16 @@ def write_submission(files: Mapping[str, str], archive: Path) -> None:
             info = zipfile.ZipInfo(f"predict/{path}")
             info.compress_type = zipfile.ZIP_DEFLATED
             packed.writestr(info, content)
+
+
+def _check_folds(found: Collection[str]) -> None:
+    wanted = {str(fold) for fold in range(NUM_FOLDS)}
+    # Data without folds have no other choice.
+    if set(found) not in (wanted, {str(None)}):
+        raise UserError(
+            f"Expected predictions of er on the folds 0 to {NUM_FOLDS - 1}, which the archive needs. Found "
+            f"{shortened(', '.join(sorted(found)), 60)}. Run er again with all folds."
+        )
 
 
 def _check_ids(task: str, answers: Mapping[str, str], rows: Sequence[Prediction], sign: str) -> None:
@@ -140,6 +154,13 @@ def _check_size(task: str, rows: Sequence[Prediction]) -> None:
         raise UserError(
             f"Expected SUPERB's test set of {task}, {expected} utterances. Found {found}. The site scores no other "
             "data: use the whole corpus, or --any-data to write the archive anyway."
+        )
+    documents = plugin.superb_standard.num_documents
+    fewest = min(len(row.prediction) if isinstance(row.prediction, Mapping) else 0 for row in rows)
+    if documents is not None and fewest < documents:
+        raise UserError(
+            f"Expected scores of SUPERB's {documents} documents in every answer of {task}. Found {fewest}. Search all "
+            "documents, or use --any-data to write the archive anyway."
         )
 
 

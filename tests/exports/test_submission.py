@@ -90,6 +90,27 @@ def test_what_the_site_cannot_score_is_refused(tmp_path: Path, task: str, answer
     assert not list(tmp_path.glob("*.zip"))
 
 
+def test_all_documents_must_be_searched(tmp_path: Path) -> None:
+    scores = {f"quesst14_{number:05d}": 0.0 for number in range(24)}
+    answers = [(f"quesst14_eval_{number:04d}", scores) for number in range(138)]
+    RecordStore(tmp_path).write(record("a", "qbe"), rows(answers))
+    line = error_of("submit", str(tmp_path))
+    assert "2438" in line
+    assert "24." in line
+    assert not list(tmp_path.glob("*.zip"))
+
+
+@pytest.mark.parametrize(("folds", "is_refused"), [((0, 2), True), ((None,), False)])
+def test_all_folds_must_be_tested(tmp_path: Path, folds: tuple[int | None, ...], is_refused: bool) -> None:
+    answers = [{**rows([(f"Ses{fold}", "neu")])[0], "fold": fold} for fold in folds]
+    RecordStore(tmp_path).write(record("a", "er"), answers)
+    if is_refused:
+        assert "0, 2" in error_of("submit", str(tmp_path), "--any-data")
+    else:
+        assert bench("submit", str(tmp_path), "--any-data").returncode == 0
+    assert bool(list(tmp_path.glob("*.zip"))) != is_refused
+
+
 def test_several_rows_need_a_choice(run: Path) -> None:
     RecordStore(run).write(record("b", "pr"), rows(ANSWERS["pr"]))
     assert "--model" in error_of("submit", str(run), "--any-data")
