@@ -23,6 +23,7 @@ from tasks.corpora.splits import SPLITS
 
 DURATIONS = "reco2dur"
 _LARGEST_DIFFERENCE_S = 0.1
+_ROUNDING_S = 0.01
 _MADE_BY = "scripts/prepare_diarization.py of github.com/s3prl/LibriMix writes it"
 
 
@@ -51,7 +52,8 @@ def read_librimix(data: LibriMixData) -> dict[str, pd.DataFrame]:
 
     Returns:
         Tables with the columns id, wav_path, num_samples, recorded_s (the length by ``reco2dur``, which decides the
-        number of frames in s3prl), turns (see `tasks.corpora.speaker_turns`) and speakers, in the order of ``wav.scp``.
+        number of frames in s3prl; that of the audio if this is shorter), turns (see `tasks.corpora.speaker_turns`) and
+        speakers, in the order of ``wav.scp``.
 
     Raises:
         UserError: a file is missing, malformed or contradictory, or audio is missing, unreadable or not 16 kHz.
@@ -142,4 +144,5 @@ def _duration(text: str, duration_s: float, name: str, file: Path) -> float:
             f"Expected the length of {shortened(repr(name), 80)} in {file}, {duration_s:.2f} s by its audio. Found "
             f"{shortened(repr(text), 40)}. {_MADE_BY}."
         )
-    return listed_s
+    # Frames past the end of the audio have no features.
+    return listed_s if listed_s <= duration_s + _ROUNDING_S else duration_s

@@ -11,6 +11,7 @@ from bench.audio.files import read_headers
 from bench.audio.manifest import read_manifest
 from bench.contracts import Settings
 from bench.errors import UserError
+from bench.files.paths import is_possible
 from bench.text import shortened
 from tasks.corpora.own_data import ManifestData, read_own_data
 from tasks.corpora.queries import DOCUMENTS, QUERY_SPLITS, with_matches
@@ -107,7 +108,8 @@ def _listed(data: Quesst14Data, split: str) -> pd.DataFrame:
         fields = line.split()
         # s3prl drops the first folder of the path.
         inner = fields[0].partition("/")[2]
-        if len(fields) != 2 or not inner or ".." in Path(inner).parts or Path(inner).is_absolute():
+        is_inside = is_possible(inner) and ".." not in Path(inner).parts and not Path(inner).is_absolute()
+        if len(fields) != 2 or not is_inside:
             raise UserError(
                 f"Expected `<folder>/<path> <language>` in line {number} of {file}. Found "
                 f"{shortened(line.strip())!r}. Correct the line."

@@ -118,6 +118,7 @@ class TestReading:
             ("language_key_dev.lst", "b.wav nnenglish\n", "line 1"),
             ("language_key_dev.lst", "a/../../b.wav nnenglish\n", "line 1"),
             ("language_key_dev.lst", "a/nowhere.wav nnenglish\n", "nowhere.wav"),
+            ("language_key_dev.lst", f"a/{'b' * 300}.wav nnenglish\n", "line 1"),
             ("language_key_dev.lst", "q/dev_queries/quesst14_dev_0001.wav nnenglish\n" * 2, "twice"),
             ("groundtruth_quesst14_dev/quesst14_dev.rttm", None, "*.rttm"),
             ("groundtruth_quesst14_dev/quesst14_dev.rttm", "", "hold queries of dev"),

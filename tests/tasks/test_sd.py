@@ -334,6 +334,17 @@ class TestTraining:
         done = evaluate(upstream, "work", protocol, chunk_frames=30)
         assert sum(row["split"] == "test" for row in done.predictions) == SIZES["test"]
 
+    @pytest.mark.parametrize("chunk_frames", [70, 2_000])
+    def test_lengths_beyond_the_audio(
+        self, evaluate: Any, upstream: Any, corpus: LibriMixData, chunk_frames: int
+    ) -> None:
+        """The audio has 70 frames and a half, and its listed length has 75."""
+        for split in SIZES:
+            file = corpus.root / split / "reco2dur"
+            file.write_text(file.read_text().replace(" 1.411", " 1.5"))
+        done = evaluate(upstream, "work", chunk_frames=chunk_frames)
+        assert sum(row["split"] == "test" for row in done.predictions) == SIZES["test"]
+
     def test_goes_on_exactly_after_a_kill(self, evaluate: Any, make_upstream: Any) -> None:
         straight = evaluate(make_upstream(), "straight", "s3prl")
         upstream = make_upstream()
