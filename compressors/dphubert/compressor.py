@@ -23,6 +23,7 @@ from compressors.dphubert.joint_stage import JointDistillationPruning, with_task
 from compressors.objectives.distilled_layers import require_layers
 from compressors.objectives.layer_clusters import with_clustered_layers
 from compressors.objectives.student_objective import objective_from_start
+from compressors.size.budget import timings
 from compressors.size.pruning import require_reachable
 from compressors.size.several_sizes import models_to_make, numbered, target_sparsities, training_of
 from compressors.size.warm_start import require_start, start_shape
@@ -90,8 +91,8 @@ class DPHuBERT(TrainingCompressor):
     ) -> dict[str, UpstreamModel]:
         """Run both stages for each size, or the rest of them; see `TrainingCompressor`."""
         task = required_task(self.config.task_loss, context) if self.config.task_loss else None
-        learned = {"task": dict(task.identity)} if task else {}
-        prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context, **learned)
+        inputs = timings(self.config, teacher.config) | ({"task": dict(task.identity)} if task else {})
+        prepared = prepared_training(self.name, self.config, teacher, audio, workdir, context, **inputs)
         recipe = with_clustered_layers(self.config, teacher, prepared) if self.config.learns_states else self.config
         batches: Batches | None = unit_batches(prepared, teacher, self.config) if self.config.predicts_units else None
         if task:

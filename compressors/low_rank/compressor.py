@@ -26,7 +26,7 @@ from compressors.objectives.distilled_layers import require_layers
 from compressors.objectives.frozen_teacher import FrozenTeacher
 from compressors.objectives.layer_clusters import with_clustered_layers
 from compressors.objectives.state_predictors import projections_between
-from compressors.size.budget import budget_for
+from compressors.size.budget import budget_for, timings
 from compressors.size.linears import LinearGroup, linears_of
 from compressors.students.copies import trainable_copy
 from compressors.training.crops import CropBatches, Waveforms
@@ -71,7 +71,8 @@ class LowRank(TrainingCompressor):
         self, teacher: UpstreamModel, audio: AudioSource, workdir: Path, context: Context
     ) -> dict[str, UpstreamModel]:
         """Decompose and recover, or do the rest of it; see `TrainingCompressor`."""
-        training = prepared_training(self.name, self.config, teacher, audio, workdir, context)
+        inputs = timings(self.config, teacher.config) if self.config.energy is None else {}
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context, **inputs)
         frozen = FrozenTeacher(teacher, context.device)
         student = factorised(trainable_copy(teacher, self.config.dropout), self._kept_factors(frozen, training))
         logger.info("%d of %d linear layers are low-rank", *_num_reduced(student.config, self.config.linears))

@@ -134,8 +134,11 @@ class Pretraining:
         """Train an iteration, or the rest of it."""
         seed = derived_seed(self.context.seed, name)
         torch.manual_seed(seed)
+        model = self._first_model(seed).train()
+        # Again, because a resumed call only loads what another one has trained here.
+        torch.manual_seed(seed)
         objective = MaskedPrediction(
-            self._first_model(seed).train(),
+            model,
             [
                 Target(prediction.layer, units.num_units, prediction.weight)
                 for prediction, units in zip(iteration.predictions, targets, strict=True)

@@ -31,7 +31,7 @@ from compressors.prune_only.importance import (
     random_scores,
     taylor_scores,
 )
-from compressors.size.budget import Budget, budget_for
+from compressors.size.budget import Budget, budget_for, timings
 from compressors.size.pruning import pruned_model, report_size, require_reachable
 from compressors.size.several_sizes import models_to_make, target_sparsities, training_of
 from compressors.size.warm_start import require_start, start_shape
@@ -91,8 +91,8 @@ class PruneOnly(TrainingCompressor):
     ) -> dict[str, UpstreamModel]:
         """Prune and recover, or do the rest of it; see `TrainingCompressor`."""
         wanted = None if self.config.keep_shape else wanted_shape(self.config, teacher.config, start_shape(context))
-        widths = {"allocation": kept_units(wanted)} if wanted else {}
-        training = prepared_training(self.name, self.config, teacher, audio, workdir, context, **widths)
+        inputs = timings(self.config, teacher.config) | ({"allocation": kept_units(wanted)} if wanted else {})
+        training = prepared_training(self.name, self.config, teacher, audio, workdir, context, **inputs)
         target = Target(teacher.num_layers, self.config.num_clusters)
         beginning = context.start.model if context.start else teacher
         prediction = MaskedPrediction(trainable_copy(beginning, self.config.dropout), [target], self.config)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -75,7 +76,8 @@ def taylor_scores(
     done = _restore(kept, scores, device) if kept else 0
     for index in tracked(range(done, len(batches)), "importances", len(batches), "batches", done):
         batch = batches[index]
-        loss = objective(batch.waveforms.to(device), batch.labels.to(device), 0)["masked_loss"]
+        with _unscaled_gradient(objective):
+            loss = objective(batch.waveforms.to(device), batch.labels.to(device), 0)["masked_loss"]
         gradients = torch.autograd.grad(loss, list(read_by.values()))
         changes = {
             name: (gradient * weight).detach()
@@ -88,6 +90,17 @@ def taylor_scores(
             snapshots.keep(lambda done=index + 1: _snapshot(scores, done, device))  # type: ignore[misc]
     objective.cpu().train()
     return {key: score.sqrt() for key, score in scores.items()}
+
+
+@contextmanager
+def _unscaled_gradient(objective: MaskedPrediction) -> Iterator[None]:
+    """Ignore ``extractor_gradient_scale``: with it, convolutions would seem less important than other units."""
+    own = objective.config
+    objective.config = own.model_copy(update={"extractor_gradient_scale": 1.0})
+    try:
+        yield
+    finally:
+        objective.config = own
 
 
 def _snapshot(scores: Scores, done: int, device: str) -> dict[str, Tensor]:

@@ -107,6 +107,16 @@ def budget_for(config: BudgetConfig, teacher: UpstreamConfig) -> Budget:
     return Budget(counting, original, round((1 - config.final_sparsity) * original), config.final_sparsity)
 
 
+def timings(config: BudgetConfig, teacher: UpstreamConfig) -> dict[str, object]:
+    """Return what a budget of latency depends on besides the settings, for the identity of the work.
+
+    Another machine times other layers as slow, and in the middle of the work that would be another budget.
+    """
+    if config.target != "latency":
+        return {}
+    return {"timings of this machine": latency_table(teacher).model_dump(mode="json")}
+
+
 def _measure(counting: str, config: UpstreamConfig) -> int:
     if counting == "macs":
         return count_superb_macs(config)

@@ -28,9 +28,9 @@ SHAPE = uniform_config("hubert", 32, 2, 4, 48, conv_channels=8, positional_kerne
 LARGE = uniform_config("wavlm", 32, 2, 4, 48, conv_channels=8, positional_kernel=16, large=True)
 
 
-def _objective(shape: UpstreamConfig) -> MaskedPrediction:
+def _objective(shape: UpstreamConfig, gradient_scale: float = 1.0) -> MaskedPrediction:
     torch.manual_seed(0)
-    config = MaskedPredictionConfig(projection_dim=8)
+    config = MaskedPredictionConfig(projection_dim=8, extractor_gradient_scale=gradient_scale)
     return MaskedPrediction(random_model(shape).train(), [Target(2, 7)], config)
 
 
@@ -109,6 +109,16 @@ class TestTaylor:
         for key, score in found.items():
             assert score.abs().max() > 0
             torch.testing.assert_close(score, squares[key].sqrt(), rtol=2e-3, atol=1e-6, msg=key)
+
+    @pytest.mark.parametrize("scale", [0.1, 0.0])
+    def test_the_scale_of_the_extractor_s_gradient_is_for_training_alone(self, scale: float) -> None:
+        objective, whole = _objective(SHAPE, scale), _objective(SHAPE)
+        found, expected = (
+            taylor_scores(each, _batches(SHAPE), UNITS, device="cpu", seed=3) for each in (objective, whole)
+        )
+        for key, scores in expected.items():
+            torch.testing.assert_close(found[key], scores, msg=key)
+        assert objective.config.extractor_gradient_scale == scale
 
     def test_interrupted_after_any_batch_they_are_the_same(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

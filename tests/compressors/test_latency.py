@@ -132,6 +132,28 @@ class TestMethods:
         assert 0.67 <= ratio <= 0.7
         assert timings == [TEACHER_SHAPE]
 
+    @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+    def test_work_begun_with_other_timings_is_not_resumed(
+        self,
+        timings: list[UpstreamConfig],
+        speech_folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        method: Any,
+    ) -> None:
+        """The budget would be another one, in the middle of the work."""
+        compressor, audio = _compressor(method), AudioSource(root=speech_folder)
+        compressor.compress(tiny_teacher(), audio, tmp_path / "work", Context())
+        monkeypatch.setattr(latency, "TABLE_VERSION", 0)
+        monkeypatch.setattr(
+            latency, "measured_table", lambda shape: table_of(shape).model_copy(update={"attention": (2e5, 1e6)})
+        )
+        latency_table.cache_clear()
+        with pytest.raises(UserError, match="timings of this machine differ") as refused:
+            compressor.compress(tiny_teacher(), audio, tmp_path / "work", Context())
+        assert "\n" not in str(refused.value)
+        assert timings == [TEACHER_SHAPE]
+
     def test_a_low_rank_layer_that_is_slower_stays_dense(self, timings: list[UpstreamConfig]) -> None:
         config = _compressor(LowRank).config
         budget = budget_for(config, TEACHER_SHAPE)

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -32,9 +33,11 @@ from compressors.pretraining.recipe import Pretraining, supervision
 from compressors.training.augmentation import equalised, mixed, noisy, reverberated
 from compressors.training.checkpoints import read_checkpoint
 from compressors.training.divergence import suspicious_rows
+from compressors.training.loop import Training
 from compressors.units.batches import UnitBatches
 from compressors.units.frame_features import aligned_mfcc
 from compressors.units.labels import FrameUnits
+from tests.helpers.method_checks import PowerCut
 
 SMOKE_SHAPE = PRESETS["smoke"].shape.upstream_config()
 
@@ -177,6 +180,24 @@ class TestLogMel:
         losses = [float(row["loss"]) for row in rows if row["stage"] == "log-mel"]
         assert losses[-1] < 0.9 * losses[0]
         assert {row["stage"] for row in rows} == {"log-mel", "iteration-1", "iteration-2"}
+
+    def test_a_call_that_only_loads_it_starts_from_the_same_weights(self, melodies: Path, tmp_path: Path) -> None:
+        config = _config(log_mel={"updates": 2, "warmup_updates": 1, "learning_rate": 3e-3})
+        started: list[dict[str, torch.Tensor]] = []
+
+        def only_log_mel(training: Training, name: str, stage: Any, objective: Any, batches: Any) -> None:
+            if name == "log-mel":
+                train(training, name, stage, objective, batches)
+            else:
+                started.append({key: value.clone() for key, value in objective.state_dict().items()})
+                raise PowerCut
+
+        train = Training.run
+        for _ in range(2):
+            with mock.patch.object(Training, "run", only_log_mel), pytest.raises(PowerCut):
+                Pretraining(config, AudioSource(root=melodies), tmp_path, Context()).run()
+        first, resumed = started
+        assert [key for key, value in first.items() if not value.equal(resumed[key])] == []
 
 
 class TestDivergence:
