@@ -68,7 +68,9 @@ def _config_of(work: WorkList, item: Item) -> RunConfig:
         row, tasks = item.model.made_by.row if item.model.made_by else item.model.row, [item.task]
         # A task may train the heads of all seeds at once.
         seeds = tuple(cell.seed for cell in work.cells(item.model) if cell.task == item.task)
-    data = config.data.model_copy(update={"tasks": {name: config.data.tasks[name] for name in tasks}})
+    learned = config.row(row).make_compressor().tasks_learned() if config.models[row].compressor else ()
+    with_corpora = dict.fromkeys([*tasks, *learned])
+    data = config.data.model_copy(update={"tasks": {name: config.data.tasks[name] for name in with_corpora}})
     return config.model_copy(
         update={
             "models": {row: config.models[row]},

@@ -9,6 +9,8 @@ import pytest
 from bench.errors import UserError
 from bench.runs import checks
 from bench.runs.compress import compress_into
+from bench.runs.run import Run
+from bench.runs.single import run_item
 from bench.upstream.checkpoint import read_manifest
 from tests.helpers.tiny_runs import config_of, write_data, write_teacher
 
@@ -41,6 +43,13 @@ def test_a_model_is_made_and_knows_its_labels(data: Path, tmp_path: Path) -> Non
     assert provenance["recipe"]["task_loss"] == "ks"
     assert set(provenance["learned_data_sha256"]) == {"ks"}
     assert (tmp_path / "model" / "task_head.safetensors").is_file()
+
+
+@pytest.mark.parametrize("tasks", [None, "ks"])
+def test_items_that_are_done_one_by_one_learn_too(data: Path, tmp_path: Path, tasks: str | None) -> None:
+    begun = Run(_config(data, tmp_path, tasks=tasks), tmp_path / "run", "cpu").begin()
+    for item in begun.work.items():
+        assert run_item(tmp_path / "run", item.label, "cpu").kind == "done"
 
 
 @pytest.mark.parametrize(("task", "named"), [("kss", "'ks'"), ("asr", "tasks.asr"), ("asv", "tasks.asv")])
