@@ -19,7 +19,7 @@ STUDENT_SCORES: Scores = {
     "large": {"ks": (0.7, 0.7), "asr": (0.25, 0.35)},
     "worse": {"ks": (0.5, 0.5), "asr": (0.5, 0.6)},
 }
-COSTS = {"teacher": 1000, "small": 250, "large": 500, "worse": 600, "fbank": 0}
+COSTS = {"teacher": 1000, "small": 250, "twin": 250, "large": 500, "worse": 600, "fbank": 0}
 
 
 def run_writer(root: Path) -> Callable[..., Path]:

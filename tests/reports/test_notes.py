@@ -25,9 +25,12 @@ from bench.reports.tables.latex import document
 from bench.reports.tables.leaderboards import Group, report_groups
 from bench.reports.tables.markdown import markdown
 from tests.helpers.plots import options
+from tests.helpers.run_folders import STUDENT_SCORES
 
 Write = Callable[..., Path]
 SETTINGS = {"num_test_utterances": 480}
+SAME_SIZE = {**STUDENT_SCORES, "twin": STUDENT_SCORES["worse"]}
+"""Two students of one size: one of them is the best of it."""
 
 
 def run_bench(*arguments: str) -> int:
@@ -42,7 +45,7 @@ def only_group(folder: Path) -> Group:
 
 @pytest.fixture
 def smoke(write_run: Write) -> Path:
-    return write_run("run", preset="smoke", settings=SETTINGS)
+    return write_run("run", SAME_SIZE, preset="smoke", settings=SETTINGS)
 
 
 class TestSmoke:
@@ -54,7 +57,7 @@ class TestSmoke:
         (board,) = read_boards([smoke])
         for text in (csv_text(board.table), report_csv([only_group(smoke)])):
             rows = list(csv.DictReader(io.StringIO(text)))
-            assert len(rows) == 4
+            assert len(rows) == 5
             assert all(MEANINGLESS in row["note"] for row in rows)
 
     def test_markdown_and_latex_say_it_and_have_no_best(self, smoke: Path) -> None:
@@ -97,7 +100,7 @@ class TestSmoke:
             assert MEANINGLESS in json.loads(capsys.readouterr().out)[0]["note"]
 
     def test_other_presets_say_nothing_of_the_kind(self, write_run: Write) -> None:
-        group = only_group(write_run("run", settings=SETTINGS))
+        group = only_group(write_run("run", SAME_SIZE, settings=SETTINGS))
         assert "**" in markdown([group])
         texts = [markdown([group]), document([group]), page_html([group], {}), report_csv([group])]
         assert not any(MEANINGLESS in text for text in texts)
