@@ -145,6 +145,12 @@ class TestReading:
         assert len(str(error.value)) < 400
         assert "\n" not in str(error.value)
 
+    def test_large_xml_is_refused(self, corpus: Quesst14Data) -> None:
+        with (corpus.root / "scoring" / "groundtruth_quesst14_dev" / "quesst14.ecf.xml").open("a") as file:
+            file.write(" " * 20_000_000)
+        with pytest.raises(UserError, match=r"20 MB of text in .*quesst14\.ecf\.xml"):
+            QbE(QbEConfig()).read(corpus)
+
     def test_8_khz_is_refused_on_request(self, corpus: Quesst14Data) -> None:
         with pytest.raises(UserError, match="8000 Hz"):
             QbE(QbEConfig()).check(corpus.model_copy(update={"resample": False}))
