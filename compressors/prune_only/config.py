@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from bench.contracts.bounds import Batches
+from bench.errors import UserError
+from bench.text import shortened
 from bench.upstream import UpstreamConfig
 from bench.upstream.config import DropoutRates
 from compressors.presets import DPHUBERT_TRAINING, MINI_MASKED_PREDICTION, MINI_TRAINING
@@ -82,9 +84,21 @@ class PruneOnlyConfig(WarmStartConfig, TeacherUnitsConfig):
         return {"unit_source": "mfcc", **kept}
 
     def fields_without_effect(self) -> Collection[str]:
-        """Name the settings of the model's own units if MFCCs are clustered."""
-        own = ("cluster_layer", "kmeans_seed") if self.unit_source == "mfcc" else ()
-        return {*super().fields_without_effect(), *own}
+        """Name the settings of units, importances and widths that the other settings do not use."""
+        units = ("cluster_layer", "kmeans_seed") if self.unit_source == "mfcc" else ()
+        batches = () if self.importance == "taylor" else ("taylor_batches",)
+        widths = ("round_to",) if self.allocated_as else ()
+        return {*super().fields_without_effect(), *units, *batches, *widths}
+
+    def warm_started(self, start: UpstreamConfig, teacher: UpstreamConfig, chosen: Collection[str]) -> Self:
+        """Return the recipe for a warm start; see `bench.contracts.Compressor.warm_started`."""
+        fitted = super().warm_started(start, teacher, chosen)
+        if fitted.keep_shape and "allocation" in chosen:
+            raise UserError(
+                f"Expected a size below that of --from with allocation={shortened(self.allocation, 100)}. Found none, "
+                "so nothing is pruned. Set sparsity, or leave allocation out."
+            )
+        return fitted
 
     @property
     def allocated_as(self) -> str | None:

@@ -54,9 +54,12 @@ def models_to_make(compressor: str, config: Config) -> dict[str, Config]:
     return dict(zip(names, config.each_size(), strict=True))
 
 
-def target_sparsities(compressor: str, config: SizesConfig) -> dict[str, float]:
-    """Return the target of each of several models by name; empty if there is only one model."""
-    return {f"{compressor}-{size!r}": size for size in config.sizes}
+def target_sparsities(compressor: str, config: SizesConfig) -> dict[str, float | None]:
+    """Return the target of each of several models by name; empty if there is only one model.
+
+    None: it is no share of the parameters.
+    """
+    return {f"{compressor}-{size!r}": size if config.target == "params" else None for size in config.sizes}
 
 
 def training_of(training: Training, model: str) -> Training:

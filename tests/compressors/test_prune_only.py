@@ -285,6 +285,12 @@ class TestAllocation:
         target = 0.4 * count_dphubert_parameters(TEACHER_SHAPE)
         assert 0.99 * target <= count_dphubert_parameters(model.config) <= target + 1
 
+    def test_settings_that_the_others_do_not_use_are_not_stored(self) -> None:
+        by_importance = {each: "taylor_batches" in _config(importance=each).model_dump() for each in ("taylor", "l2")}
+        assert by_importance == {"taylor": True, "l2": False}
+        by_allocation = {each: "round_to" in _config(allocation=each).model_dump() for each in ("global", "as:model")}
+        assert by_allocation == {"global": True, "as:model": False}
+
     def test_several_sizes_cannot_copy_one(self) -> None:
         with pytest.raises(ValidationError, match="has one size"):
             _config(allocation="as:model", sparsity=[0.5, 0.6])

@@ -128,6 +128,14 @@ class TestKeepingTheShape:
             warned = [record for record in caplog.records if record.levelno == logging.WARNING]
             assert bool(warned) == (folder is None)
 
+    def test_refuses_widths_that_nothing_would_be_pruned_to(self, start: WarmStart) -> None:
+        config = prune_only(allocation="as:other", sparsity=0.4)
+        with pytest.raises(UserError, match="allocation=as:other") as refused:
+            fitted(config, start, "allocation")
+        assert "\n" not in str(refused.value)
+        assert fitted(config, start, "allocation", "sparsity").allocation == "as:other"
+        assert fitted(config, start).keep_shape
+
     @pytest.mark.parametrize(
         "compressor", [PruneOnly(prune_only()), DistillOnly(distill_only())], ids=lambda each: each.name
     )

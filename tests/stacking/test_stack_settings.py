@@ -120,6 +120,8 @@ class TestNames:
         assert _targets("dphubert+low-rank", "low-rank.energy=0.9") == {"dphubert+low-rank": None}
         sizes = _targets("dphubert+low-rank+int8", "sparsity=[0.5, 0.75]", "low-rank.sparsity=0.2")
         assert sizes == {"dphubert+low-rank+int8-0.5": 0.6, "dphubert+low-rank+int8-0.75": 0.8}
+        no_share = _targets("dphubert+int8", "sparsity=[0.5, 0.75]", "target=macs")
+        assert no_share == {"dphubert+int8-0.5": None, "dphubert+int8-0.75": None}
 
 
 def _targets(name: str, *assignments: str) -> dict[str, float | None]:
