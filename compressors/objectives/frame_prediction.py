@@ -22,7 +22,7 @@ class FramePrediction(MaskedPrediction):
 
     def __init__(self, upstream: UpstreamModel, targets: Sequence[Target], config: MaskedPredictionConfig) -> None:
         super().__init__(upstream, targets, config)
-        # Without a mask the embedding would get no gradient, which training on several devices refuses.
+        # Without a mask, nothing reads the embedding.
         self.register_parameter("mask_embedding", None)
 
     def of_features(self, features: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
