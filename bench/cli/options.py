@@ -44,7 +44,7 @@ Baseline = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="REF",
-        help="Reference models to evaluate too, comma-separated; fbank gives every row its relative_score.",
+        help="Baselines to evaluate too, model references, comma-separated; fbank gives every row its relative_score.",
     ),
 ]
 DataChoice = Annotated[str, typer.Option("--data", help="'mini' (embedded corpora) or a YAML file about yours.")]
