@@ -27,7 +27,8 @@ class Table:
     """The utterances of one split, on the device.
 
     Args:
-        means: (utterances, states, dim) time means of the hidden states.
+        means: (utterances, states, dim) time means of the hidden states. They are not copied if all means of one state
+            lie together in memory.
         classes: (utterances, slots), the right class of each slot.
     """
 

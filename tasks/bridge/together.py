@@ -246,13 +246,17 @@ class TogetherRecipe(BridgedRecipe):
 
 def _table(dataset: Any, device: str) -> Table:
     """Read all utterances of a dataset of s3prl's into the device's memory."""
-    means, classes = [], []
+    # In the layout that the table has inside, so that there is only one copy at any time.
+    means = torch.empty(0)
+    classes = []
     for index in range(len(dataset)):
         utterance = dataset[index]
         (mean,) = utterance["x"]
-        means.append(mean)
+        if index == 0:
+            means = mean.new_empty(len(mean), len(dataset), mean.shape[-1])
+        means[:, index] = mean
         classes.append(torch.as_tensor(utterance.get("class_ids", utterance.get("class_id"))).view(-1))
-    return Table(torch.stack(means).to(device), torch.stack(classes).to(device))
+    return Table(means.to(device).transpose(0, 1), torch.stack(classes).to(device))
 
 
 def _joined(taken: Sequence[Sequence[Sequence[int]]], device: str) -> tuple[Tensor, Tensor]:

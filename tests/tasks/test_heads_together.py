@@ -110,6 +110,17 @@ class TestStackedHeads:
             for name, weight in head.state_dict().items():
                 torch.testing.assert_close(weights[name], weight, rtol=1e-9, atol=1e-12)
 
+    def test_means_are_held_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        utterances = [{"x": torch.full((1, 3, 4), float(number)), "class_id": 0} for number in range(10)]
+        with monkeypatch.context() as patch:
+            patch.setattr(together, "Table", lambda means, _: means)
+            by_state = together._table(utterances, "cpu").transpose(0, 1)  # type: ignore[attr-defined]
+        assert by_state.is_contiguous()
+        assert (by_state[:, 7] == 7.0).all()
+        table = Table(by_state.transpose(0, 1), torch.zeros(10, 1, dtype=torch.long))
+        by_state.fill_(2.0)
+        assert (table.means(torch.tensor([[7, 1]])) == 2.0).all()
+
     def test_nan_in_one_leaves_the_others_alone(self, classes: Tensor, batches: Any, means: Tensor) -> None:
         def trained(rates: Sequence[float], *, broken: bool) -> StackedHeads:
             stack, table = self.stacked(means, rates), Table(means, classes)
