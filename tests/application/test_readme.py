@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 
 def test_ci_runs_the_readme_s_commands() -> None:
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    section = readme[readme.index("## Two commands") : readme.index("## What it does")]
+    section = readme[readme.index("## Two commands") : readme.index("## Compress, export")]
     commands = [line.strip() for line in section.splitlines() if line.startswith("    ")]
     install, main_job, tests = commands
     assert install.endswith("pip install .")
