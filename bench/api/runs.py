@@ -9,7 +9,7 @@ from typing import Any
 from bench import registry
 from bench.api.models import Model, in_memory_only, load_upstream, reference_to, references_to
 from bench.api.results import Results, Split
-from bench.config.choice import Choice, Preset, TrainingBudget
+from bench.config.choice import Choice, TrainingBudget
 from bench.config.data import tasks_with_data
 from bench.config.overrides import validated
 from bench.config.row_names import require_free_name
@@ -39,7 +39,7 @@ def compress(
     out: str | Path,
     teacher: Model = TEACHER,
     data: str | Path = "mini",
-    preset: Preset = "mini",
+    preset: str = "mini",
     start: Model | None = None,
     device: str = "auto",
     devices: int = 1,
@@ -52,7 +52,7 @@ def compress(
         out: folder for the model. If it holds this very model already, nothing is computed.
         teacher: the model to compress.
         data: embedded corpora, or a YAML file; see docs/data.md.
-        preset: ``smoke``, ``mini`` or ``paper``.
+        preset: ``smoke``, ``mini``, ``paper`` or another one that the compressor has, such as ``paper-thin``.
         start: a compressed model to start from.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: number of devices that share each update.
@@ -88,7 +88,7 @@ def evaluate(
     tasks: Sequence[str] | str,
     *,
     data: str | Path = "mini",
-    preset: Preset = "mini",
+    preset: str = "mini",
     out: str | Path | None = None,
     **options: Any,
 ) -> Results:
@@ -119,7 +119,7 @@ def run(
     baselines: Sequence[Model] | Mapping[str, Model] = (),
     start: Model | None = None,
     data: str | Path = "mini",
-    preset: Preset = "mini",
+    preset: str = "mini",
     out: str | Path | None = None,
     sparsities: Sequence[float] = (),
     training_budget: TrainingBudget = "updates",
