@@ -378,7 +378,8 @@ def test_phoneme_recognition(
     task = PR(suite_training(PR.presets["paper"], changes))
     ours = task.evaluate(fbank, data, tmp_path / "w", Context(protocol="s3prl"))
     assert_same(ours, tmp_path / "w", alone, "test-clean")
-    assert 0 < ours.scores["test"]["per"] < 1
+    # Without any phone it would be 1. Sixty updates insert more phones than there are.
+    assert ours.scores["test"]["per"] not in (0, 1)
 
 
 def small_lstm(preset: Any) -> dict[str, Any]:

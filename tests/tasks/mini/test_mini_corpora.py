@@ -55,7 +55,7 @@ class TestDeterminism:
         fewer.prepare(["ks"])
         larger = {row["path"]: row for row in small_corpora.manifests()["ks"]}
         common = [row for row in fewer.manifests()["ks"] if row["path"] in larger and row["split"] == "test"]
-        assert len(common) > 20
+        assert len(common) > 10
         assert all(row["sha256"] == larger[row["path"]]["sha256"] for row in common)
 
     def test_another_seed_is_another_version_with_other_audio(

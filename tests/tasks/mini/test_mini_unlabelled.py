@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from bench.errors import UserError
-from tasks.mini.corpora import CORPORA, SPEAKER_TRIALS, MiniCorpora
+from tasks.mini.corpora import CORPORA, SPEAKER_TRIALS, SPOKEN_QUERIES, TWO_SPEAKERS, MiniCorpora
 from tasks.mini.phones import read_phones
 from tasks.mini.unlabelled import Unlabelled
 
@@ -69,15 +69,15 @@ class TestPlan:
     ) -> None:
         told: list[set[str]] = []
 
-        def plan(hours: float, held_out: set[str]) -> Unlabelled:
+        def plan(hours: float, held_out: set[str], *, clean: bool) -> Unlabelled:
             told.append(held_out)
-            return Unlabelled(hours, held_out)
+            return Unlabelled(hours, held_out, clean=clean)
 
         monkeypatch.setattr("tasks.mini.corpora.Unlabelled", plan)
         monkeypatch.setattr(plan, "training_audio", Unlabelled.training_audio, raising=False)
         MiniCorpora(tmp_path).prepare_unlabelled(0.001)
-        # The texts of trials between speakers are no labels.
-        for corpus in (corpus for corpus in CORPORA if corpus is not SPEAKER_TRIALS):
+        # The texts of trials, mixtures and queries are no labels.
+        for corpus in (corpus for corpus in CORPORA if corpus not in (SPEAKER_TRIALS, TWO_SPEAKERS, SPOKEN_QUERIES)):
             for one in corpus.utterances(0, 1.0):
                 assert one.split == "train" or one.text.lower() in told[0]
 
