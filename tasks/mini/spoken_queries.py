@@ -115,7 +115,7 @@ class SpokenQueries:
 
 
 def _sentences(num_speakers: int, seed: int) -> list[list[str]]:
-    """Draw the sentences of every speaker. All terms are in equally many, but for the last few."""
+    """Draw the sentences of every speaker. Each term occurs in about the same number of sentences."""
     random = random_state(seed, "qbe", "sentences")
     terms = [*DEV_TERMS, *TEST_TERMS]
     waiting: list[str] = []
